@@ -1,0 +1,42 @@
+import { outOfRange } from '../errors.js';
+import { native } from '../native.js';
+import { checkNumber, checkOptions } from '../options.js';
+import { asInts, asTensor, Tensor, type TensorLike } from '../tensor.js';
+
+export interface TokenLogProbsOptions {
+  /** Divides the logits. Default 1. */
+  temperature?: number;
+}
+
+export interface TokenLogProbs {
+  /** [tokens] float32: log softmax(logits / temperature)[target]. */
+  logProbs: Tensor;
+  /** [tokens] float32: entropy of softmax(logits / temperature), in nats. */
+  entropy: Tensor;
+  /** [tokens] float32: log sum exp(logits / temperature). */
+  logSumExp: Tensor;
+}
+
+/**
+ * Log-probability of each target, with the entropy and the log-sum-exp of its row, in one pass over the logits.
+ *
+ * @param logits [tokens, vocab] float32, bfloat16 or float16; -inf marks a symbol that cannot occur
+ * @param targets [tokens] int32 in [0, vocab)
+ * @throws RangeError for a target outside the vocabulary, PrlError ERR_PRL_NON_FINITE for a row that is all -inf or holds
+ *   a NaN or +inf; both name the row
+ */
+export function tokenLogProbs(logits: Tensor, targets: TensorLike, options: TokenLogProbsOptions = {}): TokenLogProbs {
+  checkOptions('tokenLogProbs', options, ['temperature']);
+  const temperature = checkNumber('temperature', options.temperature ?? 1, 0, Infinity, true);
+  const rows = checkLogits(logits);
+  const result = { logProbs: Tensor.zeros([rows]), entropy: Tensor.zeros([rows]), logSumExp: Tensor.zeros([rows]) };
+  native().tokenLogprob({ logits, targets: asInts('targets', targets), temperature, ...result });
+  return result;
+}
+
+/** The number of rows of [tokens, vocab] logits. */
+export function checkLogits(logits: Tensor): number {
+  const { shape } = asTensor('logits', logits);
+  if (shape.length !== 2) throw outOfRange(`logits must have the shape [tokens, vocab], not [${shape}]`);
+  return shape[0];
+}

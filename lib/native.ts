@@ -1,0 +1,75 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { PrlError } from './errors.js';
+
+/** What the addon says of the machine. */
+export interface NativeInfo {
+  isa: 'generic' | 'avx2' | 'avx512';
+  threads: number;
+  cudaCompiled: boolean;
+  cudaDevices: { name: string; computeCapability: string; totalBytes: number; freeBytes: number }[];
+  /** Why there is no CUDA device; empty when there is one. */
+  cudaReason: string;
+}
+
+/**
+ * The addon's functions take one object of arguments each: tensors (see tensor.ts), numbers, booleans. Outputs are tensors
+ * that the caller made. The typed functions of lib/kernels stand in front of them; nothing else calls them.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: the addon checks every argument itself
+export type NativeFunction = (args: any) => any;
+export type Native = { [name: string]: NativeFunction };
+
+/** The folder of package.json, from lib/ and from dist/ alike. */
+export const packageRoot = (() => {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+})();
+
+let loaded: { native: Native; path: string } | undefined;
+
+function load() {
+  const require = createRequire(import.meta.url);
+  let path: string;
+  try {
+    // PRL_NATIVE names another build of the addon (a sanitizer build, one for another machine).
+    path = process.env.PRL_NATIVE ?? require('node-gyp-build').resolve(packageRoot);
+  } catch (cause) {
+    throw new PrlError(
+      'ERR_PRL_NATIVE_MISSING',
+      `no prebuilt addon fits ${process.platform}-${process.arch} and none was compiled. Run 'npm rebuild prl-node' (it needs cmake and g++), or 'npm run build:native' in a checkout.`,
+      { cause },
+    );
+  }
+  let native: Native;
+  try {
+    native = require(path);
+  } catch (cause) {
+    throw new PrlError('ERR_PRL_NATIVE_MISSING', `the addon ${path} does not load here: ${(cause as Error).message}`, { cause });
+  }
+  (native.initialize as unknown as (errorClass: typeof PrlError) => void)(PrlError);
+  return { native, path };
+}
+
+/** The addon, loaded at first use. */
+export function native(): Native {
+  loaded ??= load();
+  return loaded.native;
+}
+
+/** The file that the addon was loaded from. */
+export function nativePath(): string {
+  native();
+  return loaded!.path;
+}
+
+/** Instruction set, threads and CUDA devices in use. */
+export const nativeInfo = (): NativeInfo => (native().info as unknown as () => NativeInfo)();
+
+/** Number of threads of the CPU kernels (all callers of the process share them). Results do not depend on it. */
+export function setThreads(threads: number): void {
+  native().setThreads({ threads });
+}

@@ -1,0 +1,10 @@
+#include "binding/register.h"
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new prl::AddonData());
+  prl::RegisterRuntime(env, exports);
+  prl::RegisterTokenLogprob(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(prl, Init)

@@ -1,0 +1,81 @@
+// Reading JavaScript arguments. Everything JavaScript sends is checked here, again, whatever lib/ has checked: nothing
+// that arrives may reach memory it should not. Failures are thrown as JavaScript errors with a stable `code`.
+//
+// Memory of a typed array is borrowed for a synchronous call only (JavaScript cannot run meanwhile). What a background
+// task needs is copied.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "runtime/dtype.h"
+#include "runtime/status.h"
+
+namespace prl {
+
+// Per environment (the main thread, each worker).
+struct AddonData {
+  Napi::FunctionReference prl_error;  // lib/errors.ts PrlError: (code, message)
+};
+
+// The JavaScript error for a status: TypeError, RangeError or PrlError, with `code`.
+Napi::Error ToError(Napi::Env env, const Status& status);
+// Throws unless ok.
+void ThrowIfError(Napi::Env env, const Status& status);
+// printf-style, thrown at once.
+[[noreturn]] void Throw(Napi::Env env, Code code, const char* format, ...) __attribute__((format(printf, 3, 4)));
+
+// A tensor argument: { dtype, shape, data }, as lib/tensor.ts makes them.
+struct TensorArg {
+  DType dtype;
+  Device device;
+  std::vector<int64_t> shape;
+  int64_t elements = 0;
+  void* data = nullptr;
+  bool present() const { return !shape.empty(); }
+
+  const float* f32() const { return static_cast<const float*>(data); }
+  float* f32() { return static_cast<float*>(data); }
+  const int32_t* i32() const { return static_cast<const int32_t*>(data); }
+};
+
+// The fields of the one options object that a function of the addon takes. `name` appears in the messages.
+class Args {
+ public:
+  explicit Args(const Napi::CallbackInfo& info);
+
+  Napi::Env env() const { return env_; }
+  const Napi::Object& object() const { return object_; }
+  bool Has(const char* name) const;
+
+  // A present tensor of one of the dtypes in `allowed` (empty: float32, bfloat16, float16).
+  TensorArg Tensor(const char* name, std::vector<DType> allowed = {}) const;
+  // The same, or an absent one when the field is undefined or null.
+  TensorArg OptionalTensor(const char* name, std::vector<DType> allowed = {}) const;
+  // float32 or int32 of exactly `elements` elements (any shape).
+  TensorArg Floats(const char* name, int64_t elements) const;
+  TensorArg OptionalFloats(const char* name, int64_t elements) const;
+  TensorArg Ints(const char* name, int64_t elements) const;
+  TensorArg OptionalInts(const char* name, int64_t elements) const;
+
+  double Number(const char* name) const;  // finite
+  int64_t Integer(const char* name, int64_t low, int64_t high) const;
+  bool Boolean(const char* name) const;
+  std::string String(const char* name) const;
+
+ private:
+  TensorArg Parse(const char* name, Napi::Value value, const std::vector<DType>& allowed) const;
+  TensorArg Exact(const char* name, DType dtype, int64_t elements, bool optional) const;
+  Napi::Env env_;
+  Napi::Object object_;
+};
+
+// Offsets of packed sequences: int32, starts at 0, never falls, ends at `total`; at least one entry. Returns the number of pieces.
+int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total);
+
+// Registers `function` under `name`; a C++ exception that is not a JavaScript error becomes one.
+void Export(Napi::Env env, Napi::Object exports, const char* name, Napi::Value (*function)(const Napi::CallbackInfo&));
+
+}  // namespace prl

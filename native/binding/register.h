@@ -1,0 +1,11 @@
+// One Register function per file of binding/, called by addon.cc.
+#pragma once
+
+#include "binding/args.h"
+
+namespace prl {
+
+void RegisterRuntime(Napi::Env env, Napi::Object exports);
+void RegisterTokenLogprob(Napi::Env env, Napi::Object exports);
+
+}  // namespace prl

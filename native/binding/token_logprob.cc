@@ -1,0 +1,53 @@
+#include "kernels/token_logprob/token_logprob.h"
+
+#include "binding/register.h"
+
+namespace prl {
+namespace {
+
+TokenLogprobArgs Parse(const Args& args, const TensorArg& logits) {
+  if (logits.shape.size() != 2) Throw(args.env(), Code::kOutOfRange, "logits must have the shape [tokens, vocab]");
+  const double temperature = args.Number("temperature");
+  if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
+  TokenLogprobArgs kernel{};
+  kernel.rows = logits.shape[0];
+  kernel.vocab = kernel.stride = logits.shape[1];
+  kernel.dtype = logits.dtype;
+  kernel.logits = logits.data;
+  kernel.temperature = static_cast<float>(temperature);
+  kernel.targets = args.Ints("targets", kernel.rows).i32();
+  return kernel;
+}
+
+Napi::Value Forward(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const TensorArg logits = args.Tensor("logits");
+  TokenLogprobArgs kernel = Parse(args, logits);
+  kernel.logprob = args.Floats("logProbs", kernel.rows).f32();
+  kernel.entropy = args.OptionalFloats("entropy", kernel.rows).f32();
+  kernel.lse = args.OptionalFloats("logSumExp", kernel.rows).f32();
+  ThrowIfError(args.env(), TokenLogprobCpu(kernel));
+  return args.env().Undefined();
+}
+
+Napi::Value Backward(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const TensorArg logits = args.Tensor("logits");
+  TokenLogprobBackwardArgs kernel{Parse(args, logits), nullptr, nullptr, nullptr};
+  kernel.d_logprob = args.Floats("dLogProbs", kernel.forward.rows).f32();
+  kernel.d_entropy = args.OptionalFloats("dEntropy", kernel.forward.rows).f32();
+  const TensorArg d_logits = args.Tensor("dLogits", {logits.dtype});
+  if (d_logits.shape != logits.shape) Throw(args.env(), Code::kOutOfRange, "dLogits must have the shape of logits");
+  kernel.d_logits = d_logits.data;
+  ThrowIfError(args.env(), TokenLogprobBackwardCpu(kernel));
+  return args.env().Undefined();
+}
+
+}  // namespace
+
+void RegisterTokenLogprob(Napi::Env env, Napi::Object exports) {
+  Export(env, exports, "tokenLogprob", Forward);
+  Export(env, exports, "tokenLogprobBackward", Backward);
+}
+
+}  // namespace prl

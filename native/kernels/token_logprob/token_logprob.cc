@@ -1,0 +1,20 @@
+// What the backends share before and after a kernel: checks and messages.
+#include "kernels/token_logprob/token_logprob.h"
+
+namespace prl {
+
+Status CheckTargets(const int32_t* targets, int64_t rows, int64_t vocab) {
+  for (int64_t r = 0; r < rows; ++r) {
+    if (targets[r] < 0 || targets[r] >= vocab) {
+      return Error(Code::kOutOfRange, "targets[%lld] = %d is outside the vocabulary [0, %lld)", (long long)r, targets[r], (long long)vocab);
+    }
+  }
+  return Ok();
+}
+
+Status BadRow(int64_t row, bool all_masked) {
+  if (all_masked) return Error(Code::kNonFinite, "logits row %lld is all -inf: it has no log-probabilities", (long long)row);
+  return Error(Code::kNonFinite, "logits row %lld holds a NaN or +inf", (long long)row);
+}
+
+}  // namespace prl

@@ -1,0 +1,57 @@
+// CONTRACT of token_logprob: logits -> log-probability, entropy and log-sum-exp of each row; and back.
+//
+//   z = logits / temperature            m = max(z)            lse = m + log(sum exp(z - m))
+//   logprob[t] = z[target[t]] - lse     entropy[t] = lse - sum_j softmax(z)_j z_j      (nats)
+//
+//   d logits[t][j] = (1 / temperature) * ( d logprob[t] * (1[j = target] - p_j)  -  d entropy[t] * p_j * (log p_j + entropy) )
+//
+//   logits   [rows, vocab] float32 | bfloat16 | float16, row r at logits + r * stride (stride >= vocab, in elements)
+//   targets  [rows] int32, each in [0, vocab)
+//   logprob, entropy, lse  [rows] float32; any may be null
+//
+// Arithmetic is float32 whatever the storage; a row is read from memory once (online maximum and sum); offsets are 64-bit.
+// A logit of -inf is legal (a masked symbol): probability 0, gradient 0; a target there has log-probability -inf.
+// Failures name the first row: a target outside [0, vocab), a row that is all -inf, a NaN or +inf logit.
+// Rows are independent: results do not depend on the number of threads nor on the other rows.
+#pragma once
+
+#include "runtime/cpu/isa.h"
+#include "runtime/dtype.h"
+#include "runtime/status.h"
+
+namespace prl {
+
+struct TokenLogprobArgs {
+  int64_t rows, vocab, stride;
+  DType dtype;
+  const void* logits;
+  const int32_t* targets;
+  float temperature;  // > 0
+  float* logprob;
+  float* entropy;
+  float* lse;
+};
+
+// The backward pass reads a row once more (it is then in cache for the second look) and needs nothing saved.
+// Rows whose d_logprob and d_entropy are 0 are zero-filled without being read. d_logits may be the logits themselves; on
+// failure it then holds garbage. d_logits has the dtype and the stride of the logits.
+struct TokenLogprobBackwardArgs {
+  TokenLogprobArgs forward;  // its outputs are ignored
+  const float* d_logprob;    // [rows]
+  const float* d_entropy;    // [rows] or null
+  void* d_logits;            // [rows, vocab]
+};
+
+// What both backends and all kernels built on this one check before they touch memory.
+Status CheckTargets(const int32_t* targets, int64_t rows, int64_t vocab);
+// The message for a row that has no log-softmax; `all_masked`: every logit is -inf.
+Status BadRow(int64_t row, bool all_masked);
+
+PRL_CPU_ENTRY(Status, TokenLogprobCpu, (const TokenLogprobArgs& args), (args))
+PRL_CPU_ENTRY(Status, TokenLogprobBackwardCpu, (const TokenLogprobBackwardArgs& args), (args))
+
+// Queued on `stream` (a cudaStream_t). bad_row is device memory, int64[1], set to 2 * row + all_masked of a bad row or left
+// at INT64_MAX; the caller reads it when it next waits for the stream.
+Status TokenLogprobCuda(const TokenLogprobArgs& args, int64_t* bad_row, void* stream);
+
+}  // namespace prl

@@ -1,0 +1,188 @@
+// Vectors of float32, as wide as the instruction set has them: the only place of the CPU kernels that knows widths.
+// Included only by files compiled per instruction set; everything is `static inline` (see isa.h).
+//
+// Arithmetic is written with operators (a * b + c becomes a fused multiply-add where there is one). Max and Min return
+// their SECOND argument when either is NaN, like the x86 instructions.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(PRL_X86)
+#include <immintrin.h>
+#endif
+
+#include "runtime/dtype.h"
+
+#define PRL_INLINE static inline __attribute__((always_inline))
+
+namespace prl {
+namespace PRL_ISA {
+
+#if defined(PRL_ISA_avx512)
+constexpr int kLanes = 16;
+#elif defined(PRL_ISA_avx2)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float VF __attribute__((vector_size(kLanes * 4)));
+typedef int32_t VI __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t VU __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t VH __attribute__((vector_size(kLanes * 2)));
+
+PRL_INLINE VF Splat(float x) { return x - VF{}; }
+PRL_INLINE VF Load(const float* p) { VF v; __builtin_memcpy(&v, p, sizeof v); return v; }
+PRL_INLINE void Store(float* p, VF v) { __builtin_memcpy(p, &v, sizeof v); }
+
+#if defined(PRL_ISA_avx512)
+PRL_INLINE VF Max(VF a, VF b) { return (VF)_mm512_max_ps((__m512)a, (__m512)b); }
+PRL_INLINE VF Min(VF a, VF b) { return (VF)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(PRL_ISA_avx2)
+PRL_INLINE VF Max(VF a, VF b) { return (VF)_mm256_max_ps((__m256)a, (__m256)b); }
+PRL_INLINE VF Min(VF a, VF b) { return (VF)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(PRL_X86)
+PRL_INLINE VF Max(VF a, VF b) { return (VF)_mm_max_ps((__m128)a, (__m128)b); }
+PRL_INLINE VF Min(VF a, VF b) { return (VF)_mm_min_ps((__m128)a, (__m128)b); }
+#else
+PRL_INLINE VF Max(VF a, VF b) { return a > b ? a : b; }
+PRL_INLINE VF Min(VF a, VF b) { return a < b ? a : b; }
+#endif
+
+// Lanes are added in a fixed tree: halves, quarters, ...
+PRL_INLINE float ReduceAdd(VF v) {
+  float lane[kLanes];
+  Store(lane, v);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+  }
+  return lane[0];
+}
+PRL_INLINE float ReduceMax(VF v) {
+  float lane[kLanes];
+  Store(lane, v);
+  float m = lane[0];
+  for (int i = 1; i < kLanes; ++i) m = lane[i] > m ? lane[i] : m;
+  return m;
+}
+
+// --- 16-bit storage -----------------------------------------------------------------------------------------------
+
+PRL_INLINE VF Load(const BFloat16* p) {
+  VH h;
+  __builtin_memcpy(&h, p, sizeof h);
+  return (VF)(__builtin_convertvector(h, VU) << 16);
+}
+// Round to nearest, ties to even; a NaN stays a NaN.
+PRL_INLINE void Store(BFloat16* p, VF v) {
+  const VU bits = (VU)v;
+  const VU rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const VU quiet = (bits >> 16) | 0x40u;
+  const VH h = __builtin_convertvector(v == v ? rounded : quiet, VH);
+  __builtin_memcpy(p, &h, sizeof h);
+}
+
+PRL_INLINE float ToFloat(float x) { return x; }
+PRL_INLINE float ToFloat(BFloat16 x) {
+  const uint32_t bits = (uint32_t)x.bits << 16;
+  float f;
+  __builtin_memcpy(&f, &bits, 4);
+  return f;
+}
+PRL_INLINE float ToFloat(Float16 x) {
+  _Float16 h;
+  __builtin_memcpy(&h, &x.bits, 2);
+  return (float)h;
+}
+PRL_INLINE void FromFloat(float x, float* p) { *p = x; }
+PRL_INLINE void FromFloat(float x, BFloat16* p) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  p->bits = x == x ? (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16) : (uint16_t)((bits >> 16) | 0x40u);
+}
+PRL_INLINE void FromFloat(float x, Float16* p) {
+  const _Float16 h = (_Float16)x;
+  __builtin_memcpy(&p->bits, &h, 2);
+}
+
+#if defined(PRL_ISA_avx512)
+PRL_INLINE VF Load(const Float16* p) { return (VF)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+PRL_INLINE void Store(Float16* p, VF v) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, 0)); }
+#elif defined(PRL_ISA_avx2)
+PRL_INLINE VF Load(const Float16* p) { return (VF)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
+PRL_INLINE void Store(Float16* p, VF v) { _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)v, 0)); }
+#else
+PRL_INLINE VF Load(const Float16* p) {
+  VF v;
+  for (int i = 0; i < kLanes; ++i) v[i] = ToFloat(p[i]);
+  return v;
+}
+PRL_INLINE void Store(Float16* p, VF v) {
+  for (int i = 0; i < kLanes; ++i) FromFloat(v[i], p + i);
+}
+#endif
+
+// The first n < kLanes values, the other lanes holding `fill`.
+template <typename T>
+PRL_INLINE VF LoadPartial(const T* p, int n, float fill) {
+  float lane[kLanes];
+  for (int i = 0; i < kLanes; ++i) lane[i] = i < n ? ToFloat(p[i]) : fill;
+  return Load(lane);
+}
+template <typename T>
+PRL_INLINE void StorePartial(T* p, int n, VF v) {
+  T lane[kLanes];
+  Store(lane, v);
+  for (int i = 0; i < n; ++i) p[i] = lane[i];
+}
+
+// --- exp ----------------------------------------------------------------------------------------------------------
+
+// e^x to about 1 ulp: x = n ln 2 + r with |r| <= ln 2 / 2, a degree-6 polynomial for e^r, the exponent added as an integer
+// (Cephes' expf, netlib.org/cephes). 0 below -87.3 (a denormal result is 0), infinity above 88.7, NaN for NaN.
+PRL_INLINE VF Exp(VF x) {
+  const VF low = Splat(-87.33654f), high = Splat(88.72283f);
+  const VF clamped = Min(high, Max(low, x));  // NaN passes both
+  const VF magic = Splat(12582912.0f);        // 1.5 * 2^23: adding it rounds to an integer
+  const VF shifted = clamped * 1.44269504088896341f + magic;
+  const VF n = shifted - magic;
+  VF r = clamped - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  VF p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  // 2^n in two factors, so that n = 128 does not overflow before the product does.
+  const VI ni = (VI)shifted - 0x4b400000;
+  const VI half = ni >> 1;
+  const VF s1 = (VF)((half + 127) << 23), s2 = (VF)((ni - half + 127) << 23);
+  const VF e = p * s1 * s2;
+  const VF overflow = x > high ? Splat(__builtin_inff()) : e;
+  return x < low ? Splat(0.0f) : overflow;
+}
+
+// Exp for x <= 0 (or NaN), as a softmax needs it: no overflow to guard.
+PRL_INLINE VF ExpNonPositive(VF x) {
+  const VF low = Splat(-87.33654f);
+  const VF clamped = Max(low, x);  // NaN passes
+  const VF magic = Splat(12582912.0f);
+  const VF shifted = clamped * 1.44269504088896341f + magic;
+  const VF n = shifted - magic;
+  VF r = clamped - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  VF p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const VF e = p * (VF)(((VI)shifted - 0x4b400000 + 127) << 23);
+  return x < low ? Splat(0.0f) : e;
+}
+
+}  // namespace PRL_ISA
+}  // namespace prl
