@@ -1,0 +1,189 @@
+// The surface of the native policy; lib/policy/policy.ts implements it.
+import type { TensorLike } from '../tensor.js';
+
+/** Options of the clipped importance-sampling loss, named as in TRL's GRPOConfig. */
+export interface PolicyLossOptions {
+  /**
+   * How terms are averaged. 'grpo': mean over sequences of token means. 'dapo' (default): mean over the active tokens of the
+   * optimizer batch. 'bnpo': mean over the active tokens of what is given in this call. 'dr_grpo': sum over tokens divided by
+   * sequences times maxCompletionLength.
+   */
+  lossType?: 'grpo' | 'dapo' | 'bnpo' | 'dr_grpo';
+  /** 'token' (default), or 'sequence': GSPO's exp of the mean log-ratio. */
+  importanceSamplingLevel?: 'token' | 'sequence';
+  /** Lower clip: ratios below 1 - epsilon. Default 0.2. */
+  epsilon?: number;
+  /** Upper clip: ratios above 1 + epsilonHigh. Default: epsilon. */
+  epsilonHigh?: number;
+  /** Two-sided clip: an upper bound of the ratio where the advantage is negative. Default: none. */
+  delta?: number;
+  /** Weight of the k3 KL term to refLogProbs. Default 0. */
+  beta?: number;
+  /** Multiplies the KL term by the ratio, as TRL does by default. Default true. */
+  klRatioCorrection?: boolean;
+  /** Weight of the entropy bonus. Default 0. */
+  entropyCoef?: number;
+  /** Needed by 'dr_grpo'. */
+  maxCompletionLength?: number;
+  /** Active tokens and sequences of the whole optimizer batch, when this call gets a part of it. Default: what is given. */
+  normalizer?: { tokens: number; sequences: number };
+}
+
+/** What a policy loss reports. Means are over active tokens unless said otherwise. */
+export interface PolicyLossMetrics {
+  loss: number;
+  /** Active tokens. */
+  tokens: number;
+  entropy: number;
+  /** k3 estimate of the KL to the reference; 0 without one. */
+  kl: number;
+  /** Estimates of the KL to the policy that sampled: mean of old - new, and the nonnegative k3. */
+  approxKl: number;
+  approxKlK3: number;
+  ratioMean: number;
+  ratioMax: number;
+  ratioMin: number;
+  /** Share of tokens (of sequences, at sequence level) with A < 0 and ratio < 1 - epsilon; A > 0 and ratio > 1 + epsilonHigh; either. */
+  clipRatioLow: number;
+  clipRatioHigh: number;
+  clipRatioRegion: number;
+  /** Effective sample size of the ratios as a share: (sum rho)^2 / (n sum rho^2). */
+  effectiveSampleSize: number;
+}
+
+/**
+ * Sequences to learn from. T is the number of completion tokens of all sequences, packed one sequence after the other;
+ * token-wise inputs have one value per completion token.
+ */
+export interface PolicyBatch {
+  /** Token ids of each prompt, at least one. */
+  prompts: ArrayLike<number>[];
+  /** Token ids of each completion (with the end-of-sequence token when it was sampled). */
+  completions: ArrayLike<number>[];
+  /** [T] per token or [B] per sequence. When T = B the shape tells: a 1-token completion per sequence means the same. */
+  advantages: TensorLike;
+  /** [T]: log-probabilities when the tokens were sampled. Absent: on-policy. */
+  oldLogProbs?: TensorLike;
+  /** [T]: log-probabilities under the reference policy; needed when beta is not 0. */
+  refLogProbs?: TensorLike;
+  /** [T] integers: tokens with 0 take no part. */
+  mask?: TensorLike;
+}
+
+export interface OptimizerOptions {
+  learningRate: number;
+  /** AdamW; decay on matrices only, not on norms, biases (nor on 1-dimensional tensors). Default 0. */
+  weightDecay?: number;
+  /** Default 0.9 and 0.999. */
+  adamBeta1?: number;
+  adamBeta2?: number;
+  /** Default 1e-8. */
+  adamEpsilon?: number;
+  /** Global gradient norm is clipped to this. Default 1; Infinity: no clipping. */
+  maxGradNorm?: number;
+}
+
+export interface GradientOptions extends PolicyLossOptions {
+  /** Default 1. */
+  temperature?: number;
+  /** Sequences are cut in micro-batches of at most this many tokens (prompt and completion), at least one sequence. Default 8192. */
+  microBatchTokens?: number;
+  signal?: AbortSignal;
+}
+
+export interface UpdateOptions extends GradientOptions, OptimizerOptions {}
+
+export interface UpdateMetrics extends PolicyLossMetrics {
+  /** Global norm of the gradient before clipping. */
+  gradNorm: number;
+  /** False when the loss or the gradient was not finite: the weights are then as before. */
+  applied: boolean;
+}
+
+export interface GenerateOptions {
+  /** Completions per prompt. Default 1. */
+  n?: number;
+  maxNewTokens: number;
+  /** Default 1; 0 is greedy. */
+  temperature?: number;
+  /** Keep the k likeliest. Default 0: all. */
+  topK?: number;
+  /** Keep the smallest set of likeliest tokens whose probability reaches topP. Default 1: all. */
+  topP?: number;
+  /** Default 0. The same seed gives the same samples whatever else is in the batch. */
+  seed?: number;
+  /** Token ids that end a completion; the token is kept as its last. Default: the config's eos_token_id. */
+  stop?: number[];
+  /** Never stop before maxNewTokens. Default false. */
+  ignoreEos?: boolean;
+  /** Sequences decoded at once. Default 256. */
+  maxBatch?: number;
+  signal?: AbortSignal;
+  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
+}
+
+export interface Completion {
+  /** Generated ids, the stop token included. */
+  tokens: Int32Array;
+  /** Log-probability of each under softmax(logits / temperature), before top-k / top-p; at temperature 1 when greedy. */
+  logProbs: Float32Array;
+  finishReason: 'stop' | 'length';
+}
+
+/** A causal language model's configuration, in Hugging Face's names. */
+export interface PolicyConfig {
+  model_type: 'llama' | 'qwen2' | 'qwen3';
+  vocab_size: number;
+  hidden_size: number;
+  intermediate_size: number;
+  num_hidden_layers: number;
+  num_attention_heads: number;
+  /** Default: num_attention_heads. */
+  num_key_value_heads?: number;
+  /** Default: hidden_size / num_attention_heads. */
+  head_dim?: number;
+  /** Default 1e-6. */
+  rms_norm_eps?: number;
+  /** Default 10000. Also read from rope_parameters. */
+  rope_theta?: number;
+  rope_scaling?: null | { rope_type: string; [key: string]: unknown };
+  rope_parameters?: { rope_type?: string; rope_theta?: number; [key: string]: unknown };
+  /** Default 2048. */
+  max_position_embeddings?: number;
+  /** Default false. */
+  tie_word_embeddings?: boolean;
+  /** Biases of q, k and v. Default: true for qwen2, false otherwise. */
+  attention_bias?: boolean;
+  eos_token_id?: number | number[];
+  bos_token_id?: number;
+  pad_token_id?: number;
+  [key: string]: unknown;
+}
+
+/** The policy network. Long calls run off the event loop, one after the other per policy. */
+export interface PolicyLike {
+  readonly config: Readonly<PolicyConfig>;
+  readonly parameterCount: number;
+  generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]>;
+  /**
+   * Log-probabilities of every token after the first of each sequence, packed; or, with `start`, of the tokens from index
+   * start[i] >= 1 on (the completion's, when start is the prompt's length).
+   */
+  logProbs(
+    sequences: ArrayLike<number>[],
+    options?: { temperature?: number; entropy?: boolean; start?: ArrayLike<number>; microBatchTokens?: number; signal?: AbortSignal },
+  ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; cuSeqlens: Int32Array }>;
+  /** One optimizer step on the whole batch. */
+  update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics>;
+  /** The gradients that `update` would use (not clipped), without a step. Read them with gradients(). */
+  computeGradients(batch: PolicyBatch, options?: GradientOptions): Promise<PolicyLossMetrics & { gradNorm: number }>;
+  /** A copy with its own weights and no optimizer state: the frozen reference. */
+  clone(): PolicyLike;
+  save(folder: string): Promise<void>;
+  /** Optimizer moments and step count, in one file; loaded they continue bit for bit. */
+  saveOptimizer(file: string): Promise<void>;
+  loadOptimizer(file: string): Promise<void>;
+  /** Forgets the optimizer's moments and step count. */
+  resetOptimizer(): void;
+  dispose(): void;
+}
