@@ -1,4 +1,4 @@
 export * from './errors.js';
 export * from './kernels/token-log-probs.js';
 export { type NativeInfo, nativeInfo, setThreads } from './native.js';
-export { type DType, type Device, Tensor, type TensorData, type TensorLike, type TensorOptions } from './tensor.js';
+export { type Device, type DType, Tensor, type TensorData, type TensorLike, type TensorOptions } from './tensor.js';

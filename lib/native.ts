@@ -48,7 +48,9 @@ function load() {
   try {
     native = require(path);
   } catch (cause) {
-    throw new PrlError('ERR_PRL_NATIVE_MISSING', `the addon ${path} does not load here: ${(cause as Error).message}`, { cause });
+    throw new PrlError('ERR_PRL_NATIVE_MISSING', `the addon ${path} does not load here: ${(cause as Error).message}`, {
+      cause,
+    });
   }
   (native.initialize as unknown as (errorClass: typeof PrlError) => void)(PrlError);
   return { native, path };

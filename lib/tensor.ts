@@ -45,15 +45,18 @@ export class Tensor {
     const dtype = options.dtype ?? (data instanceof Int32Array ? 'int32' : 'float32');
     checkPlace(dtype, options.device);
     const elements = countElements(shape);
-    if (elements !== data.length) throw outOfRange(`shape [${shape}] has ${elements} elements but the data has ${data.length}`);
+    if (elements !== data.length)
+      throw outOfRange(`shape [${shape}] has ${elements} elements but the data has ${data.length}`);
     const Storage = ARRAYS[dtype];
     if (data instanceof Storage) {
-      if (!(data.buffer instanceof ArrayBuffer)) throw invalidArgument('a tensor cannot stand on a SharedArrayBuffer: copy the data first');
+      if (!(data.buffer instanceof ArrayBuffer))
+        throw invalidArgument('a tensor cannot stand on a SharedArrayBuffer: copy the data first');
       return new Tensor(data, [...shape], dtype, 'cpu');
     }
     if (dtype === 'int32') {
       const ints = Int32Array.from(data);
-      for (let i = 0; i < ints.length; i++) if (ints[i] !== data[i]) throw outOfRange(`data[${i}] = ${data[i]} is not a 32-bit integer`);
+      for (let i = 0; i < ints.length; i++)
+        if (ints[i] !== data[i]) throw outOfRange(`data[${i}] = ${data[i]} is not a 32-bit integer`);
       return new Tensor(ints, [...shape], dtype, 'cpu');
     }
     if (dtype === 'float32') return new Tensor(Float32Array.from(data), [...shape], dtype, 'cpu');
@@ -93,13 +96,16 @@ export class Tensor {
 }
 
 function checkPlace(dtype: DType, device: Device = 'cpu') {
-  if (!Object.hasOwn(ARRAYS, dtype)) throw invalidArgument(`dtype must be one of ${Object.keys(ARRAYS).join(', ')}, not ${JSON.stringify(dtype)}`);
-  if (device === 'cuda') throw new PrlError('ERR_PRL_UNSUPPORTED', "tensors live on the CPU in this version: device must be 'cpu'");
+  if (!Object.hasOwn(ARRAYS, dtype))
+    throw invalidArgument(`dtype must be one of ${Object.keys(ARRAYS).join(', ')}, not ${JSON.stringify(dtype)}`);
+  if (device === 'cuda')
+    throw new PrlError('ERR_PRL_UNSUPPORTED', "tensors live on the CPU in this version: device must be 'cpu'");
   if (device !== 'cpu') throw invalidArgument(`device must be 'cpu' or 'cuda', not ${JSON.stringify(device)}`);
 }
 
 function countElements(shape: readonly number[]): number {
-  if (!Array.isArray(shape) || shape.length < 1 || shape.length > 8) throw invalidArgument('shape must be an array of 1 to 8 sizes');
+  if (!Array.isArray(shape) || shape.length < 1 || shape.length > 8)
+    throw invalidArgument('shape must be an array of 1 to 8 sizes');
   let elements = 1;
   for (const size of shape) {
     if (!Number.isSafeInteger(size) || size < 0) throw outOfRange(`shape [${shape}] holds ${size}, which is no size`);
@@ -113,13 +119,21 @@ function countElements(shape: readonly number[]): number {
 export function asTensor(name: string, value: TensorLike, shape?: readonly number[]): Tensor {
   if (value instanceof Tensor) return value;
   if (value instanceof Float32Array || value instanceof Int32Array) return Tensor.from(value, shape ?? [value.length]);
-  throw invalidArgument(`${name} must be a Tensor, a Float32Array or an Int32Array, not ${value === null ? 'null' : typeof value}`);
+  throw invalidArgument(
+    `${name} must be a Tensor, a Float32Array or an Int32Array, not ${value === null ? 'null' : typeof value}`,
+  );
 }
 
 /** Indices as an int32 tensor. Plain arrays and the other integer arrays are converted. */
 export function asInts(name: string, value: Tensor | ArrayLike<number>): Tensor {
   if (value instanceof Tensor) return value;
-  if (value === null || typeof value !== 'object' || typeof value.length !== 'number' || value instanceof Float32Array || value instanceof Float64Array) {
+  if (
+    value === null ||
+    typeof value !== 'object' ||
+    typeof value.length !== 'number' ||
+    value instanceof Float32Array ||
+    value instanceof Float64Array
+  ) {
     throw invalidArgument(`${name} must be an Int32Array, an array of integers or an int32 Tensor`);
   }
   return value instanceof Int32Array ? Tensor.from(value) : Tensor.from(value, [value.length], { dtype: 'int32' });

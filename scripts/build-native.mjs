@@ -18,7 +18,11 @@ const require = createRequire(import.meta.url);
 export const ALL_CUDA_TARGETS = '75-real;80-real;86-real;89-real;90a-real;100a-real;120-real;90-virtual';
 
 function findNvcc() {
-  const candidates = [process.env.CUDACXX, ...(process.env.PATH ?? '').split(':').map((d) => join(d, 'nvcc')), '/usr/local/cuda/bin/nvcc'];
+  const candidates = [
+    process.env.CUDACXX,
+    ...(process.env.PATH ?? '').split(':').map((d) => join(d, 'nvcc')),
+    '/usr/local/cuda/bin/nvcc',
+  ];
   return candidates.find((path) => path && existsSync(path));
 }
 
@@ -39,13 +43,34 @@ function fail(message) {
   process.exit(1);
 }
 
-export async function buildNative({ out, cudaArch = process.env.PRL_CUDA_ARCH, sanitize = false, keep = false, jobs } = {}) {
-  for (const [tool, remedy] of [['cmake', 'cmake 3.22 or newer (Debian, Ubuntu: apt-get install cmake)'], ['c++', 'a C++17 compiler (Debian, Ubuntu: apt-get install g++ make)']]) {
-    if (spawnSync(tool, ['--version']).error) fail(`no prebuilt addon fits this machine and '${tool}' is not installed. Install ${remedy} and run the install again.`);
+export async function buildNative({
+  out,
+  cudaArch = process.env.PRL_CUDA_ARCH,
+  sanitize = false,
+  keep = false,
+  jobs,
+} = {}) {
+  for (const [tool, remedy] of [
+    ['cmake', 'cmake 3.22 or newer (Debian, Ubuntu: apt-get install cmake)'],
+    ['c++', 'a C++17 compiler (Debian, Ubuntu: apt-get install g++ make)'],
+  ]) {
+    if (spawnSync(tool, ['--version']).error)
+      fail(
+        `no prebuilt addon fits this machine and '${tool}' is not installed. Install ${remedy} and run the install again.`,
+      );
   }
   const nvcc = cudaArch === 'none' ? undefined : findNvcc();
   const work = join(root, 'build', sanitize ? 'cmake-asan' : 'cmake');
-  const args = [require.resolve('cmake-js/bin/cmake-js'), 'compile', '--directory', root, '--out', work, '--parallel', String(jobs ?? availableParallelism())];
+  const args = [
+    require.resolve('cmake-js/bin/cmake-js'),
+    'compile',
+    '--directory',
+    root,
+    '--out',
+    work,
+    '--parallel',
+    String(jobs ?? availableParallelism()),
+  ];
   if (nvcc) args.push(`--CDPRL_CUDA=ON`, `--CDPRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`);
   if (sanitize) args.push('--CDPRL_SANITIZE=ON');
   // cmake-js and npm each leave variables that change what CMake finds; only the compiler choice is ours to set.
@@ -54,13 +79,17 @@ export async function buildNative({ out, cudaArch = process.env.PRL_CUDA_ARCH, s
   const run = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8', maxBuffer: 1 << 28 });
   if (run.status !== 0) {
     console.error(run.stdout, run.stderr);
-    fail(`the addon did not compile (cmake-js ended with ${run.status ?? run.signal}); the compiler's messages are above.`);
+    fail(
+      `the addon did not compile (cmake-js ended with ${run.status ?? run.signal}); the compiler's messages are above.`,
+    );
   }
   const target = resolve(root, out ?? 'build/Release', 'prl.node');
   mkdirSync(dirname(target), { recursive: true });
   copyFileSync(join(work, 'Release', 'prl.node'), target);
   if (!keep) rmSync(work, { recursive: true, force: true });
-  console.log(`prl-node: built ${target}${nvcc ? ` with CUDA for ${cudaTargets(cudaArch)}` : ' (CPU only: nvcc was not found)'}`);
+  console.log(
+    `prl-node: built ${target}${nvcc ? ` with CUDA for ${cudaTargets(cudaArch)}` : ' (CPU only: nvcc was not found)'}`,
+  );
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

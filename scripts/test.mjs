@@ -14,7 +14,9 @@ const run = spawnSync(process.execPath, [tsx, uvu, 'test', pattern], {
   encoding: 'utf8',
   maxBuffer: 1 << 28,
   stdio: ['ignore', 'pipe', 'inherit'],
-  env: process.stdout.isTTY ? { ...process.env, FORCE_COLOR: '1' } : { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
+  env: process.stdout.isTTY
+    ? { ...process.env, FORCE_COLOR: '1' }
+    : { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
 });
 process.stdout.write(run.stdout);
 // biome-ignore lint/suspicious/noControlCharactersInRegex: colours of the output

@@ -171,7 +171,13 @@ export interface PolicyLike {
    */
   logProbs(
     sequences: ArrayLike<number>[],
-    options?: { temperature?: number; entropy?: boolean; start?: ArrayLike<number>; microBatchTokens?: number; signal?: AbortSignal },
+    options?: {
+      temperature?: number;
+      entropy?: boolean;
+      start?: ArrayLike<number>;
+      microBatchTokens?: number;
+      signal?: AbortSignal;
+    },
   ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; cuSeqlens: Int32Array }>;
   /** One optimizer step on the whole batch. */
   update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics>;

@@ -19,7 +19,11 @@ const SHAPES: { name: string; scale: number; offset: number; temperature: number
 ];
 
 async function makeCase(rows: number, vocab: number, dtype: DType, scale: number, offset: number, seed: number) {
-  const logits = Tensor.from(normals(rows * vocab, seed, scale).map((x) => x + offset), [rows, vocab], { dtype });
+  const logits = Tensor.from(
+    normals(rows * vocab, seed, scale).map((x) => x + offset),
+    [rows, vocab],
+    { dtype },
+  );
   const next = random(seed + 1);
   const targets = Int32Array.from({ length: rows }, () => Math.floor(next() * vocab));
   return { logits, values: (await logits.read()) as Float32Array, targets };
@@ -41,7 +45,12 @@ for (const dtype of FLOATS) {
           const tolerance = 64 * UNIT_ROUNDOFF.float32 * spread;
           near([out.logProbs.data[r]], [ref.logProb], tolerance, `logProb V=${vocab}`);
           near([out.entropy.data[r]], [ref.entropy], tolerance * 4, `entropy V=${vocab}`);
-          near([out.logSumExp.data[r]], [ref.logSumExp], tolerance + 2 * UNIT_ROUNDOFF.float32 * Math.abs(ref.logSumExp), `lse V=${vocab}`);
+          near(
+            [out.logSumExp.data[r]],
+            [ref.logSumExp],
+            tolerance + 2 * UNIT_ROUNDOFF.float32 * Math.abs(ref.logSumExp),
+            `lse V=${vocab}`,
+          );
         }
       }
     });
@@ -94,12 +103,30 @@ for (const dtype of FLOATS) {
       const dLogProbs = new Float32Array([0.5, -1.25, 0, 2]);
       const dEntropy = new Float32Array([0, 0.3, 0, -0.7]);
       const dLogits = Tensor.zeros([rows, vocab], { dtype });
-      const args = { logits, targets: Tensor.from(targets), temperature, dLogProbs: Tensor.from(dLogProbs), dEntropy: Tensor.from(dEntropy) };
+      const args = {
+        logits,
+        targets: Tensor.from(targets),
+        temperature,
+        dLogProbs: Tensor.from(dLogProbs),
+        dEntropy: Tensor.from(dEntropy),
+      };
       native().tokenLogprobBackward({ ...args, dLogits });
       const got = await dLogits.read();
       for (let r = 0; r < rows; r++) {
-        const ref = softmaxRowGradient(values.subarray(r * vocab, (r + 1) * vocab), targets[r], dLogProbs[r], dEntropy[r], temperature);
-        near(got.subarray(r * vocab, (r + 1) * vocab), ref, 2e-6, `dLogits V=${vocab} row ${r}`, dtype === 'float32' ? 1e-5 : 1.01 * UNIT_ROUNDOFF[dtype]);
+        const ref = softmaxRowGradient(
+          values.subarray(r * vocab, (r + 1) * vocab),
+          targets[r],
+          dLogProbs[r],
+          dEntropy[r],
+          temperature,
+        );
+        near(
+          got.subarray(r * vocab, (r + 1) * vocab),
+          ref,
+          2e-6,
+          `dLogits V=${vocab} row ${r}`,
+          dtype === 'float32' ? 1e-5 : 1.01 * UNIT_ROUNDOFF[dtype],
+        );
       }
       native().tokenLogprobBackward({ ...args, dLogits: logits });
       assert.equal(logits.data, dLogits.data, 'in place gives the same bits');
@@ -153,8 +180,18 @@ gradients.run();
 const errors = suite('tokenLogProbs: errors');
 const ok = Tensor.from(normals(12, 1), [3, 4]);
 errors('a target outside the vocabulary names itself', () => {
-  throwsError(() => tokenLogProbs(ok, new Int32Array([0, 4, 1])), RangeError, 'ERR_PRL_OUT_OF_RANGE', /targets\[1\] = 4 is outside the vocabulary \[0, 4\)/);
-  throwsError(() => tokenLogProbs(ok, new Int32Array([0, 1, -1])), RangeError, 'ERR_PRL_OUT_OF_RANGE', /targets\[2\] = -1/);
+  throwsError(
+    () => tokenLogProbs(ok, new Int32Array([0, 4, 1])),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /targets\[1\] = 4 is outside the vocabulary \[0, 4\)/,
+  );
+  throwsError(
+    () => tokenLogProbs(ok, new Int32Array([0, 1, -1])),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /targets\[2\] = -1/,
+  );
 });
 errors('rows without a softmax are named', () => {
   for (const [bad, message] of [
@@ -174,15 +211,45 @@ errors('rows without a softmax are named', () => {
   throwsError(() => tokenLogProbs(masked, new Int32Array(2)), PrlError, 'ERR_PRL_NON_FINITE', /row 0 is all -inf/);
   const maskedNaN = new Float32Array(12).fill(-Infinity);
   maskedNaN[7] = Number.NaN;
-  throwsError(() => tokenLogProbs(Tensor.from(maskedNaN, [1, 12]), new Int32Array(1)), PrlError, 'ERR_PRL_NON_FINITE', /row 0 holds a NaN/);
+  throwsError(
+    () => tokenLogProbs(Tensor.from(maskedNaN, [1, 12]), new Int32Array(1)),
+    PrlError,
+    'ERR_PRL_NON_FINITE',
+    /row 0 holds a NaN/,
+  );
 });
 errors('wrong kinds, shapes and options', () => {
-  throwsError(() => tokenLogProbs(Tensor.from(new Int32Array(4), [2, 2]), new Int32Array(2)), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /logits must be float32 or bfloat16 or float16, not int32/);
-  throwsError(() => tokenLogProbs(Tensor.zeros([4]), new Int32Array(4)), RangeError, 'ERR_PRL_OUT_OF_RANGE', /\[tokens, vocab\]/);
-  throwsError(() => tokenLogProbs(ok, new Int32Array(2)), RangeError, 'ERR_PRL_OUT_OF_RANGE', /targets must have 3 elements, not 2/);
+  throwsError(
+    () => tokenLogProbs(Tensor.from(new Int32Array(4), [2, 2]), new Int32Array(2)),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /logits must be float32 or bfloat16 or float16, not int32/,
+  );
+  throwsError(
+    () => tokenLogProbs(Tensor.zeros([4]), new Int32Array(4)),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /\[tokens, vocab\]/,
+  );
+  throwsError(
+    () => tokenLogProbs(ok, new Int32Array(2)),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /targets must have 3 elements, not 2/,
+  );
   throwsError(() => tokenLogProbs(ok, new Float32Array(3)), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /targets/);
-  throwsError(() => tokenLogProbs(ok, new Int32Array(3), { temperature: 0 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /temperature/);
-  throwsError(() => tokenLogProbs(ok, new Int32Array(3), { temprature: 1 } as object), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /Did you mean 'temperature'/);
+  throwsError(
+    () => tokenLogProbs(ok, new Int32Array(3), { temperature: 0 }),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /temperature/,
+  );
+  throwsError(
+    () => tokenLogProbs(ok, new Int32Array(3), { temprature: 1 } as object),
+    TypeError,
+    'ERR_PRL_UNKNOWN_OPTION',
+    /Did you mean 'temperature'/,
+  );
   throwsError(() => tokenLogProbs(null as never, new Int32Array(3)), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /logits/);
 });
 errors('disposed, detached and shared memory', () => {
@@ -193,10 +260,21 @@ errors('disposed, detached and shared memory', () => {
   const detached = Tensor.from(data, [1, 2]);
   structuredClone(data.buffer, { transfer: [data.buffer] });
   throwsError(() => tokenLogProbs(detached, new Int32Array(1)), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /detached/);
-  throwsError(() => Tensor.from(new Float32Array(new SharedArrayBuffer(8)), [1, 2]), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /Shared/);
+  throwsError(
+    () => Tensor.from(new Float32Array(new SharedArrayBuffer(8)), [1, 2]),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /Shared/,
+  );
   const shared = { dtype: 'int32', device: 'cpu', shape: [1], data: new Int32Array(new SharedArrayBuffer(4)) };
   throwsError(
-    () => native().tokenLogprob({ logits: Tensor.zeros([1, 2]), targets: shared, temperature: 1, logProbs: Tensor.zeros([1]) }),
+    () =>
+      native().tokenLogprob({
+        logits: Tensor.zeros([1, 2]),
+        targets: shared,
+        temperature: 1,
+        logProbs: Tensor.zeros([1]),
+      }),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
     /Shared/,

@@ -16,11 +16,20 @@ export function random(seed: number): () => number {
 /** Standard normal numbers. */
 export function normals(n: number, seed: number, scale = 1): Float32Array {
   const next = random(seed);
-  return Float32Array.from({ length: n }, () => scale * Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()));
+  return Float32Array.from(
+    { length: n },
+    () => scale * Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()),
+  );
 }
 
 /** Every element within `tolerance` + `relative` * |expected|; equal infinities pass, a NaN fails. */
-export function near(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what = 'value', relative = 0): void {
+export function near(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tolerance: number,
+  what = 'value',
+  relative = 0,
+): void {
   assert.is(actual.length, expected.length, `${what}: length`);
   let worst = -1;
   let where = -1;
@@ -33,12 +42,19 @@ export function near(actual: ArrayLike<number>, expected: ArrayLike<number>, tol
     }
   }
   if (where >= 0) {
-    assert.unreachable(`${what}[${where}]: ${actual[where]} is not ${expected[where]} (tolerance ${tolerance} + ${relative} relative)`);
+    assert.unreachable(
+      `${what}[${where}]: ${actual[where]} is not ${expected[where]} (tolerance ${tolerance} + ${relative} relative)`,
+    );
   }
 }
 
 /** Like assert.throws, for the class and the code of an error and a part of its message. */
-export function throwsError(run: () => unknown, kind: new (...args: never[]) => Error, code: string, message: RegExp): void {
+export function throwsError(
+  run: () => unknown,
+  kind: new (...args: never[]) => Error,
+  code: string,
+  message: RegExp,
+): void {
   try {
     run();
   } catch (error) {

@@ -21,7 +21,13 @@ export function softmaxRow(row: ArrayLike<number>, target: number, temperature =
 }
 
 /** d(dLogProb * logProb + dEntropy * entropy) / d row. */
-export function softmaxRowGradient(row: ArrayLike<number>, target: number, dLogProb: number, dEntropy: number, temperature = 1): Float64Array {
+export function softmaxRowGradient(
+  row: ArrayLike<number>,
+  target: number,
+  dLogProb: number,
+  dEntropy: number,
+  temperature = 1,
+): Float64Array {
   const { entropy, probabilities } = softmaxRow(row, target, temperature);
   return probabilities.map((p, j) => {
     const logProbTerm = dLogProb * ((j === target ? 1 : 0) - p);
