@@ -152,7 +152,7 @@ const u32 = new Uint32Array(f32.buffer);
 export function toBFloat16(x: number): number {
   f32[0] = x;
   const bits = u32[0];
-  if (x !== x) return (bits >>> 16) | 0x40;
+  if (Number.isNaN(x)) return (bits >>> 16) | 0x40;
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
