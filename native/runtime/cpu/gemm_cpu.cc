@@ -1,30 +1,198 @@
+// Blocked as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008): B is packed
+// in strips of kNr columns, a block of rows of A meets one strip of kKc x kNr (first-level cache) after the other, and the
+// innermost kernel keeps kMr x kNr elements of C in registers. A is read where it is when its rows are contiguous, and packed
+// when it is transposed.
 #include "runtime/cpu/gemm.h"
 
+#include "runtime/cpu/scratch.h"
 #include "runtime/cpu/simd.h"
 #include "runtime/cpu/thread_pool.h"
 
 namespace prl {
 namespace PRL_ISA {
+namespace {
 
-void GemmCpu(const GemmArgs& args) {
-  ParallelFor(args.m, [&](int64_t i) {
-    for (int64_t j = 0; j < args.n; ++j) {
-      float sum = 0;
-      for (int64_t p = 0; p < args.k; ++p) {
-        const float b = args.packed_b ? args.packed_b[p * args.n + j] : args.b[p * args.b_row + j * args.b_col];
-        sum += args.a[i * args.a_row + p * args.a_col] * b;
-      }
-      float* c = args.c + i * args.c_row + j;
-      *c = args.accumulate ? *c + sum : sum;
+// Registers: kMr * 2 accumulators + 2 of B + 1 of A, of 32 with AVX-512 and 16 otherwise.
+#if defined(PRL_ISA_avx512)
+constexpr int kMr = 14;
+#else
+constexpr int kMr = 6;
+#endif
+constexpr int kNr = 2 * kLanes;
+// The chain of an element is cut at multiples of kKc, for every shape: part of the contract.
+constexpr int64_t kKc = 256;
+constexpr int64_t kMc = 16 * kMr;
+// Floats of B packed at a time (8 MB): wider products go in slabs of columns.
+constexpr int64_t kSlab = int64_t{1} << 21;
+
+int64_t RoundUp(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
+int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// `rows` x kNr of C over k terms. Row i of A starts at a + i * a_row; consecutive terms are kStep apart.
+template <int kRows, int kStep>
+inline __attribute__((always_inline)) void Kernel(int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row,
+                                                  int columns, bool add) {
+  VF c0[kRows], c1[kRows];
+  for (int i = 0; i < kRows; ++i) c0[i] = c1[i] = VF{};
+  const float* row[kRows];
+  for (int i = 0; i < kRows; ++i) row[i] = a + i * a_row;
+  for (int64_t p = 0; p < k; ++p) {
+    const VF b0 = Load(b + p * kNr), b1 = Load(b + p * kNr + kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      const VF x = Splat(row[i][p * kStep]);
+      c0[i] += x * b0;
+      c1[i] += x * b1;
     }
+  }
+  if (columns == kNr) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      float* out = c + i * c_row;
+      Store(out, add ? Load(out) + c0[i] : c0[i]);
+      Store(out + kLanes, add ? Load(out + kLanes) + c1[i] : c1[i]);
+    }
+    return;
+  }
+  for (int i = 0; i < kRows; ++i) {
+    float lane[kNr];
+    Store(lane, c0[i]);
+    Store(lane + kLanes, c1[i]);
+    float* out = c + i * c_row;
+    for (int j = 0; j < columns; ++j) out[j] = add ? out[j] + lane[j] : lane[j];
+  }
+}
+
+// Fewer rows than kMr have kernels of their own: the chain of an element is the same in each.
+template <int kStep>
+void EdgeKernel(int rows, int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row, int columns, bool add) {
+#define PRL_EDGE(n) case n: if constexpr (n <= kMr) Kernel<n, kStep>(k, a, a_row, b, c, c_row, columns, add); break;
+  switch (rows) {
+    PRL_EDGE(1) PRL_EDGE(2) PRL_EDGE(3) PRL_EDGE(4) PRL_EDGE(5) PRL_EDGE(6) PRL_EDGE(7)
+    PRL_EDGE(8) PRL_EDGE(9) PRL_EDGE(10) PRL_EDGE(11) PRL_EDGE(12) PRL_EDGE(13) PRL_EDGE(14)
+  }
+#undef PRL_EDGE
+}
+
+template <int kStep>
+void FullKernel(int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row, int columns, bool add) {
+  Kernel<kMr, kStep>(k, a, a_row, b, c, c_row, columns, add);
+}
+
+// Strip s of B: columns [s * kNr, ...), k x kNr row-major, columns past n are 0.
+void PackStrip(int64_t k, int64_t n, const float* b, int64_t b_row, int64_t b_col, int64_t strip, float* out) {
+  const int64_t first = strip * kNr;
+  const int columns = (int)Smaller(kNr, n - first);
+  b += first * b_col;
+  if (columns == kNr && b_col == 1) {
+    for (int64_t p = 0; p < k; ++p) {
+      Store(out + p * kNr, Load(b + p * b_row));
+      Store(out + p * kNr + kLanes, Load(b + p * b_row + kLanes));
+    }
+    return;
+  }
+  for (int64_t p0 = 0; p0 < k; p0 += 16) {
+    const int64_t p1 = Smaller(p0 + 16, k);
+    for (int j = 0; j < columns; ++j) {
+      for (int64_t p = p0; p < p1; ++p) out[p * kNr + j] = b[p * b_row + j * b_col];
+    }
+  }
+  for (int64_t p = 0; p < k && columns < kNr; ++p) {
+    for (int j = columns; j < kNr; ++j) out[p * kNr + j] = 0.0f;
+  }
+}
+
+// A transposed A, rows [0, rows) and terms [0, k): groups of kMr rows, each k x kMr row-major, so that kStep = kMr.
+void PackA(int64_t rows, int64_t k, const float* a, int64_t a_row, int64_t a_col, float* out) {
+  for (int64_t i0 = 0; i0 < rows; i0 += kMr, out += k * kMr) {
+    const int count = (int)Smaller(kMr, rows - i0);
+    const float* from = a + i0 * a_row;
+    if (count == kMr && a_row == 1) {
+      for (int64_t p = 0; p < k; ++p) __builtin_memcpy(out + p * kMr, from + p * a_col, kMr * sizeof(float));
+    } else {
+      for (int64_t p = 0; p < k; ++p) {
+        for (int i = 0; i < count; ++i) out[p * kMr + i] = from[i * a_row + p * a_col];
+      }
+    }
+  }
+}
+
+// C[row0.., strips [strip0, strip1)] of one slab. packed: the slab's strips, each k x kNr; `columns` of the slab are real.
+void Tile(const GemmArgs& g, int64_t row0, int64_t row1, int64_t strip0, int64_t strip1, const float* packed, int64_t columns, float* c) {
+  const bool direct = g.a_col == 1;
+  for (int64_t p0 = 0; p0 < g.k; p0 += kKc) {
+    const int64_t kc = Smaller(kKc, g.k - p0);
+    const bool add = g.accumulate || p0 > 0;
+    const float* a = g.a + row0 * g.a_row + p0 * g.a_col;
+    if (!direct) {
+      float* packed_a = ThreadScratch(kScratchGemmA, kMc * kKc);
+      PackA(row1 - row0, kc, a, g.a_row, g.a_col, packed_a);
+      a = packed_a;
+    }
+    for (int64_t s = strip0; s < strip1; ++s) {
+      const float* b = packed + (s * g.k + p0) * kNr;
+      const int width = (int)Smaller(kNr, columns - s * kNr);
+      for (int64_t i = row0; i < row1; i += kMr) {
+        const int rows = (int)Smaller(kMr, row1 - i);
+        float* out = c + i * g.c_row + s * kNr;
+        const float* a_tile = direct ? a + (i - row0) * g.a_row : a + (i - row0) * kc;
+        if (rows == kMr) {
+          if (direct) FullKernel<1>(kc, a_tile, g.a_row, b, out, g.c_row, width, add);
+          else FullKernel<kMr>(kc, a_tile, 1, b, out, g.c_row, width, add);
+        } else {
+          if (direct) EdgeKernel<1>(rows, kc, a_tile, g.a_row, b, out, g.c_row, width, add);
+          else EdgeKernel<kMr>(rows, kc, a_tile, 1, b, out, g.c_row, width, add);
+        }
+      }
+    }
+  }
+}
+
+// The columns of one slab: tiles of rows, and of columns too where there are few rows. The cut follows the number of threads;
+// the numbers do not.
+void Slab(const GemmArgs& g, const float* packed, int64_t columns, float* c) {
+  const int64_t strips = (columns + kNr - 1) / kNr;
+  const int64_t threads = g.m * columns * g.k < 100000 ? 1 : NumThreads();
+  if (threads == 1) {
+    for (int64_t i = 0; i < g.m; i += kMc) Tile(g, i, Smaller(i + kMc, g.m), 0, strips, packed, columns, c);
+    return;
+  }
+  const int64_t wanted = 3 * threads;
+  const int64_t mc = Smaller(kMc, RoundUp((g.m + wanted - 1) / wanted, 2 * kMr));
+  const int64_t row_tiles = (g.m + mc - 1) / mc;
+  const int64_t column_tiles = row_tiles >= wanted ? 1 : Smaller((wanted + row_tiles - 1) / row_tiles, (strips + 3) / 4);
+  const int64_t width = (strips + column_tiles - 1) / column_tiles;
+  ParallelFor(row_tiles * column_tiles, [&](int64_t task) {
+    const int64_t i = task / column_tiles * mc, s = task % column_tiles * width;
+    Tile(g, i, Smaller(i + mc, g.m), s, Smaller(s + width, strips), packed, columns, c);
   });
 }
 
-int64_t PackedBSize(int64_t k, int64_t n) { return k * n; }
+}  // namespace
+
+int64_t PackedBSize(int64_t k, int64_t n) { return k * RoundUp(n, kNr); }
 
 void PackB(int64_t k, int64_t n, const float* b, int64_t b_row, int64_t b_col, float* packed) {
-  for (int64_t p = 0; p < k; ++p) {
-    for (int64_t j = 0; j < n; ++j) packed[p * n + j] = b[p * b_row + j * b_col];
+  const int64_t strips = (n + kNr - 1) / kNr;
+  const int64_t group = k * kNr < 8192 ? 8192 / (k * kNr + 1) + 1 : 1;  // a task packs about 32 kB or more
+  ParallelRows(strips, group, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) PackStrip(k, n, b, b_row, b_col, s, packed + s * k * kNr);
+  });
+}
+
+void GemmCpu(const GemmArgs& g) {
+  if (g.m <= 0 || g.n <= 0) return;
+  if (g.k <= 0) {
+    for (int64_t i = 0; i < g.m && !g.accumulate; ++i) memset(g.c + i * g.c_row, 0, (size_t)g.n * sizeof(float));
+    return;
+  }
+  if (g.packed_b) return Slab(g, g.packed_b, g.n, g.c);
+  const int64_t most = RoundUp(kSlab / g.k, kNr);
+  for (int64_t j = 0; j < g.n; j += most) {
+    const int64_t columns = Smaller(most, g.n - j);
+    float* packed = ThreadScratch(kScratchGemmB, PackedBSize(g.k, columns));
+    PackB(g.k, columns, g.b + j * g.b_col, g.b_row, g.b_col, packed);
+    Slab(g, packed, columns, g.c + j);
   }
 }
 

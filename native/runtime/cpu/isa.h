@@ -6,7 +6,7 @@
 // calls the one for this machine. The _cpu.cc file defines it inside `namespace prl { namespace PRL_ISA { ... } }`.
 //
 // Files compiled per instruction set must emit no weak symbols (templates of the STL, inline functions that are not
-// `static`), or the linker may keep the AVX-512 copy for everyone. test/native/symbols.test.ts checks it.
+// `static`), or the linker may keep the AVX-512 copy for everyone. scripts/check-symbols.mjs checks it.
 #pragma once
 
 namespace prl {
