@@ -21,7 +21,7 @@ export interface PolicyLossOptions {
   beta?: number;
   /** Multiplies the KL term by the ratio, as TRL does by default. Default true. */
   klRatioCorrection?: boolean;
-  /** Weight of the entropy bonus. Default 0. */
+  /** Weight of the entropy bonus: the mean entropy of the active tokens, whatever the lossType. Default 0. */
   entropyCoef?: number;
   /** Needed by 'dr_grpo'. */
   maxCompletionLength?: number;

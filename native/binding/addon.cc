@@ -4,6 +4,9 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new prl::AddonData());
   prl::RegisterRuntime(env, exports);
   prl::RegisterTokenLogprob(env, exports);
+  prl::RegisterClippedLoss(env, exports);
+  prl::RegisterPolicyLoss(env, exports);
+  prl::RegisterLinearLogprob(env, exports);
   return exports;
 }
 

@@ -7,5 +7,8 @@ namespace prl {
 
 void RegisterRuntime(Napi::Env env, Napi::Object exports);
 void RegisterTokenLogprob(Napi::Env env, Napi::Object exports);
+void RegisterClippedLoss(Napi::Env env, Napi::Object exports);
+void RegisterPolicyLoss(Napi::Env env, Napi::Object exports);
+void RegisterLinearLogprob(Napi::Env env, Napi::Object exports);
 
 }  // namespace prl

@@ -16,6 +16,7 @@ TokenLogprobArgs Parse(const Args& args, const TensorArg& logits) {
   kernel.logits = logits.data;
   kernel.temperature = static_cast<float>(temperature);
   kernel.targets = args.Ints("targets", kernel.rows).i32();
+  kernel.mask = args.OptionalInts("mask", kernel.rows).i32();
   return kernel;
 }
 

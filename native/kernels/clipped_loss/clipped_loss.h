@@ -7,11 +7,18 @@
 //         = exp(mean of d over active tokens)      sequence level (GSPO, arXiv 2507.18071), the same for each of its tokens
 //   term_t = -min( min(rho, delta) A, clip(rho, 1 - epsilon_low, 1 + epsilon_high) A )        (PPO; delta: two-sided)
 //            + beta * kl_t [* rho_t]               kl_t = exp(ref - logprob) - (ref - logprob) - 1     (k3, Schulman 2020)
-//            - entropy_coef * entropy_t
-//   loss = sum_i w_i sum_{active t in i} term_t,   w_i from the aggregation and the normalizer
+//   loss = sum_i w_i sum_{active t in i} term_t  -  entropy_coef * sum_{active t} entropy_t / normalizer.tokens
+//   with w_i from the aggregation and the normalizer; the entropy bonus is a mean over tokens whatever the aggregation (TRL)
 //
 // At a clip boundary the gradient passes; at a tie of the min each side gives half, so that on-policy it is whole.
 // The normalizer is that of the whole optimizer batch, so that micro-batches add up to the batch's loss and gradient.
+//
+// A masked token contributes exactly 0 and gets gradient 0, whatever its inputs hold (NaN too: they are not read).
+// Of an active token every input must be finite, and so must its term and its gradient: else kNonFinite, naming the token.
+// The log-ratio is not clamped (as in TRL; verl clamps it to 20, which stops the gradient of the tokens that need it most):
+// only a log-ratio above 80 or so can overflow, and that says the old log-probabilities are of another policy.
+// Per-token arithmetic is in double: it is nothing beside the row of logits behind the token, and k3 cancels.
+// Sums run over the tokens of a sequence, then over sequences, in order: the same bits for any number of threads.
 #pragma once
 
 #include "runtime/cpu/isa.h"
@@ -31,11 +38,11 @@ enum class Aggregation : int32_t {
 struct LossParams {
   RatioLevel ratio_level;
   Aggregation aggregation;
-  float epsilon_low, epsilon_high;
-  float delta;               // infinity: no second side
-  float beta;                // 0: no KL term; ref is then only measured
+  double epsilon_low, epsilon_high;
+  double delta;              // infinity: no second side
+  double beta;               // 0: no KL term; ref is then only measured
   bool kl_ratio_correction;  // the KL term times the ratio, with gradient through both (TRL's use_bias_correction_kl)
-  float entropy_coef;        // 0: no entropy term
+  double entropy_coef;       // 0: no entropy term
   double norm_tokens;        // active tokens of the optimizer batch
   double norm_sequences;     // sequences of the optimizer batch
   double max_length;         // kSequenceMeanTokenSumNorm only
@@ -60,9 +67,37 @@ struct LossSums {
   double kl;                          // k3 to the reference, over active tokens (0 without a reference)
   double old_kl_k1, old_kl_k3;        // approximate KL to the old policy, over active tokens
   double ratio, ratio_squared;        // over active tokens (token level) or sequences (sequence level)
-  double ratio_max, ratio_min;        // combined by max and min, not by sum
-  double clip_low, clip_high;         // counts: A < 0 and ratio < 1 - epsilon_low; A > 0 and ratio > 1 + epsilon_high
-  double ratio_count;                 // what to divide ratio and the clip counts by
+  double ratio_max, ratio_min;        // combined by max and min, not by sum; -inf and +inf when there is none
+  double ratio_count;                 // how many: active tokens, or sequences with one
+  double clip_low, clip_high;         // counts: A < 0 and ratio < 1 - epsilon_low; A > 0 and min(ratio, delta) > 1 + epsilon_high
+  double clip_count;                  // of how many: sequences at sequence level with one advantage each, else active tokens
 };
+
+// Scratch of one sequence. `weight` is w_i; bad_token is the first token without a finite loss, or -1.
+struct SequenceState {
+  double weight, active;
+  int64_t bad_token;
+  LossSums sums;
+};
+// Scratch for `sequences` sequences, in floats; it must be aligned to 8 bytes.
+inline int64_t LossWorkspaceFloats(int64_t sequences) { return sequences * (int64_t)(sizeof(SequenceState) / sizeof(float)); }
+
+struct ClippedLossArgs {
+  LossBatch batch;
+  LossParams params;
+  const float* logprob;  // [tokens]
+  const float* entropy;  // [tokens] or null; needed when entropy_coef != 0
+  float* workspace;      // LossWorkspaceFloats(sequences)
+  float* d_logprob;      // [tokens] or null; garbage on failure
+  float* d_entropy;      // [tokens] or null; garbage on failure
+  LossSums* sums;        // written on success
+};
+
+// What a batch and its parameters must satisfy besides sizes; checked by every kernel with a loss.
+Status CheckLoss(const LossBatch& batch, const LossParams& params);
+// The message for an active token without a finite loss.
+Status BadLossToken(const ClippedLossArgs& args, int64_t token);
+
+PRL_CPU_ENTRY(Status, ClippedLossCpu, (const ClippedLossArgs& args), (args))
 
 }  // namespace prl

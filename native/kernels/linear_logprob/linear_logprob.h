@@ -4,9 +4,12 @@
 //   logits[t] = hidden[t] . head^T           hidden [tokens, width] float32 row-major, head [vocab, width] float32
 //   then exactly token_logprob / policy_loss on the chunk;   d_hidden = d_logits . head,   d_head += d_logits^T . hidden
 //
-// workspace: caller's float32 scratch of LinearWorkspaceFloats(...) floats; its size sets the chunk, not the numbers.
+// workspace: caller's float32 scratch, aligned to 8 bytes, of LinearWorkspaceFloats(...) floats or more; its size sets the
+// chunk. Log-probabilities, the loss, d_hidden do not depend on the chunk; d_head is a sum over tokens, rounded chunk by chunk.
 // d_head is ADDED to (micro-batches accumulate); d_hidden is written. On failure d_hidden and d_head hold garbage.
-// Sequence-level ratios need every log-probability of a sequence first: the chunks are then made twice.
+// Masked tokens: as policy_loss (log-probability, entropy and gradient 0, their targets are not looked at).
+// Tokens without a gradient (masked, clipped, advantage 0) are left out of the gradient's matrix products.
+// Sequence-level ratios need every log-probability of a sequence first: the chunks are then made twice, unless there is one.
 #pragma once
 
 #include "kernels/clipped_loss/clipped_loss.h"
@@ -36,8 +39,8 @@ struct LinearPolicyLossArgs {
   LossSums* sums;   // written
 };
 
-// Workspace for chunks of at most `chunk` tokens, `tokens` in all.
-int64_t LinearWorkspaceFloats(int64_t tokens, int64_t vocab, int64_t chunk);
+// Workspace for chunks of at most `chunk` tokens, `tokens` and `sequences` in all (0 sequences do for LinearLogprobCpu).
+int64_t LinearWorkspaceFloats(int64_t tokens, int64_t sequences, int64_t width, int64_t vocab, int64_t chunk);
 
 PRL_CPU_ENTRY(Status, LinearLogprobCpu, (const LinearLogprobArgs& args), (args))
 PRL_CPU_ENTRY(Status, LinearPolicyLossCpu, (const LinearPolicyLossArgs& args), (args))

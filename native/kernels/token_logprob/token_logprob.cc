@@ -3,8 +3,9 @@
 
 namespace prl {
 
-Status CheckTargets(const int32_t* targets, int64_t rows, int64_t vocab) {
+Status CheckTargets(const int32_t* targets, const int32_t* mask, int64_t rows, int64_t vocab) {
   for (int64_t r = 0; r < rows; ++r) {
+    if (mask && mask[r] == 0) continue;
     if (targets[r] < 0 || targets[r] >= vocab) {
       return Error(Code::kOutOfRange, "targets[%lld] = %d is outside the vocabulary [0, %lld)", (long long)r, targets[r], (long long)vocab);
     }

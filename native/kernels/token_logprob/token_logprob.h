@@ -8,6 +8,8 @@
 //   logits   [rows, vocab] float32 | bfloat16 | float16, row r at logits + r * stride (stride >= vocab, in elements)
 //   targets  [rows] int32, each in [0, vocab)
 //   logprob, entropy, lse  [rows] float32; any may be null
+//   mask     [rows] int32 or null: a row with 0 takes no part. It is not read, its target may be anything (Hugging Face's
+//            -100), its outputs and its gradient are 0.
 //
 // Arithmetic is float32 whatever the storage; a row is read from memory once (online maximum and sum); offsets are 64-bit.
 // A logit of -inf is legal (a masked symbol): probability 0, gradient 0; a target there has log-probability -inf.
@@ -30,6 +32,8 @@ struct TokenLogprobArgs {
   float* logprob;
   float* entropy;
   float* lse;
+  const int32_t* mask;
+  int64_t first_row;  // the number of row 0 in messages, when the rows are a piece of something
 };
 
 // The backward pass reads a row once more (it is then in cache for the second look) and needs nothing saved.
@@ -42,8 +46,8 @@ struct TokenLogprobBackwardArgs {
   void* d_logits;            // [rows, vocab]
 };
 
-// What both backends and all kernels built on this one check before they touch memory.
-Status CheckTargets(const int32_t* targets, int64_t rows, int64_t vocab);
+// What both backends and all kernels built on this one check before they touch memory; `mask` may be null.
+Status CheckTargets(const int32_t* targets, const int32_t* mask, int64_t rows, int64_t vocab);
 // The message for a row that has no log-softmax; `all_masked`: every logit is -inf.
 Status BadRow(int64_t row, bool all_masked);
 

@@ -41,9 +41,19 @@ struct MergeOp {
   __device__ RowStats operator()(const RowStats& a, const RowStats& b) const { return Merge(a, b, inv_temperature); }
 };
 
+__device__ void Write(const TokenLogprobArgs& args, int64_t r, RowResult result) {
+  if (args.logprob) args.logprob[r] = result.logprob;
+  if (args.entropy) args.entropy[r] = result.entropy;
+  if (args.lse) args.lse[r] = result.lse;
+}
+
 template <typename T>
 __global__ void __launch_bounds__(kThreads) TokenLogprobKernel(TokenLogprobArgs args, int64_t* bad_row) {
   const int64_t r = blockIdx.x;
+  if (args.mask && args.mask[r] == 0) {
+    if (threadIdx.x == 0) Write(args, r, RowResult{});
+    return;
+  }
   const T* row = static_cast<const T*>(args.logits) + r * args.stride;
   const float inv_temperature = 1.0f / args.temperature;
 
@@ -71,13 +81,10 @@ __global__ void __launch_bounds__(kThreads) TokenLogprobKernel(TokenLogprobArgs 
   const RowStats stats = Reduce(storage).Reduce(RowStats{mine.max, (double)mine.sum, (double)mine.weighted}, MergeOp{inv_temperature});
   if (threadIdx.x != 0) return;
   if (RowIsBad(stats)) {
-    atomicMin(reinterpret_cast<long long*>(bad_row), 2ll * r + (RowIsAllMasked(stats) ? 1 : 0));
+    atomicMin(reinterpret_cast<long long*>(bad_row), 2ll * (args.first_row + r) + (RowIsAllMasked(stats) ? 1 : 0));
     return;
   }
-  const RowResult result = FinishRow(stats, AsFloat(row[args.targets[r]]), inv_temperature);
-  if (args.logprob) args.logprob[r] = result.logprob;
-  if (args.entropy) args.entropy[r] = result.entropy;
-  if (args.lse) args.lse[r] = result.lse;
+  Write(args, r, FinishRow(stats, AsFloat(row[args.targets[r]]), inv_temperature));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // linear_logprob, so that there is one softmax in the project.
 #pragma once
 
+#include "kernels/token_logprob/token_logprob.h"
 #include "kernels/token_logprob/token_logprob_math.h"
 #include "runtime/cpu/simd.h"
 
@@ -88,6 +89,22 @@ static inline void GradientOfRow(const T* row, T* out, int64_t vocab, int32_t ta
   const float log_p = target_x > -3.0e38f ? target_x : -3.0e38f;
   FromFloat(target_p * (g.a + g.b * log_p) + at_target, out + target);
 }
+
+// A piece of work is at least about 256 kB of logits, so that short rows are not handed out one by one.
+static inline int64_t RowsPerTask(int64_t vocab) {
+  const int64_t rows = 65536 / (vocab > 0 ? vocab : 1);
+  return rows < 1 ? 1 : rows;
+}
+
+// The smallest bad row that any thread saw, as 2 * row + all_masked.
+static inline void NoteBadRow(int64_t* first_bad, int64_t row, RowStats stats) {
+  const int64_t mine = 2 * row + (RowIsAllMasked(stats) ? 1 : 0);
+  int64_t seen = __atomic_load_n(first_bad, __ATOMIC_RELAXED);
+  while (mine < seen && !__atomic_compare_exchange_n(first_bad, &seen, mine, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+}
+
+static inline Status ReportBadRow(int64_t first_bad) { return first_bad == INT64_MAX ? Ok() : BadRow(first_bad / 2, first_bad % 2 != 0); }
 
 }  // namespace PRL_ISA
 }  // namespace prl

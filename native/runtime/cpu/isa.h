@@ -19,7 +19,16 @@ const char* CpuIsaName();
 
 }  // namespace prl
 
-#if defined(PRL_X86)
+// A file compiled per instruction set sees only the declarations: its calls stay within its own namespace.
+#if defined(PRL_X86) && defined(PRL_ISA)
+#define PRL_CPU_ENTRY(result, name, parameters, arguments)  \
+  namespace generic { result name parameters; }             \
+  namespace avx2 { result name parameters; }                \
+  namespace avx512 { result name parameters; }
+#elif defined(PRL_ISA)
+#define PRL_CPU_ENTRY(result, name, parameters, arguments)  \
+  namespace generic { result name parameters; }
+#elif defined(PRL_X86)
 #define PRL_CPU_ENTRY(result, name, parameters, arguments)  \
   namespace generic { result name parameters; }             \
   namespace avx2 { result name parameters; }                \

@@ -1,0 +1,179 @@
+import { invalidArgument } from '../errors.js';
+import { native } from '../native.js';
+import { checkNumber, checkOptions } from '../options.js';
+import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
+import { asInts, asTensor, Tensor, type TensorLike } from '../tensor.js';
+import {
+  LOSS_BATCH,
+  LOSS_OPTIONS,
+  type LossBatch,
+  type LossSums,
+  lossBatch,
+  lossMetrics,
+  lossParams,
+} from './loss-options.js';
+import { checkLogits } from './token-log-probs.js';
+
+export interface PolicyLossArgs extends LossBatch, PolicyLossOptions {
+  /** [T] float32: log-probabilities of the tokens under the policy that learns. */
+  logProbs: TensorLike;
+  /** [T] float32: entropies; needed when entropyCoef is not 0, else only averaged. */
+  entropy?: TensorLike;
+}
+
+export interface PolicyLoss {
+  loss: number;
+  /** [T] float32: d loss / d logProbs. */
+  dLogProbs: Tensor;
+  /** [T] float32: d loss / d entropy; absent when no entropy was given. */
+  dEntropy?: Tensor;
+  metrics: PolicyLossMetrics;
+}
+
+/**
+ * Clipped importance-sampling loss of log-probabilities, and its gradient: for a trainer that makes the log-probabilities
+ * itself. The formula is in native/kernels/clipped_loss/clipped_loss.h (PPO, arXiv 1707.06347; GRPO, 2402.03300; Dr.GRPO,
+ * 2503.20783; DAPO, 2503.14476; GSPO, 2507.18071).
+ *
+ * @throws PrlError ERR_PRL_NON_FINITE when an active token's input, loss or gradient is not finite; it names the token
+ */
+export function policyLoss(args: PolicyLossArgs): PolicyLoss {
+  checkOptions('policyLoss', args, ['logProbs', 'entropy', ...LOSS_BATCH, ...LOSS_OPTIONS]);
+  const logProbs = asTensor('logProbs', args.logProbs);
+  const entropy = args.entropy === undefined ? undefined : asTensor('entropy', args.entropy);
+  const batch = lossBatch(args, logProbs.size);
+  const dLogProbs = Tensor.zeros([logProbs.size]);
+  const dEntropy = entropy && Tensor.zeros([logProbs.size]);
+  const sums: LossSums = native().clippedLoss({
+    logProbs,
+    entropy,
+    ...batch.native,
+    ...lossParams(args, batch.given),
+    dLogProbs,
+    dEntropy,
+  });
+  return { loss: sums.loss, dLogProbs, ...(dEntropy && { dEntropy }), metrics: lossMetrics(sums) };
+}
+
+export interface PolicyLossFromLogitsArgs extends LossBatch, PolicyLossOptions {
+  /** [T, vocab] float32, bfloat16 or float16: the logits that predict each token. */
+  logits: Tensor;
+  /** int32 [T]: the tokens. */
+  targets: Tensor | ArrayLike<number>;
+  /** Divides the logits. Default 1. */
+  temperature?: number;
+  /**
+   * Where the gradient goes. Default: a new tensor; 'inplace' overwrites the logits and needs no memory (on an error they hold
+   * garbage); a Tensor of their shape and dtype; false: none is made.
+   */
+  gradient?: 'inplace' | Tensor | false;
+}
+
+export interface PolicyLossFromLogits {
+  loss: number;
+  /** [T] float32; 0 for masked tokens, whose logits are not read. */
+  logProbs: Tensor;
+  /** [T] float32; 0 for masked tokens. */
+  entropy: Tensor;
+  /** d loss / d logits; absent with `gradient: false`. */
+  dLogits?: Tensor;
+  metrics: PolicyLossMetrics;
+}
+
+/**
+ * The loss of {@link policyLoss} and its gradient straight from logits, reading them once: at token level each row's
+ * log-probability, entropy, loss and gradient are made while the row is in cache.
+ *
+ * @throws as tokenLogProbs and policyLoss do
+ */
+export function policyLossFromLogits(args: PolicyLossFromLogitsArgs): PolicyLossFromLogits {
+  checkOptions('policyLossFromLogits', args, [
+    'logits',
+    'targets',
+    'temperature',
+    'gradient',
+    ...LOSS_BATCH,
+    ...LOSS_OPTIONS,
+  ]);
+  const { logits } = args;
+  const rows = checkLogits(logits);
+  const batch = lossBatch(args, rows);
+  const dLogits = gradientTensor(logits, args.gradient);
+  const out = { logProbs: Tensor.zeros([rows]), entropy: Tensor.zeros([rows]) };
+  const sums: LossSums = native().policyLoss({
+    logits,
+    targets: asInts('targets', args.targets),
+    temperature: checkNumber('temperature', args.temperature ?? 1, 0, Infinity, true),
+    ...batch.native,
+    ...lossParams(args, batch.given),
+    ...out,
+    dLogits,
+  });
+  return { loss: sums.loss, ...out, ...(dLogits && { dLogits }), metrics: lossMetrics(sums) };
+}
+
+function gradientTensor(logits: Tensor, gradient: PolicyLossFromLogitsArgs['gradient']): Tensor | undefined {
+  if (gradient === undefined) return Tensor.zeros(logits.shape, { dtype: logits.dtype });
+  if (gradient === 'inplace') return logits;
+  if (gradient === false) return undefined;
+  if (gradient instanceof Tensor) return gradient;
+  throw invalidArgument(`gradient must be 'inplace', a Tensor or false, not ${JSON.stringify(gradient)}`);
+}
+
+export interface LinearPolicyLossArgs extends LossBatch, PolicyLossOptions {
+  /** [T, width] float32: the hidden states that predict each token. */
+  hidden: Tensor;
+  /** [vocab, width] float32: the output head. */
+  head: Tensor;
+  /** int32 [T]: the tokens. */
+  targets: Tensor | ArrayLike<number>;
+  /** Divides the logits. Default 1. */
+  temperature?: number;
+}
+
+export interface LinearPolicyLoss {
+  loss: number;
+  /** [T] float32; 0 for masked tokens. */
+  logProbs: Tensor;
+  /** [T] float32; 0 for masked tokens. */
+  entropy: Tensor;
+  /** [T, width]: d loss / d hidden. */
+  dHidden: Tensor;
+  /** [vocab, width]: d loss / d head. */
+  dHead: Tensor;
+  metrics: PolicyLossMetrics;
+}
+
+/** Floats of logits that exist at once: 16 MiB. */
+const CHUNK_FLOATS = 1 << 22;
+
+/**
+ * The loss of {@link policyLoss} from hidden states and output head: logits are made a chunk of tokens at a time and never
+ * stored whole.
+ *
+ * @throws as tokenLogProbs and policyLoss do
+ */
+export function linearPolicyLoss(args: LinearPolicyLossArgs): LinearPolicyLoss {
+  checkOptions('linearPolicyLoss', args, ['hidden', 'head', 'targets', 'temperature', ...LOSS_BATCH, ...LOSS_OPTIONS]);
+  const hidden = asTensor('hidden', args.hidden);
+  const head = asTensor('head', args.head);
+  const tokens = hidden.shape[0];
+  const batch = lossBatch(args, tokens);
+  const out = {
+    logProbs: Tensor.zeros([tokens]),
+    entropy: Tensor.zeros([tokens]),
+    dHidden: Tensor.zeros(hidden.shape),
+    dHead: Tensor.zeros(head.shape),
+  };
+  const sums: LossSums = native().linearPolicyLoss({
+    hidden,
+    head,
+    targets: asInts('targets', args.targets),
+    temperature: checkNumber('temperature', args.temperature ?? 1, 0, Infinity, true),
+    chunk: Math.max(64, Math.floor(CHUNK_FLOATS / Math.max(1, head.shape[0]))),
+    ...batch.native,
+    ...lossParams(args, batch.given),
+    ...out,
+  });
+  return { loss: sums.loss, ...out, metrics: lossMetrics(sums) };
+}

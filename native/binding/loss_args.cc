@@ -1,0 +1,63 @@
+#include "binding/loss_args.h"
+
+#include <cmath>
+
+namespace prl {
+
+LossParams ParseLossParams(const Args& args) {
+  LossParams p{};
+  p.ratio_level = static_cast<RatioLevel>(args.Integer("ratioLevel", 0, 1));
+  p.aggregation = static_cast<Aggregation>(args.Integer("aggregation", 0, 3));
+  p.epsilon_low = args.Number("epsilonLow");
+  p.epsilon_high = args.Number("epsilonHigh");
+  p.delta = args.Has("delta") ? args.Number("delta") : INFINITY;
+  p.beta = args.Number("beta");
+  p.kl_ratio_correction = args.Boolean("klRatioCorrection");
+  p.entropy_coef = args.Number("entropyCoef");
+  p.norm_tokens = args.Number("normTokens");
+  p.norm_sequences = args.Number("normSequences");
+  p.max_length = args.Number("maxLength");
+  return p;
+}
+
+LossBatch ParseLossBatch(const Args& args, int64_t tokens) {
+  LossBatch batch{};
+  const TensorArg offsets = args.Tensor("cuSeqlens", {DType::kInt32});
+  batch.tokens = tokens;
+  batch.sequences = CheckOffsets(args.env(), "cuSeqlens", offsets, tokens);
+  batch.cu_seqlens = offsets.i32();
+  batch.advantages_per_token = args.Boolean("advantagesPerToken");
+  batch.advantages = args.Floats("advantages", batch.advantages_per_token ? tokens : batch.sequences).f32();
+  batch.old_logprob = args.OptionalFloats("oldLogProbs", tokens).f32();
+  batch.ref_logprob = args.OptionalFloats("refLogProbs", tokens).f32();
+  batch.mask = args.OptionalInts("mask", tokens).i32();
+  return batch;
+}
+
+Napi::Object SumsObject(Napi::Env env, const LossSums& sums) {
+  Napi::Object result = Napi::Object::New(env);
+  const struct {
+    const char* name;
+    double value;
+  } fields[] = {{"loss", sums.loss},
+                {"tokens", sums.tokens},
+                {"sequences", sums.sequences},
+                {"entropy", sums.entropy},
+                {"kl", sums.kl},
+                {"oldKlK1", sums.old_kl_k1},
+                {"oldKlK3", sums.old_kl_k3},
+                {"ratio", sums.ratio},
+                {"ratioSquared", sums.ratio_squared},
+                {"ratioMax", sums.ratio_max},
+                {"ratioMin", sums.ratio_min},
+                {"ratioCount", sums.ratio_count},
+                {"clipLow", sums.clip_low},
+                {"clipHigh", sums.clip_high},
+                {"clipCount", sums.clip_count}};
+  for (const auto& field : fields) result.Set(field.name, field.value);
+  return result;
+}
+
+std::unique_ptr<float[]> Scratch(int64_t floats) { return std::unique_ptr<float[]>(new float[static_cast<size_t>(floats)]); }
+
+}  // namespace prl

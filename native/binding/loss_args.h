@@ -1,0 +1,21 @@
+// The arguments that all losses share.
+#pragma once
+
+#include <memory>
+
+#include "binding/args.h"
+#include "kernels/clipped_loss/clipped_loss.h"
+
+namespace prl {
+
+// ratioLevel, aggregation, epsilonLow ..., as lib/kernels/loss-options.ts resolves them: every value given, except that an
+// absent delta means no second side.
+LossParams ParseLossParams(const Args& args);
+// advantages, advantagesPerToken, cuSeqlens, oldLogProbs?, refLogProbs?, mask? of `tokens` tokens. Borrowed.
+LossBatch ParseLossBatch(const Args& args, int64_t tokens);
+// { loss, tokens, ... }: the plain sums.
+Napi::Object SumsObject(Napi::Env env, const LossSums& sums);
+// Uninitialised scratch, aligned to 16 bytes.
+std::unique_ptr<float[]> Scratch(int64_t floats);
+
+}  // namespace prl

@@ -1,0 +1,45 @@
+#include "kernels/policy_loss/policy_loss.h"
+
+#include "binding/loss_args.h"
+#include "binding/register.h"
+
+namespace prl {
+namespace {
+
+Napi::Value Run(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const TensorArg logits = args.Tensor("logits");
+  if (logits.shape.size() != 2) Throw(args.env(), Code::kOutOfRange, "logits must have the shape [tokens, vocab]");
+  const double temperature = args.Number("temperature");
+  if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
+  const int64_t tokens = logits.shape[0];
+  LossSums sums;
+  PolicyLossArgs kernel{};
+  TokenLogprobArgs& rows = kernel.logits;
+  rows.rows = tokens;
+  rows.vocab = rows.stride = logits.shape[1];
+  rows.dtype = logits.dtype;
+  rows.logits = logits.data;
+  rows.temperature = static_cast<float>(temperature);
+  rows.targets = args.Ints("targets", tokens).i32();
+  rows.logprob = args.Floats("logProbs", tokens).f32();
+  rows.entropy = args.Floats("entropy", tokens).f32();
+  kernel.batch = ParseLossBatch(args, tokens);
+  kernel.params = ParseLossParams(args);
+  const TensorArg d_logits = args.OptionalTensor("dLogits", {logits.dtype});
+  if (d_logits.present()) {
+    if (d_logits.shape != logits.shape) Throw(args.env(), Code::kOutOfRange, "dLogits must have the shape of logits");
+    kernel.d_logits = d_logits.data;
+  }
+  const auto workspace = Scratch(PolicyLossWorkspaceFloats(tokens, kernel.batch.sequences));
+  kernel.workspace = workspace.get();
+  kernel.sums = &sums;
+  ThrowIfError(args.env(), PolicyLossCpu(kernel));
+  return SumsObject(args.env(), sums);
+}
+
+}  // namespace
+
+void RegisterPolicyLoss(Napi::Env env, Napi::Object exports) { Export(env, exports, "policyLoss", Run); }
+
+}  // namespace prl

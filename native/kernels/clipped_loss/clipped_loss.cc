@@ -1,0 +1,59 @@
+// What the backends share before and after a kernel with a loss: checks and messages.
+#include "kernels/clipped_loss/clipped_loss.h"
+
+#include <cmath>
+
+namespace prl {
+
+Status CheckLoss(const LossBatch& batch, const LossParams& p) {
+  if (!(p.epsilon_low >= 0 && p.epsilon_low <= 1)) return Error(Code::kOutOfRange, "epsilon must be from 0 to 1, not %g", p.epsilon_low);
+  if (!(p.epsilon_high >= 0 && std::isfinite(p.epsilon_high))) {
+    return Error(Code::kOutOfRange, "epsilonHigh must be at least 0 and finite, not %g", p.epsilon_high);
+  }
+  if (!(p.delta > 0)) return Error(Code::kOutOfRange, "delta must be above 0, not %g", p.delta);
+  if (!(p.beta >= 0 && std::isfinite(p.beta))) return Error(Code::kOutOfRange, "beta must be at least 0 and finite, not %g", p.beta);
+  if (!std::isfinite(p.entropy_coef)) return Error(Code::kOutOfRange, "entropyCoef must be finite, not %g", p.entropy_coef);
+  if (!(p.norm_tokens > 0 && std::isfinite(p.norm_tokens))) {
+    return Error(Code::kOutOfRange, "normalizer.tokens must be above 0 and finite, not %g", p.norm_tokens);
+  }
+  if (!(p.norm_sequences > 0 && std::isfinite(p.norm_sequences))) {
+    return Error(Code::kOutOfRange, "normalizer.sequences must be above 0 and finite, not %g", p.norm_sequences);
+  }
+  if (p.aggregation == Aggregation::kSequenceMeanTokenSumNorm && !(p.max_length > 0 && std::isfinite(p.max_length))) {
+    return Error(Code::kOutOfRange, "maxCompletionLength must be above 0 and finite, not %g", p.max_length);
+  }
+  if (p.beta != 0 && !batch.ref_logprob) return Error(Code::kInvalidArgument, "refLogProbs is needed when beta is not 0");
+  return Ok();
+}
+
+Status BadLossToken(const ClippedLossArgs& args, int64_t token) {
+  const LossBatch& batch = args.batch;
+  int64_t sequence = 0;
+  while (batch.cu_seqlens[sequence + 1] <= token) ++sequence;
+  // At sequence level one bad token spoils the ratio of all: the culprit may come later.
+  const int64_t end = args.params.ratio_level == RatioLevel::kSequence ? batch.cu_seqlens[sequence + 1] : token + 1;
+  const auto advantage_at = [&](int64_t t) { return batch.advantages_per_token ? t : sequence; };
+  for (int64_t t = token; t < end; ++t) {
+    if (batch.mask && batch.mask[t] == 0) continue;
+    const struct {
+      const char* name;
+      const float* values;
+      int64_t index;
+    } inputs[] = {{"logProbs", args.logprob, t},
+                  {"advantages", batch.advantages, advantage_at(t)},
+                  {"oldLogProbs", batch.old_logprob, t},
+                  {"refLogProbs", batch.ref_logprob, t},
+                  {"entropy", args.entropy, t}};
+    for (const auto& input : inputs) {
+      if (input.values && !std::isfinite(input.values[input.index])) {
+        return Error(Code::kNonFinite, "%s[%lld] is %g: what an active token brings must be finite", input.name, (long long)input.index,
+                     input.values[input.index]);
+      }
+    }
+  }
+  return Error(Code::kNonFinite, "the loss of token %lld overflows: log-ratio %g to oldLogProbs, %g to refLogProbs, advantage %g",
+               (long long)token, batch.old_logprob ? args.logprob[token] - batch.old_logprob[token] : 0.0f,
+               batch.ref_logprob ? args.logprob[token] - batch.ref_logprob[token] : 0.0f, batch.advantages[advantage_at(token)]);
+}
+
+}  // namespace prl

@@ -1,0 +1,137 @@
+#include "kernels/linear_logprob/linear_logprob.h"
+
+#include "kernels/policy_loss/policy_loss_rows.h"
+#include "kernels/token_logprob/token_logprob.h"
+#include "runtime/cpu/gemm.h"
+
+namespace prl {
+namespace PRL_ISA {
+namespace {
+
+// How the workspace is cut: what the loss needs, then a chunk's logits and two [rows, width] pieces.
+struct Chunks {
+  float *d_logprob, *d_entropy, *logits, *hidden, *d_hidden;
+  int64_t rows;
+};
+
+Status MakeChunks(const LinearLogprobArgs& a, int64_t sequences, Chunks* chunks) {
+  const int64_t fixed = LossWorkspaceFloats(sequences) + 2 * a.tokens;
+  const int64_t fit = (a.workspace_floats - fixed) / (a.vocab + 2 * a.width);
+  if (fit < 1) return Error(Code::kInternal, "the workspace of linear_logprob has no room for the logits of one token");
+  const int64_t rows = fit < a.tokens ? fit : a.tokens;
+  float* d_logprob = a.workspace + LossWorkspaceFloats(sequences);
+  float* logits = d_logprob + 2 * a.tokens;
+  float* hidden = logits + rows * a.vocab;
+  *chunks = {d_logprob, d_logprob + a.tokens, logits, hidden, hidden + rows * a.width, rows};
+  return Ok();
+}
+
+// logits = hidden . head^T of `rows` tokens from `first` on.
+void MakeLogits(const LinearLogprobArgs& a, int64_t first, int64_t rows, float* logits) {
+  GemmCpu({rows, a.vocab, a.width, a.hidden + first * a.width, a.width, 1, a.head, 1, a.width, logits, a.vocab, false, nullptr});
+}
+
+// The gradient of `rows` tokens from `first` on, from that of their logits, which is lost. Rows without a gradient are left
+// out (0 times whatever their hidden state holds is 0): the others move together.
+void PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int64_t first, int64_t rows) {
+  const LinearLogprobArgs& a = args.linear;
+  const auto has_gradient = [&](int64_t r) { return chunks.d_logprob[first + r] != 0.0f || chunks.d_entropy[first + r] != 0.0f; };
+  const size_t row_bytes = (size_t)a.width * sizeof(float);
+  int64_t kept = 0;
+  while (kept < rows && has_gradient(kept)) ++kept;
+  const bool all = kept == rows;
+  if (!all) memcpy(chunks.hidden, a.hidden + first * a.width, (size_t)kept * row_bytes);
+  for (int64_t r = kept; r < rows; ++r) {
+    if (!has_gradient(r)) continue;
+    memcpy(chunks.logits + kept * a.vocab, chunks.logits + r * a.vocab, (size_t)a.vocab * sizeof(float));
+    memcpy(chunks.hidden + kept * a.width, a.hidden + (first + r) * a.width, row_bytes);
+    ++kept;
+  }
+  const float* d_logits = chunks.logits;
+  const float* hidden = all ? a.hidden + first * a.width : chunks.hidden;
+  float* d_hidden = all ? args.d_hidden + first * a.width : chunks.d_hidden;
+  GemmCpu({kept, a.width, a.vocab, d_logits, a.vocab, 1, a.head, a.width, 1, d_hidden, a.width, false, nullptr});
+  GemmCpu({a.vocab, a.width, kept, d_logits, 1, a.vocab, hidden, a.width, 1, args.d_head, a.width, true, nullptr});
+  if (all) return;
+  for (int64_t r = 0; r < rows; ++r) {
+    float* out = args.d_hidden + (first + r) * a.width;
+    if (has_gradient(r)) {
+      memcpy(out, d_hidden, row_bytes);
+      d_hidden += a.width;
+    } else {
+      memset(out, 0, row_bytes);
+    }
+  }
+}
+
+TokenLogprobArgs RowsOf(const LinearLogprobArgs& a, const int32_t* mask, int64_t first, int64_t rows, const float* logits) {
+  return {rows, a.vocab, a.vocab, DType::kFloat32, logits, a.targets + first, a.temperature, a.logprob + first,
+          a.entropy ? a.entropy + first : nullptr, nullptr, mask ? mask + first : nullptr, first};
+}
+
+Status Logprobs(const LinearLogprobArgs& a, const int32_t* mask, const Chunks& chunks) {
+  for (int64_t first = 0; first < a.tokens; first += chunks.rows) {
+    const int64_t rows = first + chunks.rows < a.tokens ? chunks.rows : a.tokens - first;
+    MakeLogits(a, first, rows, chunks.logits);
+    PRL_RETURN_IF_ERROR(TokenLogprobCpu(RowsOf(a, mask, first, rows, chunks.logits)));
+  }
+  return Ok();
+}
+
+ClippedLossArgs LossArgs(const LinearPolicyLossArgs& args, float* d_logprob, float* d_entropy) {
+  const LinearLogprobArgs& a = args.linear;
+  return {args.batch, args.params, a.logprob, a.entropy, a.workspace, d_logprob, d_entropy, args.sums};
+}
+
+Status TokenLevel(const LinearPolicyLossArgs& args, const Chunks& chunks) {
+  const LinearLogprobArgs& a = args.linear;
+  const SequenceState* state = PrepareSequences(args.batch, args.params, a.workspace);
+  const LossSweep sweep{args.batch, args.params, state, a.targets, a.logprob, a.entropy, chunks.d_logprob, chunks.d_entropy,
+                        a.temperature, a.vocab, a.vocab};
+  for (int64_t first = 0; first < a.tokens; first += chunks.rows) {
+    const int64_t rows = first + chunks.rows < a.tokens ? chunks.rows : a.tokens - first;
+    int64_t first_bad = INT64_MAX;
+    MakeLogits(a, first, rows, chunks.logits);
+    SweepRows(sweep, first, rows, chunks.logits, chunks.logits, &first_bad);
+    PRL_RETURN_IF_ERROR(ReportBadRow(first_bad));
+    PushGradient(args, chunks, first, rows);
+  }
+  return ClippedLossCpu(LossArgs(args, nullptr, nullptr));
+}
+
+Status SequenceLevel(const LinearPolicyLossArgs& args, const Chunks& chunks) {
+  const LinearLogprobArgs& a = args.linear;
+  PRL_RETURN_IF_ERROR(Logprobs(a, args.batch.mask, chunks));
+  PRL_RETURN_IF_ERROR(ClippedLossCpu(LossArgs(args, chunks.d_logprob, chunks.d_entropy)));
+  for (int64_t first = 0; first < a.tokens; first += chunks.rows) {
+    const int64_t rows = first + chunks.rows < a.tokens ? chunks.rows : a.tokens - first;
+    if (chunks.rows < a.tokens) MakeLogits(a, first, rows, chunks.logits);  // else they are still there
+    PRL_RETURN_IF_ERROR(TokenLogprobBackwardCpu(
+        {RowsOf(a, args.batch.mask, first, rows, chunks.logits), chunks.d_logprob + first, chunks.d_entropy + first, chunks.logits}));
+    PushGradient(args, chunks, first, rows);
+  }
+  return Ok();
+}
+
+}  // namespace
+
+Status LinearLogprobCpu(const LinearLogprobArgs& a) {
+  PRL_RETURN_IF_ERROR(CheckTargets(a.targets, nullptr, a.tokens, a.vocab));
+  Chunks chunks;
+  if (a.tokens == 0) return Ok();
+  PRL_RETURN_IF_ERROR(MakeChunks(a, 0, &chunks));
+  return Logprobs(a, nullptr, chunks);
+}
+
+Status LinearPolicyLossCpu(const LinearPolicyLossArgs& args) {
+  const LinearLogprobArgs& a = args.linear;
+  PRL_RETURN_IF_ERROR(CheckLoss(args.batch, args.params));
+  PRL_RETURN_IF_ERROR(CheckTargets(a.targets, args.batch.mask, a.tokens, a.vocab));
+  if (a.tokens == 0) return ClippedLossCpu(LossArgs(args, nullptr, nullptr));
+  Chunks chunks;
+  PRL_RETURN_IF_ERROR(MakeChunks(a, args.batch.sequences, &chunks));
+  return args.params.ratio_level == RatioLevel::kSequence ? SequenceLevel(args, chunks) : TokenLevel(args, chunks);
+}
+
+}  // namespace PRL_ISA
+}  // namespace prl

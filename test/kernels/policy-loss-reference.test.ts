@@ -1,0 +1,150 @@
+// Losses, gradients and metrics against TRL's (float64, test/fixtures/loss; how they were made: its cases.json).
+import { readFileSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { policyLoss } from '../../lib/index.js';
+import type { PolicyLossOptions } from '../../lib/policy/types.js';
+import { near, UNIT_ROUNDOFF } from '../reference/numbers.js';
+import { readSafetensors } from '../reference/safetensors.js';
+
+interface Case {
+  name: string;
+  inputs: Record<string, string>;
+  params: Record<string, number | string | boolean | null>;
+  loss: number;
+  grad: string;
+  metrics: Record<string, number>;
+}
+
+const folder = new URL('../fixtures/loss/', import.meta.url);
+const { meta, cases } = JSON.parse(readFileSync(new URL('cases.json', folder), 'utf8')) as {
+  meta: { B: number; T: number; lengths: number[] };
+  cases: Case[];
+};
+const inputs = readSafetensors(new URL('inputs.safetensors', folder));
+const grads = readSafetensors(new URL('grads.safetensors', folder));
+
+// What this version computes: four aggregations, without importance ratios to another engine and without extra masks.
+const LOSS_TYPES = ['grpo', 'bnpo', 'dr_grpo', 'dapo'];
+const supported = cases.filter(
+  ({ inputs, params }) =>
+    LOSS_TYPES.includes(params.loss_type as string) &&
+    !inputs.is_ratio &&
+    !params.off_policy_mask_threshold &&
+    !params.top_entropy_quantile,
+);
+
+const cuSeqlens = new Int32Array(meta.B + 1);
+for (let i = 0; i < meta.B; i++) cuSeqlens[i + 1] = cuSeqlens[i] + meta.lengths[i];
+
+/** The first lengths[i] columns of each row of [B, T], one row after the other. */
+function pack(padded: ArrayLike<number>): Float64Array {
+  const packed = new Float64Array(cuSeqlens[meta.B]);
+  for (let i = 0; i < meta.B; i++)
+    for (let t = 0; t < meta.lengths[i]; t++) packed[cuSeqlens[i] + t] = padded[i * meta.T + t];
+  return packed;
+}
+
+function run({ inputs: roles, params }: Case) {
+  const role = (name: string) => (roles[name] ? inputs.get(roles[name])!.data : undefined);
+  const packed = (name: string) => {
+    const data = role(name);
+    return data && Float32Array.from(pack(data));
+  };
+  const toolMask = packed('tool_mask');
+  const mask = Int32Array.from(packed('mask')!, (m, t) => m * (toolMask ? toolMask[t] : 1));
+  const advantages = role('adv')!;
+  const number = (name: string) => params[name] as number;
+  const accumulation = number('grad_accumulation');
+  const options: PolicyLossOptions = {
+    lossType: params.loss_type as PolicyLossOptions['lossType'],
+    importanceSamplingLevel: params.importance_sampling_level as 'token' | 'sequence',
+    epsilon: number('epsilon_low'),
+    epsilonHigh: number('epsilon_high'),
+    delta: number('delta') ?? undefined,
+    beta: number('beta'),
+    klRatioCorrection: params.use_bias_correction_kl as boolean,
+    entropyCoef: number('entropy_coef') ?? 0,
+    maxCompletionLength: number('max_completion_length'),
+  };
+  // TRL's num_items_in_batch counts the tokens of all generation steps.
+  if (params.loss_type === 'dapo')
+    options.normalizer = {
+      tokens: (number('num_items_in_batch') * accumulation) / number('steps_per_generation'),
+      sequences: meta.B,
+    };
+  const out = policyLoss({
+    logProbs: packed('new')!,
+    entropy: packed('entropy')!,
+    oldLogProbs: packed('old'),
+    refLogProbs: packed('ref'),
+    advantages: advantages.length === meta.B ? (advantages as Float32Array) : Float32Array.from(pack(advantages)),
+    cuSeqlens,
+    mask,
+    ...options,
+  });
+  return { out, mask, share: params.loss_type === 'dapo' ? 1 : 1 / accumulation };
+}
+
+const reference = suite('policyLoss: TRL reference values');
+for (const c of supported) {
+  reference(c.name, () => {
+    const { out, share } = run(c);
+    // Inputs are exact in float32 and the arithmetic is double: the loss agrees to double rounding, a gradient to its own
+    // rounding to float32 (at sequence level two: the direct part and the part through the ratio).
+    near([out.loss * share], [c.loss], 1e-12 * (1 + Math.abs(c.loss)), 'loss');
+    const expected = Float64Array.from(grads.get(c.grad)!.data);
+    const largest = expected.reduce((m, g) => Math.max(m, Math.abs(g)), 0);
+    const tolerance = c.params.importance_sampling_level === 'sequence' ? 4 * UNIT_ROUNDOFF.float32 * largest : 1e-30;
+    near(
+      out.dLogProbs.data.map((g) => g),
+      pack(expected).map((g) => g / share),
+      tolerance,
+      'gradient',
+      1.01 * UNIT_ROUNDOFF.float32,
+    );
+    const entropyGrad = grads.get(c.grad.replace('grad.', 'entropy_grad.'));
+    if (c.params.entropy_coef) assert.ok(entropyGrad, 'an entropy gradient to compare with');
+    near(
+      out.dEntropy!.data as Float32Array,
+      entropyGrad ? pack(entropyGrad.data) : new Float64Array(out.dEntropy!.size),
+      0,
+      'entropy gradient',
+      1.01 * UNIT_ROUNDOFF.float32,
+    );
+  });
+}
+
+reference('metrics', () => {
+  let compared = 0;
+  for (const c of supported) {
+    const { out, mask } = run(c);
+    const bySequence = c.params.importance_sampling_level === 'sequence';
+    // TRL counts a sequence without a counted token, with ratio 1; we leave it out of means over sequences.
+    const empty = meta.lengths.filter((_, i) => !mask.subarray(cuSeqlens[i], cuSeqlens[i + 1]).includes(1)).length;
+    const all = (mean: number, of: number) => (bySequence ? (mean * (meta.B - empty) + of * empty) / meta.B : mean);
+    const { metrics } = out;
+    const pairs: Record<string, number> = {
+      entropy: metrics.entropy,
+      'clip_ratio/low_mean': all(metrics.clipRatioLow, 0),
+      'clip_ratio/high_mean': all(metrics.clipRatioHigh, 0),
+      'clip_ratio/region_mean': all(metrics.clipRatioRegion, 0),
+      ratio_mean: all(metrics.ratioMean, 1),
+      ratio_min: empty && bySequence ? Math.min(1, metrics.ratioMin) : metrics.ratioMin,
+      ratio_max: empty && bySequence ? Math.max(1, metrics.ratioMax) : metrics.ratioMax,
+    };
+    if (!c.params.use_bias_correction_kl) pairs.kl = metrics.kl;
+    for (const [name, value] of Object.entries(pairs)) {
+      if (!(name in c.metrics)) continue;
+      near([value], [c.metrics[name]], 2e-7, `${c.name} ${name}`);
+      compared++;
+    }
+  }
+  assert.ok(compared > 7 * supported.length, `compared ${compared} metrics`);
+});
+
+reference('every case of the four aggregations was run', () => {
+  assert.is(cases.length, 240);
+  assert.is(supported.length, 125);
+});
+reference.run();
