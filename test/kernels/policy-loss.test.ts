@@ -105,7 +105,7 @@ function reference(
   const dLogits = rows.flatMap((row, t) => [
     ...softmaxRowGradient(row, targets[t], dLogProbs[t], dEntropy[t], temperature),
   ]);
-  const active = (t: number) => !c.mask || c.mask[t] !== 0;
+  const active = (t: number) => c.mask?.[t] !== 0;
   const masked = (x: ArrayLike<number>) => Array.from(x, (v, t) => (active(t) ? v : 0));
   return { loss: lossValue(c), logProbs: masked(c.logProbs), entropy: masked(c.entropy), dLogits, temperature };
 }

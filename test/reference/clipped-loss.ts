@@ -25,7 +25,7 @@ export interface LossCase {
 
 export function lossValue(c: LossCase): number {
   const sequences = c.cuSeqlens.length - 1;
-  const active = (t: number) => !c.mask || c.mask[t] !== 0;
+  const active = (t: number) => c.mask?.[t] !== 0;
   const old = c.old ?? c.base;
   let count = 0;
   for (let t = 0; t < c.logProbs.length; t++) if (active(t)) count++;
