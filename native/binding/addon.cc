@@ -7,6 +7,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prl::RegisterClippedLoss(env, exports);
   prl::RegisterPolicyLoss(env, exports);
   prl::RegisterLinearLogprob(env, exports);
+  prl::RegisterPolicy(env, exports);
   return exports;
 }
 

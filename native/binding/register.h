@@ -10,5 +10,6 @@ void RegisterTokenLogprob(Napi::Env env, Napi::Object exports);
 void RegisterClippedLoss(Napi::Env env, Napi::Object exports);
 void RegisterPolicyLoss(Napi::Env env, Napi::Object exports);
 void RegisterLinearLogprob(Napi::Env env, Napi::Object exports);
+void RegisterPolicy(Napi::Env env, Napi::Object exports);
 
 }  // namespace prl

@@ -1,0 +1,282 @@
+// The native policy: created, read, written, scored, trained.
+#include "binding/policy.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "binding/loss_args.h"
+#include "binding/register.h"
+
+namespace prl {
+namespace {
+
+constexpr int64_t kMaxInt = (int64_t{1} << 31) - 1;
+
+ModelConfig ParseConfig(const Args& args) {
+  ModelConfig c{};
+  c.vocab = args.Integer("vocab", 1, kMaxInt);
+  c.hidden = args.Integer("hidden", 1, 1 << 20);
+  c.intermediate = args.Integer("intermediate", 1, 1 << 22);
+  c.layers = args.Integer("layers", 1, 4096);
+  c.heads = args.Integer("heads", 1, 4096);
+  c.kv_heads = args.Integer("kvHeads", 1, c.heads);
+  c.head_dim = args.Integer("headDim", 2, 4096);
+  c.max_positions = args.Integer("maxPositions", 1, kMaxInt);
+  c.norm_eps = static_cast<float>(args.Number("normEps"));
+  c.qkv_bias = args.Boolean("qkvBias");
+  c.qk_norm = args.Boolean("qkNorm");
+  c.tied = args.Boolean("tied");
+  if (c.heads % c.kv_heads != 0) {
+    Throw(args.env(), Code::kOutOfRange, "heads (%lld) must be a multiple of kvHeads (%lld)", (long long)c.heads, (long long)c.kv_heads);
+  }
+  if (c.head_dim % 2 != 0) Throw(args.env(), Code::kOutOfRange, "headDim must be even, not %lld", (long long)c.head_dim);
+  const TensorArg inv_freq = args.Floats("invFreq", c.head_dim / 2);
+  c.inv_freq.assign(inv_freq.f32(), inv_freq.f32() + inv_freq.elements);
+  return c;
+}
+
+Napi::Value Create(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  return WrapPolicy(args.env(), std::make_shared<Policy>(ParseConfig(args)));
+}
+
+Napi::Value Init(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const uint64_t seed = static_cast<uint64_t>(args.Integer("seed", 0, (int64_t{1} << 53) - 1));
+  IdlePolicyOf(args)->Initialize(seed);
+  return args.env().Undefined();
+}
+
+Napi::Value Clone(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  return WrapPolicy(args.env(), IdlePolicyOf(args)->Clone());
+}
+
+Napi::Value Dispose(const Napi::CallbackInfo& info) {
+  DisposePolicy(Args(info));
+  return info.Env().Undefined();
+}
+
+Napi::Value Cancel(const Napi::CallbackInfo& info) {
+  PolicyOf(Args(info)).policy->cancelled = true;
+  return info.Env().Undefined();
+}
+
+// [{ name, shape }] of all parameters.
+Napi::Value Parameters(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const std::shared_ptr<Policy> policy = PolicyOf(args).policy;
+  Napi::Array list = Napi::Array::New(args.env());
+  for (const Parameter& p : policy->layout.parameters) {
+    Napi::Object entry = Napi::Object::New(args.env());
+    Napi::Array shape = Napi::Array::New(args.env());
+    for (uint32_t i = 0; i < p.shape.size(); ++i) shape.Set(i, static_cast<double>(p.shape[i]));
+    entry.Set("name", p.name);
+    entry.Set("shape", shape);
+    list.Set(list.Length(), entry);
+  }
+  return list;
+}
+
+// The tensor `name` of `arena` (0 values, 1 gradients, 2 and 3 optimizer moments); null when the arena has not been made.
+float* FindTensor(const Args& args, bool make, const Parameter** parameter) {
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  const std::string name = args.String("name");
+  *parameter = policy->layout.Find(name);
+  if (!*parameter) Throw(args.env(), Code::kOutOfRange, "the policy has no parameter '%.150s'", name.c_str());
+  float* arena = policy->Find(static_cast<Arena>(args.Integer("arena", 0, 3)), make);
+  return arena ? arena + (*parameter)->offset : nullptr;
+}
+
+// Copies a tensor to `out`; returns false, `out` untouched, when its arena has not been made.
+Napi::Value Read(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const Parameter* p;
+  const float* from = FindTensor(args, false, &p);
+  TensorArg out = args.Floats("out", p->size);
+  if (from) std::memcpy(out.f32(), from, static_cast<size_t>(p->size) * sizeof(float));
+  return Napi::Boolean::New(args.env(), from != nullptr);
+}
+
+Napi::Value Write(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const Parameter* p;
+  float* to = FindTensor(args, true, &p);
+  if (!to) Throw(args.env(), Code::kOutOfRange, "gradients cannot be written");
+  const TensorArg data = args.Floats("data", p->size);
+  std::memcpy(to, data.f32(), static_cast<size_t>(p->size) * sizeof(float));
+  return args.env().Undefined();
+}
+
+Napi::Value Steps(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  if (args.Has("steps")) policy->steps = args.Integer("steps", 0, (int64_t{1} << 53) - 1);
+  return Napi::Number::New(args.env(), static_cast<double>(policy->steps));
+}
+
+Napi::Value ResetOptimizer(const Napi::CallbackInfo& info) {
+  IdlePolicyOf(Args(info))->ResetOptimizer();
+  return info.Env().Undefined();
+}
+
+Sequences ParseSequences(const Args& args, const ModelConfig& config) {
+  Sequences s;
+  ReadIds(args, config, &s.ids, &s.cu_seqlens);
+  const int64_t count = static_cast<int64_t>(s.cu_seqlens.size()) - 1;
+  const TensorArg start = args.Ints("start", count);
+  s.start.assign(start.i32(), start.i32() + count);
+  for (int64_t i = 0; i < count; ++i) {
+    const int32_t length = s.cu_seqlens[i + 1] - s.cu_seqlens[i];
+    if (s.start[i] < 1 || s.start[i] > length) {
+      Throw(args.env(), Code::kOutOfRange, "start[%lld] = %d must be from 1 to %d, the length of the sequence", (long long)i, s.start[i], length);
+    }
+  }
+  const double temperature = args.Number("temperature");
+  if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
+  s.temperature = static_cast<float>(temperature);
+  s.micro_batch_tokens = args.Integer("microBatchTokens", 1, kMaxInt);
+  return s;
+}
+
+Napi::Value LogProbs(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  struct State {
+    Sequences sequences;
+    std::vector<float> logprob, entropy;
+    bool with_entropy;
+  };
+  auto state = std::make_shared<State>();
+  state->sequences = ParseSequences(args, policy->config);
+  state->with_entropy = args.Boolean("entropy");
+  const size_t scored = static_cast<size_t>(state->sequences.ScoredOffsets().back());
+  state->logprob.resize(scored);
+  if (state->with_entropy) state->entropy.resize(scored);
+  return RunOnPolicy(
+      args, [state](Policy& p) { return p.LogProbs(state->sequences, state->logprob.data(), state->with_entropy ? state->entropy.data() : nullptr); },
+      [state](Napi::Env env) {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("logProbs", ToFloat32Array(env, state->logprob));
+        if (state->with_entropy) result.Set("entropy", ToFloat32Array(env, state->entropy));
+        return result;
+      });
+}
+
+Napi::Value Logits(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  auto ids = std::make_shared<std::vector<int32_t>>(), offsets = std::make_shared<std::vector<int32_t>>();
+  ReadIds(args, policy->config, ids.get(), offsets.get());
+  if (offsets->size() != 2) Throw(args.env(), Code::kOutOfRange, "logits takes one sequence");
+  auto logits = std::make_shared<std::vector<float>>(ids->size() * static_cast<size_t>(policy->config.vocab));
+  return RunOnPolicy(
+      args, [ids, logits](Policy& p) { return p.Logits(*ids, logits->data()); },
+      [logits](Napi::Env env) { return ToFloat32Array(env, *logits); });
+}
+
+std::vector<float> Floats(const TensorArg& tensor) {
+  return tensor.present() ? std::vector<float>(tensor.f32(), tensor.f32() + tensor.elements) : std::vector<float>();
+}
+
+TrainingBatch ParseBatch(const Args& args, const ModelConfig& config) {
+  TrainingBatch batch;
+  batch.sequences = ParseSequences(args, config);
+  const int64_t tokens = batch.sequences.ScoredOffsets().back();
+  batch.advantages_per_token = args.Boolean("advantagesPerToken");
+  batch.advantages = Floats(args.Floats("advantages", batch.advantages_per_token ? tokens : batch.sequences.count()));
+  batch.old_logprob = Floats(args.OptionalFloats("oldLogProbs", tokens));
+  batch.ref_logprob = Floats(args.OptionalFloats("refLogProbs", tokens));
+  const TensorArg mask = args.OptionalInts("mask", tokens);
+  if (mask.present()) batch.mask.assign(mask.i32(), mask.i32() + tokens);
+  batch.loss = ParseLossParams(args);
+  return batch;
+}
+
+OptimizerParams ParseOptimizer(const Args& args) {
+  OptimizerParams o{};
+  o.learning_rate = args.Number("learningRate");
+  o.weight_decay = args.Number("weightDecay");
+  o.beta1 = args.Number("adamBeta1");
+  o.beta2 = args.Number("adamBeta2");
+  o.epsilon = args.Number("adamEpsilon");
+  o.max_grad_norm = args.Has("maxGradNorm") ? args.Number("maxGradNorm") : INFINITY;
+  for (double beta : {o.beta1, o.beta2}) {
+    if (!(beta >= 0 && beta < 1)) Throw(args.env(), Code::kOutOfRange, "adamBeta1 and adamBeta2 must be in [0, 1), not %g", beta);
+  }
+  return o;
+}
+
+// Gradients of a batch; with `step` an optimizer step on top, unless something was not finite.
+Napi::Value Update(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  struct State {
+    TrainingBatch batch;
+    OptimizerParams optimizer{};
+    bool step = false, applied = false;
+    LossSums sums{};
+    double norm = 0;
+  };
+  auto state = std::make_shared<State>();
+  state->batch = ParseBatch(args, policy->config);
+  state->step = args.Boolean("step");
+  if (state->step) state->optimizer = ParseOptimizer(args);
+  return RunOnPolicy(
+      args,
+      [state](Policy& p) {
+        bool finite = false;
+        PRL_RETURN_IF_ERROR(p.ComputeGradients(state->batch, &state->sums, &state->norm, &finite));
+        if (state->step && p.cancelled) return Error(Code::kAborted, "the update was aborted");
+        state->applied = state->step && finite;
+        if (state->applied) p.Step(state->optimizer, state->norm);
+        return Ok();
+      },
+      [state](Napi::Env env) {
+        Napi::Object result = SumsObject(env, state->sums);
+        result.Set("gradNorm", state->norm);
+        result.Set("applied", state->applied);
+        return result;
+      });
+}
+
+}  // namespace
+
+void ReadIds(const Args& args, const ModelConfig& config, std::vector<int32_t>* ids, std::vector<int32_t>* cu_seqlens) {
+  const TensorArg id = args.Tensor("ids", {DType::kInt32}), offsets = args.Tensor("cuSeqlens", {DType::kInt32});
+  const int64_t count = CheckOffsets(args.env(), "cuSeqlens", offsets, id.elements);
+  for (int64_t s = 0; s < count; ++s) {
+    const int64_t begin = offsets.i32()[s], length = offsets.i32()[s + 1] - begin;
+    if (length < 1) Throw(args.env(), Code::kOutOfRange, "sequence %lld is empty", (long long)s);
+    if (length > config.max_positions) {
+      Throw(args.env(), Code::kOutOfRange, "sequence %lld has %lld tokens, more than the policy's max_position_embeddings, %lld", (long long)s,
+            (long long)length, (long long)config.max_positions);
+    }
+    for (int64_t i = begin; i < begin + length; ++i) {
+      if (id.i32()[i] < 0 || id.i32()[i] >= config.vocab) {
+        Throw(args.env(), Code::kOutOfRange, "token %lld of sequence %lld is %d, outside the vocabulary [0, %lld)", (long long)(i - begin),
+              (long long)s, id.i32()[i], (long long)config.vocab);
+      }
+    }
+  }
+  ids->assign(id.i32(), id.i32() + id.elements);
+  cu_seqlens->assign(offsets.i32(), offsets.i32() + count + 1);
+}
+
+void RegisterPolicy(Napi::Env env, Napi::Object exports) {
+  Export(env, exports, "policyCreate", Create);
+  Export(env, exports, "policyInit", Init);
+  Export(env, exports, "policyClone", Clone);
+  Export(env, exports, "policyDispose", Dispose);
+  Export(env, exports, "policyCancel", Cancel);
+  Export(env, exports, "policyParameters", Parameters);
+  Export(env, exports, "policyRead", Read);
+  Export(env, exports, "policyWrite", Write);
+  Export(env, exports, "policySteps", Steps);
+  Export(env, exports, "policyResetOptimizer", ResetOptimizer);
+  Export(env, exports, "policyLogProbs", LogProbs);
+  Export(env, exports, "policyLogits", Logits);
+  Export(env, exports, "policyUpdate", Update);
+}
+
+}  // namespace prl

@@ -1,0 +1,23 @@
+// CONTRACT of adamw: one optimizer step, and the norm that clipping needs.
+//
+//   g = gradient * gradient_scale          m += (1 - beta1) (g - m)          v = beta2 v + (1 - beta2) g^2
+//   parameter = keep * parameter - step_size * m / (sqrt(v) / correction + epsilon)         (adamw_math.h names the rest)
+//
+// parameter, gradient, m, v [n] float32, not overlapping. On the pool; the same bits for any number of threads: SumSquares
+// adds in float64, in pieces of fixed length, so that no finite gradient overflows.
+#pragma once
+
+#include <cstdint>
+
+#include "model/layers/adamw_math.h"
+#include "runtime/cpu/isa.h"
+
+namespace prl {
+
+PRL_CPU_ENTRY(void, AdamWCpu, (const AdamWStep& step, int64_t n, const float* gradient, float* parameter, float* m, float* v),
+              (step, n, gradient, parameter, m, v))
+// partial: scratch of SumSquaresPieces(n) doubles.
+static inline int64_t SumSquaresPieces(int64_t n) { return (n + 16383) / 16384; }
+PRL_CPU_ENTRY(double, SumSquaresCpu, (int64_t n, const float* x, double* partial), (n, x, partial))
+
+}  // namespace prl

@@ -1,0 +1,33 @@
+#include "model/layers/adamw.h"
+
+#include "runtime/cpu/thread_pool.h"
+
+namespace prl {
+namespace PRL_ISA {
+
+void AdamWCpu(const AdamWStep& step, int64_t n, const float* gradient, float* parameter, float* m, float* v) {
+  ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
+    const AdamWStep s = step;
+    const float* __restrict g = gradient;
+    float *__restrict p = parameter, *__restrict first = m, *__restrict second = v;
+    for (int64_t i = begin; i < end; ++i) AdamWElement(s, g[i], p + i, first + i, second + i);
+  });
+}
+
+double SumSquaresCpu(int64_t n, const float* x, double* partial) {
+  ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
+    double sum[8] = {0};
+    int64_t i = begin;
+    for (; i + 8 <= end; i += 8) {
+      for (int l = 0; l < 8; ++l) sum[l] += (double)x[i + l] * (double)x[i + l];
+    }
+    for (; i < end; ++i) sum[0] += (double)x[i] * (double)x[i];
+    partial[begin / 16384] = ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+  });
+  double total = 0.0;
+  for (int64_t piece = 0; piece < SumSquaresPieces(n); ++piece) total += partial[piece];
+  return total;
+}
+
+}  // namespace PRL_ISA
+}  // namespace prl

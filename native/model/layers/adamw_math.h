@@ -1,0 +1,25 @@
+// One element of an AdamW step (Loshchilov and Hutter, arXiv 1711.05101), in the order in which PyTorch computes it.
+#pragma once
+
+#include <cmath>
+
+#include "runtime/hd.h"
+
+namespace prl {
+
+struct AdamWStep {
+  float gradient_scale;  // of global clipping
+  float one_minus_beta1, beta2, one_minus_beta2, epsilon;
+  float keep;            // 1 - learning rate * decay
+  float step_size;       // learning rate / (1 - beta1^t)
+  float correction;      // sqrt(1 - beta2^t)
+};
+
+PRL_HD void AdamWElement(const AdamWStep& s, float gradient, float* parameter, float* m, float* v) {
+  const float g = gradient * s.gradient_scale;
+  *m = *m + (g - *m) * s.one_minus_beta1;
+  *v = *v * s.beta2 + g * g * s.one_minus_beta2;
+  *parameter = *parameter * s.keep - s.step_size * (*m / (sqrtf(*v) / s.correction + s.epsilon));
+}
+
+}  // namespace prl

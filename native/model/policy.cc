@@ -1,0 +1,230 @@
+#include "model/policy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/linear_logprob/linear_logprob.h"
+#include "model/layers/adamw.h"
+#include "runtime/cpu/gemm.h"
+
+namespace prl {
+namespace {
+
+// Some of the sequences, as the forward pass takes them. The last token of a sequence predicts nothing that is asked for, and a
+// sequence without scored tokens nothing at all: neither goes through the network.
+struct MicroBatch {
+  int64_t first_sequence = 0, sequences = 0, first_scored = 0, scored = 0;
+  std::vector<int32_t> ids, cu_seqlens, query_begin, cu_queries, targets;
+
+  // Sequences from `first` on, up to the budget; at least one. Returns the sequence after the last.
+  int64_t Fill(const Sequences& all, const std::vector<int32_t>& cu_scored, int64_t first) {
+    ids.clear();
+    targets.clear();
+    query_begin.clear();
+    cu_seqlens.assign(1, 0);
+    cu_queries.assign(1, 0);
+    int64_t s = first, tokens = 0;
+    for (; s < all.count(); ++s) {
+      const int64_t begin = all.cu_seqlens[s], end = all.cu_seqlens[s + 1], start = begin + all.start[s];
+      if (s > first && tokens + (end - begin) > all.micro_batch_tokens) break;
+      tokens += end - begin;
+      const bool empty = start >= end;
+      if (!empty) ids.insert(ids.end(), all.ids.begin() + begin, all.ids.begin() + end - 1);
+      if (!empty) targets.insert(targets.end(), all.ids.begin() + start, all.ids.begin() + end);
+      query_begin.push_back(empty ? 0 : all.start[s] - 1);
+      cu_seqlens.push_back(static_cast<int32_t>(ids.size()));
+      cu_queries.push_back(static_cast<int32_t>(targets.size()));
+    }
+    first_sequence = first;
+    sequences = s - first;
+    first_scored = cu_scored[first];
+    scored = static_cast<int64_t>(targets.size());
+    return s;
+  }
+
+  PackedBatch packed() const {
+    return {static_cast<int64_t>(ids.size()), sequences, scored, ids.data(), cu_seqlens.data(), query_begin.data(), cu_queries.data()};
+  }
+};
+
+void Add(LossSums* total, const LossSums& part) {
+  double* to = &total->loss;
+  const double* from = &part.loss;
+  const double max = std::max(total->ratio_max, part.ratio_max), min = std::min(total->ratio_min, part.ratio_min);
+  for (size_t i = 0; i < sizeof(LossSums) / sizeof(double); ++i) to[i] += from[i];
+  total->ratio_max = max;
+  total->ratio_min = min;
+}
+
+// Cleared, for a first micro-batch to be added to.
+LossSums NoSums() {
+  LossSums sums{};
+  sums.ratio_max = -INFINITY;
+  sums.ratio_min = INFINITY;
+  return sums;
+}
+
+const float* From(const std::vector<float>& values, int64_t first) { return values.empty() ? nullptr : values.data() + first; }
+
+}  // namespace
+
+std::vector<int32_t> Sequences::ScoredOffsets() const {
+  std::vector<int32_t> offsets(1, 0);
+  for (int64_t s = 0; s < count(); ++s) offsets.push_back(offsets.back() + (cu_seqlens[s + 1] - cu_seqlens[s] - start[s]));
+  return offsets;
+}
+
+Policy::Policy(const ModelConfig& model_config) : config(model_config), layout(config), transformer_(config, layout) {
+  std::memset(values_.Reserve(layout.size), 0, static_cast<size_t>(layout.size) * sizeof(float));
+}
+
+void Policy::Initialize(uint64_t seed) { prl::Initialize(config, layout, seed, values_.data()); }
+
+std::unique_ptr<Policy> Policy::Clone() const {
+  auto copy = std::make_unique<Policy>(config);
+  std::memcpy(copy->values_.data(), values_.data(), static_cast<size_t>(layout.size) * sizeof(float));
+  return copy;
+}
+
+float* Policy::Find(Arena arena, bool make) {
+  const auto zeros = [&](Buffer<float>& buffer) {
+    std::memset(buffer.Reserve(layout.size), 0, static_cast<size_t>(layout.size) * sizeof(float));
+  };
+  if (arena == Arena::kValues) return values_.data();
+  if (arena == Arena::kGradients) return has_gradients_ ? gradients_.data() : nullptr;
+  if (!has_moments_ && make) {
+    zeros(moment1_);
+    zeros(moment2_);
+    has_moments_ = true;
+  }
+  if (!has_moments_) return nullptr;
+  return arena == Arena::kMoment1 ? moment1_.data() : moment2_.data();
+}
+
+void Policy::ResetOptimizer() {
+  moment1_.Free();
+  moment2_.Free();
+  has_moments_ = false;
+  steps = 0;
+}
+
+// For the output head, a chunk of tokens at a time: about 16 MB of logits, and no more rows than keep that small.
+float* Policy::Workspace(int64_t tokens, int64_t sequences, int64_t* floats) {
+  const int64_t chunk = std::clamp<int64_t>((int64_t{1} << 22) / config.vocab, 32, 2048);
+  *floats = LinearWorkspaceFloats(tokens, sequences, config.hidden, config.vocab, chunk);
+  return workspace_.Reserve(*floats);
+}
+
+Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy) {
+  const std::vector<int32_t> cu_scored = all.ScoredOffsets();
+  MicroBatch micro;
+  for (int64_t next = 0; next < all.count();) {
+    if (cancelled) return Error(Code::kAborted, "logProbs was aborted");
+    next = micro.Fill(all, cu_scored, next);
+    if (micro.scored == 0) continue;
+    const float* hidden = transformer_.Forward(values_.data(), micro.packed(), false);
+    LinearLogprobArgs head{};
+    head.tokens = micro.scored;
+    head.width = config.hidden;
+    head.vocab = config.vocab;
+    head.hidden = hidden;
+    head.head = values_.data() + layout.head;
+    head.targets = micro.targets.data();
+    head.temperature = all.temperature;
+    head.logprob = logprob + micro.first_scored;
+    head.entropy = entropy ? entropy + micro.first_scored : nullptr;
+    head.workspace = Workspace(micro.scored, 0, &head.workspace_floats);
+    PRL_RETURN_IF_ERROR(LinearLogprobCpu(head));
+  }
+  return Ok();
+}
+
+Status Policy::Logits(const std::vector<int32_t>& ids, float* logits) {
+  const int32_t n = static_cast<int32_t>(ids.size()), offsets[2] = {0, n}, begin[1] = {0};
+  if (n == 0) return Ok();
+  const float* hidden = transformer_.Forward(values_.data(), {n, 1, n, ids.data(), offsets, begin, offsets}, false);
+  GemmCpu({n, config.vocab, config.hidden, hidden, config.hidden, 1, values_.data() + layout.head, 1, config.hidden, logits, config.vocab,
+           false, nullptr});
+  return Ok();
+}
+
+Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, double* norm, bool* finite) {
+  const Sequences& all = batch.sequences;
+  const std::vector<int32_t> cu_scored = all.ScoredOffsets();
+  has_gradients_ = false;
+  float* gradients = gradients_.Reserve(layout.size);
+  std::memset(gradients, 0, static_cast<size_t>(layout.size) * sizeof(float));
+  *sums = NoSums();
+  *norm = NAN;
+  *finite = false;
+  MicroBatch micro;
+  std::vector<float> logprob, entropy, d_hidden;
+  for (int64_t next = 0; next < all.count();) {
+    if (cancelled) return Error(Code::kAborted, "the update was aborted");
+    next = micro.Fill(all, cu_scored, next);
+    if (micro.scored == 0) continue;
+    const size_t scored = static_cast<size_t>(micro.scored);
+    logprob.resize(scored);
+    entropy.resize(scored);
+    d_hidden.resize(scored * static_cast<size_t>(config.hidden));
+    LossSums part;
+    LinearPolicyLossArgs args{};
+    LinearLogprobArgs& head = args.linear;
+    head.tokens = micro.scored;
+    head.width = config.hidden;
+    head.vocab = config.vocab;
+    head.hidden = transformer_.Forward(values_.data(), micro.packed(), true);
+    head.head = values_.data() + layout.head;
+    head.targets = micro.targets.data();
+    head.temperature = all.temperature;
+    head.logprob = logprob.data();
+    head.entropy = entropy.data();
+    head.workspace = Workspace(micro.scored, micro.sequences, &head.workspace_floats);
+    args.batch.tokens = micro.scored;
+    args.batch.sequences = micro.sequences;
+    args.batch.cu_seqlens = micro.cu_queries.data();
+    args.batch.advantages_per_token = batch.advantages_per_token;
+    args.batch.advantages = batch.advantages.data() + (batch.advantages_per_token ? micro.first_scored : micro.first_sequence);
+    args.batch.old_logprob = From(batch.old_logprob, micro.first_scored);
+    args.batch.ref_logprob = From(batch.ref_logprob, micro.first_scored);
+    args.batch.mask = batch.mask.empty() ? nullptr : batch.mask.data() + micro.first_scored;
+    args.params = batch.loss;
+    args.d_hidden = d_hidden.data();
+    args.d_head = gradients + layout.head;
+    args.sums = &part;
+    const Status status = LinearPolicyLossCpu(args);
+    if (status.code == Code::kNonFinite) {
+      sums->loss = NAN;
+      return Ok();
+    }
+    PRL_RETURN_IF_ERROR(status);
+    Add(sums, part);
+    transformer_.Backward(values_.data(), micro.packed(), d_hidden.data(), gradients);
+  }
+  *norm = std::sqrt(SumSquaresCpu(layout.size, gradients, partial_.Reserve(SumSquaresPieces(layout.size))));
+  *finite = std::isfinite(*norm) && std::isfinite(sums->loss);
+  has_gradients_ = true;
+  return Ok();
+}
+
+void Policy::Step(const OptimizerParams& params, double norm) {
+  float *m = Find(Arena::kMoment1, true), *v = Find(Arena::kMoment2, true);
+  ++steps;
+  AdamWStep step{};
+  // As torch.nn.utils.clip_grad_norm_ does.
+  const double clip = params.max_grad_norm / (norm + 1e-6);
+  step.gradient_scale = static_cast<float>(clip < 1.0 ? clip : 1.0);
+  step.one_minus_beta1 = static_cast<float>(1.0 - params.beta1);
+  step.beta2 = static_cast<float>(params.beta2);
+  step.one_minus_beta2 = static_cast<float>(1.0 - params.beta2);
+  step.epsilon = static_cast<float>(params.epsilon);
+  step.step_size = static_cast<float>(params.learning_rate / (1.0 - std::pow(params.beta1, static_cast<double>(steps))));
+  step.correction = static_cast<float>(std::sqrt(1.0 - std::pow(params.beta2, static_cast<double>(steps))));
+  for (const Parameter& p : layout.parameters) {
+    step.keep = p.matrix() ? static_cast<float>(1.0 - params.learning_rate * params.weight_decay) : 1.0f;
+    AdamWCpu(step, p.size, gradients_.data() + p.offset, values_.data() + p.offset, m + p.offset, v + p.offset);
+  }
+}
+
+}  // namespace prl

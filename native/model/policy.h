@@ -1,0 +1,89 @@
+// The policy network as one object: weights, gradients, optimizer moments, workspace; and what is done with them: scoring
+// sequences, gradients of the policy loss, optimizer steps. Knows nothing of Node; one operation at a time (the caller sees to it).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/clipped_loss/clipped_loss.h"
+#include "model/config.h"
+#include "model/transformer.h"
+#include "model/weights.h"
+#include "runtime/buffer.h"
+#include "runtime/status.h"
+
+namespace prl {
+
+// Sequences, packed: ids of all, offsets, and where in each the scored tokens begin (at least 1: the first token has no
+// prediction; at most its length). Scored tokens of all sequences, packed, are what outputs and token-wise inputs run over.
+struct Sequences {
+  std::vector<int32_t> ids, cu_seqlens, start;
+  float temperature;
+  int64_t micro_batch_tokens;
+
+  int64_t count() const { return static_cast<int64_t>(start.size()); }
+  // Offsets of the scored tokens, [count + 1].
+  std::vector<int32_t> ScoredOffsets() const;
+};
+
+// Sequences with what the loss needs of their scored tokens; absent inputs are empty.
+struct TrainingBatch {
+  Sequences sequences;
+  std::vector<float> advantages;
+  bool advantages_per_token;
+  std::vector<float> old_logprob, ref_logprob;
+  std::vector<int32_t> mask;
+  LossParams loss;
+};
+
+struct OptimizerParams {
+  double learning_rate, weight_decay, beta1, beta2, epsilon;
+  double max_grad_norm;  // infinity: no clipping
+};
+
+enum class Arena { kValues, kGradients, kMoment1, kMoment2 };
+
+class Policy {
+ public:
+  explicit Policy(const ModelConfig& model_config);
+
+  const ModelConfig config;
+  const Layout layout;
+
+  void Initialize(uint64_t seed);
+  std::unique_ptr<Policy> Clone() const;
+
+  // Null for gradients that were not computed and moments before the first step; `make` allocates (zeros).
+  float* Find(Arena arena, bool make = false);
+  float* values() { return values_.data(); }
+  // A read-only view for whoever shares the weights (generation).
+  Transformer& transformer() { return transformer_; }
+
+  int64_t steps = 0;  // optimizer steps so far
+  void ResetOptimizer();
+
+  // logprob, entropy (or null): [scored tokens].
+  Status LogProbs(const Sequences& sequences, float* logprob, float* entropy);
+  // Logits of every position of one sequence, [ids, vocab].
+  Status Logits(const std::vector<int32_t>& ids, float* logits);
+  // Gradients of the loss, in place of those that were there, their global norm and the sums behind the metrics.
+  // `finite` false: a logit, the loss or the norm was not finite.
+  Status ComputeGradients(const TrainingBatch& batch, LossSums* sums, double* norm, bool* finite);
+  // One AdamW step with the gradients as they are, clipped to max_grad_norm.
+  void Step(const OptimizerParams& params, double norm);
+
+  // Asks the operation that runs to end at the next micro-batch, with kAborted.
+  std::atomic<bool> cancelled{false};
+
+ private:
+  float* Workspace(int64_t tokens, int64_t sequences, int64_t* floats);
+
+  Buffer<float> values_, gradients_, moment1_, moment2_, workspace_;
+  Buffer<double> partial_;
+  bool has_gradients_ = false, has_moments_ = false;
+  Transformer transformer_;
+};
+
+}  // namespace prl

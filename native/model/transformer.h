@@ -1,0 +1,108 @@
+// The decoder on the CPU: forward and backward over packed sequences, and the pieces of a layer that decoding uses.
+//
+// Only some positions of a sequence are scored (the completion's, or the last one). The output head, and in the last layer all
+// but keys and values, are computed for these QUERIES alone.
+//
+// Row-wise work is cut in blocks of rows that run a whole chain (norm, product, rope; or product, norm, product, swiglu, product)
+// while the block is in cache. A row's numbers depend on its own sequence alone: not on the batch, nor on the threads.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "model/config.h"
+#include "model/layers/attention.h"
+#include "model/weights.h"
+#include "runtime/buffer.h"
+
+namespace prl {
+
+struct PackedBatch {
+  int64_t tokens, sequences, queries;
+  const int32_t* ids;          // [tokens] in [0, vocab)
+  const int32_t* cu_seqlens;   // [sequences + 1]; an empty sequence is legal
+  const int32_t* query_begin;  // [sequences]: position of the first scored row; from there on all rows are scored ...
+  const int32_t* cu_queries;   // [sequences + 1]: ... so that these are the offsets of the queries, packed
+};
+
+// A layer's matrices as PackB leaves them.
+struct PackedLayer {
+  const float *q, *kv, *o, *gate_up, *down;
+};
+enum class PackFor { kForward, kBackward };
+int64_t PackedLayerFloats(const ModelConfig& config, PackFor direction);
+PackedLayer PackLayer(const ModelConfig& config, const LayerOffsets& layer, const float* weights, PackFor direction, float* into);
+
+// Rotations of positions 0 .. n-1, [n, head_dim], kept and extended.
+class RopeTable {
+ public:
+  const float* Get(const ModelConfig& config, int64_t positions);
+
+ private:
+  Buffer<float> table_;
+  int64_t positions_ = 0;
+};
+
+// What the rows of one layer need.
+struct LayerContext {
+  const ModelConfig& config;
+  const LayerOffsets& offsets;
+  const float* weights;
+  PackedLayer packed;  // for the forward direction
+  const float* rope;
+};
+
+// Residual stream x [rows, hidden] -> q [rows, q_width] and kv [rows, kv_width] (either may be null), rotated to `positions`.
+// normed [rows, hidden] is scratch. q_raw, k_raw (null when not wanted): what the norms of Qwen3 were applied to.
+void LayerInputRows(const LayerContext& layer, int64_t rows, const float* x, const int32_t* positions, float* normed, float* q,
+                    float* q_raw, float* kv, float* k_raw);
+
+// attended [rows, q_width] and the residual stream x -> mid = x + attended . o, out = mid + mlp(mid). mid may be x, out may be mid.
+// Scratch: normed [rows, hidden], gate_up [rows, 2 * intermediate], activated [rows, intermediate].
+void LayerOutputRows(const LayerContext& layer, int64_t rows, const float* attended, const float* x, float* mid, float* normed,
+                     float* gate_up, float* activated, float* out);
+
+class Transformer {
+ public:
+  Transformer(const ModelConfig& config, const Layout& layout) : config_(config), layout_(layout) {}
+
+  // Called after each layer's keys and values are made: kv [tokens, kv_width], a row holding keys, then values.
+  using KvSink = std::function<void(int64_t layer, const float* kv)>;
+
+  // Hidden states of the queries after the final norm, [queries, hidden]; valid until the next call. `keep`: leave what
+  // Backward needs.
+  const float* Forward(const float* weights, const PackedBatch& batch, bool keep, const KvSink* sink = nullptr);
+
+  // After a Forward with `keep` of the same batch and weights: adds the gradients of all parameters but the output head's to
+  // `gradients` (an arena). d_hidden [queries, hidden]. What Forward kept is used up.
+  void Backward(const float* weights, const PackedBatch& batch, const float* d_hidden, float* gradients);
+
+  RopeTable& rope() { return rope_; }
+
+ private:
+  // What a layer leaves for its backward pass. Rows are tokens, or queries (r) in the last layer.
+  struct Kept {
+    Buffer<float> x, q, kv, q_raw, k_raw, attended, lse, mid, gate_up;
+  };
+  void BackwardOutput(const float* weights, const PackedLayer& packed, int64_t layer, int64_t rows, float* gradients);
+  void BackwardInput(const float* weights, const PackedLayer& packed, int64_t layer, const PackedBatch& batch, float* gradients);
+  void ScatterQueries(int64_t begin, int64_t end, float* d_normed, float* d_x);
+  AttentionArgs AttentionOf(const PackedBatch& batch, int64_t layer, const float* q, const float* kv, float* out, float* lse);
+  void IndexRows(const PackedBatch& batch);
+  Kept& KeptOf(int64_t layer, bool keep);
+
+  const ModelConfig& config_;
+  const Layout& layout_;
+  RopeTable rope_;
+  std::vector<std::unique_ptr<Kept>> kept_;
+  // Rows of the last layer, when not all tokens are queries: its residual stream, and where they are among the tokens.
+  bool compact_ = false;
+  Buffer<float> query_x_, final_x_, hidden_;
+  Buffer<int32_t> positions_, query_positions_, query_rows_, query_of_row_, from_start_;
+  Buffer<float> packed_, normed_, query_normed_, activated_, partial_;
+  Buffer<float> d_x_, d_mid_, d_attended_, d_q_, d_kv_, d_normed_, d_query_normed_;
+  Buffer<int32_t> order_, starts_;
+};
+
+}  // namespace prl
