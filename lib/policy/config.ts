@@ -1,0 +1,145 @@
+// A Hugging Face config.json, checked, as the native policy takes it.
+import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import { checkChoice, checkInteger, checkNumber } from '../options.js';
+import { Tensor } from '../tensor.js';
+import type { PolicyConfig } from './types.js';
+
+/** What native/binding/policy.cc's policyCreate takes. */
+export interface NativeConfig {
+  vocab: number;
+  hidden: number;
+  intermediate: number;
+  layers: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  maxPositions: number;
+  normEps: number;
+  qkvBias: boolean;
+  qkNorm: boolean;
+  tied: boolean;
+  invFreq: Tensor;
+}
+
+type Rope = { rope_type?: unknown; type?: unknown; rope_theta?: unknown; [key: string]: unknown };
+
+/** Checks a config and fills in what it leaves out. What the native policy cannot do is an error, never ignored. */
+export function nativeConfig(config: PolicyConfig): NativeConfig {
+  if (config === null || typeof config !== 'object') throw invalidArgument('the config must be an object');
+  const type = checkChoice('model_type', config.model_type, ['llama', 'qwen2', 'qwen3']);
+  const size = (name: string, high = 2 ** 31 - 1) => checkInteger(name, config[name], 1, high);
+  const hidden = size('hidden_size', 2 ** 20);
+  const heads = size('num_attention_heads', 4096);
+  const kvHeads = checkInteger('num_key_value_heads', config.num_key_value_heads ?? heads, 1, heads);
+  if (heads % kvHeads !== 0)
+    throw outOfRange(`num_attention_heads (${heads}) must be a multiple of num_key_value_heads (${kvHeads})`);
+  const headDim = checkInteger('head_dim', config.head_dim ?? hidden / heads, 2, 4096);
+  if (headDim % 2 !== 0) throw outOfRange(`head_dim must be even, not ${headDim}`);
+  refuseUnsupported(config, type);
+  return {
+    vocab: size('vocab_size'),
+    hidden,
+    intermediate: size('intermediate_size', 2 ** 22),
+    layers: size('num_hidden_layers', 4096),
+    heads,
+    kvHeads,
+    headDim,
+    maxPositions: checkInteger('max_position_embeddings', config.max_position_embeddings ?? 2048, 1, 2 ** 31 - 1),
+    normEps: checkNumber('rms_norm_eps', config.rms_norm_eps ?? 1e-6, 0, 1),
+    qkvBias: type === 'qwen2',
+    qkNorm: type === 'qwen3',
+    tied: checkBoolean('tie_word_embeddings', config.tie_word_embeddings ?? false),
+    invFreq: Tensor.from(ropeFrequencies(config, headDim)),
+  };
+}
+
+function checkBoolean(name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw invalidArgument(`${name} must be true or false, not ${JSON.stringify(value)}`);
+  return value;
+}
+
+function refuseUnsupported(config: PolicyConfig, type: string) {
+  const refuse = (name: string, can: string) => {
+    throw new PrlError(
+      'ERR_PRL_UNSUPPORTED',
+      `${name} ${JSON.stringify(config[name])} of the config is not supported: the policy has ${can}`,
+    );
+  };
+  if ((config.hidden_act ?? 'silu') !== 'silu') refuse('hidden_act', "'silu'");
+  // Llama's and Qwen3's attention_bias also puts one on o_proj; Qwen2 always has its three.
+  if ((config.attention_bias ?? type === 'qwen2') !== (type === 'qwen2'))
+    refuse('attention_bias', 'biases of q, k and v in qwen2 and none in llama and qwen3');
+  if (config.mlp_bias) refuse('mlp_bias', 'no biases in the MLP');
+  if (config.use_sliding_window) refuse('use_sliding_window', 'full attention');
+  if (Array.isArray(config.layer_types) && config.layer_types.some((t) => t !== 'full_attention'))
+    refuse('layer_types', 'full attention');
+  if (config.quantization_config != null) refuse('quantization_config', 'weights in floating point');
+}
+
+/** Rotary settings in either spelling: rope_parameters (transformers 5), or rope_theta and rope_scaling. */
+function ropeOf(config: PolicyConfig): Rope {
+  const rope = (config.rope_parameters ?? config.rope_scaling ?? {}) as Rope;
+  if (typeof rope !== 'object') throw invalidArgument('rope_parameters must be an object');
+  return { ...rope, rope_theta: rope.rope_theta ?? config.rope_theta ?? 10000 };
+}
+
+/**
+ * Rotations per position of each pair of a head's elements: theta^(-2i / headDim), slowed for long contexts in Llama 3's way
+ * when the config says so. Rounded to float32 at the steps where transformers rounds.
+ */
+export function ropeFrequencies(config: PolicyConfig, headDim: number): Float32Array {
+  const rope = ropeOf(config);
+  const theta = checkNumber('rope_theta', rope.rope_theta, 0, Infinity, true);
+  const type = rope.rope_type ?? rope.type ?? 'default';
+  const plain = Float32Array.from(
+    { length: headDim / 2 },
+    (_, i) => 1 / Math.fround(theta ** Math.fround((2 * i) / headDim)),
+  );
+  const partial = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  if (partial !== 1)
+    throw new PrlError(
+      'ERR_PRL_UNSUPPORTED',
+      `partial_rotary_factor ${partial} is not supported: rope turns all of a head`,
+    );
+  if (type === 'default') return plain;
+  if (type !== 'llama3')
+    throw new PrlError(
+      'ERR_PRL_UNSUPPORTED',
+      `rope_type '${type}' is not supported: the policy has 'default' and 'llama3'`,
+    );
+  const setting = (name: string) => checkNumber(`rope ${name}`, rope[name], 0, Infinity, true);
+  const factor = setting('factor');
+  const low = setting('low_freq_factor');
+  const high = setting('high_freq_factor');
+  const original = setting('original_max_position_embeddings');
+  if (high <= low) throw outOfRange(`rope high_freq_factor (${high}) must be above low_freq_factor (${low})`);
+  return plain.map((frequency) => {
+    const turns = (original * frequency) / (2 * Math.PI); // in the original context
+    if (turns > high) return frequency;
+    if (turns < low) return frequency / factor;
+    const smooth = (turns - low) / (high - low);
+    return ((1 - smooth) * frequency) / factor + smooth * frequency;
+  });
+}
+
+/** A config as it is saved: readable by transformers 4 and 5 alike, weights in float32. */
+export function savedConfig(config: PolicyConfig): Record<string, unknown> {
+  const architecture = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM' };
+  const { rope_theta, ...scaling } = ropeOf(config);
+  const type = String(scaling.rope_type ?? scaling.type ?? 'default');
+  return {
+    ...config,
+    architectures: [architecture[config.model_type]],
+    num_key_value_heads: config.num_key_value_heads ?? config.num_attention_heads,
+    head_dim: config.head_dim ?? config.hidden_size / config.num_attention_heads,
+    hidden_act: 'silu',
+    rms_norm_eps: config.rms_norm_eps ?? 1e-6,
+    max_position_embeddings: config.max_position_embeddings ?? 2048,
+    tie_word_embeddings: config.tie_word_embeddings ?? false,
+    rope_theta,
+    rope_scaling: type === 'default' ? null : { ...scaling, rope_type: type },
+    rope_parameters: { ...scaling, rope_type: type, rope_theta },
+    dtype: 'float32',
+    torch_dtype: 'float32',
+  };
+}

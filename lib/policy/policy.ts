@@ -1,0 +1,290 @@
+import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import { LOSS_OPTIONS, type LossSums, lossMetrics, lossParams } from '../kernels/loss-options.js';
+import { native } from '../native.js';
+import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { asTensor, Tensor, type TensorLike } from '../tensor.js';
+import { packBatch, packForScoring, packSequences } from './batch.js';
+import { loadWeights, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
+import { nativeConfig } from './config.js';
+import { SafetensorsFile, writeSafetensors } from './safetensors.js';
+import type {
+  Completion,
+  GenerateOptions,
+  GradientOptions,
+  PolicyBatch,
+  PolicyConfig,
+  PolicyLike,
+  PolicyLossMetrics,
+  UpdateMetrics,
+  UpdateOptions,
+} from './types.js';
+
+// Numbers of native/model/policy.h, Arena.
+const ARENA = { value: 0, gradient: 1, moment1: 2, moment2: 3 } as const;
+const GRADIENT_OPTIONS = [...LOSS_OPTIONS, 'temperature', 'microBatchTokens', 'signal'];
+const UPDATE_OPTIONS = [
+  ...GRADIENT_OPTIONS,
+  'learningRate',
+  'weightDecay',
+  'adamBeta1',
+  'adamBeta2',
+  'adamEpsilon',
+  'maxGradNorm',
+];
+
+/**
+ * The policy network: a Llama, Qwen2 or Qwen3 decoder in native code, float32, on the CPU.
+ *
+ * Long calls run off the event loop, one after the other in the order they were made. Calls that return at once (parameters,
+ * gradients, clone) need the policy idle and throw ERR_PRL_BUSY otherwise.
+ */
+export class Policy implements PolicyLike {
+  readonly config: Readonly<PolicyConfig>;
+  /** Names, as in a Hugging Face checkpoint, and shapes of all parameters. */
+  readonly parameters: readonly Readonly<ParameterInfo>[];
+  readonly #handle: object;
+  #disposed = false;
+  #queue: Promise<unknown> = Promise.resolve();
+  #pending = 0;
+
+  private constructor(config: PolicyConfig, handle: object) {
+    this.config = config;
+    this.#handle = handle;
+    this.parameters = native().policyParameters({ policy: handle });
+  }
+
+  /**
+   * A policy with random weights: N(0, 0.02) embeddings, matrices N(0, 1 / sqrt(inputs)), those that end a block divided by
+   * sqrt(2 layers) besides, norms 1, biases 0.
+   */
+  static create(config: PolicyConfig, options: { seed: number }): Policy {
+    checkOptions('Policy.create', options, ['seed']);
+    const seed = checkInteger('seed', options.seed);
+    const handle = native().policyCreate(nativeConfig(config));
+    native().policyInit({ policy: handle, seed });
+    return new Policy(structuredClone(config), handle);
+  }
+
+  /** Loads a checkpoint folder: config.json with model.safetensors or its shards, in float32, bfloat16 or float16. */
+  static async load(folder: string): Promise<Policy> {
+    const config = await readConfig(folder);
+    const policy = new Policy(config, native().policyCreate(nativeConfig(config)));
+    await loadWeights(folder, policy.parameters, config.tie_word_embeddings ?? false, (name, values) =>
+      policy.writeParameter(name, values),
+    );
+    return policy;
+  }
+
+  get parameterCount(): number {
+    return this.parameters.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0);
+  }
+
+  /** A copy of a parameter's values. */
+  readParameter(name: string): Tensor {
+    return this.#read(name, 'value')!;
+  }
+
+  /** Overwrites a parameter. */
+  writeParameter(name: string, values: TensorLike): void {
+    this.#idle();
+    native().policyWrite({ policy: this.#handle, arena: ARENA.value, name, data: asTensor('values', values) });
+  }
+
+  /** Copies of the gradients of the last update or computeGradients, not clipped, by parameter name. */
+  gradients(): Map<string, Tensor> {
+    const all = this.parameters.map(({ name }) => [name, this.#read(name, 'gradient')] as const);
+    if (all.some(([, tensor]) => tensor === undefined))
+      throw new PrlError('ERR_PRL_UNSUPPORTED', 'the policy has no gradients: call computeGradients or update first');
+    return new Map(all as [string, Tensor][]);
+  }
+
+  async logProbs(
+    sequences: ArrayLike<number>[],
+    options: {
+      temperature?: number;
+      entropy?: boolean;
+      start?: ArrayLike<number>;
+      microBatchTokens?: number;
+      signal?: AbortSignal;
+    } = {},
+  ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; cuSeqlens: Int32Array }> {
+    checkOptions('logProbs', options, ['temperature', 'entropy', 'start', 'microBatchTokens', 'signal']);
+    const { packed, cuScored } = packForScoring(sequences, options.start);
+    const args = { ...packed, ...this.#common(options), entropy: options.entropy === true };
+    const result = await this.#run(
+      options.signal,
+      (): Promise<{ logProbs: Float32Array; entropy?: Float32Array }> =>
+        native().policyLogProbs({ policy: this.#handle, ...args }),
+    );
+    return { ...result, cuSeqlens: cuScored };
+  }
+
+  /** The logits that follow each token of one sequence, [tokens, vocab]. */
+  async logits(sequence: ArrayLike<number>): Promise<Tensor> {
+    const args = packSequences('sequence', [[sequence]]);
+    const data: Float32Array = await this.#run(undefined, () =>
+      native().policyLogits({ policy: this.#handle, ...args }),
+    );
+    return Tensor.from(data, [sequence.length, this.config.vocab_size]);
+  }
+
+  async computeGradients(
+    batch: PolicyBatch,
+    options: GradientOptions = {},
+  ): Promise<PolicyLossMetrics & { gradNorm: number }> {
+    checkOptions('computeGradients', options, GRADIENT_OPTIONS);
+    const { applied: _, ...metrics } = await this.#train(batch, options, { step: false });
+    return metrics;
+  }
+
+  async update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics> {
+    checkOptions('update', options, UPDATE_OPTIONS);
+    const { maxGradNorm = 1 } = options;
+    return this.#train(batch, options, {
+      step: true,
+      learningRate: checkNumber('learningRate', options.learningRate, 0),
+      weightDecay: checkNumber('weightDecay', options.weightDecay ?? 0, 0),
+      adamBeta1: checkNumber('adamBeta1', options.adamBeta1 ?? 0.9, 0, 1),
+      adamBeta2: checkNumber('adamBeta2', options.adamBeta2 ?? 0.999, 0, 1),
+      adamEpsilon: checkNumber('adamEpsilon', options.adamEpsilon ?? 1e-8, 0),
+      maxGradNorm: maxGradNorm === Infinity ? undefined : checkNumber('maxGradNorm', maxGradNorm, 0, Infinity, true),
+    });
+  }
+
+  async #train(batch: PolicyBatch, options: GradientOptions, extra: object): Promise<UpdateMetrics> {
+    const { packed, given } = packBatch(batch);
+    const loss = lossParams(options, given);
+    if (loss.beta !== 0 && !packed.refLogProbs) throw invalidArgument('beta is not 0: the batch needs refLogProbs');
+    const args = { ...packed, ...loss, ...this.#common(options), ...extra };
+    const { gradNorm, applied, ...sums } = await this.#run(
+      options.signal,
+      (): Promise<LossSums & { gradNorm: number; applied: boolean }> =>
+        native().policyUpdate({ policy: this.#handle, ...args }),
+    );
+    return { ...lossMetrics(sums), gradNorm, applied };
+  }
+
+  generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]> {
+    return this.#run(options.signal, () => native().policyGenerate({ policy: this.#handle, prompts, options }));
+  }
+
+  clone(): Policy {
+    this.#idle();
+    return new Policy(structuredClone(this.config), native().policyClone({ policy: this.#handle }));
+  }
+
+  async save(folder: string): Promise<void> {
+    await this.#run(undefined, () =>
+      saveCheckpoint(folder, this.config, this.parameters, (name) => this.#copy(name, 'value')!.data as Float32Array),
+    );
+  }
+
+  async saveOptimizer(file: string): Promise<void> {
+    await this.#run(undefined, async () => {
+      const steps: number = native().policySteps({ policy: this.#handle });
+      const tensors = this.parameters.flatMap(({ name, shape }) =>
+        (['moment1', 'moment2'] as const).map((moment) => ({
+          name: `${moment}.${name}`,
+          shape,
+          read: () => this.#copy(name, moment)!.data as Float32Array,
+        })),
+      );
+      await writeSafetensors(file, steps === 0 ? [] : tensors, { steps: String(steps) });
+    });
+  }
+
+  async loadOptimizer(file: string): Promise<void> {
+    await this.#run(undefined, async () => {
+      const source = await SafetensorsFile.open(file);
+      try {
+        const steps = Number(source.metadata.steps);
+        if (!Number.isSafeInteger(steps) || steps < 0)
+          throw new PrlError('ERR_PRL_CORRUPT', `${file} is no optimizer state`);
+        const loaded: { name: string; arena: number; data: Tensor }[] = [];
+        for (const { name, shape } of steps === 0 ? [] : this.parameters) {
+          for (const moment of ['moment1', 'moment2'] as const) {
+            const key = `${moment}.${name}`;
+            const entry = source.tensors.get(key);
+            if (!entry || entry.dtype !== 'F32' || String(entry.shape) !== String(shape))
+              throw new PrlError('ERR_PRL_CORRUPT', `${file} has no float32 tensor '${key}' of the shape [${shape}]`);
+            loaded.push({ name, arena: ARENA[moment], data: Tensor.from(await source.read(key)) });
+          }
+        }
+        this.#alive();
+        native().policyResetOptimizer({ policy: this.#handle });
+        for (const tensor of loaded) native().policyWrite({ policy: this.#handle, ...tensor });
+        native().policySteps({ policy: this.#handle, steps });
+      } finally {
+        await source.close();
+      }
+    });
+  }
+
+  resetOptimizer(): void {
+    this.#idle();
+    native().policyResetOptimizer({ policy: this.#handle });
+  }
+
+  /** Lets go of the memory. A call that runs is cancelled and, like those that wait, fails with ERR_PRL_DISPOSED. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    native().policyDispose({ policy: this.#handle });
+  }
+
+  #alive() {
+    if (this.#disposed) throw new PrlError('ERR_PRL_DISPOSED', 'the policy was disposed of');
+  }
+
+  #idle() {
+    this.#alive();
+    if (this.#pending > 0)
+      throw new PrlError('ERR_PRL_BUSY', 'the policy is busy with a call that has not ended: await it first');
+  }
+
+  #common(options: { temperature?: number; microBatchTokens?: number; signal?: AbortSignal }) {
+    if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
+      throw invalidArgument('signal must be an AbortSignal');
+    return {
+      temperature: checkNumber('temperature', options.temperature ?? 1, 0, Infinity, true),
+      microBatchTokens: checkInteger('microBatchTokens', options.microBatchTokens ?? 8192, 1, 2 ** 31 - 1),
+    };
+  }
+
+  #read(name: string, arena: keyof typeof ARENA): Tensor | undefined {
+    this.#idle();
+    return this.#copy(name, arena);
+  }
+
+  #copy(name: string, arena: keyof typeof ARENA): Tensor | undefined {
+    const parameter = this.parameters.find((p) => p.name === name);
+    if (!parameter) throw outOfRange(`the policy has no parameter '${name}'`);
+    const out = Tensor.zeros(parameter.shape);
+    this.#alive();
+    return native().policyRead({ policy: this.#handle, arena: ARENA[arena], name, out }) ? out : undefined;
+  }
+
+  /** Runs `start` when the calls before it have ended. */
+  async #run<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
+    this.#alive();
+    this.#pending++;
+    const cancel = () => this.#disposed || native().policyCancel({ policy: this.#handle });
+    const turn = this.#queue.then(async () => {
+      try {
+        this.#alive();
+        if (signal?.aborted)
+          throw new PrlError('ERR_PRL_ABORTED', 'the call was aborted before it began', { cause: signal.reason });
+        signal?.addEventListener('abort', cancel);
+        return await start();
+      } catch (error) {
+        this.#alive();
+        throw error;
+      } finally {
+        signal?.removeEventListener('abort', cancel);
+        this.#pending--;
+      }
+    });
+    this.#queue = turn.catch(() => {});
+    return turn;
+  }
+}

@@ -1,0 +1,199 @@
+// Reading and writing safetensors files: 8 bytes of header length, a JSON header, then the tensors' bytes, row-major.
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { PrlError } from '../errors.js';
+import { fromBFloat16, fromFloat16 } from '../tensor.js';
+
+const BYTES: Record<string, number> = {
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  I64: 8,
+  I32: 4,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+};
+// The limit of the reference implementation; it keeps a hostile length from being allocated.
+const MAX_HEADER = 100_000_000;
+
+export interface TensorEntry {
+  dtype: string;
+  shape: number[];
+  /** Place in the file. */
+  begin: number;
+  bytes: number;
+}
+
+const ioError = (what: string, path: string, cause: unknown) =>
+  new PrlError('ERR_PRL_IO', `${what} ${path}: ${(cause as Error).message}`, { cause });
+
+/** An open safetensors file whose header has been checked whole: every tensor lies in the file and none overlap. */
+export class SafetensorsFile {
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly #file: FileHandle;
+
+  private constructor(
+    path: string,
+    file: FileHandle,
+    tensors: Map<string, TensorEntry>,
+    metadata: Record<string, string>,
+  ) {
+    this.path = path;
+    this.#file = file;
+    this.tensors = tensors;
+    this.metadata = metadata;
+  }
+
+  static async open(path: string): Promise<SafetensorsFile> {
+    let file: FileHandle;
+    try {
+      file = await open(path, 'r');
+    } catch (cause) {
+      throw ioError('cannot open', path, cause);
+    }
+    try {
+      const { tensors, metadata } = await readHeader(path, file);
+      return new SafetensorsFile(path, file, tensors, metadata);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** A tensor as float32; bfloat16 and float16 are converted. */
+  async read(name: string): Promise<Float32Array> {
+    const entry = this.tensors.get(name);
+    if (!entry) throw new PrlError('ERR_PRL_CORRUPT', `${this.path} has no tensor '${name}'`);
+    if (!['F32', 'F16', 'BF16'].includes(entry.dtype))
+      throw new PrlError(
+        'ERR_PRL_UNSUPPORTED',
+        `tensor '${name}' of ${this.path} is ${entry.dtype}: F32, BF16 and F16 can be read`,
+      );
+    const bytes = new Uint8Array(entry.bytes);
+    await readFully(this.#file, this.path, bytes, entry.begin);
+    if (entry.dtype === 'F32') return new Float32Array(bytes.buffer);
+    return Float32Array.from(new Uint16Array(bytes.buffer), entry.dtype === 'BF16' ? fromBFloat16 : fromFloat16);
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}
+
+async function readFully(file: FileHandle, path: string, into: Uint8Array, position: number) {
+  for (let done = 0; done < into.length; ) {
+    const { bytesRead } = await file.read(into, done, Math.min(into.length - done, 1 << 30), position + done);
+    if (bytesRead === 0) throw new PrlError('ERR_PRL_CORRUPT', `${path} ends too early`);
+    done += bytesRead;
+  }
+}
+
+async function readHeader(path: string, file: FileHandle) {
+  const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', `${path} is no safetensors file: ${message}`);
+  const { size } = await file.stat();
+  if (size < 10) throw corrupt(`it has ${size} bytes`);
+  const prefix = new Uint8Array(8);
+  await readFully(file, path, prefix, 0);
+  const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
+  if (length > MAX_HEADER || length > size - 8) throw corrupt(`its header claims ${length} bytes of a file of ${size}`);
+  const text = new Uint8Array(length);
+  await readFully(file, path, text, 8);
+  let header: unknown;
+  try {
+    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(text));
+  } catch (cause) {
+    throw corrupt(`its header is not JSON (${(cause as Error).message})`);
+  }
+  if (header === null || typeof header !== 'object' || Array.isArray(header)) throw corrupt('its header is no object');
+  const tensors = new Map<string, TensorEntry>();
+  let metadata: Record<string, string> = {};
+  for (const [name, value] of Object.entries(header)) {
+    if (name === '__metadata__') metadata = { ...(value as Record<string, string>) };
+    else tensors.set(name, checkEntry(name, value, length + 8, corrupt));
+  }
+  let end = length + 8;
+  for (const [name, entry] of [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.bytes - b.bytes)) {
+    if (entry.begin !== end)
+      throw corrupt(`tensor '${name}' begins at byte ${entry.begin}, not ${end}, where the one before it ends`);
+    end += entry.bytes;
+  }
+  if (end !== size) throw corrupt(`its tensors end at byte ${end} but it has ${size}`);
+  return { tensors, metadata };
+}
+
+function checkEntry(name: string, value: unknown, base: number, corrupt: (message: string) => PrlError): TensorEntry {
+  const { dtype, shape, data_offsets: offsets } = (value ?? {}) as Record<string, unknown>;
+  const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+  if (typeof dtype !== 'string' || !Object.hasOwn(BYTES, dtype))
+    throw corrupt(`tensor '${name}' has the dtype ${JSON.stringify(dtype)}`);
+  if (!Array.isArray(shape) || !shape.every(isSize)) throw corrupt(`tensor '${name}' has no shape`);
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
+    throw corrupt(`tensor '${name}' has no data_offsets`);
+  const bytes = shape.reduce((a, b) => a * b, BYTES[dtype]);
+  if (offsets[1] - offsets[0] !== bytes)
+    throw corrupt(`tensor '${name}' [${shape}] ${dtype} has ${offsets[1] - offsets[0]} bytes of data, not ${bytes}`);
+  return { dtype, shape, begin: base + offsets[0], bytes };
+}
+
+/**
+ * Writes float32 tensors. Each is asked for when its turn comes, so that one is in memory at a time. The file appears whole or not
+ * at all: it is written beside its place, flushed to the disk and moved.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: { name: string; shape: readonly number[]; read: () => Float32Array }[],
+  metadata: Record<string, string> = {},
+): Promise<void> {
+  const header: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
+  let end = 0;
+  for (const { name, shape } of tensors) {
+    const begin = end;
+    end += shape.reduce((a, b) => a * b, 4);
+    header[name] = { dtype: 'F32', shape, data_offsets: [begin, end] };
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const padded = Math.ceil(json.length / 8) * 8;
+  const prefix = new Uint8Array(8 + padded).fill(0x20);
+  new DataView(prefix.buffer).setBigUint64(0, BigInt(padded), true);
+  prefix.set(json, 8);
+  await writeAtomically(path, async (write) => {
+    await write(prefix);
+    for (const { read } of tensors) {
+      const data = read();
+      await write(new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength));
+    }
+  });
+}
+
+/** Writes a file so that a crash leaves the old one or the new one, never a half. */
+export async function writeAtomically(
+  path: string,
+  produce: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    const file = await open(temporary, 'w');
+    try {
+      await produce(async (bytes) => {
+        for (let done = 0; done < bytes.length; )
+          done += (await file.write(bytes as Uint8Array<ArrayBuffer>, done, Math.min(bytes.length - done, 1 << 30)))
+            .bytesWritten;
+      });
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    const folder = await open(dirname(path), 'r');
+    await folder.sync().finally(() => folder.close());
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => {});
+    if (cause instanceof PrlError) throw cause;
+    throw ioError('cannot write', path, cause);
+  }
+}
