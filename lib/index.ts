@@ -1,5 +1,9 @@
 export * from './errors.js';
+export * from './eval/metrics.js';
+export * from './kernels/group-advantages.js';
 export * from './kernels/policy-loss.js';
+export * from './kernels/split-steps.js';
+export * from './kernels/step-advantages.js';
 export * from './kernels/token-log-probs.js';
 export { type NativeInfo, nativeInfo, setThreads } from './native.js';
 export { Policy } from './policy/policy.js';

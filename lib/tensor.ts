@@ -124,6 +124,14 @@ export function asTensor(name: string, value: TensorLike, shape?: readonly numbe
   );
 }
 
+/** Numbers as a float32 tensor. Anything but a Float32Array or a Tensor is converted. */
+export function asFloats(name: string, value: Tensor | ArrayLike<number>): Tensor {
+  if (value instanceof Tensor) return value;
+  if (value === null || typeof value !== 'object' || typeof value.length !== 'number')
+    throw invalidArgument(`${name} must be a Float32Array, an array of numbers or a float32 Tensor`);
+  return Tensor.from(value, [value.length], { dtype: 'float32' });
+}
+
 /** Indices as an int32 tensor. Plain arrays and the other integer arrays are converted. */
 export function asInts(name: string, value: Tensor | ArrayLike<number>): Tensor {
   if (value instanceof Tensor) return value;

@@ -8,6 +8,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prl::RegisterPolicyLoss(env, exports);
   prl::RegisterLinearLogprob(env, exports);
   prl::RegisterPolicy(env, exports);
+  prl::RegisterStepReward(env, exports);
+  prl::RegisterGroupCenter(env, exports);
   return exports;
 }
 

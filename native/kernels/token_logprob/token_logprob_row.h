@@ -5,6 +5,7 @@
 #include "kernels/token_logprob/token_logprob.h"
 #include "kernels/token_logprob/token_logprob_math.h"
 #include "runtime/cpu/simd.h"
+#include "runtime/cpu/thread_pool.h"
 
 namespace prl {
 namespace PRL_ISA {
@@ -98,10 +99,7 @@ static inline int64_t RowsPerTask(int64_t vocab) {
 
 // The smallest bad row that any thread saw, as 2 * row + all_masked.
 static inline void NoteBadRow(int64_t* first_bad, int64_t row, RowStats stats) {
-  const int64_t mine = 2 * row + (RowIsAllMasked(stats) ? 1 : 0);
-  int64_t seen = __atomic_load_n(first_bad, __ATOMIC_RELAXED);
-  while (mine < seen && !__atomic_compare_exchange_n(first_bad, &seen, mine, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-  }
+  AtomicMin(first_bad, 2 * row + (RowIsAllMasked(stats) ? 1 : 0));
 }
 
 static inline Status ReportBadRow(int64_t first_bad) { return first_bad == INT64_MAX ? Ok() : BadRow(first_bad / 2, first_bad % 2 != 0); }

@@ -34,4 +34,11 @@ static inline void ParallelRows(int64_t rows, int64_t grain, const F& f) {
   });
 }
 
+// *least = min(*least, value), from any task: for the first failure, whichever thread sees it.
+static inline void AtomicMin(int64_t* least, int64_t value) {
+  int64_t seen = __atomic_load_n(least, __ATOMIC_RELAXED);
+  while (value < seen && !__atomic_compare_exchange_n(least, &seen, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+}
+
 }  // namespace prl

@@ -1,0 +1,98 @@
+import { outOfRange } from '../errors.js';
+import { native } from '../native.js';
+import { checkChoice, checkNumber, checkOptions } from '../options.js';
+import { asFloats, asInts, Tensor } from '../tensor.js';
+
+// Numbers of native/kernels/group_center/group_center.h.
+const CENTERING = { grpo: 0, dr_grpo: 1, rloo: 2 } as const;
+
+export interface GroupAdvantagesOptions {
+  /** 'grpo' (default): (r - mean) / (deviation + epsilon). 'dr_grpo': r - mean. 'rloo': r - mean of the others. */
+  kind?: 'grpo' | 'dr_grpo' | 'rloo';
+  /** The deviation of 'grpo': 'sample' (default, n - 1), 'population' (n), or 'none', which makes it 'dr_grpo'. */
+  std?: 'sample' | 'population' | 'none';
+  /** Whose deviation: the 'group''s (default) or the whole 'batch''s. */
+  scale?: 'group' | 'batch';
+  /** Added to the deviation. Default 1e-4, TRL's; verl and PRL have 1e-6. */
+  epsilon?: number;
+  /** What the response of a group of one gets: 'zero' (default: there is nothing to compare with), or its 'raw' reward. */
+  singleton?: 'zero' | 'raw';
+}
+
+/**
+ * Rewards of responses as advantages over the other responses to the same prompt (GRPO, arXiv 2402.03300; Dr.GRPO, 2503.20783;
+ * RLOO, 2402.14740). Equal rewards give exactly 0.
+ *
+ * @param rewards [B]
+ * @param groupIds [B] any integers: equal means the same prompt; members need not be adjacent
+ * @returns [B] float32
+ */
+export function groupAdvantages(
+  rewards: Tensor | ArrayLike<number>,
+  groupIds: Tensor | ArrayLike<number>,
+  options: GroupAdvantagesOptions = {},
+): Tensor {
+  checkOptions('groupAdvantages', options, ['kind', 'std', 'scale', 'epsilon', 'singleton']);
+  const kind = checkChoice('kind', options.kind ?? 'grpo', ['grpo', 'dr_grpo', 'rloo']);
+  const std = checkChoice('std', options.std ?? 'sample', ['sample', 'population', 'none']);
+  const values = asFloats('rewards', rewards);
+  const advantages = Tensor.zeros([values.size]);
+  native().groupAdvantage({
+    rewards: values,
+    ...denseGroups(groupIds, values.size),
+    centering: CENTERING[kind === 'grpo' && std === 'none' ? 'dr_grpo' : kind],
+    population: std === 'population',
+    batchDeviation: checkChoice('scale', options.scale ?? 'group', ['group', 'batch']) === 'batch',
+    epsilon: checkNumber('epsilon', options.epsilon ?? 1e-4, 0),
+    singletonRaw: checkChoice('singleton', options.singleton ?? 'zero', ['zero', 'raw']) === 'raw',
+    advantages,
+  });
+  return advantages;
+}
+
+export interface OutcomeConditionedCenterOptions {
+  /** 'incorrect' (default): correct responses keep their scores. 'both': each outcome is centred on its own mean. */
+  center?: 'incorrect' | 'both';
+}
+
+/**
+ * PROGRS' outcome-conditioned centering (arXiv 2604.02341): in each group the scores of incorrect responses lose their mean,
+ * so that process scores rank wrong responses without lifting them above right ones.
+ *
+ * @param scores [B] process scores
+ * @param correct [B] booleans or integers
+ * @param groupIds [B] any integers: equal means the same prompt
+ * @returns [B] float32
+ */
+export function outcomeConditionedCenter(
+  scores: Tensor | ArrayLike<number>,
+  correct: Tensor | ArrayLike<number> | readonly boolean[],
+  groupIds: Tensor | ArrayLike<number>,
+  options: OutcomeConditionedCenterOptions = {},
+): Tensor {
+  checkOptions('outcomeConditionedCenter', options, ['center']);
+  const values = asFloats('scores', scores);
+  const centered = Tensor.zeros([values.size]);
+  native().outcomeCenter({
+    scores: values,
+    correct: asInts('correct', Array.isArray(correct) ? correct.map(Number) : (correct as Tensor | ArrayLike<number>)),
+    ...denseGroups(groupIds, values.size),
+    centerCorrect: checkChoice('center', options.center ?? 'incorrect', ['incorrect', 'both']) === 'both',
+    centered,
+  });
+  return centered;
+}
+
+/** Group ids renamed to 0, 1, ... in the order of their first response. */
+function denseGroups(groupIds: Tensor | ArrayLike<number>, responses: number): { group: Tensor; groups: number } {
+  const ids = asInts('groupIds', groupIds).data;
+  if (ids.length !== responses) throw outOfRange(`groupIds must have ${responses} elements, not ${ids.length}`);
+  const seen = new Map<number, number>();
+  const group = Int32Array.from(ids, (id) => {
+    const known = seen.get(id);
+    if (known !== undefined) return known;
+    seen.set(id, seen.size);
+    return seen.size - 1;
+  });
+  return { group: Tensor.from(group), groups: seen.size };
+}

@@ -1,0 +1,129 @@
+import { invalidArgument, outOfRange } from '../errors.js';
+import { checkChoice, checkInteger, checkOptions } from '../options.js';
+
+/** Where a response is cut in steps. */
+export type StepSplit =
+  /** Every `length` tokens. */
+  | { kind: 'length'; length: number }
+  /** After each of these token ids. */
+  | { kind: 'tokens'; tokens: ArrayLike<number> }
+  /** Where each step after the first begins, per response: rising token positions. */
+  | { kind: 'offsets'; offsets: readonly ArrayLike<number>[] }
+  /** After each line, or after each blank line ("\n\n"); newlines that follow at once belong to the step they end. */
+  | { kind: 'newline' }
+  | { kind: 'blankLine' }
+  /** After each occurrence of these strings. */
+  | { kind: 'strings'; strings: readonly string[] };
+
+/**
+ * Cuts packed responses in steps.
+ *
+ * Text is matched on the decoded response as a whole and a step ends with the token in which a match ends, because byte-pair
+ * encodings merge newlines with their neighbours (".\n\n" is one token in many vocabularies, so looking for a newline's token id
+ * finds few of them). What else that token holds stays with it.
+ *
+ * @param responses per response its token ids; for the kinds that look at text, the text of each of its tokens (decoded one by
+ *   one; a token may be '')
+ * @returns cuSteps, int32 [S + 1]: where each step begins among the packed tokens, then their number. Every response begins a
+ *   step; an empty response has none
+ */
+export function splitSteps(
+  responses: readonly (ArrayLike<number> | readonly string[])[],
+  split: StepSplit,
+): Int32Array {
+  if (!Array.isArray(responses)) throw invalidArgument('splitSteps takes an array with the tokens of each response');
+  const begins = beginsOf(split);
+  const cuSteps: number[] = [];
+  let total = 0;
+  responses.forEach((response, i) => {
+    const isList: boolean = Array.isArray(response) || ArrayBuffer.isView(response);
+    if (!isList) throw invalidArgument(`responses[${i}] must be an array of token ids or of the texts of tokens`);
+    const { length } = response;
+    if (length > 0) cuSteps.push(total);
+    for (const at of begins(response, i)) cuSteps.push(total + at);
+    total += length;
+  });
+  if (total > 2 ** 31 - 1) throw outOfRange(`${total} tokens are more than an int32 offset can count`);
+  cuSteps.push(total);
+  return Int32Array.from(cuSteps);
+}
+
+/** The function that says where the steps after the first begin. */
+function beginsOf(split: StepSplit): (response: ArrayLike<number> | readonly string[], i: number) => Iterable<number> {
+  const known = {
+    length: 'length',
+    tokens: 'tokens',
+    offsets: 'offsets',
+    newline: null,
+    blankLine: null,
+    strings: 'strings',
+  };
+  const kind = checkChoice('kind', split?.kind, Object.keys(known) as StepSplit['kind'][]);
+  checkOptions(`splitSteps with kind '${kind}'`, split, ['kind', known[kind] ?? []].flat());
+  switch (split.kind) {
+    case 'length': {
+      const step = checkInteger('length', split.length, 1);
+      return ({ length }) =>
+        Array.from({ length: Math.max(0, Math.ceil(length / step) - 1) }, (_, k) => (k + 1) * step);
+    }
+    case 'tokens': {
+      const ids = new Set(Array.from(split.tokens ?? []));
+      if (ids.size === 0) throw invalidArgument('tokens must name at least one token id');
+      return (response) => after(response.length, (t) => ids.has(response[t] as number));
+    }
+    case 'offsets':
+      return (response, i) => checkOffsets(split.offsets, i, response.length);
+    case 'newline':
+      return (response, i) => afterMatches(pieces(response, i), (text) => text.matchAll(/\n+/g));
+    case 'blankLine':
+      return (response, i) => afterMatches(pieces(response, i), (text) => text.matchAll(/\n{2,}/g));
+    case 'strings': {
+      const { strings } = split;
+      if (!Array.isArray(strings) || strings.length === 0 || strings.some((s) => typeof s !== 'string' || s === ''))
+        throw invalidArgument('strings must be an array of strings that are not empty');
+      return (response, i) => afterMatches(pieces(response, i), (text) => occurrences(text, strings));
+    }
+  }
+}
+
+/** t + 1 for each token t but the last that ends a step. */
+function* after(length: number, endsStep: (t: number) => boolean): Iterable<number> {
+  for (let t = 0; t + 1 < length; t++) if (endsStep(t)) yield t + 1;
+}
+
+function pieces(response: ArrayLike<number> | readonly string[], i: number): readonly string[] {
+  if (!Array.isArray(response) || response.some((piece) => typeof piece !== 'string'))
+    throw invalidArgument(`responses[${i}] must hold the text of each token: this kind of step is found in text`);
+  return response;
+}
+
+function* occurrences(text: string, strings: readonly string[]): Iterable<{ index: number; 0: string }> {
+  for (const string of strings)
+    for (let index = text.indexOf(string); index >= 0; index = text.indexOf(string, index + 1))
+      yield { index, 0: string };
+}
+
+function afterMatches(
+  response: readonly string[],
+  matches: (text: string) => Iterable<{ index?: number; 0: string }>,
+): Iterable<number> {
+  const ends = new Set<number>(); // of matches, as the position of their last character
+  for (const match of matches(response.join(''))) ends.add(match.index! + match[0].length - 1);
+  let position = 0;
+  return after(response.length, (t) => {
+    let found = false;
+    for (const end = position + response[t].length; position < end; position++) found ||= ends.has(position);
+    return found;
+  });
+}
+
+function checkOffsets(offsets: readonly ArrayLike<number>[], i: number, length: number): number[] {
+  const own = offsets?.[i];
+  if (own === undefined || typeof own.length !== 'number')
+    throw invalidArgument(`offsets[${i}] is missing: kind 'offsets' needs the positions for each response`);
+  return Array.from(own, (at, k) => {
+    if (!Number.isInteger(at) || at <= (k > 0 ? own[k - 1] : 0) || at >= length)
+      throw outOfRange(`offsets[${i}][${k}] = ${at} must rise and lie between 0 and ${length}, the response's tokens`);
+    return at;
+  });
+}

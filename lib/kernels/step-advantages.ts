@@ -1,0 +1,94 @@
+import { invalidArgument } from '../errors.js';
+import { native } from '../native.js';
+import { checkChoice, checkNumber, checkOptions } from '../options.js';
+import { asFloats, asInts, Tensor } from '../tensor.js';
+
+/** T tokens in B responses, packed. */
+interface AdvantageInputs {
+  /** [B] what the outcome alone gives each response: see groupAdvantages. */
+  outcomeAdvantages: Tensor | ArrayLike<number>;
+  /** [T] log-probabilities when the tokens were sampled. */
+  oldLogProbs: Tensor | ArrayLike<number>;
+  /** [T] log-probabilities under the reference policy. */
+  refLogProbs: Tensor | ArrayLike<number>;
+  /** int32 [B + 1]: response i owns tokens cuSeqlens[i] .. cuSeqlens[i + 1] - 1. */
+  cuSeqlens: Tensor | ArrayLike<number>;
+}
+
+export interface PrlAdvantagesArgs extends AdvantageInputs {
+  /** int32 [S + 1]: where each step begins, then T (see splitSteps); every response begins a step. */
+  cuSteps: Tensor | ArrayLike<number>;
+  /** The process reward is divided by it: larger is weaker. The published scripts have 200, 100 and 1. */
+  eta: number;
+  /** 'inclusive' (default, the published code): the sum starts with the step's last token; 'exclusive' (the theorem): after it. */
+  suffix?: 'inclusive' | 'exclusive';
+}
+
+const INPUTS = ['outcomeAdvantages', 'oldLogProbs', 'refLogProbs', 'cuSeqlens'];
+
+/**
+ * PRL's token advantages (arXiv 2601.10201v1): each token of a step gets the outcome advantage minus 1 / eta times the
+ * log-ratio old - ref summed from the step's last token to the end of the response.
+ *
+ * @returns [T] float32
+ */
+export function prlAdvantages(args: PrlAdvantagesArgs): Tensor {
+  checkOptions('prlAdvantages', args, [...INPUTS, 'cuSteps', 'eta', 'suffix']);
+  if (args.cuSteps === undefined)
+    throw invalidArgument('prlAdvantages needs cuSteps, the beginnings of the steps (see splitSteps)');
+  return stepReward(args, {
+    cuSteps: asInts('cuSteps', args.cuSteps),
+    scale: 1 / checkNumber('eta', args.eta, 0, Infinity, true),
+    generator: 0,
+    inclusive: checkChoice('suffix', args.suffix ?? 'inclusive', ['inclusive', 'exclusive']) === 'inclusive',
+    baseline: false,
+  });
+}
+
+export interface FrpoAdvantagesArgs extends AdvantageInputs {
+  /** Weight of the future divergence; 0.01 in the paper. */
+  beta: number;
+  /** Estimator of the divergence: 'k1' (default) or the nonnegative 'k3'. */
+  estimator?: 'k1' | 'k3';
+  /** 'reverse' (default): KL(policy | reference); 'forward': KL(reference | policy). */
+  direction?: 'reverse' | 'forward';
+  /** Subtracts the batch's mean token divergence from each future token's; needs estimator 'k3'. Default false. */
+  baseline?: boolean;
+}
+
+/**
+ * FRPO's token advantages (arXiv 2601.10201v2, "Future-KL Regularized GRPO"): the outcome advantage minus beta times the
+ * divergence from the reference that the token and its future have. PRL with steps of one token is FRPO with beta 1 / eta, k1.
+ *
+ * @returns [T] float32
+ */
+export function frpoAdvantages(args: FrpoAdvantagesArgs): Tensor {
+  checkOptions('frpoAdvantages', args, [...INPUTS, 'beta', 'estimator', 'direction', 'baseline']);
+  const estimator = checkChoice('estimator', args.estimator ?? 'k1', ['k1', 'k3']);
+  const direction = checkChoice('direction', args.direction ?? 'reverse', ['reverse', 'forward']);
+  const baseline = args.baseline ?? false;
+  if (typeof baseline !== 'boolean') throw invalidArgument('baseline must be true or false');
+  if (baseline && estimator === 'k1')
+    throw invalidArgument("baseline needs estimator 'k3': the terms of k1 have both signs and need none");
+  return stepReward(args, {
+    scale: checkNumber('beta', args.beta, 0),
+    // Numbers of native/kernels/step_reward/step_reward.h.
+    generator: (direction === 'reverse' ? 0 : 2) + (estimator === 'k1' ? 0 : 1),
+    inclusive: true,
+    baseline,
+  });
+}
+
+function stepReward(args: AdvantageInputs, kernel: object): Tensor {
+  const oldLogProbs = asFloats('oldLogProbs', args.oldLogProbs);
+  const advantages = Tensor.zeros([oldLogProbs.size]);
+  native().stepReward({
+    outcomeAdvantages: asFloats('outcomeAdvantages', args.outcomeAdvantages),
+    oldLogProbs,
+    refLogProbs: asFloats('refLogProbs', args.refLogProbs),
+    cuSeqlens: asInts('cuSeqlens', args.cuSeqlens),
+    ...kernel,
+    advantages,
+  });
+  return advantages;
+}

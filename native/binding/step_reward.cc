@@ -1,0 +1,37 @@
+#include "kernels/step_reward/step_reward.h"
+
+#include "binding/register.h"
+
+namespace prl {
+namespace {
+
+Napi::Value Run(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const TensorArg old_logprob = args.Tensor("oldLogProbs", {DType::kFloat32});
+  const TensorArg offsets = args.Tensor("cuSeqlens", {DType::kInt32});
+  const TensorArg steps = args.OptionalTensor("cuSteps", {DType::kInt32});
+  StepRewardArgs kernel{};
+  kernel.tokens = old_logprob.elements;
+  kernel.sequences = CheckOffsets(args.env(), "cuSeqlens", offsets, kernel.tokens);
+  kernel.cu_seqlens = offsets.i32();
+  if (steps.present()) {
+    kernel.steps = CheckOffsets(args.env(), "cuSteps", steps, kernel.tokens);
+    kernel.cu_steps = steps.i32();
+  }
+  kernel.old_logprob = old_logprob.f32();
+  kernel.ref_logprob = args.Floats("refLogProbs", kernel.tokens).f32();
+  kernel.outcome = args.Floats("outcomeAdvantages", kernel.sequences).f32();
+  kernel.generator = static_cast<Generator>(args.Integer("generator", 0, 3));
+  kernel.scale = args.Number("scale");
+  kernel.inclusive = args.Boolean("inclusive");
+  kernel.baseline = args.Boolean("baseline");
+  kernel.out = args.Floats("advantages", kernel.tokens).f32();
+  ThrowIfError(args.env(), StepRewardCpu(kernel));
+  return args.env().Undefined();
+}
+
+}  // namespace
+
+void RegisterStepReward(Napi::Env env, Napi::Object exports) { Export(env, exports, "stepReward", Run); }
+
+}  // namespace prl

@@ -1,0 +1,31 @@
+// The generators of step_reward, one for host and device. d = old - ref, u = exp(-d).
+#pragma once
+
+#include <cmath>
+
+#include "kernels/step_reward/step_reward.h"
+#include "runtime/hd.h"
+
+namespace prl {
+
+PRL_HD double FutureTerm(Generator generator, double d) {
+  switch (generator) {
+    case Generator::kReverseK1: return d;
+    case Generator::kReverseK3: return expm1(-d) + d;
+    case Generator::kForwardK1: return -d * exp(-d);
+    case Generator::kForwardK3: return -d * exp(-d) - expm1(-d);
+  }
+  return 0.0;
+}
+
+PRL_HD double LocalTerm(Generator generator, double d) {
+  switch (generator) {
+    case Generator::kReverseK1: return d;
+    case Generator::kReverseK3: return d;
+    case Generator::kForwardK1: return -exp(-d);
+    case Generator::kForwardK3: return -expm1(-d);
+  }
+  return 0.0;
+}
+
+}  // namespace prl
