@@ -11,7 +11,7 @@ export interface PackedSequences {
   start: Tensor;
 }
 
-function checkList(name: string, value: unknown): asserts value is ArrayLike<number>[] {
+export function checkList(name: string, value: unknown): asserts value is ArrayLike<number>[] {
   if (!Array.isArray(value)) throw invalidArgument(`${name} must be an array of arrays of token ids`);
   for (let i = 0; i < value.length; i++) {
     const ids = value[i];

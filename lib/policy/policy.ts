@@ -6,6 +6,7 @@ import { asTensor, Tensor, type TensorLike } from '../tensor.js';
 import { packBatch, packForScoring, packSequences } from './batch.js';
 import { loadWeights, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
 import { nativeConfig } from './config.js';
+import { type FlatCompletion, generateArguments, groupCompletions } from './generate.js';
 import { SafetensorsFile, writeSafetensors } from './safetensors.js';
 import type {
   Completion,
@@ -164,8 +165,13 @@ export class Policy implements PolicyLike {
     return { ...lossMetrics(sums), gradNorm, applied };
   }
 
-  generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]> {
-    return this.#run(options.signal, () => native().policyGenerate({ policy: this.#handle, prompts, options }));
+  /** Samples completions; see {@link GenerateOptions}. Result i holds the n completions of prompt i. */
+  async generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]> {
+    const args = generateArguments(this.config, prompts, options);
+    const flat: FlatCompletion[] = await this.#run(options.signal, () =>
+      native().policyGenerate({ policy: this.#handle, ...args }),
+    );
+    return groupCompletions(flat, prompts.length, args.n);
   }
 
   clone(): Policy {

@@ -110,8 +110,11 @@ export interface GenerateOptions {
   topK?: number;
   /** Keep the smallest set of likeliest tokens whose probability reaches topP. Default 1: all. */
   topP?: number;
-  /** Default 0. The same seed gives the same samples whatever else is in the batch. */
-  seed?: number;
+  /**
+   * Default 0. The same seed gives the same samples for a prompt whatever else is in the batch: with one number the prompt's
+   * index picks its stream, with one seed per prompt its samples do not depend on its index either.
+   */
+  seed?: number | ArrayLike<number>;
   /** Token ids that end a completion; the token is kept as its last. Default: the config's eos_token_id. */
   stop?: number[];
   /** Never stop before maxNewTokens. Default false. */

@@ -8,6 +8,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prl::RegisterPolicyLoss(env, exports);
   prl::RegisterLinearLogprob(env, exports);
   prl::RegisterPolicy(env, exports);
+  prl::RegisterPolicyGenerate(env, exports);
   prl::RegisterStepReward(env, exports);
   prl::RegisterGroupCenter(env, exports);
   return exports;

@@ -11,6 +11,7 @@ void RegisterClippedLoss(Napi::Env env, Napi::Object exports);
 void RegisterPolicyLoss(Napi::Env env, Napi::Object exports);
 void RegisterLinearLogprob(Napi::Env env, Napi::Object exports);
 void RegisterPolicy(Napi::Env env, Napi::Object exports);
+void RegisterPolicyGenerate(Napi::Env env, Napi::Object exports);
 void RegisterStepReward(Napi::Env env, Napi::Object exports);
 void RegisterGroupCenter(Napi::Env env, Napi::Object exports);
 

@@ -41,7 +41,8 @@ struct GenerateProgress {
 
 class Generator {
  public:
-  Generator(const ModelConfig& config, const Layout& layout) : config_(config), layout_(layout), transformer_(config, layout) {}
+  Generator(const ModelConfig& config, const Layout& layout, Transformer& transformer)
+      : config_(config), layout_(layout), transformer_(transformer) {}
 
   // `progress` is called on this thread after every step; `cancel` is looked at before each. On failure *completions is
   // what it was.
@@ -74,7 +75,7 @@ class Generator {
 
   const ModelConfig& config_;
   const Layout& layout_;
-  Transformer transformer_;
+  Transformer& transformer_;  // of the policy: prefill shares its workspace
   std::vector<PackedLayer> packed_layers_;
   Buffer<float> packed_, packed_head_, cache_;
   const float* rope_ = nullptr;

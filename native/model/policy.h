@@ -9,6 +9,7 @@
 
 #include "kernels/clipped_loss/clipped_loss.h"
 #include "model/config.h"
+#include "model/generate.h"
 #include "model/transformer.h"
 #include "model/weights.h"
 #include "runtime/buffer.h"
@@ -58,8 +59,7 @@ class Policy {
   // Null for gradients that were not computed and moments before the first step; `make` allocates (zeros).
   float* Find(Arena arena, bool make = false);
   float* values() { return values_.data(); }
-  // A read-only view for whoever shares the weights (generation).
-  Transformer& transformer() { return transformer_; }
+  Generator& generator() { return generator_; }
 
   int64_t steps = 0;  // optimizer steps so far
   void ResetOptimizer();
@@ -84,6 +84,7 @@ class Policy {
   Buffer<double> partial_;
   bool has_gradients_ = false, has_moments_ = false;
   Transformer transformer_;
+  Generator generator_{config, layout, transformer_};
 };
 
 }  // namespace prl

@@ -1,0 +1,83 @@
+import { invalidArgument, outOfRange } from '../errors.js';
+import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { Tensor } from '../tensor.js';
+import { checkList, packSequences } from './batch.js';
+import type { Completion, GenerateOptions, PolicyConfig } from './types.js';
+
+const KNOWN = [
+  'n',
+  'maxNewTokens',
+  'temperature',
+  'topK',
+  'topP',
+  'seed',
+  'stop',
+  'ignoreEos',
+  'maxBatch',
+  'signal',
+  'onProgress',
+];
+
+/** What the addon takes for a generation: checked options with their defaults, packed prompts. */
+export function generateArguments(config: PolicyConfig, prompts: ArrayLike<number>[], options: GenerateOptions) {
+  checkOptions('generate', options, KNOWN);
+  checkList('prompts', prompts);
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
+    throw invalidArgument('signal must be an AbortSignal');
+  const packed = packSequences('prompts', [prompts]);
+  const { onProgress } = options;
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw invalidArgument('onProgress must be a function');
+  const eos = config.eos_token_id ?? [];
+  const stop = options.ignoreEos ? [] : (options.stop ?? (Array.isArray(eos) ? eos : [eos]));
+  for (const id of stop) checkInteger('stop', id, 0, config.vocab_size - 1);
+  return {
+    ...packed,
+    n: checkInteger('n', options.n ?? 1, 1, 2 ** 20),
+    maxNewTokens: checkInteger('maxNewTokens', options.maxNewTokens, 1),
+    temperature: checkNumber('temperature', options.temperature ?? 1, 0),
+    topK: checkInteger('topK', options.topK ?? 0, 0, 2 ** 31 - 1),
+    topP: checkNumber('topP', options.topP ?? 1, 0, 1, true),
+    maxBatch: checkInteger('maxBatch', options.maxBatch ?? 256, 1, 2 ** 20),
+    ...seedsOf(options.seed ?? 0, prompts.length),
+    stop: Tensor.from(Int32Array.from(stop)),
+    onProgress:
+      onProgress && ((finished: number, total: number, tokens: number) => onProgress({ finished, total, tokens })),
+  };
+}
+
+/**
+ * One seed: prompt i draws from stream i of it. A seed per prompt: each prompt draws from stream 0 of its own, so that its
+ * samples do not depend on its place among the prompts either.
+ */
+function seedsOf(seed: number | ArrayLike<number>, prompts: number) {
+  const single = typeof seed === 'number';
+  if (!single && seed.length !== prompts) throw outOfRange(`seed has ${seed.length} entries for ${prompts} prompts`);
+  const seeds = new Int32Array(2 * prompts);
+  const streams = new Int32Array(prompts);
+  for (let p = 0; p < prompts; p++) {
+    const value = checkInteger(single ? 'seed' : `seed[${p}]`, single ? seed : seed[p], 0);
+    seeds[2 * p] = value | 0;
+    seeds[2 * p + 1] = Math.floor(value / 2 ** 32);
+    streams[p] = single ? p : 0;
+  }
+  return { seeds: Tensor.from(seeds), streams: Tensor.from(streams) };
+}
+
+/** A completion as the addon gives it. */
+export interface FlatCompletion {
+  tokens: Int32Array;
+  logProbs: Float32Array;
+  stopped: boolean;
+}
+
+/** The addon's flat list, n per prompt, as the public result. */
+export function groupCompletions(flat: FlatCompletion[], prompts: number, n: number): { completions: Completion[] }[] {
+  return Array.from({ length: prompts }, (_, p) => ({
+    completions: flat.slice(p * n, (p + 1) * n).map(({ tokens, logProbs, stopped }) => ({
+      tokens,
+      logProbs,
+      finishReason: stopped ? ('stop' as const) : ('length' as const),
+    })),
+  }));
+}

@@ -1,0 +1,110 @@
+// Generation with the native policy.
+#include <chrono>
+#include <cstring>
+
+#include "binding/policy.h"
+#include "binding/register.h"
+#include "model/generate.h"
+
+namespace prl {
+namespace {
+
+GenerateRequest ParseRequest(const Args& args, const ModelConfig& config) {
+  GenerateRequest request;
+  ReadIds(args, config, &request.ids, &request.cu_prompts);
+  const int64_t prompts = static_cast<int64_t>(request.cu_prompts.size()) - 1;
+  request.n = args.Integer("n", 1, 1 << 20);
+  request.max_new_tokens = args.Integer("maxNewTokens", 1, config.max_positions);
+  request.max_batch = args.Integer("maxBatch", 1, 1 << 20);
+  if (prompts * request.n > (int64_t{1} << 28)) Throw(args.env(), Code::kOutOfRange, "more than 2^28 completions in one call");
+  for (int64_t p = 0; p < prompts; ++p) {
+    const int64_t length = request.cu_prompts[static_cast<size_t>(p) + 1] - request.cu_prompts[static_cast<size_t>(p)];
+    if (length + request.max_new_tokens > config.max_positions) {
+      Throw(args.env(), Code::kOutOfRange, "prompt %lld (%lld tokens) and maxNewTokens (%lld) exceed max_position_embeddings, %lld",
+            (long long)p, (long long)length, (long long)request.max_new_tokens, (long long)config.max_positions);
+    }
+  }
+  const double temperature = args.Number("temperature"), top_p = args.Number("topP");
+  if (!(temperature >= 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be at least 0, not %g", temperature);
+  if (!(top_p > 0 && top_p <= 1)) Throw(args.env(), Code::kOutOfRange, "topP must be above 0 and at most 1, not %g", top_p);
+  request.sampling = {static_cast<float>(temperature), static_cast<int32_t>(args.Integer("topK", 0, INT32_MAX)), static_cast<float>(top_p)};
+  // A seed is two words, low first: JavaScript has no 64-bit integers in int32 arrays.
+  const TensorArg seeds = args.Ints("seeds", 2 * prompts), streams = args.Ints("streams", prompts);
+  for (int64_t p = 0; p < prompts; ++p) {
+    const uint64_t low = static_cast<uint32_t>(seeds.i32()[2 * p]), high = static_cast<uint32_t>(seeds.i32()[2 * p + 1]);
+    request.keys.push_back(high << 32 | low);
+    request.streams.push_back(static_cast<uint32_t>(streams.i32()[p]));
+  }
+  const TensorArg stop = args.Tensor("stop", {DType::kInt32});
+  request.stop.assign(stop.i32(), stop.i32() + stop.elements);
+  return request;
+}
+
+// Calls a JavaScript function of (finished, total, tokens) from the working thread, a few times a second.
+class Progress {
+ public:
+  Progress(Napi::Env env, Napi::Function function) : call_(Napi::ThreadSafeFunction::New(env, function, "prl-progress", 0, 1)) {}
+  ~Progress() { call_.Release(); }
+
+  void operator()(const GenerateProgress& progress) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::milliseconds(100)) return;
+    last_ = now;
+    call_.NonBlockingCall([progress](Napi::Env env, Napi::Function function) {
+      function.Call({Napi::Number::New(env, static_cast<double>(progress.finished)), Napi::Number::New(env, static_cast<double>(progress.total)),
+                     Napi::Number::New(env, static_cast<double>(progress.tokens))});
+    });
+  }
+
+ private:
+  Napi::ThreadSafeFunction call_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// [{ tokens, logProbs, stopped }], completion `sample` of prompt p at p * n + sample.
+Napi::Value Generate(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  struct State {
+    GenerateRequest request;
+    std::unique_ptr<Progress> progress;
+    std::vector<GeneratedCompletion> completions;
+  };
+  auto state = std::make_shared<State>();
+  state->request = ParseRequest(args, policy->config);
+  const Napi::Value on_progress = args.object().Get("onProgress");
+  if (on_progress.IsFunction()) state->progress = std::make_unique<Progress>(args.env(), on_progress.As<Napi::Function>());
+  return RunOnPolicy(
+      args,
+      [state](Policy& p) {
+        const Status status = p.generator().Run(
+            p.values(), state->request, p.cancelled,
+            [&](const GenerateProgress& progress) {
+              if (state->progress) (*state->progress)(progress);
+            },
+            &state->completions);
+        state->progress.reset();
+        return status;
+      },
+      [state](Napi::Env env) {
+        Napi::Array list = Napi::Array::New(env, state->completions.size());
+        for (size_t i = 0; i < state->completions.size(); ++i) {
+          Napi::HandleScope scope(env);
+          const GeneratedCompletion& completion = state->completions[i];
+          Napi::Object entry = Napi::Object::New(env);
+          Napi::Int32Array tokens = Napi::Int32Array::New(env, completion.tokens.size());
+          std::memcpy(tokens.Data(), completion.tokens.data(), completion.tokens.size() * sizeof(int32_t));
+          entry.Set("tokens", tokens);
+          entry.Set("logProbs", ToFloat32Array(env, completion.logprobs));
+          entry.Set("stopped", completion.stopped);
+          list.Set(static_cast<uint32_t>(i), entry);
+        }
+        return list;
+      });
+}
+
+}  // namespace
+
+void RegisterPolicyGenerate(Napi::Env env, Napi::Object exports) { Export(env, exports, "policyGenerate", Generate); }
+
+}  // namespace prl
