@@ -1,8 +1,10 @@
 import { suite } from 'uvu';
-import { linearPolicyLoss, policyLoss, Tensor } from '../../lib/index.js';
+import * as assert from 'uvu/assert';
+import { linearPolicyLoss, PrlError, policyLoss, policyLossFromLogits, setThreads, Tensor } from '../../lib/index.js';
+import { native, nativeInfo } from '../../lib/native.js';
 import type { PolicyLossOptions } from '../../lib/policy/types.js';
 import { type LossCase, lossValue } from '../reference/clipped-loss.js';
-import { near, normals, random, UNIT_ROUNDOFF } from '../reference/numbers.js';
+import { near, normals, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { softmaxRow, softmaxRowGradient } from '../reference/softmax.js';
 
 // Packed batches: an empty sequence, one token, several; with `holes` some tokens are masked and one sequence is masked whole.
@@ -84,6 +86,181 @@ fromLogProbs('values and finite differences, every aggregation and level', () =>
     near(out.dEntropy!.data, differences(c, 'entropy'), 1e-8, `dEntropy ${name}`);
   });
 });
+fromLogProbs('on-policy the ratio is exactly 1, by absent and by equal old log-probabilities', () => {
+  for (const importanceSamplingLevel of ['token', 'sequence'] as const) {
+    const { logProbs, batch } = makeInputs(3, { perToken: true });
+    const absent = policyLoss({ logProbs, ...batch, importanceSamplingLevel, beta: 0.1 });
+    const equal = policyLoss({ logProbs, ...batch, oldLogProbs: logProbs, importanceSamplingLevel, beta: 0.1 });
+    for (const { metrics } of [absent, equal]) {
+      assert.is(metrics.ratioMean, 1);
+      assert.is(metrics.ratioMax, 1);
+      assert.is(metrics.ratioMin, 1);
+      assert.is(metrics.effectiveSampleSize, 1);
+      assert.is(metrics.approxKl, 0);
+      assert.is(metrics.clipRatioRegion, 0);
+    }
+    assert.equal(equal.dLogProbs.data, absent.dLogProbs.data);
+    assert.is(equal.loss, absent.loss);
+  }
+});
+/** The sequences `chosen` of a batch, alone. */
+function choose(chosen: number[], { logProbs, entropy, batch, options, perToken }: ReturnType<typeof makeInputs>) {
+  const take = <A extends Float32Array | Int32Array>(x: A | undefined): A | undefined =>
+    x && ((x.constructor as Int32ArrayConstructor).from(chosen.flatMap((i) => [...x.subarray(CU[i], CU[i + 1])])) as A);
+  return {
+    logProbs: take(logProbs)!,
+    entropy: take(entropy)!,
+    cuSeqlens: Int32Array.from([
+      0,
+      ...chosen.map((_, k) => chosen.slice(0, k + 1).reduce((n, i) => n + LENGTHS[i], 0)),
+    ]),
+    advantages: perToken ? take(batch.advantages)! : Float32Array.from(chosen, (i) => batch.advantages[i]),
+    oldLogProbs: take(batch.oldLogProbs),
+    refLogProbs: take(batch.refLogProbs),
+    mask: take(batch.mask),
+    ...options,
+  };
+}
+fromLogProbs('micro-batches with the normalizer of the batch add up; order of sequences does not matter', () => {
+  OPTIONS.filter((o) => o.lossType !== 'bnpo').forEach((o, i) => {
+    const inputs = makeInputs(10 * i + 7, o);
+    const whole = policyLoss(choose([0, 1, 2, 3, 4, 5], inputs));
+    const normalizer = { tokens: whole.metrics.tokens, sequences: B };
+    for (const parts of [
+      [[0], [1], [2], [3], [4], [5]],
+      [
+        [0, 1, 2],
+        [3, 4, 5],
+      ],
+      [[5, 3, 1, 0, 2, 4]],
+    ]) {
+      const outs = parts.map((part) => policyLoss({ ...choose(part, inputs), normalizer }));
+      near([outs.reduce((sum, out) => sum + out.loss, 0)], [whole.loss], 1e-14, `loss ${JSON.stringify(o)}`);
+      parts.forEach((part, p) => {
+        const own = part.flatMap((s) => [...whole.dLogProbs.data.subarray(CU[s], CU[s + 1])]);
+        assert.equal([...outs[p].dLogProbs.data], own, 'the same gradient, bit for bit');
+      });
+    }
+  });
+});
+fromLogProbs('masked tokens contribute exactly 0 whatever they hold', () => {
+  OPTIONS.filter((o) => o.holes).forEach((o, i) => {
+    const inputs = makeInputs(i + 40, o);
+    const clean = policyLoss({
+      logProbs: inputs.logProbs,
+      entropy: inputs.entropy,
+      ...inputs.batch,
+      ...inputs.options,
+    });
+    for (const poison of [NaN, Infinity, -Infinity]) {
+      const spoil = (x: Float32Array | undefined) => x?.map((v, t) => (inputs.batch.mask![t] === 0 ? poison : v));
+      const out = policyLoss({
+        ...inputs.batch,
+        ...inputs.options,
+        logProbs: spoil(inputs.logProbs)!,
+        entropy: spoil(inputs.entropy),
+        oldLogProbs: spoil(inputs.batch.oldLogProbs),
+        refLogProbs: spoil(inputs.batch.refLogProbs),
+        advantages: inputs.perToken ? spoil(inputs.batch.advantages)! : inputs.batch.advantages,
+      });
+      assert.equal(out.metrics, clean.metrics);
+      assert.equal(out.dLogProbs.data, clean.dLogProbs.data);
+      inputs.batch.mask!.forEach((m, t) => {
+        if (m === 0) assert.is(out.dLogProbs.data[t], 0);
+      });
+    }
+  });
+});
+fromLogProbs('a batch in which nothing takes part has loss 0 and gradient 0', () => {
+  for (const lossType of ['grpo', 'dapo', 'bnpo', 'dr_grpo'] as const) {
+    const args = { lossType, maxCompletionLength: 4, advantages: [1, 2].map(Math.fround), cuSeqlens: [0, 2, 3] };
+    const advantages = new Float32Array(args.advantages);
+    const masked = policyLoss({ ...args, advantages, logProbs: new Float32Array(3), mask: [0, 0, 0] });
+    assert.is(masked.loss, 0);
+    assert.ok(masked.dLogProbs.data.every((g) => g === 0));
+    const empty = policyLoss({
+      ...args,
+      advantages: new Float32Array(0),
+      cuSeqlens: [0],
+      logProbs: new Float32Array(0),
+    });
+    assert.is(empty.loss, 0);
+    assert.is(empty.metrics.ratioMean, 1);
+  }
+});
+fromLogProbs('errors name the token', () => {
+  const { logProbs, entropy, batch } = makeInputs(3, { offPolicy: true, perToken: true });
+  const args = { logProbs, entropy, ...batch };
+  const bad = (change: object) => () => policyLoss({ ...args, ...change } as never);
+  const withAt = (x: Float32Array, at: number, value: number) => x.map((v, t) => (t === at ? value : v));
+  for (const importanceSamplingLevel of ['token', 'sequence'])
+    for (const [name, x] of Object.entries({ logProbs, entropy, ...batch, cuSeqlens: undefined, mask: undefined })) {
+      if (!(x instanceof Float32Array)) continue;
+      for (const value of [NaN, Infinity, -Infinity])
+        throwsError(
+          bad({ [name]: withAt(x, 8, value), importanceSamplingLevel }),
+          PrlError,
+          'ERR_PRL_NON_FINITE',
+          new RegExp(`${name}\\[8\\] is -?(nan|inf)`),
+        );
+    }
+  throwsError(
+    bad({ oldLogProbs: withAt(batch.oldLogProbs!, 8, -900), advantages: withAt(batch.advantages, 8, -1) }),
+    PrlError,
+    'ERR_PRL_NON_FINITE',
+    /the loss of token 8 overflows: log-ratio 89/,
+  );
+  throwsError(
+    bad({ beta: 0.1, refLogProbs: undefined }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /refLogProbs is needed/,
+  );
+  throwsError(bad({ entropyCoef: 1, entropy: undefined }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /entropy is needed/);
+  throwsError(bad({ lossType: 'dr_grpo' }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /needs maxCompletionLength/);
+  throwsError(bad({ lossType: 'gspo' }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /lossType must be one of.*Did you mean/);
+  throwsError(bad({ epsilon: 1.5 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /epsilon must be at least 0 and at most 1/);
+  throwsError(bad({ epsilonLow: 0.1 }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /Did you mean 'epsilon'/);
+  throwsError(bad({ delta: 0 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /delta must be above 0/);
+  throwsError(bad({ beta: NaN }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /beta/);
+  throwsError(bad({ klRatioCorrection: 1 }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /klRatioCorrection/);
+  throwsError(
+    bad({ normalizer: { tokens: 0, sequences: 1 } }),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /normalizer.tokens/,
+  );
+  throwsError(bad({ normalizer: { tokens: 1 } }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /normalizer.sequences/);
+  const bnpo = { lossType: 'bnpo', normalizer: { tokens: 1, sequences: 1 } };
+  throwsError(bad(bnpo), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /use 'dapo'/);
+  throwsError(bad({ cuSeqlens: [0, 4, 3, T] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /cuSeqlens\[2\] = 3 is less than/);
+  throwsError(bad({ cuSeqlens: [1, T] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /cuSeqlens must start with 0/);
+  throwsError(bad({ cuSeqlens: [0, T + 1] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /cuSeqlens must end at/);
+  throwsError(bad({ cuSeqlens: [] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /cuSeqlens must start with 0/);
+  throwsError(bad({ advantages: new Float32Array(3) }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /advantages must have 6/);
+  throwsError(bad({ mask: [1, 2] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /mask must have 25/);
+  throwsError(bad({ mask: new Float32Array(T) }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /mask/);
+  throwsError(
+    bad({ oldLogProbs: new Int32Array(T) }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /oldLogProbs must be float32/,
+  );
+  throwsError(bad({ logProbs: undefined }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /logProbs must be a Tensor/);
+  const detached = new Float32Array(T);
+  structuredClone(detached.buffer, { transfer: [detached.buffer] });
+  const gone = Tensor.from(new Float32Array(T));
+  gone.dispose();
+  throwsError(bad({ refLogProbs: gone }), PrlError, 'ERR_PRL_DISPOSED', /disposed/);
+  throwsError(
+    bad({ refLogProbs: detached }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /refLogProbs is backed by a detached/,
+  );
+  const shared = new Float32Array(new SharedArrayBuffer(4 * T));
+  throwsError(bad({ refLogProbs: shared }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /Shared/);
+});
 fromLogProbs.run();
 
 // --- from logits, and from hidden states ----------------------------------------------------------------------------
@@ -110,6 +287,204 @@ function reference(
   return { loss: lossValue(c), logProbs: masked(c.logProbs), entropy: masked(c.entropy), dLogits, temperature };
 }
 
+/** Logits whose log-probabilities the old and reference ones are near, as in training. */
+function nearCurrent(
+  inputs: ReturnType<typeof makeInputs>,
+  logits: ArrayLike<number>,
+  vocab: number,
+  targets: Int32Array,
+) {
+  const clean = reference(logits, vocab, targets, makeInputs(1, {}));
+  const shift = (x: Float32Array | undefined) =>
+    x && Float32Array.from(x, (v, t) => v - inputs.logProbs[t] + clean.logProbs[t]);
+  inputs.batch.oldLogProbs = shift(inputs.batch.oldLogProbs);
+  inputs.batch.refLogProbs = shift(inputs.batch.refLogProbs)!;
+  return inputs;
+}
+const makeTargets = (vocab: number, seed: number) => {
+  const next = random(seed);
+  return Int32Array.from({ length: T }, () => Math.floor(next() * vocab));
+};
+
+const fromLogits = suite('policyLossFromLogits');
+for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {
+  fromLogits(
+    `${dtype}: equals the composition in float64, every aggregation and level; all kinds of gradient`,
+    async () => {
+      for (const [i, o] of OPTIONS.entries()) {
+        const vocab = i % 7 === 0 ? 2051 : 19;
+        const targets = makeTargets(vocab, i);
+        const logits = Tensor.from(normals(T * vocab, i, 2), [T, vocab], { dtype });
+        const values = await logits.read();
+        const inputs = nearCurrent(makeInputs(10 * i + 5, o), values, vocab, targets);
+        const ref = reference(values, vocab, targets, inputs);
+        const name = JSON.stringify(o);
+        const args = { logits, targets, temperature: ref.temperature, ...inputs.batch, ...inputs.options };
+        const out = policyLossFromLogits(args);
+        // A log-probability is good to 64 roundings of its size (see tokenLogProbs); it enters ratios of up to about 3.
+        const tolerance = 64 * UNIT_ROUNDOFF.float32 * (1 + Math.log(vocab));
+        near(out.logProbs.data, ref.logProbs, 2 * tolerance, `logProbs ${name}`);
+        near(out.entropy.data, ref.entropy, 4 * tolerance, `entropy ${name}`);
+        near([out.loss], [ref.loss], 4 * tolerance, `loss ${name}`);
+        const relative = dtype === 'float32' ? 2e-5 : 1.01 * UNIT_ROUNDOFF[dtype];
+        const denormal = dtype === 'float16' ? 2 ** -24 : 0;
+        near(await out.dLogits!.read(), ref.dLogits, 2e-6 + denormal, `dLogits ${name}`, relative);
+
+        const given = Tensor.zeros([T, vocab], { dtype });
+        assert.is(policyLossFromLogits({ ...args, gradient: given }).dLogits, given);
+        assert.equal(given.data, out.dLogits!.data);
+        const none = policyLossFromLogits({ ...args, gradient: false });
+        assert.is(none.dLogits, undefined);
+        assert.equal(none.metrics, out.metrics);
+        assert.equal(policyLossFromLogits({ ...args, gradient: 'inplace' }).metrics, out.metrics);
+        assert.equal(logits.data, out.dLogits!.data, 'in place');
+      }
+    },
+  );
+}
+fromLogits('finite differences of the whole loss in the logits', () => {
+  const vocab = 5;
+  for (const [i, o] of OPTIONS.entries()) {
+    const targets = makeTargets(vocab, i);
+    const values = normals(T * vocab, i);
+    const inputs = nearCurrent(makeInputs(i, o), values, vocab, targets);
+    const c = toCase(inputs);
+    const at = (logits: ArrayLike<number>) =>
+      Array.from({ length: T }, (_, t) =>
+        softmaxRow(
+          Array.from({ length: vocab }, (_, j) => logits[t * vocab + j]),
+          targets[t],
+        ),
+      );
+    const base = at(values).map((s) => s.logProb);
+    const loss = (logits: ArrayLike<number>) => {
+      const stats = at(logits);
+      return lossValue({ ...c, base, logProbs: stats.map((s) => s.logProb), entropy: stats.map((s) => s.entropy) });
+    };
+    const h = 1e-6;
+    const numeric = Array.from(values, (_, j) => {
+      const moved = (d: number) => Float64Array.from(values, (v, k) => (k === j ? v + d : v));
+      return (loss(moved(h)) - loss(moved(-h))) / (2 * h);
+    });
+    const out = policyLossFromLogits({
+      logits: Tensor.from(values, [T, vocab]),
+      targets,
+      ...inputs.batch,
+      ...inputs.options,
+    });
+    near(out.dLogits!.data, numeric, 2e-6, JSON.stringify(o), 1e-5);
+  }
+});
+fromLogits('rows of masked tokens are not read: their logits and targets may be anything', () => {
+  const vocab = 19;
+  for (const [i, o] of OPTIONS.filter((o) => o.holes).entries()) {
+    const { batch, options } = makeInputs(i + 60, o);
+    const targets = makeTargets(vocab, i);
+    const values = normals(T * vocab, i);
+    const run = (logits: Float32Array, own: Int32Array) =>
+      policyLossFromLogits({ logits: Tensor.from(logits, [T, vocab]), targets: own, ...batch, ...options });
+    const clean = run(values, targets);
+    const masked = (t: number) => batch.mask![t] === 0;
+    const spoiled = run(
+      values.map((v, at) => (masked(Math.floor(at / vocab)) ? NaN : v)),
+      targets.map((y, t) => (masked(t) ? -100 : y)),
+    );
+    assert.equal(spoiled.metrics, clean.metrics);
+    for (const part of ['dLogits', 'logProbs', 'entropy'] as const)
+      assert.equal(spoiled[part]!.data, clean[part]!.data);
+  }
+});
+fromLogits('the same bits for any number of threads, and packed as one by one', () => {
+  const vocab = 3001;
+  const { threads } = nativeInfo();
+  for (const o of OPTIONS.slice(0, 10)) {
+    const { batch, options } = makeInputs(77, { ...o, lossType: 'dapo' });
+    const targets = makeTargets(vocab, 1);
+    const values = normals(T * vocab, 2);
+    const args = { targets, ...batch, ...options, normalizer: { tokens: T, sequences: B } };
+    const runs = [1, 2, 3, 8].map((n) => {
+      setThreads(n);
+      return policyLossFromLogits({ logits: Tensor.from(values, [T, vocab]), ...args });
+    });
+    setThreads(threads);
+    for (const run of runs) {
+      assert.equal(run.metrics, runs[0].metrics);
+      for (const part of ['dLogits', 'logProbs', 'entropy'] as const)
+        assert.equal(run[part]!.data, runs[0][part]!.data);
+    }
+    for (let i = 0; i < B; i++) {
+      const [from, to] = [CU[i], CU[i + 1]];
+      const own = <A extends Float32Array | Int32Array>(x: A | undefined) => x?.slice(from, to) as A | undefined;
+      const alone = policyLossFromLogits({
+        ...args,
+        logits: Tensor.from(values.slice(from * vocab, to * vocab), [to - from, vocab]),
+        targets: own(targets)!,
+        cuSeqlens: [0, to - from],
+        advantages: o.perToken ? own(batch.advantages)! : batch.advantages.slice(i, i + 1),
+        oldLogProbs: own(batch.oldLogProbs),
+        refLogProbs: own(batch.refLogProbs),
+        mask: own(batch.mask),
+      });
+      assert.equal(alone.dLogits!.data, runs[0].dLogits!.data.slice(from * vocab, to * vocab));
+    }
+  }
+});
+fromLogits('errors', () => {
+  const vocab = 19;
+  const { batch } = makeInputs(3, { offPolicy: true });
+  const values = normals(T * vocab, 4);
+  const args = { logits: Tensor.from(values, [T, vocab]), targets: makeTargets(vocab, 5), ...batch };
+  for (const importanceSamplingLevel of ['token', 'sequence']) {
+    const bad = (change: object) => () =>
+      policyLossFromLogits({ ...args, importanceSamplingLevel, ...change } as never);
+    throwsError(
+      bad({ targets: args.targets.map((y, t) => (t === 7 ? vocab : y)) }),
+      RangeError,
+      'ERR_PRL_OUT_OF_RANGE',
+      /targets\[7\] = 19/,
+    );
+    const nan = Tensor.from(
+      values.map((v, at) => (at === 9 * vocab + 2 ? NaN : v)),
+      [T, vocab],
+    );
+    throwsError(bad({ logits: nan }), PrlError, 'ERR_PRL_NON_FINITE', /logits row 9 holds a NaN/);
+    const all = Tensor.from(
+      values.map((v, at) => (Math.floor(at / vocab) === 11 ? -Infinity : v)),
+      [T, vocab],
+    );
+    throwsError(bad({ logits: all }), PrlError, 'ERR_PRL_NON_FINITE', /logits row 11 is all -inf/);
+    const impossible = Tensor.from(
+      values.map((v, at) => (at === 9 * vocab + args.targets[9] ? -Infinity : v)),
+      [T, vocab],
+    );
+    throwsError(bad({ logits: impossible }), PrlError, 'ERR_PRL_NON_FINITE', /logProbs\[9\] is -inf/);
+    throwsError(
+      bad({ oldLogProbs: batch.oldLogProbs!.map((x, t) => (t === 9 ? NaN : x)) }),
+      PrlError,
+      'ERR_PRL_NON_FINITE',
+      /oldLogProbs\[9\] is nan/,
+    );
+    throwsError(bad({ gradient: true }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /gradient must be 'inplace'/);
+    throwsError(
+      bad({ gradient: Tensor.zeros([T * vocab]) }),
+      RangeError,
+      'ERR_PRL_OUT_OF_RANGE',
+      /dLogits must have the shape/,
+    );
+    const half = Tensor.zeros([T, vocab], { dtype: 'float16' });
+    throwsError(bad({ gradient: half }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /dLogits must be float32, not float16/);
+    throwsError(bad({ logits: Tensor.zeros([T]) }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /\[tokens, vocab\]/);
+    throwsError(
+      bad({ logits: Tensor.zeros([T, vocab], { dtype: 'int32' }) }),
+      TypeError,
+      'ERR_PRL_INVALID_ARGUMENT',
+      /logits must be float32/,
+    );
+    throwsError(bad({ temperature: -1 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /temperature/);
+  }
+});
+fromLogits.run();
+
 const fromHidden = suite('linearPolicyLoss');
 fromHidden('equals the composition in float64, every aggregation and level', () => {
   const width = 6;
@@ -118,20 +493,14 @@ fromHidden('equals the composition in float64, every aggregation and level', () 
     const inputs = makeInputs(10 * i + 5, o);
     const hidden = normals(T * width, i + 50);
     const head = normals(vocab * width, i + 51);
-    const next = random(i);
-    const targets = Int32Array.from({ length: T }, () => Math.floor(next() * vocab));
+    const targets = makeTargets(vocab, i);
     const logits = Float64Array.from({ length: T * vocab }, (_, at) => {
       const [t, j] = [Math.floor(at / vocab), at % vocab];
       let sum = 0;
       for (let k = 0; k < width; k++) sum += hidden[t * width + k] * head[j * width + k];
       return sum;
     });
-    // Old log-probabilities near the current ones, as in training.
-    const clean = reference(logits, vocab, targets, makeInputs(1, {}));
-    const shift = (x: Float32Array | undefined) =>
-      x && Float32Array.from(x, (v, t) => v - inputs.logProbs[t] + clean.logProbs[t]);
-    inputs.batch.oldLogProbs = shift(inputs.batch.oldLogProbs);
-    inputs.batch.refLogProbs = shift(inputs.batch.refLogProbs)!;
+    nearCurrent(inputs, logits, vocab, targets);
     const ref = reference(logits, vocab, targets, inputs);
     const out = linearPolicyLoss({
       hidden: Tensor.from(hidden, [T, width]),
@@ -156,5 +525,110 @@ fromHidden('equals the composition in float64, every aggregation and level', () 
     near(out.dHidden.data, dHidden, 2e-6, `dHidden ${name}`);
     near(out.dHead.data, dHead, 5e-6, `dHead ${name}`);
   });
+});
+fromHidden('chunks and threads do not change the numbers (the sum over tokens rounds chunk by chunk)', () => {
+  const [width, vocab] = [33, 301];
+  const { threads } = nativeInfo();
+  for (const level of [0, 1]) {
+    const { batch } = makeInputs(8, { offPolicy: true, holes: true });
+    const run = (chunk: number) => {
+      const out = {
+        logProbs: Tensor.zeros([T]),
+        entropy: Tensor.zeros([T]),
+        dHidden: Tensor.zeros([T, width]),
+        dHead: Tensor.zeros([vocab, width]),
+      };
+      const sums = native().linearPolicyLoss({
+        hidden: Tensor.from(normals(T * width, 1), [T, width]),
+        head: Tensor.from(normals(vocab * width, 2, 0.3), [vocab, width]),
+        targets: Tensor.from(makeTargets(vocab, 3)),
+        temperature: 1,
+        chunk,
+        cuSeqlens: Tensor.from(CU),
+        advantages: Tensor.from(batch.advantages),
+        advantagesPerToken: false,
+        oldLogProbs: undefined,
+        mask: Tensor.from(batch.mask!),
+        ...{ ratioLevel: level, aggregation: 1, epsilonLow: 0.2, epsilonHigh: 0.2, beta: 0, klRatioCorrection: true },
+        ...{ entropyCoef: 0.01, normTokens: 12, normSequences: B, maxLength: 1 },
+        ...out,
+      });
+      return { ...out, sums };
+    };
+    const whole = run(1000);
+    for (const chunk of [1, 2, 7, T - 1, T]) {
+      for (const n of [1, 2, 5]) {
+        setThreads(n);
+        const out = run(chunk);
+        assert.equal(out.sums, whole.sums);
+        for (const part of ['logProbs', 'entropy', 'dHidden'] as const) assert.equal(out[part].data, whole[part].data);
+        // At most T terms, each rounded in another order.
+        near(out.dHead.data, whole.dHead.data, T * UNIT_ROUNDOFF.float32 * 4, 'dHead');
+        if (chunk >= T) assert.equal(out.dHead.data, whole.dHead.data);
+      }
+    }
+    setThreads(threads);
+  }
+});
+fromHidden('hidden states of tokens without a gradient may be anything', () => {
+  const [width, vocab] = [6, 19];
+  for (const importanceSamplingLevel of ['token', 'sequence'] as const) {
+    const { batch } = makeInputs(8, { holes: true });
+    const hidden = normals(T * width, 1);
+    const run = (h: Float32Array, targets: Int32Array) =>
+      linearPolicyLoss({
+        hidden: Tensor.from(h, [T, width]),
+        head: Tensor.from(normals(vocab * width, 2), [vocab, width]),
+        targets,
+        importanceSamplingLevel,
+        ...batch,
+        refLogProbs: undefined,
+      });
+    const targets = makeTargets(vocab, 3);
+    const masked = (t: number) => batch.mask![t] === 0;
+    const clean = run(hidden, targets);
+    const spoiled = run(
+      hidden.map((x, at) => (masked(Math.floor(at / width)) ? NaN : x)),
+      targets.map((y, t) => (masked(t) ? -100 : y)),
+    );
+    assert.equal(spoiled.metrics, clean.metrics);
+    for (const part of ['dHidden', 'dHead', 'logProbs', 'entropy'] as const)
+      assert.equal(spoiled[part].data, clean[part].data);
+  }
+});
+fromHidden('errors', () => {
+  const [width, vocab] = [3, 4];
+  const args = {
+    hidden: Tensor.from(normals(2 * width, 1), [2, width]),
+    head: Tensor.from(normals(vocab * width, 1), [vocab, width]),
+    targets: [0, 1],
+    advantages: new Float32Array(1),
+    cuSeqlens: [0, 2],
+  };
+  const bad = (change: object) => () => linearPolicyLoss({ ...args, ...change } as never);
+  throwsError(
+    bad({ head: Tensor.zeros([vocab, width + 1]) }),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /head must have the shape \[vocab, 3\]/,
+  );
+  throwsError(bad({ hidden: Tensor.zeros([2]) }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /hidden must have the shape/);
+  throwsError(bad({ targets: [0, 4] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /targets\[1\] = 4/);
+  throwsError(
+    bad({ head: Tensor.zeros([vocab, width], { dtype: 'bfloat16' }) }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /head must be float32/,
+  );
+  const nan = Tensor.from([1, 1, 1, NaN, 1, 1], [2, width]);
+  throwsError(bad({ hidden: nan }), PrlError, 'ERR_PRL_NON_FINITE', /logits row 1/);
+  const none = linearPolicyLoss({
+    ...args,
+    hidden: Tensor.zeros([0, width]),
+    targets: [],
+    cuSeqlens: [0],
+    advantages: new Float32Array(0),
+  });
+  assert.is(none.loss, 0);
 });
 fromHidden.run();

@@ -22,7 +22,9 @@ Status CheckLoss(const LossBatch& batch, const LossParams& p) {
   if (p.aggregation == Aggregation::kSequenceMeanTokenSumNorm && !(p.max_length > 0 && std::isfinite(p.max_length))) {
     return Error(Code::kOutOfRange, "maxCompletionLength must be above 0 and finite, not %g", p.max_length);
   }
-  if (p.beta != 0 && !batch.ref_logprob) return Error(Code::kInvalidArgument, "refLogProbs is needed when beta is not 0");
+  if (p.beta != 0 && batch.tokens > 0 && !batch.ref_logprob) {
+    return Error(Code::kInvalidArgument, "refLogProbs is needed when beta is not 0");
+  }
   return Ok();
 }
 

@@ -72,6 +72,7 @@ PRL_HD TokenLoss LossOfToken(const LossParams& p, const LossBatch& batch, int64_
 
   out.kl = 0.0;
   double inputs = (double)logprob + advantage + (double)entropy + ratio;
+  if (batch.old_logprob) inputs += (double)batch.old_logprob[t];  // +inf hides behind a ratio of 0
   if (batch.ref_logprob) {
     const double ref = (double)batch.ref_logprob[t];
     const double e = expm1(ref - (double)logprob);
