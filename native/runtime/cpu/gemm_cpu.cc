@@ -30,7 +30,7 @@ int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // `rows` x kNr of C over k terms. Row i of A starts at a + i * a_row; consecutive terms are kStep apart.
 template <int kRows, int kStep>
-inline __attribute__((always_inline)) void Kernel(int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row,
+__attribute__((noinline)) void Kernel(int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row,
                                                   int columns, bool add) {
   VF c0[kRows], c1[kRows];
   for (int i = 0; i < kRows; ++i) c0[i] = c1[i] = VF{};
@@ -63,20 +63,24 @@ inline __attribute__((always_inline)) void Kernel(int64_t k, const float* a, int
   }
 }
 
-// Fewer rows than kMr have kernels of their own: the chain of an element is the same in each.
+// A tile of up to kMr rows; the last rows of a block go in tiles of 8, 4, 2 and 1. The chain of an element is the same in each.
 template <int kStep>
-void EdgeKernel(int rows, int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row, int columns, bool add) {
-#define PRL_EDGE(n) case n: if constexpr (n <= kMr) Kernel<n, kStep>(k, a, a_row, b, c, c_row, columns, add); break;
-  switch (rows) {
-    PRL_EDGE(1) PRL_EDGE(2) PRL_EDGE(3) PRL_EDGE(4) PRL_EDGE(5) PRL_EDGE(6) PRL_EDGE(7)
-    PRL_EDGE(8) PRL_EDGE(9) PRL_EDGE(10) PRL_EDGE(11) PRL_EDGE(12) PRL_EDGE(13) PRL_EDGE(14)
+void Rows(int64_t rows, int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row, int columns, bool add) {
+  if (rows >= kMr) return Kernel<kMr, kStep>(k, a, a_row, b, c, c_row, columns, add);
+  while (rows > 0) {
+    const int64_t taken = kMr > 8 && rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+    switch (taken) {
+      case 8:
+        if constexpr (kMr > 8) Kernel<8, kStep>(k, a, a_row, b, c, c_row, columns, add);
+        break;
+      case 4: Kernel<4, kStep>(k, a, a_row, b, c, c_row, columns, add); break;
+      case 2: Kernel<2, kStep>(k, a, a_row, b, c, c_row, columns, add); break;
+      default: Kernel<1, kStep>(k, a, a_row, b, c, c_row, columns, add);
+    }
+    rows -= taken;
+    a += taken * a_row;
+    c += taken * c_row;
   }
-#undef PRL_EDGE
-}
-
-template <int kStep>
-void FullKernel(int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row, int columns, bool add) {
-  Kernel<kMr, kStep>(k, a, a_row, b, c, c_row, columns, add);
 }
 
 // Strip s of B: columns [s * kNr, ...), k x kNr row-major, columns past n are 0.
@@ -133,15 +137,13 @@ void Tile(const GemmArgs& g, int64_t row0, int64_t row1, int64_t strip0, int64_t
       const float* b = packed + (s * g.k + p0) * kNr;
       const int width = (int)Smaller(kNr, columns - s * kNr);
       for (int64_t i = row0; i < row1; i += kMr) {
-        const int rows = (int)Smaller(kMr, row1 - i);
+        const int64_t rows = Smaller(kMr, row1 - i);
         float* out = c + i * g.c_row + s * kNr;
         const float* a_tile = direct ? a + (i - row0) * g.a_row : a + (i - row0) * kc;
-        if (rows == kMr) {
-          if (direct) FullKernel<1>(kc, a_tile, g.a_row, b, out, g.c_row, width, add);
-          else FullKernel<kMr>(kc, a_tile, 1, b, out, g.c_row, width, add);
+        if (direct) {
+          Rows<1>(rows, kc, a_tile, g.a_row, b, out, g.c_row, width, add);
         } else {
-          if (direct) EdgeKernel<1>(rows, kc, a_tile, g.a_row, b, out, g.c_row, width, add);
-          else EdgeKernel<kMr>(rows, kc, a_tile, 1, b, out, g.c_row, width, add);
+          Rows<kMr>(rows, kc, a_tile, 1, b, out, g.c_row, width, add);
         }
       }
     }
