@@ -1,0 +1,103 @@
+import type { PolicyLike } from '../policy/types.js';
+import { seedOf } from '../random.js';
+import { collectRollout, measureRollout } from '../rollout/rollout.js';
+import type { Problem, Task } from '../tasks/task.js';
+import { bootstrapInterval } from './bootstrap.js';
+import { passAtK } from './metrics.js';
+
+export interface EvaluationOptions {
+  /** Held-out problems. Default 200. */
+  problems?: number;
+  /** Responses per problem. Default 8. */
+  n?: number;
+  /** Difficulty. Default: the task's first level. */
+  level?: string;
+  /** Default 1; 0 is greedy. */
+  temperature?: number;
+  /** Default 96. */
+  maxCompletionLength?: number;
+  /** Default 0. */
+  seed?: number;
+  signal?: AbortSignal;
+  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
+}
+
+export interface ProblemRecord extends Problem {
+  responses: { text: string; finished: boolean; reward: number }[];
+  /** Responses with a reward above 0. */
+  correct: number;
+}
+
+export interface EvaluationResult {
+  level: string;
+  problems: number;
+  n: number;
+  /** Mean over problems of right responses / n, with its 95% bootstrap interval over problems. */
+  averageAtN: number;
+  averageAtNInterval: [number, number];
+  /** Share of problems with at least one right response among n. */
+  passAtN: number;
+  passAtNInterval: [number, number];
+  meanLength: number;
+  /** Share of responses cut at the length limit. */
+  clippedRatio: number;
+  /** What the task measures, mean over responses. */
+  measures: Record<string, number>;
+  seconds: number;
+  records: ProblemRecord[];
+}
+
+/** Samples `n` responses to each of a fixed set of held-out problems and counts the right ones. */
+export async function evaluate(
+  policy: PolicyLike,
+  task: Task,
+  options: EvaluationOptions = {},
+): Promise<EvaluationResult> {
+  const { problems: size = 200, n = 8, temperature = 1, maxCompletionLength = 96, seed = 0 } = options;
+  const level = options.level ?? task.levels[0];
+  const start = performance.now();
+  const rollout = await collectRollout(policy, task, heldOut(task, size, level), {
+    n,
+    maxCompletionLength,
+    temperature,
+    seed: seedOf(seed, 'evaluation', level),
+    signal: options.signal,
+    onProgress: options.onProgress,
+  });
+  const records: ProblemRecord[] = rollout.problems.map((problem) => ({ ...problem, responses: [], correct: 0 }));
+  rollout.groupIds.forEach((group, i) => {
+    const reward = rollout.rewards[i];
+    records[group].responses.push({ text: rollout.texts[i], finished: rollout.finished[i], reward });
+    if (reward > 0) records[group].correct++;
+  });
+  const averages = records.map(({ correct }) => correct / n);
+  const passes = records.map(({ correct }) => passAtK(n, correct, n));
+  const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+  return {
+    level,
+    problems: records.length,
+    n,
+    averageAtN: mean(averages),
+    averageAtNInterval: bootstrapInterval(averages),
+    passAtN: mean(passes),
+    passAtNInterval: bootstrapInterval(passes),
+    meanLength: rollout.logProbs.length / rollout.texts.length,
+    clippedRatio: rollout.finished.filter((ended) => !ended).length / rollout.finished.length,
+    measures: measureRollout(task, rollout),
+    seconds: (performance.now() - start) / 1000,
+    records,
+  };
+}
+
+/**
+ * The first `size` different problems of the test split: the same for every policy and every run seed, so that evaluations
+ * can be compared. Fewer where the level does not have so many.
+ */
+function heldOut(task: Task, size: number, level: string): Problem[] {
+  const found = new Map<string, Problem>();
+  for (let index = 0; found.size < size && index < 50 * size; index++) {
+    const problem = task.problem(index, { seed: 0, split: 'test', level });
+    if (!found.has(problem.prompt)) found.set(problem.prompt, problem);
+  }
+  return [...found.values()];
+}

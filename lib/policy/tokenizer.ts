@@ -1,0 +1,115 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import { outOfRange, PrlError } from '../errors.js';
+
+type Json = { [key: string]: unknown };
+
+/** Text to token ids and back: a tokenizer.json in Hugging Face's format. */
+export class Tokenizer {
+  /** The end-of-sequence token of tokenizer_config.json. */
+  readonly eosTokenId: number;
+  readonly eosToken: string;
+  readonly #inner: HuggingFaceTokenizer;
+  readonly #json: Json;
+  readonly #config: Json;
+  readonly #exact: boolean;
+
+  constructor(json: Json, config: Json) {
+    this.#json = json;
+    this.#config = config;
+    this.#inner = new HuggingFaceTokenizer(json, config);
+    const eos = config.eos_token as string | { content: string } | undefined;
+    this.eosToken = (typeof eos === 'object' ? eos.content : eos) ?? '';
+    const id = this.#inner.token_to_id(this.eosToken);
+    if (id === undefined)
+      throw new PrlError('ERR_PRL_CORRUPT', `the tokenizer has no end-of-sequence token ('${this.eosToken}')`);
+    this.eosTokenId = id;
+    // With nothing between text and model, decoding must give the text back.
+    this.#exact = json.normalizer == null && json.pre_tokenizer == null;
+  }
+
+  /** Reads tokenizer.json and tokenizer_config.json of a model's folder. */
+  static async load(folder: string): Promise<Tokenizer> {
+    const read = async (name: string) => {
+      const file = join(folder, name);
+      try {
+        return JSON.parse(await readFile(file, 'utf8')) as Json;
+      } catch (cause) {
+        throw new PrlError('ERR_PRL_IO', `cannot read the tokenizer ${file}: ${(cause as Error).message}`, { cause });
+      }
+    };
+    return new Tokenizer(await read('tokenizer.json'), await read('tokenizer_config.json'));
+  }
+
+  async save(folder: string): Promise<void> {
+    await writeFile(join(folder, 'tokenizer.json'), `${JSON.stringify(this.#json, null, 1)}\n`);
+    await writeFile(join(folder, 'tokenizer_config.json'), `${JSON.stringify(this.#config, null, 1)}\n`);
+  }
+
+  get vocabSize(): number {
+    return this.#inner.get_vocab(true).size;
+  }
+
+  /** Token ids of `text`, without special tokens around it. A character that the vocabulary lacks is an error. */
+  encode(text: string): Int32Array {
+    const { ids } = this.#inner.encode(text, { add_special_tokens: false });
+    if (this.#exact && this.#inner.decode(ids) !== text) {
+      const known = this.#inner.get_vocab(true);
+      const unknown = [...text].find((character) => !known.has(character));
+      throw outOfRange(
+        `the text ${JSON.stringify(text)} holds ${JSON.stringify(unknown)}, which is no symbol of this model`,
+      );
+    }
+    return Int32Array.from(ids);
+  }
+
+  /** The text of `tokens`; special tokens (end of sequence, padding) are left out. */
+  decode(tokens: ArrayLike<number>): string {
+    return this.#inner.decode(Array.from(tokens), { skip_special_tokens: true });
+  }
+}
+
+/** A tokenizer with one token per character of `alphabet`, after `<pad>` (0) and `<eos>` (1). */
+export function characterTokenizer(alphabet: string): Tokenizer {
+  const symbols = ['<pad>', '<eos>', ...alphabet];
+  const json = {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: symbols.slice(0, 2).map((content, id) => ({
+      id,
+      content,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: true,
+    })),
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: { type: 'Fuse' },
+    // Byte-pair encoding without merges: every character stays by itself.
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: false,
+      vocab: Object.fromEntries(symbols.map((symbol, id) => [symbol, id])),
+      merges: [],
+    },
+  };
+  const config = {
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    eos_token: '<eos>',
+    pad_token: '<pad>',
+    clean_up_tokenization_spaces: false,
+    model_max_length: 2048,
+  };
+  return new Tokenizer(json, config);
+}

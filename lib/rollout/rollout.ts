@@ -1,0 +1,85 @@
+import type { GenerateOptions, PolicyLike } from '../policy/types.js';
+import type { Problem, Task } from '../tasks/task.js';
+
+/** Responses to a list of problems, `n` each, with their rewards; token-wise arrays are packed over all responses. */
+export interface Rollout {
+  problems: readonly Problem[];
+  /** [B] index of each response's problem. */
+  groupIds: Int32Array;
+  /** [B] token ids. */
+  prompts: Int32Array[];
+  /** [B] token ids, the end-of-sequence token included when it was sampled. */
+  completions: Int32Array[];
+  /** [B] the responses as text. */
+  texts: string[];
+  /** [B] whether the response ended by itself. */
+  finished: boolean[];
+  /** [B] */
+  rewards: Float32Array;
+  /** [B + 1] where each completion begins among the T packed tokens. */
+  cuSeqlens: Int32Array;
+  /** [T] log-probabilities of the tokens when they were sampled. */
+  logProbs: Float32Array;
+}
+
+export interface RolloutOptions extends Pick<GenerateOptions, 'signal' | 'onProgress'> {
+  /** Responses per problem. */
+  n: number;
+  maxCompletionLength: number;
+  temperature: number;
+  seed: number;
+}
+
+/** What answers prompts: the policy itself, or a server that serves its weights. */
+export type RolloutEngine = Pick<PolicyLike, 'generate'>;
+
+export async function collectRollout(
+  engine: RolloutEngine,
+  task: Task,
+  problems: readonly Problem[],
+  { n, maxCompletionLength, temperature, seed, signal, onProgress }: RolloutOptions,
+): Promise<Rollout> {
+  const encoded = problems.map(({ prompt }) => task.tokenizer.encode(prompt));
+  const groups = await engine.generate(encoded, {
+    n,
+    maxNewTokens: maxCompletionLength,
+    temperature,
+    seed,
+    stop: [task.tokenizer.eosTokenId],
+    signal,
+    onProgress,
+  });
+  const samples = groups.flatMap(({ completions }, group) => completions.map((sample) => ({ ...sample, group })));
+  const cuSeqlens = new Int32Array(samples.length + 1);
+  samples.forEach(({ tokens }, i) => {
+    cuSeqlens[i + 1] = cuSeqlens[i] + tokens.length;
+  });
+  const logProbs = new Float32Array(cuSeqlens[samples.length]);
+  samples.forEach((sample, i) => {
+    logProbs.set(sample.logProbs, cuSeqlens[i]);
+  });
+  const texts = samples.map(({ tokens }) => task.tokenizer.decode(tokens));
+  const finished = samples.map(({ finishReason }) => finishReason === 'stop');
+  return {
+    problems,
+    groupIds: Int32Array.from(samples, ({ group }) => group),
+    prompts: samples.map(({ group }) => encoded[group]),
+    completions: samples.map(({ tokens }) => tokens),
+    texts,
+    finished,
+    rewards: Float32Array.from(samples, ({ group }, i) => task.verify(problems[group], texts[i], finished[i])),
+    cuSeqlens,
+    logProbs,
+  };
+}
+
+/** Means over responses of what the task measures on them. */
+export function measureRollout(task: Task, { problems, groupIds, texts }: Rollout): Record<string, number> {
+  const sums: Record<string, number> = {};
+  if (task.measure)
+    texts.forEach((text, i) => {
+      for (const [name, value] of Object.entries(task.measure!(problems[groupIds[i]], text)))
+        sums[name] = (sums[name] ?? 0) + value;
+    });
+  return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / texts.length]));
+}

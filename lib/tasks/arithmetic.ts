@@ -1,0 +1,112 @@
+import { outOfRange } from '../errors.js';
+import { characterTokenizer } from '../policy/tokenizer.js';
+import { type Random, randomInteger, randomStream, seedOf, weightedChoice } from '../random.js';
+import type { Problem, ProblemChoice, Split, Task } from './task.js';
+
+/** All values stay in 0 .. MAX_VALUE. */
+const MAX_VALUE = 19;
+/** One problem in HELD_OUT belongs to the test split. */
+const HELD_OUT = 8;
+
+/** How a demonstration responds: one line per operation, or the answer alone. */
+export type ArithmeticStyle = 'steps' | 'direct';
+
+/**
+ * Chains of small integer operations, evaluated from left to right (no precedence): `12+7-3=`. Every value on the way lies in
+ * 0 .. 19. A response is right when it ends and the text after its last '#' is exactly the answer; what stands before is the
+ * policy's own affair: `#16` is a full response, `12+7=19\n19-3=16\n#16` shows its work.
+ *
+ * Levels are numbers of operands: '2-6' draws each number from 2 to 6 alike, '2:3,5:1' draws 2 three times as often as 5.
+ * Whether a problem is held out is decided by a hash of its text, so that no seed and no level can leak one into training.
+ */
+export class ArithmeticTask implements Task {
+  readonly name = 'arithmetic';
+  readonly tokenizer = characterTokenizer('0123456789+-*=\n#');
+  readonly levels: readonly [string, ...string[]];
+
+  constructor(options: { levels?: readonly [string, ...string[]] } = {}) {
+    this.levels = options.levels ?? ['2-6', '7-8'];
+    for (const level of this.levels) parseLevel(level);
+  }
+
+  problem(index: number, { seed, split, level = this.levels[0] }: ProblemChoice): Problem {
+    const random = randomStream(seed, 'arithmetic', split, level, index);
+    const operands = weightedChoice(parseLevel(level), random);
+    for (;;) {
+      const problem = drawProblem(operands, random);
+      if (splitOf(problem.prompt) === split) return problem;
+    }
+  }
+
+  verify(problem: Problem, response: string, finished: boolean): number {
+    const mark = response.lastIndexOf('#');
+    return finished && mark >= 0 && response.slice(mark + 1) === problem.answer ? 1 : 0;
+  }
+
+  measure(_problem: Problem, response: string): Record<string, number> {
+    return { share_step_by_step: response.includes('\n') ? 1 : 0 };
+  }
+
+  demonstrate(problem: Problem, style: string = 'steps'): string {
+    const final = `#${problem.answer}`;
+    if (style === 'direct') return final;
+    if (style !== 'steps')
+      throw outOfRange(`arithmetic demonstrates in the styles 'steps' and 'direct', not '${style}'`);
+    const [start, ...operations] = parse(problem.prompt);
+    let value = start.operand;
+    const lines = operations.map(({ operator, operand }) => {
+      const next = apply(value, operator, operand);
+      const line = `${value}${operator}${operand}=${next}\n`;
+      value = next;
+      return line;
+    });
+    return lines.join('') + final;
+  }
+}
+
+/** Which split a problem belongs to. */
+export const splitOf = (prompt: string): Split =>
+  seedOf('arithmetic split', prompt) % HELD_OUT === 0 ? 'test' : 'train';
+
+function drawProblem(operands: number, random: Random): Problem {
+  let value = randomInteger(random, 1, MAX_VALUE);
+  let prompt = String(value);
+  for (let i = 1; i < operands; i++) {
+    for (;;) {
+      const operator = random() < 0.3 ? '*' : random() < 0.5 ? '+' : '-';
+      const operand = randomInteger(random, operator === '*' ? 2 : 1, 9);
+      const next = apply(value, operator, operand);
+      if (next < 0 || next > MAX_VALUE) continue;
+      value = next;
+      prompt += `${operator}${operand}`;
+      break;
+    }
+  }
+  return { prompt: `${prompt}=`, answer: String(value) };
+}
+
+function apply(value: number, operator: string, operand: number): number {
+  return operator === '*' ? value * operand : operator === '+' ? value + operand : value - operand;
+}
+
+const parse = (prompt: string) =>
+  [...prompt.matchAll(/([+*-]?)(\d+)/g)].map(([, operator, operand]) => ({ operator, operand: Number(operand) }));
+
+const levels = new Map<string, (readonly [number, number])[]>();
+
+/** Numbers of operands and their weights. */
+function parseLevel(level: string): (readonly [number, number])[] {
+  const known = levels.get(level);
+  if (known) return known;
+  const range = /^(\d+)(?:-(\d+))?$/.exec(level);
+  const weights: [number, number][] = range
+    ? Array.from({ length: Number(range[2] ?? range[1]) - Number(range[1]) + 1 }, (_, i) => [Number(range[1]) + i, 1])
+    : level.split(',').map((part) => part.split(':').map(Number) as [number, number]);
+  if (weights.length === 0 || !weights.every(([k, w]) => Number.isInteger(k) && k >= 2 && k <= 99 && w > 0)) {
+    throw outOfRange(
+      `an arithmetic level is a range of operand counts like '2-6', or weights like '2:3,5:1', not '${level}'`,
+    );
+  }
+  levels.set(level, weights);
+  return weights;
+}

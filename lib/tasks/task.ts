@@ -1,0 +1,37 @@
+import type { Tokenizer } from '../policy/tokenizer.js';
+
+export interface Problem {
+  /** What the policy is given. */
+  prompt: string;
+  /** What a right response ends in; only the task's own verifier reads it. */
+  answer: string;
+}
+
+/** Problems of the two splits never meet: 'test' is what evaluation holds out. */
+export type Split = 'train' | 'test';
+
+export interface ProblemChoice {
+  seed: number;
+  split: Split;
+  /** One of the task's difficulty levels, or whatever else it understands. Default: its first level. */
+  level?: string;
+}
+
+/** What a policy is trained on. Write your own by implementing this; `datasetTask` makes one of a list of problems. */
+export interface Task {
+  readonly name: string;
+  readonly tokenizer: Tokenizer;
+  /** Names of the levels: the first is trained on, all are evaluated. */
+  readonly levels: readonly [string, ...string[]];
+  /** Problem number `index` of an endless sequence that depends on nothing but these arguments. */
+  problem(index: number, choice: ProblemChoice): Problem;
+  /**
+   * The reward of a response, as a rule 0 or 1 (evaluation counts rewards above 0 as right).
+   * @param finished whether the response ended by itself rather than at the length limit
+   */
+  verify(problem: Problem, response: string, finished: boolean): number;
+  /** Numbers worth watching besides the reward; their means over responses join the metrics. */
+  measure?(problem: Problem, response: string): Record<string, number>;
+  /** A right response in one of the task's styles, for a warm start. */
+  demonstrate?(problem: Problem, style?: string): string;
+}

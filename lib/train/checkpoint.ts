@@ -1,0 +1,125 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { invalidArgument, PrlError } from '../errors.js';
+import type { PolicyLike } from '../policy/types.js';
+import type { Task } from '../tasks/task.js';
+import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions } from './options.js';
+import { type Row, RunFolder } from './run-folder.js';
+
+export type LoadPolicy = (folder: string) => PolicyLike | Promise<PolicyLike>;
+
+/** What the trainer has to know, besides the weights and the optimizer's moments, to go on where it was. */
+export interface TrainerState {
+  /** Steps done; the next step's problems, samples and shuffles follow from it and the seed. */
+  step: number;
+  /** Tokens generated. */
+  tokens: number;
+  /** Steps in a row without a finite update. */
+  nonFiniteSteps: number;
+}
+
+/** The trainer's side of a run folder. */
+export interface TrainerRun {
+  /** Where the run goes on; undefined at its beginning. */
+  resumed?: { policy: PolicyLike; base: PolicyLike; state: TrainerState };
+  append(row: Row): Promise<void>;
+  save(policy: PolicyLike, state: TrainerState): Promise<void>;
+  /** Lets go of the folder, unless the caller opened it. */
+  close(): Promise<void>;
+}
+
+const LOG = 'metrics.jsonl';
+const KIND = 'step';
+
+export interface OpenRun {
+  resume?: boolean;
+  policy: PolicyLike;
+  task: Task;
+  options: ResolvedTrainerOptions;
+  loadPolicy?: LoadPolicy;
+  onWarning?: (message: string) => void;
+}
+
+export async function openTrainerRun(
+  output: string | RunFolder,
+  { resume, policy, task, options, loadPolicy = loadNativePolicy, onWarning }: OpenRun,
+): Promise<TrainerRun> {
+  const owned = typeof output === 'string';
+  const folder = owned ? await RunFolder.open(output, { resume }) : output;
+  try {
+    await settleConfig(folder, 'trainer', { task: task.name, ...options }, RESUMABLE_OPTIONS);
+    const checkpoint = await folder.latestCheckpoint(KIND, onWarning);
+    const basePath = await folder.wholeFolder('base');
+    if (checkpoint && !basePath) {
+      throw new PrlError(
+        'ERR_PRL_CORRUPT',
+        `${folder.file('base')} is missing or damaged: the frozen reference of this run cannot be restored`,
+      );
+    }
+    if (!basePath) await saveBase(folder, policy, task);
+    await folder.truncate(LOG, checkpoint?.step ?? 0);
+    let saved = checkpoint?.step ?? -1;
+    const run: TrainerRun = {
+      append: (row) => folder.append(LOG, row),
+      async save(current, state) {
+        if (saved === state.step) return;
+        await folder.writeCheckpoint(KIND, state.step, LOG, options.saveTotalLimit, async (path) => {
+          await savePolicy(path, current, task);
+          await current.saveOptimizer(join(path, 'optimizer.bin'));
+          await writeFile(join(path, 'trainer.json'), `${JSON.stringify(state)}\n`);
+        });
+        saved = state.step;
+      },
+      close: async () => {
+        if (owned) await folder.close();
+      },
+    };
+    if (checkpoint) {
+      const restored = await loadPolicy(checkpoint.path);
+      await restored.loadOptimizer(join(checkpoint.path, 'optimizer.bin'));
+      const state = JSON.parse(await readFile(join(checkpoint.path, 'trainer.json'), 'utf8')) as TrainerState;
+      run.resumed = { policy: restored, base: await loadPolicy(basePath!), state };
+    }
+    return run;
+  } catch (error) {
+    if (owned) await folder.close();
+    throw error;
+  }
+}
+
+/** Weights and tokenizer, as transformers lays them out. */
+export async function savePolicy(path: string, policy: PolicyLike, task: Task): Promise<void> {
+  await policy.save(path);
+  await task.tokenizer.save(path);
+}
+
+export const saveBase = (folder: RunFolder, policy: PolicyLike, task: Task): Promise<void> =>
+  folder.writeFolder('base', (path) => savePolicy(path, policy, task));
+
+/**
+ * Records a section of config.json; where the run has one already it must be the same but for `changeable` names.
+ * @throws TypeError that names the first difference
+ */
+export async function settleConfig(
+  folder: RunFolder,
+  section: string,
+  wanted: { [name: string]: unknown },
+  changeable: readonly string[] = [],
+): Promise<void> {
+  const config = (await folder.readJson('config.json')) ?? {};
+  const known = config[section] as typeof wanted | undefined;
+  for (const name of known ? new Set([...Object.keys(known), ...Object.keys(wanted)]) : []) {
+    const [before, now] = [JSON.stringify(known![name]), JSON.stringify(wanted[name])];
+    if (before !== now && !changeable.includes(name)) {
+      throw invalidArgument(
+        `the run in ${folder.path} has ${name} ${before ?? 'unset'}, not ${now ?? 'unset'}: a resumed run keeps what decides its steps`,
+      );
+    }
+  }
+  await folder.writeJson('config.json', { ...config, [section]: wanted });
+}
+
+async function loadNativePolicy(path: string): Promise<PolicyLike> {
+  const { Policy } = await import('../policy/policy.js');
+  return Policy.load(path);
+}

@@ -1,0 +1,75 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { PrlError } from '../errors.js';
+
+interface Owner {
+  pid: number;
+  host: string;
+  /** Kernel's start time of the process: tells it from a later one with the same pid. Empty where /proc is not there. */
+  started: string;
+}
+
+function startTime(pid: number): string {
+  try {
+    // Field 22; the second one, the name in parentheses, may hold blanks.
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, '').split(' ')[20];
+  } catch {
+    return '';
+  }
+}
+
+function isAlive({ pid, host, started }: Owner): boolean {
+  if (host !== hostname()) return true; // cannot be seen from here: believe it
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+  }
+  return started === '' || startTime(pid) === started;
+}
+
+/** Another live process's lock in `folder`. Those of processes that have ended are removed. */
+async function otherOwner(folder: string, mine: string): Promise<(Owner & { file: string }) | undefined> {
+  for (const name of await readdir(folder)) {
+    if (!name.startsWith('lock-') || name === mine) continue;
+    const file = join(folder, name);
+    const text = await readFile(file, 'utf8').catch(() => undefined);
+    if (text === undefined) continue; // released meanwhile
+    const owner = JSON.parse(text) as Owner;
+    if (isAlive(owner)) return { ...owner, file };
+    await rm(file, { force: true });
+  }
+}
+
+/**
+ * Makes this process the only one on `folder`; the result lets go of it.
+ *
+ * Every contender first puts down a file of its own and then looks for others: of two, the later one is bound to see the
+ * earlier, so there are never two owners. A single lock file could not be taken over safely from a process that died,
+ * because between reading and removing it another process may have replaced it.
+ */
+export async function lockFolder(folder: string): Promise<() => Promise<void>> {
+  const mine = `lock-${process.pid}-${randomUUID().slice(0, 8)}`;
+  const path = join(folder, mine);
+  const owner: Owner = { pid: process.pid, host: hostname(), started: startTime(process.pid) };
+  for (let attempt = 1; ; attempt++) {
+    await writeFile(join(folder, `.${mine}`), JSON.stringify(owner));
+    await rename(join(folder, `.${mine}`), path);
+    const other = await otherOwner(folder, mine);
+    if (!other) return () => rm(path, { force: true });
+    await rm(path, { force: true });
+    if (attempt === 5) {
+      const elsewhere = other.host === hostname() ? '' : ` on ${other.host}`;
+      throw new PrlError(
+        'ERR_PRL_BUSY',
+        `process ${other.pid}${elsewhere} is working in ${folder}. Wait for it, or choose another folder${elsewhere && ` (if it is gone, delete ${other.file})`}`,
+      );
+    }
+    // Contenders that met each other have all stepped back: try again at different times.
+    await delay(10 + 40 * Math.random());
+  }
+}

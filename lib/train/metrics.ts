@@ -1,0 +1,62 @@
+import { deviation } from '../methods/method.js';
+import type { UpdateMetrics } from '../policy/types.js';
+import { measureRollout, type Rollout } from '../rollout/rollout.js';
+import type { Task } from '../tasks/task.js';
+
+/** Parts of a step that are timed as seconds/NAME. */
+export type Phase = 'rollout' | 'check' | 'reference' | 'advantages' | 'update' | 'evaluation';
+
+const mean = (values: ArrayLike<number>) => Array.from(values).reduce((a, b) => a + b, 0) / values.length;
+
+/** What a rollout says before anything is learnt from it, under TRL's names. */
+export function rolloutMetrics(task: Task, rollout: Rollout, recomputed?: Float32Array): Record<string, number> {
+  const { problems, groupIds, rewards, completions, finished } = rollout;
+  const groups = problems.map((_, group) => rewards.filter((_, i) => groupIds[i] === group));
+  const deviations = groups.map(deviation);
+  const lengths = completions.map(({ length }) => length);
+  return {
+    reward: mean(rewards),
+    reward_std: mean(deviations),
+    frac_reward_zero_std: mean(deviations.map((value) => (value === 0 ? 1 : 0))),
+    'completions/mean_length': mean(lengths),
+    'completions/min_length': Math.min(...lengths),
+    'completions/max_length': Math.max(...lengths),
+    'completions/clipped_ratio': mean(finished.map((ended) => (ended ? 0 : 1))),
+    ...measureRollout(task, rollout),
+    ...(recomputed && differenceMetrics(rollout.logProbs, recomputed)),
+  };
+}
+
+/** How far the log-probabilities of generation are from those that training computes of the same tokens. */
+function differenceMetrics(sampled: Float32Array, recomputed: Float32Array): Record<string, number> {
+  let worst = 0;
+  let sum = 0;
+  for (let t = 0; t < sampled.length; t++) {
+    const difference = Math.abs(sampled[t] - recomputed[t]);
+    worst = Math.max(worst, difference);
+    sum += difference;
+  }
+  return {
+    'sampling/sampling_logp_difference/mean': sum / sampled.length,
+    'sampling/sampling_logp_difference/max': worst,
+  };
+}
+
+/** Means over the updates of a step. */
+export function updateMetrics(updates: { metrics: UpdateMetrics; learningRate: number }[]): Record<string, number> {
+  const over = (value: (metrics: UpdateMetrics) => number) => mean(updates.map(({ metrics }) => value(metrics)));
+  return {
+    loss: over(({ loss }) => loss),
+    grad_norm: over(({ gradNorm }) => gradNorm),
+    learning_rate: updates[updates.length - 1].learningRate,
+    entropy: over(({ entropy }) => entropy),
+    kl: over(({ kl }) => kl),
+    approx_kl: over(({ approxKl }) => approxKl),
+    'ratio/mean': over(({ ratioMean }) => ratioMean),
+    'ratio/max': Math.max(...updates.map(({ metrics }) => metrics.ratioMax)),
+    'clip_ratio/low_mean': over(({ clipRatioLow }) => clipRatioLow),
+    'clip_ratio/high_mean': over(({ clipRatioHigh }) => clipRatioHigh),
+    'clip_ratio/region_mean': over(({ clipRatioRegion }) => clipRatioRegion),
+    updates_skipped: updates.filter(({ metrics }) => !metrics.applied).length,
+  };
+}

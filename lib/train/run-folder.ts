@@ -1,0 +1,144 @@
+import { existsSync } from 'node:fs';
+import { appendFile, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { PrlError } from '../errors.js';
+import { folderDamage, removeTemporaries, writeFileAtomic, writeFolderAtomic } from './atomic.js';
+import { lockFolder } from './lock.js';
+
+/** A row of a log: numbers by name, `step` among them. */
+export type Row = { step: number; [name: string]: number };
+
+/**
+ * The folder of a run:
+ *
+ *     config.json                  what was asked for
+ *     base/                        the policy before training, which is also the frozen reference
+ *     metrics.jsonl                one row per step
+ *     checkpoints/step-000010/     weights, optimizer and the trainer's state, with a manifest
+ *     lock-PID-...                 the process that works here
+ *
+ * Whatever moment a process is killed at, the folder holds a whole checkpoint (or none yet) and all rows up to it.
+ */
+export class RunFolder {
+  readonly path: string;
+  readonly #unlock: () => Promise<void>;
+
+  private constructor(path: string, unlock: () => Promise<void>) {
+    this.path = path;
+    this.#unlock = unlock;
+  }
+
+  /**
+   * Takes hold of a folder. Without `resume` it must not hold a run; with it, a run is gone on with when there is one.
+   * @throws PrlError ERR_PRL_BUSY when another process works in it
+   */
+  static async open(path: string, { resume = false } = {}): Promise<RunFolder> {
+    const full = resolve(path);
+    await mkdir(join(full, 'checkpoints'), { recursive: true });
+    const unlock = await lockFolder(full);
+    if (!resume && existsSync(join(full, 'config.json'))) {
+      await unlock();
+      throw new PrlError('ERR_PRL_IO', `${path} holds a run already: resume it, or choose another folder`);
+    }
+    await removeTemporaries(full);
+    await removeTemporaries(join(full, 'checkpoints'));
+    return new RunFolder(full, unlock);
+  }
+
+  async close(): Promise<void> {
+    await this.#unlock();
+  }
+
+  file(name: string): string {
+    return join(this.path, name);
+  }
+
+  async writeJson(name: string, value: unknown): Promise<void> {
+    await writeFileAtomic(this.file(name), `${JSON.stringify(value, null, 2)}\n`);
+  }
+
+  /** The contents of a JSON file; undefined when it is not there. */
+  // biome-ignore lint/suspicious/noExplicitAny: each file has its own shape
+  async readJson(name: string): Promise<any> {
+    return existsSync(this.file(name)) ? JSON.parse(await readFile(this.file(name), 'utf8')) : undefined;
+  }
+
+  /** Writes a folder (such as 'base') that is whole or absent. */
+  async writeFolder(name: string, fill: (folder: string) => Promise<void>): Promise<void> {
+    await writeFolderAtomic(this.file(name), fill);
+  }
+
+  /** The path of a whole folder; undefined when it is absent or damaged. */
+  async wholeFolder(name: string): Promise<string | undefined> {
+    return (await folderDamage(this.file(name))) === undefined ? this.file(name) : undefined;
+  }
+
+  /**
+   * Saves a checkpoint of the course `kind` and drops the oldest ones. Rows of `log` are made durable first: a checkpoint
+   * promises that all rows up to its step are there.
+   */
+  async writeCheckpoint(
+    kind: string,
+    step: number,
+    log: string,
+    keep: number,
+    fill: (folder: string) => Promise<void>,
+  ): Promise<void> {
+    const handle = await open(this.file(log), 'a');
+    await handle.sync();
+    await handle.close();
+    await this.writeFolder(join('checkpoints', `${kind}-${String(step).padStart(6, '0')}`), fill);
+    for (const old of (await this.#checkpoints(kind)).slice(keep)) await rm(old.path, { recursive: true, force: true });
+  }
+
+  /** The newest checkpoint that is whole; damaged ones are passed over (and named to `onDamage`). */
+  async latestCheckpoint(
+    kind: string,
+    onDamage: (message: string) => void = () => {},
+  ): Promise<{ step: number; path: string } | undefined> {
+    for (const checkpoint of await this.#checkpoints(kind)) {
+      const damage = await folderDamage(checkpoint.path);
+      if (damage === undefined) return checkpoint;
+      onDamage(`passing over the checkpoint ${checkpoint.path}: ${damage}`);
+    }
+  }
+
+  async removeCheckpoints(kind: string): Promise<void> {
+    for (const { path } of await this.#checkpoints(kind)) await rm(path, { recursive: true, force: true });
+  }
+
+  /** Checkpoints of a kind, newest first. */
+  async #checkpoints(kind: string): Promise<{ step: number; path: string }[]> {
+    const found = (await readdir(this.file('checkpoints')))
+      .map((name) => ({ name, match: /^(.+)-(\d{6,})$/.exec(name) }))
+      .filter(({ match }) => match?.[1] === kind)
+      .map(({ name, match }) => ({ step: Number(match![2]), path: join(this.path, 'checkpoints', name) }));
+    return found.sort((a, b) => b.step - a.step);
+  }
+
+  async append(log: string, row: Row): Promise<void> {
+    await appendFile(this.file(log), `${JSON.stringify(row)}\n`);
+  }
+
+  /** Rows of a log up to `lastStep`; a row torn by a crash ends the log. */
+  async rows(log: string, lastStep = Infinity): Promise<Row[]> {
+    if (!existsSync(this.file(log))) return [];
+    const rows: Row[] = [];
+    for (const line of (await readFile(this.file(log), 'utf8')).split('\n')) {
+      try {
+        const row = JSON.parse(line) as Row;
+        if (row.step <= lastStep) rows.push(row);
+      } catch {
+        break;
+      }
+    }
+    return rows;
+  }
+
+  /** Cuts a log back to the checkpoint that a run goes on from. */
+  async truncate(log: string, lastStep: number): Promise<Row[]> {
+    const rows = await this.rows(log, lastStep);
+    await writeFileAtomic(this.file(log), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    return rows;
+  }
+}

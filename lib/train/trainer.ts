@@ -1,0 +1,320 @@
+import { invalidArgument, PrlError, unknownOption } from '../errors.js';
+import { type EvaluationOptions, type EvaluationResult, evaluate } from '../eval/evaluate.js';
+import { resolveOptions } from '../options-table.js';
+import type { PolicyLike, UpdateMetrics } from '../policy/types.js';
+import { permutation, randomStream, seedOf } from '../random.js';
+import { collectRollout, type Rollout } from '../rollout/rollout.js';
+import type { Task } from '../tasks/task.js';
+import { computeAdvantages } from './advantages.js';
+import { type LoadPolicy, openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
+import { type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
+import { cutBatch } from './minibatch.js';
+import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './options.js';
+import type { Row, RunFolder } from './run-folder.js';
+import { learningRateAt } from './schedule.js';
+
+export interface TrainerSetup {
+  /** The policy to train, as it is before the first step. A resumed run reads it from its folder instead. */
+  policy: PolicyLike;
+  task: Task;
+  /** The frozen reference. Default: a copy of `policy`, made when the options need one. */
+  reference?: PolicyLike;
+  /** Folder for config, metrics and checkpoints. Default: none is written. */
+  output?: string | RunFolder;
+  /** Go on with the run in `output`, when there is one. */
+  resume?: boolean;
+  /** Reads a saved policy. Default: Policy.load. */
+  loadPolicy?: LoadPolicy;
+  /** Told about what is worth a line: damaged checkpoints, updates that were not finite. */
+  onWarning?: (message: string) => void;
+  /** Told how far generation is. */
+  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
+}
+
+const SETUP = ['policy', 'task', 'reference', 'output', 'resume', 'loadPolicy', 'onWarning', 'onProgress'];
+/** Refused with the reason, where an unknown name would only be called unknown. */
+const TRUNCATION = ['topK', 'topP', 'minP', 'repetitionPenalty'];
+
+export interface TrainingStep {
+  /** From 1. */
+  step: number;
+  metrics: Row;
+  rollout: Rollout;
+  /** [T] what the method made of the rewards. */
+  advantages: Float32Array;
+}
+
+/**
+ * Samples responses, turns their rewards into advantages and updates the policy, one rollout per step:
+ *
+ *     const trainer = new Trainer({ policy, task: new ArithmeticTask(), method: 'prl' });
+ *     for await (const { metrics } of trainer.run()) console.log(metrics.step, metrics.reward);
+ *
+ * What a step does depends on the seed, the step's number and the weights only. So a run that was killed and resumed from
+ * its folder gives the rows of a run that never was.
+ */
+export class Trainer {
+  readonly task: Task;
+  readonly options: ResolvedTrainerOptions;
+  readonly #setup: TrainerSetup;
+  #policy: PolicyLike;
+  #reference: PolicyLike | undefined;
+  #state: TrainerState = { step: 0, tokens: 0, nonFiniteSteps: 0 };
+  #stopping = false;
+  #running = false;
+
+  constructor(setup: TrainerSetup & TrainerOptions) {
+    if (setup === null || typeof setup !== 'object') throw invalidArgument('new Trainer takes an object of options');
+    for (const name of TRUNCATION) {
+      if (name in setup)
+        throw unknownOption(
+          `Trainer does not take '${name}': sampling from a truncated distribution makes the ratios of the loss wrong (their numerator is over all tokens). Truncate in generate() and evaluate() only`,
+        );
+    }
+    const own = Object.fromEntries(Object.entries(setup).filter(([name]) => SETUP.includes(name)));
+    const given = Object.fromEntries(Object.entries(setup).filter(([name]) => !SETUP.includes(name)));
+    this.#setup = own as unknown as TrainerSetup;
+    this.options = resolveOptions('Trainer', TRAINER_OPTIONS, given);
+    for (const name of ['policy', 'task'] as const)
+      if (!this.#setup[name]) throw invalidArgument(`new Trainer needs '${name}'`);
+    this.task = this.#setup.task;
+    this.#policy = this.#setup.policy;
+    if (this.#policy.config.vocab_size < this.task.tokenizer.vocabSize) {
+      throw invalidArgument(
+        `the policy has ${this.#policy.config.vocab_size} symbols but the task's tokenizer ${this.task.tokenizer.vocabSize}`,
+      );
+    }
+  }
+
+  /** The policy being trained. After a resume it is another object than the one that was passed. */
+  get policy(): PolicyLike {
+    return this.#policy;
+  }
+
+  /** The frozen policy that log-ratios are taken to; undefined where nothing needs one, and before run(). */
+  get reference(): PolicyLike | undefined {
+    return this.#reference;
+  }
+
+  /** Steps done. */
+  get step(): number {
+    return this.#state.step;
+  }
+
+  /** Ends run() after the step that is under way; the run is saved as always. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  /** Steps until maxSteps, each after it is done (and on disk where there is a folder). */
+  async *run({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TrainingStep, void, void> {
+    if (this.#running) throw new PrlError('ERR_PRL_BUSY', 'this trainer is running already');
+    this.#running = true;
+    this.#stopping = false;
+    let folder: TrainerRun | undefined;
+    // True while weights and state may not belong together: such a state is never saved.
+    let torn = true;
+    try {
+      folder = await this.#prepare();
+      torn = false;
+      while (this.#state.step < this.options.maxSteps && !this.#stopping) {
+        torn = true;
+        const step = await this.#advance(signal);
+        await folder?.append(step.metrics);
+        torn = false;
+        if (this.#state.step % this.options.saveSteps === 0) await folder?.save(this.#policy, this.#state);
+        if (this.#state.nonFiniteSteps >= this.options.maxNonFiniteSteps) {
+          throw new PrlError(
+            'ERR_PRL_NON_FINITE',
+            `${this.#state.nonFiniteSteps} steps in a row gave no finite update, the last of them step ${this.#state.step}. The weights are those of the last finite one; lower learningRate or look at metrics.jsonl`,
+          );
+        }
+        yield step;
+      }
+    } finally {
+      try {
+        if (!torn) await folder?.save(this.#policy, this.#state);
+      } finally {
+        await folder?.close();
+        this.#running = false;
+      }
+    }
+  }
+
+  /** Samples responses to held-out problems with the policy as it is now. */
+  async evaluate(options: EvaluationOptions = {}): Promise<EvaluationResult> {
+    const { evalProblems, evalSamples, maxCompletionLength, temperature, seed } = this.options;
+    const { onProgress } = this.#setup;
+    return evaluate(this.#policy, this.task, {
+      problems: evalProblems,
+      n: evalSamples,
+      maxCompletionLength,
+      temperature,
+      seed,
+      onProgress,
+      ...options,
+    });
+  }
+
+  async #prepare(): Promise<TrainerRun | undefined> {
+    const { output, resume, policy, reference, loadPolicy, onWarning } = this.#setup;
+    let base = reference;
+    let folder: TrainerRun | undefined;
+    if (output !== undefined) {
+      folder = await openTrainerRun(output, {
+        resume: resume || this.#state.step > 0,
+        policy,
+        task: this.task,
+        options: this.options,
+        loadPolicy,
+        onWarning,
+      });
+      if (folder.resumed) {
+        this.#policy = folder.resumed.policy;
+        this.#state = folder.resumed.state;
+        base ??= folder.resumed.base;
+      }
+    }
+    const needed = this.options.method === 'prl' || this.options.beta > 0;
+    if (needed) this.#reference ??= base ?? this.#policy.clone();
+    return folder;
+  }
+
+  /** One step: problems, responses, advantages, updates. */
+  async #advance(signal?: AbortSignal): Promise<TrainingStep> {
+    const { options, task } = this;
+    const { seed, promptsPerStep } = options;
+    const index = this.#state.step;
+    const seconds: Partial<Record<Phase, number>> = {};
+    const timed = async <R>(phase: Phase, work: () => R | Promise<R>): Promise<R> => {
+      const start = performance.now();
+      const result = await work();
+      seconds[phase] = (performance.now() - start) / 1000;
+      return result;
+    };
+    const start = performance.now();
+
+    const problems = Array.from({ length: promptsPerStep }, (_, i) =>
+      task.problem(index * promptsPerStep + i, { seed, split: 'train', level: options.level }),
+    );
+    const rollout = await timed('rollout', () =>
+      collectRollout(this.#policy, task, problems, {
+        n: options.numGenerations,
+        maxCompletionLength: options.maxCompletionLength,
+        temperature: options.temperature,
+        seed: seedOf(seed, 'rollout', index),
+        signal,
+        onProgress: this.#setup.onProgress,
+      }),
+    );
+    const check = options.logProbCheckSteps > 0 && index % options.logProbCheckSteps === 0;
+    const recomputed = check ? await timed('check', () => this.#logProbs(this.#policy, rollout, signal)) : undefined;
+    const firstEntropy = await timed('check', () => this.#firstTokenEntropy(rollout, signal));
+    const reference = this.#reference;
+    const refLogProbs = reference && (await timed('reference', () => this.#logProbs(reference, rollout, signal)));
+    const { advantages, cuSteps, metrics } = await timed('advantages', () =>
+      computeAdvantages(rollout, refLogProbs, task.tokenizer, options),
+    );
+    const updates = await timed('update', () => this.#update(rollout, advantages, refLogProbs, signal));
+
+    this.#state.step = index + 1;
+    this.#state.tokens += rollout.logProbs.length;
+    const finite = updates.every(({ metrics: { applied } }) => applied);
+    this.#state.nonFiniteSteps = finite ? 0 : this.#state.nonFiniteSteps + 1;
+    if (!finite) this.#setup.onWarning?.(`step ${index + 1}: an update was not finite and was not applied`);
+
+    const evaluation =
+      options.evalSteps > 0 && this.#state.step % options.evalSteps === 0
+        ? await timed('evaluation', () => this.evaluate({ signal }))
+        : undefined;
+    const total = (performance.now() - start) / 1000;
+    const row: Row = {
+      step: this.#state.step,
+      ...rolloutMetrics(task, rollout, recomputed),
+      ...metrics,
+      'step_count/mean': (cuSteps.length - 1) / rollout.rewards.length,
+      first_token_entropy: firstEntropy,
+      ...updateMetrics(updates),
+      ...(evaluation && { 'eval/average_at_n': evaluation.averageAtN, 'eval/pass_at_n': evaluation.passAtN }),
+      num_tokens: this.#state.tokens,
+      tokens_per_second: rollout.logProbs.length / total,
+      ...Object.fromEntries(Object.entries(seconds).map(([phase, value]) => [`seconds/${phase}`, value])),
+      'seconds/step': total,
+    };
+    return { step: this.#state.step, metrics: row, rollout, advantages };
+  }
+
+  async #update(
+    rollout: Rollout,
+    advantages: Float32Array,
+    refLogProbs: Float32Array | undefined,
+    signal?: AbortSignal,
+  ) {
+    const { options } = this;
+    const updates: { metrics: UpdateMetrics; learningRate: number }[] = [];
+    const perStep = options.numIterations * options.numMinibatches;
+    for (let update = 0; update < perStep; update++) {
+      const number = this.#state.step * perStep + update;
+      const iteration = Math.floor(number / options.numMinibatches);
+      const order = permutation(rollout.rewards.length, randomStream(options.seed, 'minibatches', iteration));
+      const { batch, normalizer } = cutBatch(
+        { rollout, advantages, refLogProbs, order, part: update % options.numMinibatches },
+        options,
+      );
+      const learningRate = learningRateAt(number, {
+        learningRate: options.learningRate,
+        type: options.lrSchedulerType,
+        warmupSteps: options.warmupSteps,
+        totalSteps: options.maxSteps * perStep,
+        minRate: options.minLearningRateRate,
+      });
+      const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm, temperature, microBatchTokens } = options;
+      const { lossType, importanceSamplingLevel, epsilon, epsilonHigh, delta, beta, entropyCoef, maxCompletionLength } =
+        options;
+      const metrics = await this.#policy.update(batch, {
+        learningRate,
+        adamBeta1,
+        adamBeta2,
+        adamEpsilon,
+        weightDecay,
+        maxGradNorm,
+        temperature,
+        microBatchTokens,
+        lossType,
+        importanceSamplingLevel,
+        epsilon,
+        epsilonHigh,
+        delta,
+        beta,
+        entropyCoef,
+        maxCompletionLength,
+        normalizer,
+        signal,
+      });
+      updates.push({ metrics, learningRate });
+    }
+    return updates;
+  }
+
+  /** [T] log-probabilities of the completions under a policy. */
+  async #logProbs(policy: PolicyLike, { prompts, completions }: Rollout, signal?: AbortSignal): Promise<Float32Array> {
+    const { temperature, microBatchTokens } = this.options;
+    const sequences = prompts.map((prompt, i) => Int32Array.from([...prompt, ...completions[i]]));
+    const start = prompts.map(({ length }) => length);
+    return (await policy.logProbs(sequences, { temperature, microBatchTokens, start, signal })).logProbs;
+  }
+
+  /** Mean entropy of the first token over the problems: how undecided the policy is between ways to respond. */
+  async #firstTokenEntropy(
+    { problems, groupIds, prompts, completions }: Rollout,
+    signal?: AbortSignal,
+  ): Promise<number> {
+    const { temperature, microBatchTokens } = this.options;
+    const firsts = problems.map((_, group) => groupIds.indexOf(group));
+    const { entropy } = await this.#policy.logProbs(
+      firsts.map((i) => Int32Array.from([...prompts[i], completions[i][0]])),
+      { temperature, microBatchTokens, start: firsts.map((i) => prompts[i].length), entropy: true, signal },
+    );
+    return entropy!.reduce((a, b) => a + b, 0) / entropy!.length;
+  }
+}

@@ -1,0 +1,105 @@
+import { invalidArgument } from '../errors.js';
+import type { PolicyLike } from '../policy/types.js';
+import { randomStream, weightedChoice } from '../random.js';
+import type { Task } from '../tasks/task.js';
+import { learningRateAt } from './schedule.js';
+
+/** A stretch of supervised training on the task's own demonstrations, with a fresh optimizer. */
+export interface WarmStartPhase {
+  steps: number;
+  batchSize: number;
+  /** Peak of a cosine that ends at a tenth, after warmupSteps. */
+  learningRate: number;
+  warmupSteps: number;
+  /** Difficulty of the problems. */
+  level: string;
+  /** Weights of the styles of demonstration. */
+  styles: Record<string, number>;
+}
+
+export interface WarmStartOptions {
+  policy: PolicyLike;
+  task: Task;
+  phases: readonly WarmStartPhase[];
+  seed: number;
+  /** Steps that are done already (their optimizer loaded in `policy`). Default 0. */
+  from?: number;
+  /** Measure the loss every so many steps, and in the last. Default 25. */
+  logSteps?: number;
+  signal?: AbortSignal;
+}
+
+export interface WarmStartStep {
+  /** From 1, over all phases. */
+  step: number;
+  total: number;
+  /** From 0. */
+  phase: number;
+  learningRate: number;
+  tokens: number;
+  entropy: number;
+  /** Mean negative log-likelihood of the step's demonstrations before its update; only every logSteps. */
+  loss?: number;
+}
+
+export const warmStartSteps = (phases: readonly WarmStartPhase[]) => phases.reduce((sum, { steps }) => sum + steps, 0);
+
+/**
+ * Supervised training is a policy update with advantage 1 on every token of a demonstration: on-policy, the gradient of
+ * ratio * A is that of the log-probability. Demonstrations depend on the seed and the step only.
+ */
+export async function* warmStart(options: WarmStartOptions): AsyncGenerator<WarmStartStep, void, void> {
+  const { policy, task, phases, from = 0, signal, logSteps = 25 } = options;
+  if (!task.demonstrate) throw invalidArgument(`the task '${task.name}' has no demonstrations to warm up on`);
+  const total = warmStartSteps(phases);
+  let first = 0;
+  for (const [index, phase] of phases.entries()) {
+    for (let local = Math.max(0, from - first); local < phase.steps; local++) {
+      if (local === 0) policy.resetOptimizer();
+      const step = first + local + 1;
+      const batch = demonstrations(options, phase, step);
+      const learningRate = learningRateAt(local, {
+        learningRate: phase.learningRate,
+        type: 'cosine',
+        warmupSteps: phase.warmupSteps,
+        totalSteps: phase.steps,
+        minRate: 0.1,
+      });
+      const logged = step % logSteps === 0 || step === total;
+      const loss = logged ? await negativeLogLikelihood(policy, batch, signal) : undefined;
+      const metrics = await policy.update(
+        { ...batch, advantages: new Float32Array(phase.batchSize).fill(1) },
+        { lossType: 'dapo', learningRate, weightDecay: 0.05, adamBeta1: 0.9, adamBeta2: 0.95, maxGradNorm: 1, signal },
+      );
+      yield { step, total, phase: index, learningRate, tokens: metrics.tokens, entropy: metrics.entropy, loss };
+    }
+    first += phase.steps;
+  }
+}
+
+function demonstrations({ task, seed }: WarmStartOptions, { batchSize, level, styles }: WarmStartPhase, step: number) {
+  const weights = Object.entries(styles);
+  const { tokenizer } = task;
+  const pairs = Array.from({ length: batchSize }, (_, i) => {
+    const index = step * batchSize + i;
+    const problem = task.problem(index, { seed, split: 'train', level });
+    const style = weightedChoice(weights, randomStream(seed, 'demonstration', index));
+    return {
+      prompt: tokenizer.encode(problem.prompt),
+      completion: Int32Array.from([...tokenizer.encode(task.demonstrate!(problem, style)), tokenizer.eosTokenId]),
+    };
+  });
+  return { prompts: pairs.map(({ prompt }) => prompt), completions: pairs.map(({ completion }) => completion) };
+}
+
+async function negativeLogLikelihood(
+  policy: PolicyLike,
+  { prompts, completions }: { prompts: Int32Array[]; completions: Int32Array[] },
+  signal?: AbortSignal,
+): Promise<number> {
+  const { logProbs } = await policy.logProbs(
+    prompts.map((prompt, i) => Int32Array.from([...prompt, ...completions[i]])),
+    { start: prompts.map(({ length }) => length), signal },
+  );
+  return -logProbs.reduce((a, b) => a + b, 0) / logProbs.length;
+}
