@@ -1,5 +1,4 @@
-import { groupAdvantages } from '../kernels/stub.js';
-import type { Tensor } from '../tensor.js';
+import { groupAdvantages } from '../kernels/group-advantages.js';
 
 /** What methods make advantages of: B responses in groups, T tokens packed (see Rollout). */
 export interface MethodBatch {
@@ -29,12 +28,9 @@ export interface OutcomeOptions {
 
 /** Centred in the group, then divided by the group's deviation, by the batch's, or by nothing (algorithms: GRPO, Dr. GRPO). */
 export function outcomeAdvantages({ rewards, groupIds }: MethodBatch, { scaleRewards }: OutcomeOptions): Float32Array {
-  const epsilon = 1e-4; // TRL's
-  const kind = scaleRewards === 'group' ? 'grpo' : 'dr_grpo';
-  const centred = (groupAdvantages(rewards, groupIds, { kind, epsilon }) as Tensor).data as Float32Array;
-  if (scaleRewards !== 'batch') return centred;
-  const scale = 1 / (deviation(rewards) + epsilon);
-  return centred.map((advantage) => advantage * scale);
+  const kind = scaleRewards === 'none' ? 'dr_grpo' : 'grpo';
+  const scale = scaleRewards === 'batch' ? 'batch' : 'group';
+  return groupAdvantages(rewards, groupIds, { kind, scale }).data as Float32Array;
 }
 
 /** Sample standard deviation; 0 for fewer than two values. */

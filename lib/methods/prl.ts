@@ -1,4 +1,4 @@
-import { prlAdvantages } from '../kernels/stub.js';
+import { prlAdvantages } from '../kernels/step-advantages.js';
 import { type MethodBatch, type MethodResult, type OutcomeOptions, outcomeAdvantages } from './method.js';
 
 export interface PrlOptions extends OutcomeOptions {

@@ -14,6 +14,7 @@ export class Tokenizer {
   readonly #json: Json;
   readonly #config: Json;
   readonly #exact: boolean;
+  readonly #pieces = new Map<number, string>();
 
   constructor(json: Json, config: Json) {
     this.#json = json;
@@ -67,6 +68,15 @@ export class Tokenizer {
   /** The text of `tokens`; special tokens (end of sequence, padding) are left out. */
   decode(tokens: ArrayLike<number>): string {
     return this.#inner.decode(Array.from(tokens), { skip_special_tokens: true });
+  }
+
+  /** The text of each token by itself; '' for special tokens. */
+  pieces(tokens: ArrayLike<number>): string[] {
+    return Array.from(tokens, (token) => {
+      let piece = this.#pieces.get(token);
+      if (piece === undefined) this.#pieces.set(token, (piece = this.decode([token])));
+      return piece;
+    });
   }
 }
 

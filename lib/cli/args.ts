@@ -1,0 +1,111 @@
+import { parseArgs } from 'node:util';
+import { closest } from 'fastest-levenshtein';
+import { invalidArgument, unknownOption } from '../errors.js';
+import { checkOption, type OptionSpec, type OptionTable } from '../options-table.js';
+
+export type Values = { [name: string]: unknown };
+
+export interface Command {
+  name: string;
+  summary: string;
+  /** Options in groups, for the help. */
+  groups: { title: string; options: OptionTable }[];
+  /** Options that must be given. */
+  required?: readonly string[];
+  examples: readonly [command: string, meaning: string][];
+  /** More paragraphs of the help. */
+  notes?: string;
+  run(values: Values): Promise<number>;
+}
+
+export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+export const commandOptions = ({ groups }: Command): OptionTable =>
+  Object.assign({}, ...groups.map(({ options }) => options));
+
+/** The options that were given, in the types of the table; defaults are left to the command. */
+export function parseOptions(command: Command, argv: string[]): Values {
+  const table = commandOptions(command);
+  const names = new Map(Object.keys(table).map((name) => [kebab(name), name]));
+  const isSwitch = (option: string) => table[names.get(option) ?? '']?.type === 'boolean';
+  const { tokens } = parseArgs({
+    args: argv,
+    strict: false,
+    tokens: true,
+    options: Object.fromEntries(
+      [...names].map(([option]) => [option, { type: isSwitch(option) ? ('boolean' as const) : ('string' as const) }]),
+    ),
+  });
+  const values: Values = {};
+  for (const token of tokens) {
+    if (token.kind === 'positional') {
+      throw invalidArgument(
+        `prl ${command.name} takes options only, not '${token.value}'. Did you mean '--${nearest(token.value, names)}'?`,
+      );
+    }
+    if (token.kind !== 'option') continue;
+    const negated = token.name.startsWith('no-') && isSwitch(token.name.slice(3));
+    const option = negated ? token.name.slice(3) : token.name;
+    const name = names.get(option);
+    if (name === undefined || !token.rawName.startsWith('--')) {
+      throw unknownOption(
+        `prl ${command.name} has no option '${token.rawName}'. Did you mean '--${nearest(token.name, names)}'?`,
+      );
+    }
+    values[name] = convert(token.rawName, table[name], negated ? 'false' : token.value);
+  }
+  for (const name of command.required ?? [])
+    if (values[name] === undefined) throw invalidArgument(`prl ${command.name} needs --${kebab(name)}`);
+  return values;
+}
+
+const nearest = (name: string, names: Map<string, string>) => closest(name, [...names.keys()]);
+
+function convert(option: string, spec: OptionSpec, text: string | undefined): unknown {
+  if (spec.type === 'boolean') {
+    if (text !== undefined && text !== 'true' && text !== 'false') throw invalidArgument(`${option} takes no value`);
+    return text !== 'false';
+  }
+  if (text === undefined) throw invalidArgument(`${option} needs a value`);
+  const value = spec.type === 'number' || spec.type === 'integer' ? number(option, text) : text;
+  return checkOption(option, spec, value);
+}
+
+function number(option: string, text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || Number.isNaN(value)) throw invalidArgument(`${option} must be a number, not '${text}'`);
+  return value;
+}
+
+function placeholder(spec: OptionSpec): string {
+  switch (spec.type) {
+    case 'boolean':
+      return '';
+    case 'choice':
+      return ` ${spec.choices.join('|')}`;
+    default:
+      return ` ${spec.type === 'string' ? 'TEXT' : spec.type === 'integer' ? 'N' : 'X'}`;
+  }
+}
+
+/** The help of a command, from the tables that check its options. */
+export function helpOf(command: Command): string {
+  const lines = [command.summary, '', `  prl ${command.name} [options]`];
+  for (const { title, options } of command.groups) {
+    lines.push('', `${title}:`);
+    const rows = Object.entries(options).map(([name, spec]) => {
+      const value = spec.default !== undefined && spec.type !== 'boolean' ? ` [${spec.default}]` : '';
+      return [
+        `  --${kebab(name)}${placeholder(spec)}`,
+        spec.doc + (command.required?.includes(name) ? ' (required)' : value),
+      ];
+    });
+    const width = Math.min(40, Math.max(...rows.map(([left]) => left.length)) + 2);
+    for (const [left, right] of rows)
+      lines.push(left.length < width ? left.padEnd(width) + right : `${left}\n${' '.repeat(width)}${right}`);
+  }
+  if (command.notes) lines.push('', command.notes);
+  lines.push('', 'Examples:');
+  for (const [example, meaning] of command.examples) lines.push(`  ${example}`, `      ${meaning}`);
+  return lines.join('\n');
+}

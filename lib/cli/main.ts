@@ -1,0 +1,74 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { closest } from 'fastest-levenshtein';
+import { packageRoot } from '../native.js';
+import { type Command, helpOf, parseOptions } from './args.js';
+
+/** Loaded one by one, so that `prl doctor` and `--help` work where the addon does not. */
+const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }> = {
+  train: {
+    summary: 'warm start, evaluation, reinforcement learning, evaluation',
+    load: async () => (await import('./train.js')).trainCommand,
+  },
+  eval: {
+    summary: 'average@n and pass@n of a model on held-out problems',
+    load: async () => (await import('./eval.js')).evalCommand,
+  },
+  generate: {
+    summary: 'sample responses to a prompt',
+    load: async () => (await import('./generate.js')).generateCommand,
+  },
+  doctor: {
+    summary: 'what this installation can use, and what is missing',
+    load: async () => (await import('./doctor.js')).doctorCommand,
+  },
+};
+
+/** Errors of this kind are the caller's: exit code 2. */
+const USAGE = ['ERR_PRL_INVALID_ARGUMENT', 'ERR_PRL_OUT_OF_RANGE', 'ERR_PRL_UNKNOWN_OPTION'];
+
+function help(): string {
+  const rows = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);
+  return [
+    'Trains reasoning policies with process rewards.',
+    '',
+    '  prl COMMAND [options]',
+    '',
+    ...rows,
+    '',
+    "'prl COMMAND --help' lists a command's options.",
+  ].join('\n');
+}
+
+async function main([name, ...rest]: string[]): Promise<number> {
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    console.log(help());
+    return name === undefined ? 2 : 0;
+  }
+  if (name === '--version' || name === '-v') {
+    console.log(JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')).version);
+    return 0;
+  }
+  if (!Object.hasOwn(COMMANDS, name)) {
+    console.error(
+      `prl: there is no command '${name}'. Did you mean '${closest(name, Object.keys(COMMANDS))}'? 'prl --help' lists them.`,
+    );
+    return 2;
+  }
+  const command = await COMMANDS[name].load();
+  if (rest.includes('--help') || rest.includes('-h')) {
+    console.log(helpOf(command));
+    return 0;
+  }
+  return command.run(parseOptions(command, rest));
+}
+
+try {
+  // Not process.exit: what was printed may not have been written yet.
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const { code, message, stack } = error as Error & { code?: string };
+  console.error(process.env.PRL_DEBUG ? stack : `prl: ${message}`);
+  process.exitCode = code !== undefined && USAGE.includes(code) ? 2 : 1;
+}

@@ -1,0 +1,78 @@
+import type { PolicyConfig } from '../policy/types.js';
+import type { Task } from '../tasks/task.js';
+import type { TrainerOptions } from '../train/options.js';
+import type { WarmStartPhase } from '../train/warm-start.js';
+
+/** Everything `prl train` does before and around the trainer's own defaults. */
+export interface Preset {
+  doc: string;
+  /** Instead of the trainer's defaults; what the user gives goes first. */
+  trainer: TrainerOptions;
+  model: { hidden: number; intermediate: number; layers: number; heads: number };
+  warmStart: readonly WarmStartPhase[];
+  /** Levels of the evaluations: the one trained on, and a harder one. */
+  levels: readonly [string, string];
+}
+
+/** Operands of the warm start: mostly short chains, some as long as evaluation's longest. */
+const MIXED = '2:.25,3:.25,4:.2,5:.1,6:.08,7:.06,8:.06';
+
+/**
+ * Phase 1 teaches arithmetic with the work shown, phase 2 mostly answers at once. (A mixture from the start does not learn
+ * arithmetic.) What comes out knows both ways, prefers the one it is bad at, and leaves reinforcement something to find.
+ */
+export const PRESETS = {
+  quickstart: {
+    doc: 'a 0.38 M parameter policy that has to find out that showing its work pays (minutes)',
+    trainer: { level: '2-6', maxSteps: 25 },
+    model: { hidden: 128, intermediate: 320, layers: 2, heads: 4 },
+    warmStart: [
+      { steps: 700, batchSize: 64, learningRate: 4e-3, warmupSteps: 20, level: MIXED, styles: { steps: 1 } },
+      {
+        steps: 400,
+        batchSize: 64,
+        learningRate: 2.5e-3,
+        warmupSteps: 20,
+        level: MIXED,
+        styles: { steps: 0.3, direct: 0.7 },
+      },
+    ],
+    levels: ['2-6', '7-8'],
+  },
+  smoke: {
+    doc: 'the same on two to three operands, to see that everything works (20 seconds)',
+    trainer: { level: '2-3', maxSteps: 15, evalProblems: 100 },
+    model: { hidden: 64, intermediate: 160, layers: 2, heads: 4 },
+    warmStart: [
+      { steps: 400, batchSize: 64, learningRate: 6e-3, warmupSteps: 20, level: '2-3', styles: { steps: 1 } },
+      {
+        steps: 150,
+        batchSize: 64,
+        learningRate: 3e-3,
+        warmupSteps: 20,
+        level: '2-3',
+        styles: { steps: 0.3, direct: 0.7 },
+      },
+    ],
+    levels: ['2-3', '4'],
+  },
+} as const satisfies Record<string, Preset>;
+
+export type PresetName = keyof typeof PRESETS;
+export const PRESET_NAMES = Object.keys(PRESETS) as [PresetName, ...PresetName[]];
+
+export function policyConfig({ model }: Preset, task: Task): PolicyConfig {
+  return {
+    model_type: 'llama',
+    vocab_size: task.tokenizer.vocabSize,
+    hidden_size: model.hidden,
+    intermediate_size: model.intermediate,
+    num_hidden_layers: model.layers,
+    num_attention_heads: model.heads,
+    rope_theta: 10000,
+    tie_word_embeddings: true,
+    max_position_embeddings: 256,
+    eos_token_id: task.tokenizer.eosTokenId,
+    pad_token_id: 0,
+  };
+}

@@ -1,0 +1,51 @@
+import { SingleBar } from 'cli-progress';
+
+/** How often a line is printed where no bar can be drawn. */
+const LINE_SECONDS = 5;
+
+/** A progress bar with time left and live figures; on anything but a terminal, a plain line now and then. */
+export class Progress {
+  readonly #label: string;
+  readonly #total: number;
+  readonly #bar: SingleBar | undefined;
+  readonly #start = performance.now();
+  #lastLine = performance.now();
+
+  constructor(label: string, total: number, done = 0) {
+    this.#label = label;
+    this.#total = total;
+    if (process.stderr.isTTY) {
+      this.#bar = new SingleBar({
+        format: `{label} [{bar}] {value}/{total} | {eta_formatted} left | {live}`,
+        barsize: 24,
+        barCompleteChar: '=',
+        barIncompleteChar: ' ',
+        etaBuffer: 30,
+        linewrap: true,
+        clearOnComplete: true,
+        gracefulExit: false,
+      });
+      this.#bar.start(total, done, { label: label.padEnd(12), live: '' });
+    }
+  }
+
+  update(value: number, live: string): void {
+    if (this.#bar) return this.#bar.update(value, { live });
+    const now = performance.now();
+    if (now - this.#lastLine < LINE_SECONDS * 1000) return;
+    this.#lastLine = now;
+    console.log(`${this.#label.padEnd(12)} ${value}/${this.#total}  ${live}`);
+  }
+
+  /** Takes the bar away and leaves one line. */
+  done(summary: string): void {
+    this.#bar?.stop();
+    const seconds = (performance.now() - this.#start) / 1000;
+    console.log(`${this.#label.padEnd(12)} ${summary} (${seconds.toFixed(1)} s)`);
+  }
+
+  /** Takes the bar away without a word. */
+  stop(): void {
+    this.#bar?.stop();
+  }
+}

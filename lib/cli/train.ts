@@ -1,0 +1,286 @@
+import { existsSync } from 'node:fs';
+import { relative } from 'node:path';
+import { invalidArgument } from '../errors.js';
+import { type EvaluationResult, evaluate } from '../eval/evaluate.js';
+import { type OptionTable, resolveOptions } from '../options-table.js';
+import { Policy } from '../policy/policy.js';
+import type { PolicyLike } from '../policy/types.js';
+import { ArithmeticTask } from '../tasks/arithmetic.js';
+import type { Task } from '../tasks/task.js';
+import { saveBase, settleConfig } from '../train/checkpoint.js';
+import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions, TRAINER_OPTIONS } from '../train/options.js';
+import { RunFolder } from '../train/run-folder.js';
+import { Trainer } from '../train/trainer.js';
+import type { Command, Values } from './args.js';
+import { Interrupt } from './interrupt.js';
+import { modelFolder } from './model-folder.js';
+import { PRESET_NAMES, PRESETS, type Preset, type PresetName } from './presets.js';
+import { Progress } from './progress.js';
+import { type Evaluations, evaluationTable, explainSamples, plots, samplesText } from './report.js';
+import { warmUp } from './warm-up.js';
+
+const RUN_OPTIONS = {
+  task: { type: 'choice', choices: ['arithmetic'], default: 'arithmetic', doc: 'What to train on' },
+  preset: { type: 'choice', choices: PRESET_NAMES, default: 'quickstart', doc: 'Model, warm start and other defaults' },
+  model: { type: 'string', doc: 'Folder of a policy to start from, instead of the warm start' },
+  output: { type: 'string', doc: 'Run folder (default: a new one in runs/)' },
+  resume: { type: 'boolean', doc: 'Go on with the run in --output' },
+} as const satisfies OptionTable;
+
+const presetNotes = Object.entries<Preset>(PRESETS).map(([name, { doc, trainer }]) => {
+  const set = Object.entries(trainer).map(([option, value]) => `${option} ${value}`);
+  return `  ${name}: ${doc}; ${set.join(', ')}`;
+});
+
+export const trainCommand: Command = {
+  name: 'train',
+  summary: 'Trains a policy: warm start, evaluation, reinforcement learning, evaluation.',
+  groups: [
+    { title: 'Run', options: RUN_OPTIONS },
+    { title: 'Trainer', options: TRAINER_OPTIONS },
+  ],
+  notes: ['Presets set these defaults:', ...presetNotes].join('\n'),
+  examples: [
+    ['prl train', 'The quickstart: PRL on the arithmetic task'],
+    ['prl train --preset smoke --method grpo --seed 3', 'A short run of GRPO'],
+    ['prl train --output runs/a --max-steps 50', 'A longer run in a folder of your choice'],
+    ['prl train --output runs/a --resume', 'Go on after an interruption, with the options that the run has'],
+    ['prl train --model runs/a/base --eta 20 --output runs/b', 'Another experiment from the same warm start'],
+  ],
+  run: train,
+};
+
+interface Session {
+  folder: RunFolder;
+  task: Task;
+  preset: Preset;
+  model: string | undefined;
+  options: ResolvedTrainerOptions;
+  interrupt: Interrupt;
+  shown: string;
+}
+
+async function train(values: Values): Promise<number> {
+  const session = await openSession(values);
+  try {
+    const start = performance.now();
+    const code = await trainIn(session);
+    if (code === 0)
+      console.log(
+        `\nAll of it took ${((performance.now() - start) / 1000).toFixed(0)} s. The run is in ${session.shown}`,
+      );
+    else console.log(`Saved. Go on with: prl train --resume --output ${session.shown}`);
+    return code;
+  } finally {
+    await session.folder.close();
+  }
+}
+
+async function openSession(values: Values): Promise<Session> {
+  const {
+    task: _,
+    preset: given,
+    model,
+    output,
+    resume,
+    ...trainer
+  } = values as Values & { preset?: PresetName; model?: string; output?: string; resume?: boolean };
+  if (resume && output === undefined) throw invalidArgument('--resume needs --output, the folder of the run');
+  const stamp = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
+  const path = output ?? `runs/arithmetic-${trainer.method ?? TRAINER_OPTIONS.method.default}-${stamp}`;
+  if (resume && !existsSync(path)) throw invalidArgument(`there is no run in ${path} to resume`);
+  const folder = await RunFolder.open(path, { resume });
+  try {
+    const known = await folder.readJson('config.json');
+    const { task: __, ...before } = known?.trainer ?? {};
+    const name: PresetName = given ?? known?.command?.preset ?? RUN_OPTIONS.preset.default;
+    const preset = PRESETS[name];
+    const options = resolveOptions('prl train', TRAINER_OPTIONS, { ...preset.trainer, ...before, ...trainer });
+    const start = model ?? known?.command?.model;
+    const task = new ArithmeticTask({ levels: preset.levels });
+    await settleConfig(folder, 'command', { preset: name, model: start });
+    await settleConfig(folder, 'trainer', { task: task.name, ...options }, RESUMABLE_OPTIONS);
+    return {
+      folder,
+      task,
+      preset,
+      model: start,
+      options,
+      interrupt: new Interrupt(),
+      shown: relative('', folder.path) || '.',
+    };
+  } catch (error) {
+    await folder.close();
+    throw error;
+  }
+}
+
+async function trainIn(session: Session): Promise<number> {
+  const { folder, task, options, interrupt } = session;
+  const base = await basePolicy(session);
+  if (!base) return interrupt.exitCode!;
+  const before = await evaluations(session, 'before', base);
+  if (!before) return interrupt.exitCode!;
+
+  const trainer = new Trainer({
+    ...options,
+    policy: base,
+    reference: base.clone(),
+    task,
+    output: folder,
+    resume: true,
+    onWarning: (message) => console.warn(`prl: ${message}`),
+  });
+  interrupt.onStop(() => trainer.stop());
+  const progress = new Progress(options.method.toUpperCase(), options.maxSteps);
+  try {
+    for await (const { step, metrics } of trainer.run()) {
+      progress.update(
+        step,
+        `reward ${metrics.reward.toFixed(3)}  length ${metrics['completions/mean_length'].toFixed(1)}  steps ${metrics['step_count/mean'].toFixed(2)}  ${Math.round(metrics.tokens_per_second)} tokens/s`,
+      );
+    }
+  } finally {
+    progress.stop();
+  }
+  if (interrupt.exitCode !== undefined) return interrupt.exitCode;
+  const rows = await folder.rows('metrics.jsonl');
+  const last = rows[rows.length - 1];
+  progress.done(
+    `${options.maxSteps} steps${last ? `, training reward ${rows[0].reward.toFixed(3)} -> ${last.reward.toFixed(3)}` : ''}`,
+  );
+
+  const after = await evaluations(session, 'after', trainer.policy);
+  if (!after) return interrupt.exitCode!;
+  await report(session, before, after, base, trainer.policy);
+  return 0;
+}
+
+/** The policy before training: from the run, from --model, or warmed up; undefined when interrupted. */
+async function basePolicy({ folder, task, preset, model, options, interrupt }: Session): Promise<Policy | undefined> {
+  const saved = await folder.wholeFolder('base');
+  if (saved) return Policy.load(saved);
+  const policy =
+    model === undefined
+      ? await warmUp(folder, task, preset, options.seed, interrupt)
+      : await Policy.load(await modelFolder(model));
+  if (policy) await saveBase(folder, policy, task);
+  return policy;
+}
+
+/** Evaluations on both levels, kept in the run folder; undefined when interrupted. */
+async function evaluations(
+  { folder, task, options, preset, interrupt }: Session,
+  when: 'before' | 'after',
+  policy: PolicyLike,
+): Promise<Evaluations | undefined> {
+  const file = `evaluation-${when}.json`;
+  const known = await folder.readJson(file);
+  // A resumed run may have gone further than the one that was evaluated.
+  if (known?.step === (when === 'before' ? 0 : options.maxSteps)) return known;
+  const { evalProblems, evalSamples, temperature } = options;
+  const result: Partial<Evaluations> = {};
+  const label = `evaluation`;
+  const progress = new Progress(label, 2 * evalProblems * evalSamples);
+  let done = 0;
+  try {
+    for (const [key, level] of [
+      ['trained', preset.levels[0]],
+      ['harder', preset.levels[1]],
+    ] as const) {
+      const evaluation: EvaluationResult = await evaluate(policy, task, {
+        problems: evalProblems,
+        n: evalSamples,
+        level,
+        temperature,
+        maxCompletionLength: Math.max(96, options.maxCompletionLength),
+        signal: interrupt.signal,
+        onProgress: ({ finished }) => progress.update(done + finished, `${level} operands`),
+      });
+      done += evalProblems * evalSamples;
+      result[key] = evaluation;
+    }
+  } catch (error) {
+    if (interrupt.exitCode !== undefined) return undefined;
+    throw error;
+  } finally {
+    progress.stop();
+  }
+  const { trained, harder } = result as Evaluations;
+  await folder.writeJson(file, { step: when === 'before' ? 0 : options.maxSteps, trained, harder });
+  progress.done(
+    `${when} training: average@${trained.n} ${trained.averageAtN.toFixed(3)} (${trained.level} operands), ${harder.averageAtN.toFixed(3)} (${harder.level})`,
+  );
+  return { trained, harder };
+}
+
+async function report(
+  { folder, task, options, preset }: Session,
+  before: Evaluations,
+  after: Evaluations,
+  base: Policy,
+  policy: PolicyLike,
+): Promise<void> {
+  const rows = await folder.rows('metrics.jsonl');
+  const warm = await folder.readJson('warm-start.json');
+  const numbers = ({
+    averageAtN,
+    averageAtNInterval,
+    passAtN,
+    passAtNInterval,
+    n,
+    level,
+    problems,
+    meanLength,
+    measures,
+  }: EvaluationResult) => ({
+    averageAtN,
+    averageAtNInterval,
+    passAtN,
+    passAtNInterval,
+    n,
+    level,
+    problems,
+    meanLength,
+    ...measures,
+  });
+  await folder.writeJson('summary.json', {
+    method: options.method,
+    seed: options.seed,
+    steps: rows.length,
+    before: numbers(before.trained),
+    after: numbers(after.trained),
+    harder: { before: numbers(before.harder), after: numbers(after.harder) },
+    seconds: {
+      warmStart: warm?.seconds ?? 0,
+      evaluation: [before, after].reduce((sum, { trained, harder }) => sum + trained.seconds + harder.seconds, 0),
+      training: rows.reduce((sum, row) => sum + row['seconds/step'], 0),
+    },
+  });
+  const problems = before.trained.records.filter(({ prompt }) => /(.*[+*-]){2}/.test(prompt)).slice(0, 3);
+  const samples = await Promise.all([base, policy].map((each) => explainSamples(each, base, task, problems, options)));
+  const charts = plots(rows);
+  if (charts) console.log(`\n${charts}`);
+  console.log(`\nThree held-out problems, one response each, with the advantage ${options.method} gives each step\n`);
+  console.log(samplesText(samples[0], samples[1]));
+  console.log(`\n${evaluationTable(before, after)}`);
+  console.log(`\n${conclusion(before, after, preset)}`);
+}
+
+/** What the figures show, and what they do not. */
+function conclusion(before: Evaluations, after: Evaluations, { warmStart }: Preset): string {
+  const share = ({ trained }: Evaluations) => trained.measures.share_step_by_step;
+  const [a, b] = [share(before), share(after)];
+  const lines: string[] = [];
+  if (b > a + 0.2) {
+    lines.push(
+      `The policy went from showing its work in ${Math.round(100 * a)}% of its responses to ${Math.round(100 * b)}%. Nothing but the reward told it to.`,
+      'It did not learn to calculate: the warm start had taught it that (pass@n was high before). Reinforcement',
+      'learning selected, of the two ways to respond that the base has, the one that ends right.',
+    );
+  }
+  if (after.harder.averageAtN < after.trained.averageAtN - 0.2)
+    lines.push(`Chains of ${after.harder.level} operands stay hard: the training saw ${after.trained.level} only.`);
+  if (warmStart.length === 0 || lines.length === 0) return 'Intervals are 95% bootstrap intervals over problems.';
+  return ['Intervals are 95% bootstrap intervals over problems.', ...lines].join('\n');
+}
