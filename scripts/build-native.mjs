@@ -5,7 +5,7 @@
 // CUDA is compiled when nvcc is found (on the PATH, in CUDACXX, or in /usr/local/cuda/bin): for the GPU that is present,
 // for one target (90a) when there is none, or for the list given. PRL_CUDA_ARCH says the same as --cuda-arch.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -85,7 +85,9 @@ export async function buildNative({
   }
   const target = resolve(root, out ?? 'build/Release', 'prl.node');
   mkdirSync(dirname(target), { recursive: true });
-  copyFileSync(join(work, 'Release', 'prl.node'), target);
+  // Renamed into place: overwriting the file would pull it out from under a process that has it mapped.
+  copyFileSync(join(work, 'Release', 'prl.node'), `${target}.new`);
+  renameSync(`${target}.new`, target);
   if (!keep) rmSync(work, { recursive: true, force: true });
   console.log(
     `prl-node: built ${target}${nvcc ? ` with CUDA for ${cudaTargets(cudaArch)}` : ' (CPU only: nvcc was not found)'}`,

@@ -30,7 +30,8 @@ export class Progress {
   }
 
   update(value: number, live: string): void {
-    if (this.#bar) return this.#bar.update(value, { live });
+    this.#bar?.update(value, { live });
+    if (this.#bar) return;
     const now = performance.now();
     if (now - this.#lastLine < LINE_SECONDS * 1000) return;
     this.#lastLine = now;
