@@ -1,0 +1,78 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Command, commandOptions, helpOf, kebab, parseOptions } from '../../lib/cli/args.js';
+import { doctorCommand } from '../../lib/cli/doctor.js';
+import { evalCommand } from '../../lib/cli/eval.js';
+import { generateCommand } from '../../lib/cli/generate.js';
+import { PRESETS } from '../../lib/cli/presets.js';
+import { trainCommand } from '../../lib/cli/train.js';
+import { resolveOptions } from '../../lib/options-table.js';
+import { TRAINER_OPTIONS } from '../../lib/train/options.js';
+import { throwsError } from '../reference/numbers.js';
+
+const COMMANDS: Command[] = [trainCommand, evalCommand, generateCommand, doctorCommand];
+const parse = (line: string) => parseOptions(trainCommand, line === '' ? [] : line.split(' '));
+
+const args = suite('prl: options');
+args('become values of the table in its types; what is not given stays away', () => {
+  assert.equal(parse(''), {});
+  assert.equal(parse('--seed 3 --learning-rate 1e-4 --method=grpo --resume --step-split length'), {
+    seed: 3,
+    learningRate: 1e-4,
+    method: 'grpo',
+    resume: true,
+    stepSplit: 'length',
+  });
+  assert.equal(parse('--no-mask-truncated-completions --mask-truncated-completions'), {
+    maskTruncatedCompletions: true,
+  });
+  assert.equal(parse('--no-resume'), { resume: false });
+  assert.equal(parse('--entropy-coef -0.5'), { entropyCoef: -0.5 });
+  assert.equal(parse('--seed 1 --seed 2'), { seed: 2 }, 'the last one counts');
+});
+
+args('errors name what is wrong', () => {
+  const wrong = (line: string, kind: 'type' | 'range', code: string, message: RegExp) =>
+    throwsError(() => parse(line), kind === 'type' ? TypeError : RangeError, `ERR_PRL_${code}`, message);
+  wrong('--lerning-rate 3', 'type', 'UNKNOWN_OPTION', /no option '--lerning-rate'. Did you mean '--learning-rate'/);
+  wrong('--learningRate 3', 'type', 'UNKNOWN_OPTION', /Did you mean '--learning-rate'/);
+  wrong('--no-seed', 'type', 'UNKNOWN_OPTION', /--no-seed/);
+  wrong('-s 3', 'type', 'UNKNOWN_OPTION', /'-s'/);
+  wrong('--seed', 'type', 'INVALID_ARGUMENT', /--seed needs a value/);
+  wrong('--seed x', 'type', 'INVALID_ARGUMENT', /--seed must be a number, not 'x'/);
+  wrong('--seed=', 'type', 'INVALID_ARGUMENT', /--seed must be a number/);
+  wrong('--seed 1.5', 'range', 'OUT_OF_RANGE', /--seed must be an integer/);
+  wrong('--temperature 0', 'range', 'OUT_OF_RANGE', /--temperature must be above 0/);
+  wrong('--method prl2', 'range', 'OUT_OF_RANGE', /Did you mean 'prl'/);
+  wrong('--resume=perhaps', 'type', 'INVALID_ARGUMENT', /takes no value/);
+  wrong('seed 3', 'type', 'INVALID_ARGUMENT', /not 'seed'. Did you mean '--seed'/);
+  throwsError(
+    () => parseOptions(generateCommand, ['--model', 'x']),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /needs --prompt/,
+  );
+});
+
+args('help lists every option with its meaning and default, and examples that parse', () => {
+  for (const command of COMMANDS) {
+    const help = helpOf(command);
+    for (const [name, spec] of Object.entries(commandOptions(command))) {
+      const at = help.indexOf(`--${kebab(name)} `);
+      const line = at < 0 ? '' : help.slice(at).split(/\n {2}--/)[0];
+      assert.ok(line.includes(spec.doc), `${command.name} --${kebab(name)}`);
+      if (spec.default !== undefined && spec.type !== 'boolean') assert.ok(line.includes(`[${spec.default}]`), line);
+    }
+    for (const [example] of command.examples) {
+      assert.ok(help.includes(example));
+      const words = example.match(/'[^']*'|\S+/g)!.map((word) => word.replaceAll("'", ''));
+      assert.equal(words.slice(0, 2), ['prl', command.name]);
+      parseOptions(command, words.slice(2));
+    }
+  }
+});
+
+args('presets hold options that the trainer takes', () => {
+  for (const [name, { trainer }] of Object.entries(PRESETS)) resolveOptions(name, TRAINER_OPTIONS, trainer);
+});
+args.run();

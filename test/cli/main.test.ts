@@ -1,0 +1,135 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ArithmeticTask, Policy } from '../../lib/index.js';
+import { packageRoot } from '../../lib/native.js';
+
+const main = ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts')];
+const prl = (args: string[], env: Record<string, string> = {}) =>
+  spawnSync(process.execPath, [...main, ...args], {
+    cwd: packageRoot,
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  });
+
+const outside = suite('prl: from outside');
+outside('help, version and exit codes', () => {
+  const help = prl(['--help']);
+  assert.is(help.status, 0);
+  for (const command of ['train', 'eval', 'generate', 'doctor'])
+    assert.match(help.stdout, new RegExp(`^ {2}${command} `, 'm'));
+  const unknown = prl(['trian']);
+  assert.is(unknown.status, 2);
+  assert.match(unknown.stderr, /Did you mean 'train'/);
+  const option = prl(['train', '--sed', '3']);
+  assert.is(option.status, 2);
+  assert.is(option.stderr.trim(), "prl: prl train has no option '--sed'. Did you mean '--seed'?");
+  assert.match(prl(['train', '--sed', '3'], { PRL_DEBUG: '1' }).stderr, /\n {4}at /, 'a stack, when asked for');
+  const absent = prl(['eval', '--model', '/nowhere']);
+  assert.is(absent.status, 1);
+  assert.is(absent.stderr.trim(), 'prl: there is no folder /nowhere');
+});
+
+outside('doctor says what it found, and what is wrong with an addon that does not load', () => {
+  const well = prl(['doctor', '--json']);
+  assert.is(well.status, 0, well.stderr);
+  const report = JSON.parse(well.stdout);
+  assert.is(report.addon.loads, true);
+  assert.ok(report.addon.threads >= 1 && report.cores >= 1 && report.memoryGiB.total > 0);
+  const broken = prl(['doctor'], { PRL_NATIVE: '/nowhere/prl.node' });
+  assert.is(broken.status, 1);
+  assert.match(broken.stdout, /addon +does not load/);
+  assert.match(broken.stdout, /npm run build:native/);
+});
+outside.run();
+
+const runs = suite('prl: a run');
+let folder: string;
+let model: string;
+runs.before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'prl-cli-'));
+  model = join(folder, 'model');
+  const { tokenizer } = new ArithmeticTask();
+  const config = {
+    model_type: 'llama' as const,
+    vocab_size: tokenizer.vocabSize,
+    hidden_size: 16,
+    intermediate_size: 32,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+    tie_word_embeddings: true,
+    eos_token_id: tokenizer.eosTokenId,
+  };
+  await Policy.create(config, { seed: 1 }).save(model);
+  await tokenizer.save(model);
+});
+runs.after(() => rmSync(folder, { recursive: true }));
+
+const SMALL = [
+  ...['--preset', 'smoke', '--prompts-per-step', '4', '--num-generations', '4', '--max-completion-length', '12'],
+  ...['--eval-problems', '10', '--eval-samples', '2'],
+];
+
+runs('SIGTERM finishes the step, saves and leaves with 143; --resume goes on to the end', async () => {
+  const output = join(folder, 'run');
+  const args = ['train', '--model', model, '--output', output, '--max-steps', '100000', ...SMALL];
+  const child = spawn(process.execPath, [...main, ...args], { cwd: packageRoot, stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk));
+  const log = join(output, 'metrics.jsonl');
+  const rows = () => (existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n') : []);
+  const watch = setInterval(() => {
+    if (rows().length >= 3) {
+      child.kill('SIGTERM');
+      clearInterval(watch);
+    }
+  }, 20);
+  const code = await new Promise((resolve) => child.once('exit', resolve));
+  clearInterval(watch);
+  assert.is(code, 143, text);
+  assert.match(text, /Go on with: prl train --resume/);
+  const done = rows().length;
+  assert.ok(existsSync(join(output, 'checkpoints', `step-${String(done).padStart(6, '0')}`)));
+
+  const again = prl(['train', '--output', output]);
+  assert.is(again.status, 1);
+  assert.match(again.stderr, /holds a run already/);
+  const other = prl(['train', '--resume', '--output', output, '--eta', '3']);
+  assert.is(other.status, 2);
+  assert.match(other.stderr, /eta 100, not 3/);
+
+  const resumed = prl(['train', '--resume', '--output', output, '--max-steps', String(done + 2)]);
+  assert.is(resumed.status, 0, resumed.stderr + resumed.stdout);
+  assert.equal(
+    rows().map((row) => JSON.parse(row).step),
+    Array.from({ length: done + 2 }, (_, i) => i + 1),
+  );
+  const summary = JSON.parse(readFileSync(join(output, 'summary.json'), 'utf8'));
+  assert.is(summary.method, 'prl');
+  assert.is(summary.before.n, 2);
+  assert.type(summary.after.averageAtN, 'number');
+  assert.type(summary.seconds.training, 'number');
+  assert.match(resumed.stdout, /in distribution \(2-3\), average@2/);
+  assert.not.ok(['\u001b', '\r'].some((control) => resumed.stdout.includes(control)), 'plain lines where there is no terminal');
+});
+
+runs('eval and generate take a model, a run and a checkpoint', () => {
+  const run = join(folder, 'run');
+  const result = JSON.parse(
+    prl(['eval', '--model', run, '--level', '2', '--problems', '5', '--n', '2', '--json']).stdout,
+  );
+  assert.is(result[0].problems, 5);
+  assert.is(result[0].records, undefined);
+  const generate = (more: string[]) =>
+    prl(['generate', '--model', model, '--prompt', '1+1=', '--max-new-tokens', '5', ...more]);
+  const [sample] = JSON.parse(generate(['--json']).stdout);
+  assert.ok(sample.tokens.length <= 5 && sample.logProbs.length === sample.tokens.length);
+  assert.ok(generate([]).stdout.startsWith(`1+1=${sample.text}`), 'the same seed, the same sample');
+  const wrong = prl(['generate', '--model', model, '--prompt', 'hello']);
+  assert.is(wrong.status, 2);
+  assert.match(wrong.stderr, /holds "h"/);
+});
+runs.run();
