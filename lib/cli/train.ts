@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { relative } from 'node:path';
 import { invalidArgument } from '../errors.js';
-import { type EvaluationResult, evaluate } from '../eval/evaluate.js';
+import { type EvaluationResult, evaluate, type ProblemRecord } from '../eval/evaluate.js';
 import { type OptionTable, resolveOptions } from '../options-table.js';
 import { Policy } from '../policy/policy.js';
 import type { PolicyLike } from '../policy/types.js';
@@ -122,10 +122,11 @@ async function trainIn(session: Session): Promise<number> {
   const before = await evaluations(session, 'before', base);
   if (!before) return interrupt.exitCode!;
 
+  // The trainer changes the policy that it is given; the base stays for comparison.
   const trainer = new Trainer({
     ...options,
-    policy: base,
-    reference: base.clone(),
+    policy: base.clone(),
+    reference: base,
     task,
     output: folder,
     resume: true,
@@ -257,12 +258,19 @@ async function report(
       training: rows.reduce((sum, row) => sum + row['seconds/step'], 0),
     },
   });
-  const problems = before.trained.records.filter(({ prompt }) => /(.*[+*-]){2}/.test(prompt)).slice(0, 3);
+  // Problems of three operands or more that the base solves now and then: where a group has something to compare.
+  const mixed = ({ prompt, correct }: ProblemRecord) =>
+    /(.*[+*-]){2}/.test(prompt) && correct > 0 && correct < before.trained.n;
+  const problems = before.trained.records.filter(mixed).slice(0, 3);
   const samples = await Promise.all([base, policy].map((each) => explainSamples(each, base, task, problems, options)));
   const charts = plots(rows);
   if (charts) console.log(`\n${charts}`);
-  console.log(`\nThree held-out problems, one response each, with the advantage ${options.method} gives each step\n`);
-  console.log(samplesText(samples[0], samples[1]));
+  if (problems.length > 0) {
+    console.log(
+      `\nHeld-out problems, one response each, with the advantage that ${options.method} gives each step in its group\n`,
+    );
+    console.log(samplesText(samples[0], samples[1]));
+  }
   console.log(`\n${evaluationTable(before, after)}`);
   console.log(`\n${conclusion(before, after, preset)}`);
 }

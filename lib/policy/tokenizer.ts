@@ -55,7 +55,7 @@ export class Tokenizer {
   /** Token ids of `text`, without special tokens around it. A character that the vocabulary lacks is an error. */
   encode(text: string): Int32Array {
     const { ids } = this.#inner.encode(text, { add_special_tokens: false });
-    if (this.#exact && this.#inner.decode(ids) !== text) {
+    if (this.#exact && (ids.length === 0 ? '' : this.#inner.decode(ids)) !== text) {
       const known = this.#inner.get_vocab(true);
       const unknown = [...text].find((character) => !known.has(character));
       throw outOfRange(
@@ -67,7 +67,8 @@ export class Tokenizer {
 
   /** The text of `tokens`; special tokens (end of sequence, padding) are left out. */
   decode(tokens: ArrayLike<number>): string {
-    return this.#inner.decode(Array.from(tokens), { skip_special_tokens: true });
+    // The library refuses an empty list.
+    return tokens.length === 0 ? '' : this.#inner.decode(Array.from(tokens), { skip_special_tokens: true });
   }
 
   /** The text of each token by itself; '' for special tokens. */

@@ -7,12 +7,14 @@ import * as assert from 'uvu/assert';
 import { ArithmeticTask, Policy } from '../../lib/index.js';
 import { packageRoot } from '../../lib/native.js';
 
+// Node warns on stderr when both are set.
+const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
 const main = ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts')];
 const prl = (args: string[], env: Record<string, string> = {}) =>
   spawnSync(process.execPath, [...main, ...args], {
     cwd: packageRoot,
     encoding: 'utf8',
-    env: { ...process.env, ...env },
+    env: { ...environment, ...env },
   });
 
 const outside = suite('prl: from outside');
@@ -113,7 +115,10 @@ runs('SIGTERM finishes the step, saves and leaves with 143; --resume goes on to 
   assert.type(summary.after.averageAtN, 'number');
   assert.type(summary.seconds.training, 'number');
   assert.match(resumed.stdout, /in distribution \(2-3\), average@2/);
-  assert.not.ok(['\u001b', '\r'].some((control) => resumed.stdout.includes(control)), 'plain lines where there is no terminal');
+  assert.not.ok(
+    ['\u001b', '\r'].some((control) => resumed.stdout.includes(control)),
+    'plain lines where there is no terminal',
+  );
 });
 
 runs('eval and generate take a model, a run and a checkpoint', () => {

@@ -61,7 +61,7 @@ export class TablePolicy implements PolicyLike {
   ) {
     return prompts.map((prompt, p) => ({
       completions: Array.from({ length: n }, (_, i): Completion => {
-        const random = randomStream('table', seed, p, i);
+        const random = randomStream('table', typeof seed === 'number' ? seed : seed[p], p, i);
         const tokens: number[] = [];
         const logProbs: number[] = [];
         let last = prompt[prompt.length - 1];
