@@ -211,7 +211,7 @@ export class Policy implements PolicyLike {
           for (const moment of ['moment1', 'moment2'] as const) {
             const key = `${moment}.${name}`;
             const entry = source.tensors.get(key);
-            if (!entry || entry.dtype !== 'F32' || String(entry.shape) !== String(shape))
+            if (entry?.dtype !== 'F32' || String(entry.shape) !== String(shape))
               throw new PrlError('ERR_PRL_CORRUPT', `${file} has no float32 tensor '${key}' of the shape [${shape}]`);
             loaded.push({ name, arena: ARENA[moment], data: Tensor.from(await source.read(key)) });
           }
@@ -253,7 +253,7 @@ export class Policy implements PolicyLike {
       throw invalidArgument('signal must be an AbortSignal');
     return {
       temperature: checkNumber('temperature', options.temperature ?? 1, 0, Infinity, true),
-      microBatchTokens: checkInteger('microBatchTokens', options.microBatchTokens ?? 8192, 1, 2 ** 31 - 1),
+      microBatchTokens: checkInteger('microBatchTokens', options.microBatchTokens ?? 4096, 1, 2 ** 31 - 1),
     };
   }
 

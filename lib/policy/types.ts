@@ -86,7 +86,7 @@ export interface OptimizerOptions {
 export interface GradientOptions extends PolicyLossOptions {
   /** Default 1. */
   temperature?: number;
-  /** Sequences are cut in micro-batches of at most this many tokens (prompt and completion), at least one sequence. Default 8192. */
+  /** Sequences are cut in micro-batches of at most this many tokens (prompt and completion), at least one sequence. Default 4096. */
   microBatchTokens?: number;
   signal?: AbortSignal;
 }

@@ -1,0 +1,125 @@
+// What must not change a number: the batch around a sequence, threads, micro-batches, which positions are scored.
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Policy, type PolicyBatch, setThreads, type Tensor } from '../../lib/index.js';
+import { nativeInfo } from '../../lib/native.js';
+import { near, normals } from '../reference/numbers.js';
+import { ARCHITECTURES, tinyBatch, tinyPolicy } from './tiny.js';
+
+const THREADS = nativeInfo().threads;
+const { sequences, ...batch } = tinyBatch();
+const start = batch.prompts.map((p) => p.length);
+const gradientsOf = async (policy: Policy, of: PolicyBatch, options = {}) => {
+  await policy.computeGradients(of, options);
+  return policy.gradients();
+};
+const largest = (t: Tensor) => (t.data as Float32Array).reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+/** Gradients summed in another order: a few hundred roundings of the tensor's largest entry at the very most. */
+function gradientsNear(actual: Map<string, Tensor>, expected: Map<string, Tensor>) {
+  for (const [name, tensor] of expected) near(actual.get(name)!.data, tensor.data, 1e-5 * largest(tensor), name);
+}
+
+for (const model_type of ARCHITECTURES) {
+  const test = suite(`policy invariants: ${model_type}`);
+  const policy = tinyPolicy({ model_type });
+  test.after.each(() => setThreads(THREADS));
+
+  test('a sequence scores the same bits alone, in a batch, and in any micro-batch', async () => {
+    const together = await policy.logProbs(sequences, { entropy: true });
+    for (const microBatchTokens of [1, 50, 150]) {
+      assert.equal(await policy.logProbs(sequences, { entropy: true, microBatchTokens }), together);
+    }
+    for (const [i, sequence] of sequences.entries()) {
+      const alone = await policy.logProbs([sequence], { entropy: true });
+      const [from, to] = [together.cuSeqlens[i], together.cuSeqlens[i + 1]];
+      assert.equal(alone.logProbs, together.logProbs.slice(from, to));
+      assert.equal(alone.entropy, together.entropy!.slice(from, to));
+    }
+  });
+
+  test('the completion scores the same bits when it alone is scored', async () => {
+    const all = await policy.logProbs(sequences);
+    const some = await policy.logProbs(sequences, { start });
+    for (const i of sequences.keys()) {
+      assert.equal(
+        some.logProbs.slice(some.cuSeqlens[i], some.cuSeqlens[i + 1]),
+        all.logProbs.slice(all.cuSeqlens[i] + start[i] - 1, all.cuSeqlens[i + 1]),
+      );
+    }
+  });
+
+  test('a token does not see what comes after it', async () => {
+    const prefix = await policy.logProbs([sequences[4].slice(0, 70)]);
+    const whole = await policy.logProbs([sequences[4]]);
+    assert.equal(prefix.logProbs, whole.logProbs.slice(0, 69));
+  });
+
+  test('the number of threads changes no bit', async () => {
+    setThreads(1);
+    const scores = await policy.logProbs(sequences, { entropy: true });
+    const gradients = await gradientsOf(policy, batch, { entropyCoef: 0.1 });
+    for (const threads of [2, 3, 5]) {
+      setThreads(threads);
+      assert.equal(await policy.logProbs(sequences, { entropy: true }), scores);
+      for (const [name, tensor] of await gradientsOf(policy, batch, { entropyCoef: 0.1 }))
+        assert.equal(tensor.data, gradients.get(name)!.data, name);
+    }
+  });
+
+  test('micro-batches add up to the batch', async () => {
+    for (const lossType of ['dapo', 'grpo'] as const) {
+      const whole = await policy.computeGradients(batch, { lossType });
+      const expected = policy.gradients();
+      for (const microBatchTokens of [1, 100]) {
+        const parts = await policy.computeGradients(batch, { lossType, microBatchTokens });
+        near([parts.loss, parts.entropy, parts.gradNorm], [whole.loss, whole.entropy, whole.gradNorm], 1e-5);
+        assert.is(parts.tokens, whole.tokens);
+        gradientsNear(policy.gradients(), expected);
+      }
+    }
+  });
+
+  test('prompt tokens as such, and as masked completion tokens, give the same gradients', async () => {
+    const expected = await gradientsOf(policy, batch);
+    const masked: PolicyBatch = {
+      prompts: sequences.map((s) => s.slice(0, 1)),
+      completions: sequences.map((s) => s.slice(1)),
+      advantages: batch.advantages,
+      mask: Int32Array.from(sequences.flatMap((s, i) => s.slice(1).map((_, t) => (t + 1 >= start[i] ? 1 : 0)))),
+    };
+    gradientsNear(await gradientsOf(policy, masked), expected);
+  });
+
+  test('finite differences', async () => {
+    const total = sequences.reduce((n, s, i) => n + s.length - start[i], 0);
+    const current = (await policy.logProbs(sequences, { start })).logProbs;
+    const shift = normals(total, 5, 0.05);
+    const full: PolicyBatch = {
+      ...batch,
+      oldLogProbs: current.map((x, t) => x + shift[t]),
+      refLogProbs: current.map((x, t) => x + 4 * shift[total - 1 - t]),
+    };
+    for (const importanceSamplingLevel of ['token', 'sequence'] as const) {
+      const options = { importanceSamplingLevel, epsilon: 0.9, beta: 0.3, entropyCoef: 0.2, temperature: 0.8 };
+      const gradients = await gradientsOf(policy, full, options);
+      for (const [name, gradient] of gradients) {
+        // Along the gradient itself: the slope is its norm. The step makes the loss move by far more than its rounding, and is
+        // small beside the weights: a difference of second order below 1%.
+        const values = policy.readParameter(name).data as Float32Array;
+        const norm = Math.hypot(...(gradient.data as Float32Array));
+        const step = 0.004;
+        const lossAt = async (h: number) => {
+          policy.writeParameter(
+            name,
+            values.map((x, i) => x + (h * gradient.data[i]) / norm),
+          );
+          return (await policy.computeGradients(full, options)).loss;
+        };
+        const slope = ((await lossAt(step)) - (await lossAt(-step))) / (2 * step);
+        policy.writeParameter(name, values);
+        near([slope], [norm], 1e-4, `${name}: norm of the gradient`, 0.01);
+      }
+    }
+  });
+  test.run();
+}
