@@ -104,14 +104,14 @@ export async function saveCheckpoint(
   folder: string,
   config: PolicyConfig,
   parameters: readonly ParameterInfo[],
-  read: (name: string) => Float32Array,
+  read: (parameter: ParameterInfo) => Float32Array,
 ): Promise<void> {
   await mkdir(folder, { recursive: true }).catch((cause) => {
     throw new PrlError('ERR_PRL_IO', `cannot make the folder ${folder}: ${cause.message}`, { cause });
   });
   await writeSafetensors(
     join(folder, 'model.safetensors'),
-    parameters.map(({ name, shape }) => ({ name, shape, read: () => read(name) })),
+    parameters.map((parameter) => ({ ...parameter, read: () => read(parameter) })),
   );
   await writeAtomically(join(folder, 'config.json'), (write) =>
     write(new TextEncoder().encode(`${JSON.stringify(savedConfig(config), null, 2)}\n`)),

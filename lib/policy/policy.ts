@@ -7,7 +7,7 @@ import { packBatch, packForScoring, packSequences } from './batch.js';
 import { loadWeights, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
 import { nativeConfig } from './config.js';
 import { type FlatCompletion, generateArguments, groupCompletions } from './generate.js';
-import { SafetensorsFile, writeSafetensors } from './safetensors.js';
+import { ARENA, loadOptimizer, readTensor, saveOptimizer } from './optimizer-state.js';
 import type {
   Completion,
   GenerateOptions,
@@ -20,8 +20,6 @@ import type {
   UpdateOptions,
 } from './types.js';
 
-// Numbers of native/model/policy.h, Arena.
-const ARENA = { value: 0, gradient: 1, moment1: 2, moment2: 3 } as const;
 const GRADIENT_OPTIONS = [...LOSS_OPTIONS, 'temperature', 'microBatchTokens', 'signal'];
 const UPDATE_OPTIONS = [
   ...GRADIENT_OPTIONS,
@@ -181,49 +179,19 @@ export class Policy implements PolicyLike {
 
   async save(folder: string): Promise<void> {
     await this.#run(undefined, () =>
-      saveCheckpoint(folder, this.config, this.parameters, (name) => this.#copy(name, 'value')!.data as Float32Array),
+      saveCheckpoint(folder, this.config, this.parameters, (parameter) => {
+        this.#alive();
+        return readTensor(this.#handle, parameter, 'value')!.data as Float32Array;
+      }),
     );
   }
 
   async saveOptimizer(file: string): Promise<void> {
-    await this.#run(undefined, async () => {
-      const steps: number = native().policySteps({ policy: this.#handle });
-      const tensors = this.parameters.flatMap(({ name, shape }) =>
-        (['moment1', 'moment2'] as const).map((moment) => ({
-          name: `${moment}.${name}`,
-          shape,
-          read: () => this.#copy(name, moment)!.data as Float32Array,
-        })),
-      );
-      await writeSafetensors(file, steps === 0 ? [] : tensors, { steps: String(steps) });
-    });
+    await this.#run(undefined, () => saveOptimizer(file, this.#handle, this.parameters));
   }
 
   async loadOptimizer(file: string): Promise<void> {
-    await this.#run(undefined, async () => {
-      const source = await SafetensorsFile.open(file);
-      try {
-        const steps = Number(source.metadata.steps);
-        if (!Number.isSafeInteger(steps) || steps < 0)
-          throw new PrlError('ERR_PRL_CORRUPT', `${file} is no optimizer state`);
-        const loaded: { name: string; arena: number; data: Tensor }[] = [];
-        for (const { name, shape } of steps === 0 ? [] : this.parameters) {
-          for (const moment of ['moment1', 'moment2'] as const) {
-            const key = `${moment}.${name}`;
-            const entry = source.tensors.get(key);
-            if (entry?.dtype !== 'F32' || String(entry.shape) !== String(shape))
-              throw new PrlError('ERR_PRL_CORRUPT', `${file} has no float32 tensor '${key}' of the shape [${shape}]`);
-            loaded.push({ name, arena: ARENA[moment], data: Tensor.from(await source.read(key)) });
-          }
-        }
-        this.#alive();
-        native().policyResetOptimizer({ policy: this.#handle });
-        for (const tensor of loaded) native().policyWrite({ policy: this.#handle, ...tensor });
-        native().policySteps({ policy: this.#handle, steps });
-      } finally {
-        await source.close();
-      }
-    });
+    await this.#run(undefined, () => loadOptimizer(file, this.#handle, this.parameters, () => this.#alive()));
   }
 
   resetOptimizer(): void {
@@ -259,15 +227,9 @@ export class Policy implements PolicyLike {
 
   #read(name: string, arena: keyof typeof ARENA): Tensor | undefined {
     this.#idle();
-    return this.#copy(name, arena);
-  }
-
-  #copy(name: string, arena: keyof typeof ARENA): Tensor | undefined {
     const parameter = this.parameters.find((p) => p.name === name);
     if (!parameter) throw outOfRange(`the policy has no parameter '${name}'`);
-    const out = Tensor.zeros(parameter.shape);
-    this.#alive();
-    return native().policyRead({ policy: this.#handle, arena: ARENA[arena], name, out }) ? out : undefined;
+    return readTensor(this.#handle, parameter, arena);
   }
 
   /** Runs `start` when the calls before it have ended. */

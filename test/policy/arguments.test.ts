@@ -1,0 +1,165 @@
+// What comes in: sequences, batches, options, and things that are no policy.
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type PolicyBatch, PrlError } from '../../lib/index.js';
+import { native } from '../../lib/native.js';
+import { nativeConfig } from '../../lib/policy/config.js';
+import { normals, throwsError } from '../reference/numbers.js';
+import { rejectsWith } from './rejects.js';
+import { tinyBatch, tinyConfig, tinyPolicy, tokens } from './tiny.js';
+
+const calls = suite('policy: arguments of calls');
+const policy = tinyPolicy();
+const { sequences, ...batch } = tinyBatch();
+const range = (promise: Promise<unknown>, message: RegExp) =>
+  rejectsWith(promise, RangeError, 'ERR_PRL_OUT_OF_RANGE', message);
+const type = (promise: Promise<unknown>, message: RegExp) =>
+  rejectsWith(promise, TypeError, 'ERR_PRL_INVALID_ARGUMENT', message);
+
+calls('sequences to score', async () => {
+  await range(
+    policy.logProbs([
+      [1, 2],
+      [3, 23],
+    ]),
+    /token 1 of sequence 1 is 23, outside the vocabulary \[0, 23\)/,
+  );
+  await range(policy.logProbs([[1, -1]]), /token 1 of sequence 0 is -1/);
+  await range(policy.logProbs([[1, 1.5]]), /sequences\[0\] holds 1.5/);
+  await range(policy.logProbs([[1, 2 ** 32]]), /holds 4294967296/);
+  await range(policy.logProbs([[1], []]), /sequences\[1\] is empty/);
+  await range(policy.logProbs([tokens(301, 1)]), /301 tokens, more than the policy's max_position_embeddings, 300/);
+  await range(policy.logProbs([[1, 2]], { start: [0] }), /start\[0\] = 0 must be from 1 to 2/);
+  await range(policy.logProbs([[1, 2]], { start: [3] }), /start\[0\] = 3/);
+  await range(policy.logProbs([[1, 2]], { start: [1, 1] }), /one entry per sequence/);
+  await range(policy.logProbs([[1, 2]], { temperature: 0 }), /temperature/);
+  await range(policy.logProbs([[1, 2]], { microBatchTokens: 0 }), /microBatchTokens/);
+  await type(policy.logProbs(null as never), /sequences must be an array/);
+  await type(policy.logProbs([1] as never), /sequences\[0\] must be an array/);
+  await type(policy.logProbs([[1, 2]], { signal: {} as never }), /signal/);
+  await rejectsWith(
+    policy.logProbs([[1]], { entropies: true } as never),
+    TypeError,
+    'ERR_PRL_UNKNOWN_OPTION',
+    /'entropy'/,
+  );
+  await range(policy.logits([5, 99]), /is 99, outside the vocabulary/);
+  await range(policy.logits([]), /empty/);
+});
+
+calls('nothing to score is no error', async () => {
+  assert.equal(await policy.logProbs([]), { logProbs: new Float32Array(0), cuSeqlens: new Int32Array(1) });
+  const out = await policy.logProbs([[1], [2, 3]], { start: [1, 2], entropy: true });
+  assert.equal(out, { logProbs: new Float32Array(0), entropy: new Float32Array(0), cuSeqlens: new Int32Array(3) });
+});
+
+calls('batches to learn from', async () => {
+  const update = (change: object, options: object = {}) =>
+    policy.update({ ...batch, ...change } as PolicyBatch, { learningRate: 0, ...options });
+  await range(update({ completions: batch.completions.slice(1) }), /prompts and completions must be as many: 8 and 7/);
+  await range(update({ prompts: [[], ...batch.prompts.slice(1)] }), /prompts\[0\] is empty/);
+  await range(update({ advantages: new Float32Array(7) }), /per completion token \(219\) or per sequence \(8\), not 7/);
+  await range(update({ advantages: new Float32Array(8).fill(Number.NaN) }), /advantages\[0\] is NaN/);
+  await range(
+    update({ oldLogProbs: new Float32Array(8) }),
+    /oldLogProbs must have one entry per completion token, 219, not 8/,
+  );
+  await range(update({ mask: new Int32Array(8) }), /mask must have/);
+  await type(update({ advantages: new Int32Array(8) }), /advantages must be float32/);
+  await type(update({ prompts: 'ab' }), /prompts must be an array/);
+  await type(update({}, { beta: 0.1 }), /needs refLogProbs/);
+  await type(update({}, { learningRate: undefined }), /learningRate/);
+  await range(update({}, { adamBeta1: 1 }), /adamBeta1/);
+  await range(update({}, { maxGradNorm: 0 }), /maxGradNorm/);
+  await rejectsWith(update({}, { lerningRate: 1 }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /learningRate/);
+  await rejectsWith(update({ rewards: [] }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /rewards/);
+});
+
+calls('a masked token may hold anything', async () => {
+  const total = 219;
+  const [oldLogProbs, mask] = [normals(total, 3, 0.1).map((x) => x - 3), new Int32Array(total).fill(1)];
+  for (let t = 0; t < total; t += 3) mask[t] = 0;
+  const clean = await policy.computeGradients({ ...batch, oldLogProbs, mask });
+  const spoiled = oldLogProbs.map((x, t) => (mask[t] ? x : Number.NaN));
+  assert.equal(await policy.computeGradients({ ...batch, oldLogProbs: spoiled, mask }), clean);
+});
+
+calls('a batch with nothing to learn has loss 0', async () => {
+  const metrics = await policy.computeGradients({ ...batch, mask: new Int32Array(219) });
+  assert.is(metrics.loss, 0);
+  assert.is(metrics.gradNorm, 0);
+  assert.ok([...policy.gradients().values()].every((t) => (t.data as Float32Array).every((x) => x === 0)));
+});
+
+calls('inputs are copied before the call returns', async () => {
+  const expected = await policy.logProbs(sequences);
+  const copy = sequences.map((s) => [...s]);
+  const promise = policy.logProbs(copy);
+  for (const sequence of copy) sequence.fill(0);
+  assert.equal(await promise, expected);
+});
+
+calls('parameters by name', () => {
+  throwsError(
+    () => policy.readParameter('model.nothing'),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /no parameter 'model\.nothing'/,
+  );
+  throwsError(
+    () => policy.writeParameter('model.norm.weight', new Float32Array(23)),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /24 elements, not 23/,
+  );
+  throwsError(() => tinyPolicy().gradients(), PrlError, 'ERR_PRL_UNSUPPORTED', /no gradients/);
+});
+
+calls('an object that is no policy is refused by the addon', () => {
+  for (const forged of [{}, null, 1, Object.create(policy), policy, () => {}, new Float32Array(4)]) {
+    throwsError(
+      () => native().policyParameters({ policy: forged }),
+      TypeError,
+      'ERR_PRL_INVALID_ARGUMENT',
+      /policyCreate/,
+    );
+    throwsError(
+      () => native().policyDispose({ policy: forged }),
+      TypeError,
+      'ERR_PRL_INVALID_ARGUMENT',
+      /policyCreate/,
+    );
+  }
+});
+
+calls('the addon checks what lib checks', () => {
+  const addon = native();
+  const handle = addon.policyCreate(nativeConfig(tinyConfig()));
+  const ints = (...values: number[]) => ({
+    dtype: 'int32',
+    device: 'cpu',
+    shape: [values.length],
+    data: new Int32Array(values),
+  });
+  const score = (ids: object, cuSeqlens: object, start: object) => () =>
+    addon.policyLogProbs({
+      policy: handle,
+      ids,
+      cuSeqlens,
+      start,
+      temperature: 1,
+      microBatchTokens: 10,
+      entropy: false,
+    });
+  const fails = (run: () => unknown, message: RegExp) => throwsError(run, RangeError, 'ERR_PRL_OUT_OF_RANGE', message);
+  fails(score(ints(1, 2), ints(0, 3), ints(1)), /must end at 2/);
+  fails(score(ints(1, 2), ints(0, 0, 2), ints(1, 1)), /sequence 0 is empty/);
+  fails(score(ints(1, 99), ints(0, 2), ints(1)), /is 99/);
+  fails(score(ints(1, 2), ints(0, 2), ints(0)), /start\[0\] = 0/);
+  fails(() => addon.policyCreate({ ...nativeConfig(tinyConfig()), kvHeads: 4 }), /multiple of kvHeads/);
+  fails(() => addon.policyRead({ policy: handle, arena: 4, name: 'x', out: ints(1) }), /no parameter 'x'/);
+  addon.policyDispose({ policy: handle });
+  addon.policyDispose({ policy: handle });
+  throwsError(() => addon.policyParameters({ policy: handle }), PrlError, 'ERR_PRL_DISPOSED', /disposed/);
+});
+calls.run();
