@@ -86,7 +86,9 @@ export interface OptimizerOptions {
 export interface GradientOptions extends PolicyLossOptions {
   /** Default 1. */
   temperature?: number;
-  /** Sequences are cut in micro-batches of at most this many tokens (prompt and completion), at least one sequence. Default 4096. */
+  /**
+   * Sequences are cut in micro-batches of at most this many tokens, at least one sequence. Neighbours in the batch that have the
+   * same prompt share it: it goes through the network once per micro-batch. Default 4096. */
   microBatchTokens?: number;
   signal?: AbortSignal;
 }

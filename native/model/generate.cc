@@ -56,7 +56,7 @@ void Generator::Prefill(const float* weights, const GenerateRequest& request, in
     last.push_back(request.cu_prompts[static_cast<size_t>(p) + 1] - request.cu_prompts[static_cast<size_t>(p)] - 1);
     offsets.push_back(static_cast<int32_t>(p - prompt + 1));
   }
-  const PackedBatch batch{window_.cu.back(), count, count, request.ids.data() + first, window_.cu.data(), last.data(), offsets.data()};
+  const PackedBatch batch{window_.cu.back(), count, count, request.ids.data() + first, window_.cu.data(), last.data(), offsets.data(), nullptr};
   const Transformer::KvSink sink = [&](int64_t layer, const float* kv) {
     const int64_t floats = batch.tokens * c.kv_width();
     std::memcpy(window_.kv[static_cast<size_t>(layer)]->Reserve(floats), kv, static_cast<size_t>(floats) * sizeof(float));

@@ -6,35 +6,45 @@
 
 #include "kernels/linear_logprob/linear_logprob.h"
 #include "model/layers/adamw.h"
+#include "model/layers/bias.h"
 #include "runtime/cpu/gemm.h"
+#include "runtime/cpu/thread_pool.h"
 
 namespace prl {
 namespace {
 
-// Some of the sequences, as the forward pass takes them. The last token of a sequence predicts nothing that is asked for, and a
-// sequence without scored tokens nothing at all: neither goes through the network.
+// Some of the sequences, as the forward pass takes them: what comes before the first scored token (the prompt) is a sequence of
+// its own, the prefix of what follows, and neighbours with the same prompt share it. The last token of a sequence predicts
+// nothing that is asked for, and a sequence without scored tokens nothing at all: neither goes through the network.
 struct MicroBatch {
   int64_t first_sequence = 0, sequences = 0, first_scored = 0, scored = 0;
-  std::vector<int32_t> ids, cu_seqlens, query_begin, cu_queries, targets;
+  std::vector<int32_t> targets, cu_targets;  // scored tokens; their offsets by sequence
+  std::vector<int32_t> query_of_target;      // the query that predicts each: several completions may start from one
+  std::vector<int32_t> ids, cu_seqlens, query_begin, cu_queries, prefix;  // as in PackedBatch
 
-  // Sequences from `first` on, up to the budget; at least one. Returns the sequence after the last.
+  // Sequences from `first` on, until `micro_batch_tokens` go through the network; at least one. Returns the sequence after the last.
   int64_t Fill(const Sequences& all, const std::vector<int32_t>& cu_scored, int64_t first) {
-    ids.clear();
-    targets.clear();
-    query_begin.clear();
-    cu_seqlens.assign(1, 0);
-    cu_queries.assign(1, 0);
-    int64_t s = first, tokens = 0;
+    for (std::vector<int32_t>* list : {&targets, &query_of_target, &ids, &query_begin, &prefix}) list->clear();
+    for (std::vector<int32_t>* list : {&cu_targets, &cu_seqlens, &cu_queries}) list->assign(1, 0);
+    int64_t s = first, shared = -1;  // the sequence whose prompt went in last
+    int32_t root = -1;               // that prompt's place in the packed batch
     for (; s < all.count(); ++s) {
-      const int64_t begin = all.cu_seqlens[s], end = all.cu_seqlens[s + 1], start = begin + all.start[s];
-      if (s > first && tokens + (end - begin) > all.micro_batch_tokens) break;
-      tokens += end - begin;
-      const bool empty = start >= end;
-      if (!empty) ids.insert(ids.end(), all.ids.begin() + begin, all.ids.begin() + end - 1);
-      if (!empty) targets.insert(targets.end(), all.ids.begin() + start, all.ids.begin() + end);
-      query_begin.push_back(empty ? 0 : all.start[s] - 1);
-      cu_seqlens.push_back(static_cast<int32_t>(ids.size()));
-      cu_queries.push_back(static_cast<int32_t>(targets.size()));
+      const int32_t *begin = all.ids.data() + all.cu_seqlens[s], *end = all.ids.data() + all.cu_seqlens[s + 1], *start = begin + all.start[s];
+      if (start < end) {
+        const bool shares = shared >= 0 && all.start[shared] == all.start[s] && std::equal(begin, start, all.ids.data() + all.cu_seqlens[shared]);
+        const int64_t fed = (shares ? 0 : start - begin) + (end - 1 - start);
+        if (s > first && static_cast<int64_t>(ids.size()) + fed > all.micro_batch_tokens) break;
+        if (!shares) {
+          root = static_cast<int32_t>(prefix.size());
+          Push(begin, start, start - begin - 1, -1);
+          shared = s;
+        }
+        query_of_target.push_back(cu_queries[static_cast<size_t>(root) + 1] - 1);
+        for (int64_t i = 0; i < end - 1 - start; ++i) query_of_target.push_back(cu_queries.back() + static_cast<int32_t>(i));
+        if (end - 1 > start) Push(start, end - 1, 0, root);
+        targets.insert(targets.end(), start, end);
+      }
+      cu_targets.push_back(static_cast<int32_t>(targets.size()));
     }
     first_sequence = first;
     sequences = s - first;
@@ -44,7 +54,28 @@ struct MicroBatch {
   }
 
   PackedBatch packed() const {
-    return {static_cast<int64_t>(ids.size()), sequences, scored, ids.data(), cu_seqlens.data(), query_begin.data(), cu_queries.data()};
+    return {static_cast<int64_t>(ids.size()), static_cast<int64_t>(prefix.size()), cu_queries.back(), ids.data(), cu_seqlens.data(),
+            query_begin.data(), cu_queries.data(), prefix.data()};
+  }
+
+  // hidden [queries, width] -> one row per scored token; and the sum of those rows' gradients back.
+  void Gather(const float* hidden, int64_t width, float* rows) const {
+    ParallelRows(scored, 256, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) std::memcpy(rows + t * width, hidden + query_of_target[t] * width, static_cast<size_t>(width) * sizeof(float));
+    });
+  }
+  void ScatterAdd(const float* d_rows, int64_t width, float* d_hidden) const {
+    std::memset(d_hidden, 0, static_cast<size_t>(cu_queries.back() * width) * sizeof(float));
+    for (int64_t t = 0; t < scored; ++t) AddColumnSumsCpu(1, width, d_rows + t * width, width, d_hidden + query_of_target[t] * width);
+  }
+
+ private:
+  void Push(const int32_t* begin, const int32_t* end, int64_t first_query, int32_t before) {
+    ids.insert(ids.end(), begin, end);
+    cu_seqlens.push_back(static_cast<int32_t>(ids.size()));
+    query_begin.push_back(static_cast<int32_t>(first_query));
+    cu_queries.push_back(cu_queries.back() + static_cast<int32_t>(end - begin - first_query));
+    prefix.push_back(before);
   }
 };
 
@@ -123,7 +154,8 @@ Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy) {
     if (cancelled) return Error(Code::kAborted, "logProbs was aborted");
     next = micro.Fill(all, cu_scored, next);
     if (micro.scored == 0) continue;
-    const float* hidden = transformer_.Forward(values_.data(), micro.packed(), false);
+    float* hidden = hidden_.Reserve(micro.scored * config.hidden);
+    micro.Gather(transformer_.Forward(values_.data(), micro.packed(), false), config.hidden, hidden);
     LinearLogprobArgs head{};
     head.tokens = micro.scored;
     head.width = config.hidden;
@@ -143,7 +175,7 @@ Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy) {
 Status Policy::Logits(const std::vector<int32_t>& ids, float* logits) {
   const int32_t n = static_cast<int32_t>(ids.size()), offsets[2] = {0, n}, begin[1] = {0};
   if (n == 0) return Ok();
-  const float* hidden = transformer_.Forward(values_.data(), {n, 1, n, ids.data(), offsets, begin, offsets}, false);
+  const float* hidden = transformer_.Forward(values_.data(), {n, 1, n, ids.data(), offsets, begin, offsets, nullptr}, false);
   GemmCpu({n, config.vocab, config.hidden, hidden, config.hidden, 1, values_.data() + layout.head, 1, config.hidden, logits, config.vocab,
            false, nullptr});
   return Ok();
@@ -159,7 +191,7 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
   *norm = NAN;
   *finite = false;
   MicroBatch micro;
-  std::vector<float> logprob, entropy, d_hidden;
+  std::vector<float> logprob, entropy;
   for (int64_t next = 0; next < all.count();) {
     if (cancelled) return Error(Code::kAborted, "the update was aborted");
     next = micro.Fill(all, cu_scored, next);
@@ -167,14 +199,15 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     const size_t scored = static_cast<size_t>(micro.scored);
     logprob.resize(scored);
     entropy.resize(scored);
-    d_hidden.resize(scored * static_cast<size_t>(config.hidden));
+    float *hidden = hidden_.Reserve(micro.scored * config.hidden), *d_hidden = d_hidden_.Reserve(micro.scored * config.hidden);
+    micro.Gather(transformer_.Forward(values_.data(), micro.packed(), true), config.hidden, hidden);
     LossSums part;
     LinearPolicyLossArgs args{};
     LinearLogprobArgs& head = args.linear;
     head.tokens = micro.scored;
     head.width = config.hidden;
     head.vocab = config.vocab;
-    head.hidden = transformer_.Forward(values_.data(), micro.packed(), true);
+    head.hidden = hidden;
     head.head = values_.data() + layout.head;
     head.targets = micro.targets.data();
     head.temperature = all.temperature;
@@ -183,14 +216,14 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     head.workspace = Workspace(micro.scored, micro.sequences, &head.workspace_floats);
     args.batch.tokens = micro.scored;
     args.batch.sequences = micro.sequences;
-    args.batch.cu_seqlens = micro.cu_queries.data();
+    args.batch.cu_seqlens = micro.cu_targets.data();
     args.batch.advantages_per_token = batch.advantages_per_token;
     args.batch.advantages = batch.advantages.data() + (batch.advantages_per_token ? micro.first_scored : micro.first_sequence);
     args.batch.old_logprob = From(batch.old_logprob, micro.first_scored);
     args.batch.ref_logprob = From(batch.ref_logprob, micro.first_scored);
     args.batch.mask = batch.mask.empty() ? nullptr : batch.mask.data() + micro.first_scored;
     args.params = batch.loss;
-    args.d_hidden = d_hidden.data();
+    args.d_hidden = d_hidden;
     args.d_head = gradients + layout.head;
     args.sums = &part;
     const Status status = LinearPolicyLossCpu(args);
@@ -200,7 +233,8 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     }
     PRL_RETURN_IF_ERROR(status);
     Add(sums, part);
-    transformer_.Backward(values_.data(), micro.packed(), d_hidden.data(), gradients);
+    micro.ScatterAdd(d_hidden, config.hidden, hidden);
+    transformer_.Backward(values_.data(), micro.packed(), hidden, gradients);
   }
   *norm = std::sqrt(SumSquaresCpu(layout.size, gradients, partial_.Reserve(SumSquaresPieces(layout.size))));
   *finite = std::isfinite(*norm) && std::isfinite(sums->loss);

@@ -81,6 +81,7 @@ class Policy {
   float* Workspace(int64_t tokens, int64_t sequences, int64_t* floats);
 
   Buffer<float> values_, gradients_, moment1_, moment2_, workspace_;
+  Buffer<float> hidden_, d_hidden_;  // of the scored tokens of a micro-batch
   Buffer<double> partial_;
   bool has_gradients_ = false, has_moments_ = false;
   Transformer transformer_;

@@ -140,14 +140,15 @@ void Transformer::IndexRows(const PackedBatch& batch) {
   int32_t* query_of_row = query_of_row_.Reserve(batch.tokens);
   std::fill_n(from_start_.Reserve(batch.sequences), batch.sequences, 0);
   for (int64_t s = 0; s < batch.sequences; ++s) {
+    const int64_t base = batch.PrefixLength(s);
     for (int32_t row = batch.cu_seqlens[s]; row < batch.cu_seqlens[s + 1]; ++row) {
-      positions[row] = row - batch.cu_seqlens[s];
+      positions[row] = static_cast<int32_t>(base) + row - batch.cu_seqlens[s];
       query_of_row[row] = -1;
     }
     for (int32_t i = 0; i < batch.cu_queries[s + 1] - batch.cu_queries[s]; ++i) {
-      const int32_t query = batch.cu_queries[s] + i, position = batch.query_begin[s] + i;
-      query_positions[query] = position;
-      query_rows[query] = batch.cu_seqlens[s] + position;
+      const int32_t query = batch.cu_queries[s] + i, row = batch.cu_seqlens[s] + batch.query_begin[s] + i;
+      query_positions[query] = positions[row];
+      query_rows[query] = row;
       query_of_row[query_rows[query]] = query;
     }
   }
@@ -158,7 +159,7 @@ AttentionArgs Transformer::AttentionOf(const PackedBatch& batch, int64_t layer, 
   const ModelConfig& c = config_;
   const bool last = layer == c.layers - 1;
   return {batch.sequences, c.heads, c.kv_heads, c.head_dim, batch.cu_seqlens, last ? batch.cu_queries : batch.cu_seqlens,
-          last ? batch.query_begin : from_start_.data(), q, kv, out, lse};
+          last ? batch.query_begin : from_start_.data(), batch.prefix, q, kv, out, lse};
 }
 
 Transformer::Kept& Transformer::KeptOf(int64_t layer, bool keep) {
@@ -172,7 +173,9 @@ const float* Transformer::Forward(const float* weights, const PackedBatch& batch
   const int64_t tokens = batch.tokens, last = c.layers - 1;
   IndexRows(batch);
   int64_t longest = 0;
-  for (int64_t s = 0; s < batch.sequences; ++s) longest = std::max<int64_t>(longest, batch.cu_seqlens[s + 1] - batch.cu_seqlens[s]);
+  for (int64_t s = 0; s < batch.sequences; ++s) {
+    longest = std::max<int64_t>(longest, batch.PrefixLength(s) + batch.cu_seqlens[s + 1] - batch.cu_seqlens[s]);
+  }
   const float* rope = rope_.Get(c, longest);
   float* packed = packed_.Reserve(PackedLayerFloats(c, PackFor::kForward));
   float* normed = normed_.Reserve(tokens * c.hidden);

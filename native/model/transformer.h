@@ -22,8 +22,11 @@ struct PackedBatch {
   int64_t tokens, sequences, queries;
   const int32_t* ids;          // [tokens] in [0, vocab)
   const int32_t* cu_seqlens;   // [sequences + 1]; an empty sequence is legal
-  const int32_t* query_begin;  // [sequences]: position of the first scored row; from there on all rows are scored ...
+  const int32_t* query_begin;  // [sequences]: which of its rows is the first query; from there on all rows are queries ...
   const int32_t* cu_queries;   // [sequences + 1]: ... so that these are the offsets of the queries, packed
+  const int32_t* prefix;       // [sequences] or null: the sequence that comes before this one (attention.h), or -1
+
+  int64_t PrefixLength(int64_t s) const { return prefix && prefix[s] >= 0 ? cu_seqlens[prefix[s] + 1] - cu_seqlens[prefix[s]] : 0; }
 };
 
 // A layer's matrices as PackB leaves them.

@@ -48,6 +48,29 @@ for (const model_type of ARCHITECTURES) {
     }
   });
 
+  test('completions that share a prompt score the same bits as alone, and add up to the same gradients', async () => {
+    // Prompts of 1, of less and of more than a tile of 64 keys; completions of 1 token too.
+    const prompts: number[][] = [];
+    const completions: number[][] = [];
+    for (const [p, length] of [1, 30, 63, 64, 100].entries()) {
+      for (const tokens of [5, 1, 70, 5]) {
+        prompts.push(Array.from({ length }, (_, i) => (p * 5 + i * 7) % 23));
+        completions.push(Array.from({ length: tokens }, (_, i) => (p + tokens * 3 + i * i) % 23));
+      }
+    }
+    const whole = prompts.map((prompt, i) => [...prompt, ...completions[i]]);
+    const starts = prompts.map((prompt) => prompt.length);
+    const together = await policy.logProbs(whole, { start: starts, entropy: true });
+    for (const [i, sequence] of whole.entries()) {
+      const alone = await policy.logProbs([sequence], { start: [starts[i]], entropy: true });
+      assert.equal(alone.logProbs, together.logProbs.slice(together.cuSeqlens[i], together.cuSeqlens[i + 1]));
+    }
+    const total = completions.reduce((n, c) => n + c.length, 0);
+    const shared: PolicyBatch = { prompts, completions, advantages: normals(total, 8) };
+    const expected = await gradientsOf(policy, shared, { microBatchTokens: 1, entropyCoef: 0.1 });
+    gradientsNear(await gradientsOf(policy, shared, { entropyCoef: 0.1 }), expected);
+  });
+
   test('a token does not see what comes after it', async () => {
     const prefix = await policy.logProbs([sequences[4].slice(0, 70)]);
     const whole = await policy.logProbs([sequences[4]]);

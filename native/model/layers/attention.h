@@ -6,8 +6,11 @@
 //
 //   kv  [tokens, 2 * kv_heads * head_dim] float32: a row holds the key heads, then the value heads; sequence b owns rows
 //       cu_seqlens[b] .. cu_seqlens[b+1]-1, at positions 0, 1, ...
-//   q, out [queries, heads * head_dim]: of sequence b the rows cu_queries[b] .. cu_queries[b+1]-1 are the positions from
-//       query_begin[b] on (all positions, or only those whose result is wanted)
+//   q, out [queries, heads * head_dim]: of sequence b the rows cu_queries[b] .. cu_queries[b+1]-1 are its rows from
+//       query_begin[b] on (all of them, or only those whose result is wanted)
+//   prefix [sequences] or null: an earlier sequence that comes before sequence b, whose keys b's queries see first, or -1. A
+//       prefix has none itself; the sequences that share one follow it directly. (A prompt and the completions of its group:
+//       the prompt goes through the network once.)
 //   lse [queries, heads], or null when no backward pass follows
 // Backward: d_q and d_kv are written whole (zero for a key that no query sees).
 // A query's result does not depend on the other queries or sequences, a gradient not on the number of threads.
@@ -24,6 +27,7 @@ struct AttentionArgs {
   const int32_t* cu_seqlens;
   const int32_t* cu_queries;
   const int32_t* query_begin;
+  const int32_t* prefix;
   const float* q;
   const float* kv;
   float* out;
