@@ -56,9 +56,8 @@ export const TRAINER_OPTIONS = {
   numIterations: { type: 'integer', default: 1, min: 1, doc: 'Passes over each rollout' },
   microBatchTokens: {
     type: 'integer',
-    default: 8192,
     min: 1,
-    doc: 'Tokens of one forward and backward pass (memory, not results)',
+    doc: "Tokens of one forward and backward pass: memory, and rounding (default: the policy's)",
   },
 
   lossType: {
