@@ -27,6 +27,7 @@ struct LossSweep {
 template <typename T>
 static inline void SweepRows(const LossSweep& s, int64_t first, int64_t rows, const T* logits, T* d_logits, int64_t* first_bad) {
   const float inv_temperature = 1.0f / s.temperature;
+  const float entropy_gradient = (float)EntropyGradient(s.params);
   ParallelRows(rows, RowsPerTask(s.vocab), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t t = first + r;
@@ -35,18 +36,20 @@ static inline void SweepRows(const LossSweep& s, int64_t first, int64_t rows, co
       float d_logprob = 0.0f, d_entropy = 0.0f;
       RowStats stats = EmptyStats();
       RowResult result = {};
+      RowWork work;
       if (IsActive(s.batch, t)) {
-        stats = StatsOfRow(row, s.vocab, inv_temperature);
+        const float target_logit = ToFloat(row[s.targets[t]]);
+        stats = StatsBeforeGradient(row, out, s.vocab, inv_temperature, entropy_gradient != 0.0f, &work);
         if (RowIsBad(stats)) {
           NoteBadRow(first_bad, t, stats);
           continue;
         }
-        result = FinishRow(stats, ToFloat(row[s.targets[t]]), inv_temperature);
+        result = FinishRow(stats, target_logit, inv_temperature);
         const int64_t i = SequenceOf(s.batch, t);
         const double ratio = exp(LogRatio(s.batch, t, result.logprob)), weight = s.state[i].weight;
         const TokenLoss token = LossOfToken(s.params, s.batch, i, t, result.logprob, result.entropy, ratio);
         d_logprob = (float)(weight * (token.d_direct + token.d_ratio * ratio));
-        d_entropy = (float)EntropyGradient(s.params);
+        d_entropy = entropy_gradient;
       }
       s.logprob[t] = result.logprob;
       s.entropy[t] = result.entropy;
@@ -55,7 +58,7 @@ static inline void SweepRows(const LossSweep& s, int64_t first, int64_t rows, co
       if (d_logprob == 0.0f && d_entropy == 0.0f) {
         memset(out, 0, (size_t)s.vocab * sizeof(T));
       } else {
-        GradientOfRow(row, out, s.vocab, s.targets[t], stats, result, d_logprob, d_entropy, inv_temperature);
+        GradientOfRow(row, out, s.vocab, s.targets[t], stats, result, d_logprob, d_entropy, inv_temperature, work);
       }
     }
   });

@@ -51,13 +51,15 @@ Status Backward(const TokenLogprobBackwardArgs& args) {
         memset(out, 0, (size_t)f.vocab * sizeof(T));
         continue;
       }
-      const RowStats stats = StatsOfRow(row, f.vocab, inv_temperature);
+      const float target_logit = ToFloat(row[f.targets[r]]);
+      RowWork work;
+      const RowStats stats = StatsBeforeGradient(row, out, f.vocab, inv_temperature, d_entropy != 0.0f, &work);
       if (RowIsBad(stats)) {
         NoteBadRow(&first_bad, f.first_row + r, stats);
         continue;
       }
-      const RowResult result = FinishRow(stats, ToFloat(row[f.targets[r]]), inv_temperature);
-      GradientOfRow(row, out, f.vocab, f.targets[r], stats, result, args.d_logprob[r], d_entropy, inv_temperature);
+      const RowResult result = FinishRow(stats, target_logit, inv_temperature);
+      GradientOfRow(row, out, f.vocab, f.targets[r], stats, result, args.d_logprob[r], d_entropy, inv_temperature, work);
     }
   });
   return ReportBadRow(first_bad);

@@ -12,11 +12,22 @@ namespace PRL_ISA {
 
 // A piece of a row that stays in the first-level cache between the two looks at it (maximum, then sums).
 constexpr int64_t kRowBlock = 2048;
+// Rows of more blocks than this do not keep their exponentials (a vocabulary of half a million).
+constexpr int64_t kMaxBlocks = 256;
 
-template <typename T>
-static inline RowStats StatsOfRow(const T* row, int64_t vocab, float inv_temperature) {
+// What a first look at a row can leave for its gradient. A float32 gradient has room for the exponentials themselves: the
+// second look is then one multiplication, and exp is computed once. 16-bit storage would round them: they are made again.
+struct RowWork {
+  bool kept;                     // the gradient holds e^((logit - block_max) / temperature)
+  float block_max[kMaxBlocks];
+};
+
+// With kKeep, the exponentials go to `kept` (which may be the row) and what they are relative to into block_max.
+template <bool kKeep, typename T>
+static inline RowStats StatsOfRow(const T* row, int64_t vocab, float inv_temperature, float* kept, float* block_max) {
   RowStats total = EmptyStats();
-  const VF scale = Splat(inv_temperature), none = Splat(-__builtin_inff()), floor = Splat(-3.0e38f);
+  // y = (logit - max) / temperature in units of ln 2, for 2^y; clamped where 2^y is 0, so that -inf meets no 0.
+  const VF scale = Splat(inv_temperature * 1.44269504f), floor = Splat(-127.0f), none = Splat(-__builtin_inff());
   for (int64_t begin = 0; begin < vocab; begin += kRowBlock) {
     const int64_t n = vocab - begin < kRowBlock ? vocab - begin : kRowBlock;
     const T* p = row + begin;
@@ -31,64 +42,98 @@ static inline RowStats StatsOfRow(const T* row, int64_t vocab, float inv_tempera
       m3 = Max(Load(p + i + 3 * kLanes), m3);
     }
     for (; i < whole; i += kLanes) m0 = Max(Load(p + i), m0);
-    const float block_max = ReduceMax(Max(Max(m0, m1), Max(m2, m3)));
-    if (block_max > total.max) total = Rebase(total, block_max, inv_temperature);
-    // Nothing but -inf (or NaN) yet: measured against 0, so that e^-inf is 0 and a NaN still shows in the sum.
+    const float found = ReduceMax(Max(Max(m0, m1), Max(m2, m3)));
+    if (found > total.max) total = Rebase(total, found, inv_temperature);
+    if (kKeep) block_max[begin / kRowBlock] = total.max;
+    // Nothing but -inf (or NaN) yet: measured against 0, so that 2^-inf is 0 and a NaN still shows.
     const VF max = Splat(total.max > -__builtin_inff() ? total.max : 0.0f);
     VF sum0{}, sum1{}, weighted0{}, weighted1{};
     for (i = 0; i + 2 * kLanes <= whole; i += 2 * kLanes) {
-      const VF x0 = (Load(p + i) - max) * scale, x1 = (Load(p + i + kLanes) - max) * scale;
-      const VF e0 = ExpNonPositive(x0), e1 = ExpNonPositive(x1);
+      __builtin_prefetch(p + i + kRowBlock);  // the next block comes from memory while this one is computed
+      const VF y0 = Max(floor, (Load(p + i) - max) * scale), y1 = Max(floor, (Load(p + i + kLanes) - max) * scale);
+      const VF e0 = Exp2NonPositive(y0), e1 = Exp2NonPositive(y1);
       sum0 += e0;
       sum1 += e1;
-      weighted0 += e0 * Max(floor, x0);
-      weighted1 += e1 * Max(floor, x1);
+      weighted0 += e0 * y0;
+      weighted1 += e1 * y1;
+      if (kKeep) {
+        Store(kept + begin + i, e0);
+        Store(kept + begin + i + kLanes, e1);
+      }
     }
     if (i < whole) {
-      const VF x = (Load(p + i) - max) * scale, e = ExpNonPositive(x);
+      const VF y = Max(floor, (Load(p + i) - max) * scale), e = Exp2NonPositive(y);
       sum0 += e;
-      weighted0 += e * Max(floor, x);
+      weighted0 += e * y;
+      if (kKeep) Store(kept + begin + i, e);
     }
     if (whole < n) {
-      const VF x = (tail - max) * scale, e = ExpNonPositive(x);
+      const VF y = Max(floor, (tail - max) * scale), e = Exp2NonPositive(y);
       sum1 += e;
-      weighted1 += e * Max(floor, x);
+      weighted1 += e * y;
+      if (kKeep) StorePartial(kept + begin + whole, (int)(n - whole), e);
     }
-    total.sum += (double)ReduceAdd(sum0 + sum1);
-    total.weighted += (double)ReduceAdd(weighted0 + weighted1);
+    const double weighted = (double)ReduceAdd(weighted0 + weighted1);
+    total.sum += (double)ReduceAdd(sum0 + sum1) + 0.0 * weighted;  // a NaN logit is a NaN in y, and must be one in the sum
+    total.weighted += weighted * 0.693147180559945309;
   }
   return total;
 }
 
-// Writes d logits of a row whose statistics are known; `out` may be `row`.
+template <typename T>
+static inline RowStats StatsOfRow(const T* row, int64_t vocab, float inv_temperature) {
+  return StatsOfRow<false>(row, vocab, inv_temperature, nullptr, nullptr);
+}
+
+// The first look at a row whose gradient goes to `out`, which may be the row: that is then lost.
+template <typename T>
+static inline RowStats StatsBeforeGradient(const T* row, T* out, int64_t vocab, float inv_temperature, bool with_entropy, RowWork* work) {
+  work->kept = sizeof(T) == sizeof(float) && !with_entropy && vocab <= kMaxBlocks * kRowBlock;
+  if (work->kept) return StatsOfRow<true>(row, vocab, inv_temperature, (float*)out, work->block_max);
+  return StatsOfRow(row, vocab, inv_temperature);
+}
+
+// Writes d logits after StatsBeforeGradient; with_entropy was d_entropy != 0.
 template <typename T>
 static inline void GradientOfRow(const T* row, T* out, int64_t vocab, int32_t target, RowStats stats, RowResult result,
-                                 float d_logprob, float d_entropy, float inv_temperature) {
+                                 float d_logprob, float d_entropy, float inv_temperature, const RowWork& work) {
   const RowGradient g = GradientOf(d_logprob, d_entropy, result.entropy, inv_temperature);
   const float at_target = d_logprob * inv_temperature;
-  const float target_x = (ToFloat(row[target]) - stats.max) * inv_temperature - result.log_sum;
-  const float target_p = (float)exp((double)target_x);
-  const VF max = Splat(stats.max), scale = Splat(inv_temperature), log_sum = Splat(result.log_sum), a = Splat(g.a), b = Splat(g.b);
-  const VF floor = Splat(-3.0e38f);
-  const int64_t whole = vocab - vocab % kLanes;
-  if (d_entropy == 0.0f) {
-    for (int64_t i = 0; i < whole; i += kLanes) {
-      Store(out + i, ExpNonPositive((Load(row + i) - max) * scale - log_sum) * a);
+  if (work.kept) {
+    for (int64_t begin = 0; begin < vocab; begin += kRowBlock) {
+      const double shift = ((double)work.block_max[begin / kRowBlock] - (double)stats.max) * (double)inv_temperature;
+      const VF factor = Splat((float)((double)g.a * exp(shift) / stats.sum));
+      float* p = (float*)out + begin;
+      const int64_t n = vocab - begin < kRowBlock ? vocab - begin : kRowBlock;
+      int64_t i = 0;
+      for (; i + kLanes <= n; i += kLanes) Store(p + i, Load(p + i) * factor);
+      for (; i < n; ++i) p[i] *= factor[0];
     }
   } else {
-    for (int64_t i = 0; i < whole; i += kLanes) {
-      const VF log_p = (Load(row + i) - max) * scale - log_sum;
-      Store(out + i, ExpNonPositive(log_p) * (a + b * Max(floor, log_p)));
+    // p (a + b log p) with p = 2^y / sum and log p = y ln 2 - log(sum).
+    const VF a = Splat((float)(((double)g.a - (double)g.b * log(stats.sum)) / stats.sum));
+    const VF b = Splat((float)((double)g.b * 0.693147180559945309 / stats.sum));
+    const VF max = Splat(stats.max), scale = Splat(inv_temperature * 1.44269504f), floor = Splat(-127.0f);
+    // 16-bit storage: a block at a time in float32, then rounded; the constants of both do not fit the registers together.
+    constexpr bool kStage = sizeof(T) != sizeof(float);
+    float staged[kStage ? kRowBlock : 1];
+    for (int64_t begin = 0; begin < vocab; begin += kRowBlock) {
+      const int64_t n = vocab - begin < kRowBlock ? vocab - begin : kRowBlock, whole = n - n % kLanes;
+      float* block = kStage ? staged : (float*)(out + begin);
+      for (int64_t i = 0; i < whole; i += kLanes) {
+        const VF y = Max(floor, (Load(row + begin + i) - max) * scale);
+        Store(block + i, Exp2NonPositive(y) * (a + b * y));
+      }
+      if (whole < n) {
+        const VF y = Max(floor, (LoadPartial(row + begin + whole, (int)(n - whole), -__builtin_inff()) - max) * scale);
+        StorePartial(out + begin + whole, (int)(n - whole), Exp2NonPositive(y) * (a + b * y));
+      }
+      for (int64_t i = 0; kStage && i < whole; i += kLanes) Store(out + begin + i, Load(staged + i));
     }
   }
-  if (whole < vocab) {
-    const int n = (int)(vocab - whole);
-    const VF log_p = (LoadPartial(row + whole, n, -__builtin_inff()) - max) * scale - log_sum;
-    StorePartial(out + whole, n, ExpNonPositive(log_p) * (a + b * Max(floor, log_p)));
-  }
-  // The target last, from its own value: its two terms in float32, rounded to the storage type once.
-  const float log_p = target_x > -3.0e38f ? target_x : -3.0e38f;
-  FromFloat(target_p * (g.a + g.b * log_p) + at_target, out + target);
+  // The target last, from its log-probability: its two terms in float32, rounded to the storage type once.
+  const float p = (float)exp((double)result.logprob);
+  FromFloat((p > 0.0f ? p * (g.a + g.b * result.logprob) : 0.0f) + at_target, out + target);
 }
 
 // A piece of work is at least about 256 kB of logits, so that short rows are not handed out one by one.
