@@ -23,7 +23,8 @@ interface Cut {
 export function cutBatch({ rollout, advantages, refLogProbs, order, part }: Cut, options: ResolvedTrainerOptions) {
   const { numMinibatches, maskTruncatedCompletions, beta, entropyCoef, lossType } = options;
   const size = order.length / numMinibatches;
-  const members = Array.from(order.subarray(Math.round(part * size), Math.round((part + 1) * size)));
+  // In the rollout's order: responses to one prompt lie side by side, and the policy then reads the prompt once.
+  const members = [...order.subarray(Math.round(part * size), Math.round((part + 1) * size))].sort((a, b) => a - b);
   const { cuSeqlens, finished } = rollout;
   const active = members.filter((i) => !maskTruncatedCompletions || finished[i]);
   const normalizer = {
