@@ -103,7 +103,7 @@ void LayerInputRows(const LayerContext& layer, int64_t rows, const float* x, con
       if (q_raw) Copy(q_raw, q, rows * c.q_width());
       RmsNormCpu({rows * c.heads, c.head_dim, q, c.head_dim, w + o.q_norm, c.norm_eps, q, c.head_dim});
     }
-    RopeCpu({rows, c.heads, c.head_dim, q, c.q_width(), positions, layer.rope, false});
+    if (positions) RopeCpu({rows, c.heads, c.head_dim, q, c.q_width(), positions, layer.rope, false});
   }
   if (kv) {
     Product(rows, c.hidden, c.kv_width(), normed, layer.packed.kv, kv, false);
@@ -115,7 +115,7 @@ void LayerInputRows(const LayerContext& layer, int64_t rows, const float* x, con
         RmsNormCpu({c.kv_heads, c.head_dim, k, c.head_dim, w + o.k_norm, c.norm_eps, k, c.head_dim});
       }
     }
-    RopeCpu({rows, c.kv_heads, c.head_dim, kv, c.kv_width(), positions, layer.rope, false});
+    if (positions) RopeCpu({rows, c.kv_heads, c.head_dim, kv, c.kv_width(), positions, layer.rope, false});
   }
 }
 
@@ -168,10 +168,32 @@ Transformer::Kept& Transformer::KeptOf(int64_t layer, bool keep) {
   return *kept_[index];
 }
 
+// What the first layer computes before rope depends on the token alone, not on its place. Where the vocabulary is small beside
+// the batch it is computed once per symbol: the same numbers, since rows do not depend on each other.
+void Transformer::InputById(const LayerContext& layer, const PackedBatch& batch, float* normed, float* q, float* q_raw, float* kv,
+                            float* k_raw) {
+  const ModelConfig& c = config_;
+  float *q_of_id = q_of_id_.Reserve(c.vocab * c.q_width()), *kv_of_id = kv_of_id_.Reserve(c.vocab * c.kv_width());
+  const float* x = layer.weights + layout_.embedding;
+  ParallelRows(c.vocab, kRowBlock, [&](int64_t begin, int64_t end) {
+    LayerInputRows(layer, end - begin, x + begin * c.hidden, nullptr, normed + begin * c.hidden, q_of_id + begin * c.q_width(),
+                   q_raw ? q_raw + begin * c.q_width() : nullptr, kv_of_id + begin * c.kv_width(),
+                   k_raw ? k_raw + begin * c.k_width() : nullptr);
+  });
+  ParallelRows(batch.tokens, kRowBlock, [&](int64_t begin, int64_t end) {
+    const int64_t n = end - begin;
+    EmbeddingCpu(n, c.q_width(), q_of_id, batch.ids + begin, q + begin * c.q_width());
+    EmbeddingCpu(n, c.kv_width(), kv_of_id, batch.ids + begin, kv + begin * c.kv_width());
+    RopeCpu({n, c.heads, c.head_dim, q + begin * c.q_width(), c.q_width(), positions_.data() + begin, layer.rope, false});
+    RopeCpu({n, c.kv_heads, c.head_dim, kv + begin * c.kv_width(), c.kv_width(), positions_.data() + begin, layer.rope, false});
+  });
+}
+
 const float* Transformer::Forward(const float* weights, const PackedBatch& batch, bool keep, const KvSink* sink) {
   const ModelConfig& c = config_;
   const int64_t tokens = batch.tokens, last = c.layers - 1;
   IndexRows(batch);
+  by_id_ = c.layers > 1 && 4 * c.vocab <= tokens;
   int64_t longest = 0;
   for (int64_t s = 0; s < batch.sequences; ++s) {
     longest = std::max<int64_t>(longest, batch.PrefixLength(s) + batch.cu_seqlens[s + 1] - batch.cu_seqlens[s]);
@@ -195,11 +217,15 @@ const float* Transformer::Forward(const float* weights, const PackedBatch& batch
     float* kv = kept.kv.Reserve(tokens * c.kv_width());
     float* q_raw = keep && c.qk_norm ? kept.q_raw.Reserve(rows * c.q_width()) : nullptr;
     float* k_raw = keep && c.qk_norm ? kept.k_raw.Reserve(tokens * c.k_width()) : nullptr;
-    ParallelRows(tokens, kRowBlock, [&](int64_t begin, int64_t end) {
-      LayerInputRows(layer, end - begin, x + begin * c.hidden, positions_.data() + begin, normed + begin * c.hidden,
-                     compact ? nullptr : q + begin * c.q_width(), q_raw ? q_raw + begin * c.q_width() : nullptr,
-                     kv + begin * c.kv_width(), k_raw ? k_raw + begin * c.k_width() : nullptr);
-    });
+    if (l == 0 && by_id_) {
+      InputById(layer, batch, normed, q, q_raw, kv, k_raw);
+    } else {
+      ParallelRows(tokens, kRowBlock, [&](int64_t begin, int64_t end) {
+        LayerInputRows(layer, end - begin, x + begin * c.hidden, positions_.data() + begin, normed + begin * c.hidden,
+                       compact ? nullptr : q + begin * c.q_width(), q_raw ? q_raw + begin * c.q_width() : nullptr,
+                       kv + begin * c.kv_width(), k_raw ? k_raw + begin * c.k_width() : nullptr);
+      });
+    }
     if (compact) {
       float* query_x = query_x_.Reserve(rows * c.hidden);
       ParallelRows(rows, kRowBlock, [&](int64_t begin, int64_t end) {
@@ -279,10 +305,10 @@ struct InputPartials {
         width(kv_bias + c.kv_width()) {}
 };
 
-// Back through rope, the norm of the heads and the bias: `heads` heads in rows of `row` floats.
+// Back through rope (unless positions is null), the norm of the heads and the bias: `heads` heads in rows of `row` floats.
 void BackwardHeads(const ModelConfig& c, int64_t rows, int64_t heads, float* d, int64_t row, const float* raw, const float* norm_weight,
                    const int32_t* positions, const float* rope, float* d_norm_weight) {
-  RopeCpu({rows, heads, c.head_dim, d, row, positions, rope, true});
+  if (positions) RopeCpu({rows, heads, c.head_dim, d, row, positions, rope, true});
   for (int64_t r = 0; c.qk_norm && r < rows; ++r) {
     RmsNormBackwardCpu({heads, c.head_dim, raw + r * heads * c.head_dim, c.head_dim, norm_weight, c.norm_eps, d + r * row, c.head_dim,
                         nullptr, 0, d + r * row, c.head_dim, d_norm_weight});
@@ -291,31 +317,50 @@ void BackwardHeads(const ModelConfig& c, int64_t rows, int64_t heads, float* d, 
 
 }  // namespace
 
-// Gradients of queries, keys and values (d_q_, d_kv_) and of the residual stream (d_mid_) -> of the layer's input (d_x_).
-void Transformer::BackwardInput(const float* weights, const PackedLayer& packed, int64_t layer, const PackedBatch& batch, float* gradients) {
+// The way back of InputById: gradients of queries, keys, values and the residual stream, turned back by rope and added up per
+// symbol, which then stand for the rows of the layer's input.
+Transformer::InputRows Transformer::RowsById(const float* weights, const PackedBatch& batch) {
+  const ModelConfig& c = config_;
+  const float* rope = rope_.Get(c, 0);
+  ParallelRows(batch.tokens, kRowBlock, [&](int64_t begin, int64_t end) {
+    const int32_t* positions = positions_.data() + begin;
+    RopeCpu({end - begin, c.heads, c.head_dim, d_q_.data() + begin * c.q_width(), c.q_width(), positions, rope, true});
+    RopeCpu({end - begin, c.kv_heads, c.head_dim, d_kv_.data() + begin * c.kv_width(), c.kv_width(), positions, rope, true});
+  });
+  const auto by_id = [&](int64_t width, const float* rows, Buffer<float>* into) {
+    float* sums = into->Reserve(c.vocab * width);
+    std::fill_n(sums, c.vocab * width, 0.0f);
+    EmbeddingBackwardCpu(c.vocab, width, order_.data(), starts_.data(), rows, sums);
+    return sums;
+  };
+  return {c.vocab, c.vocab, false, weights + layout_.embedding, nullptr, by_id(c.q_width(), d_q_.data(), &q_of_id_),
+          by_id(c.kv_width(), d_kv_.data(), &kv_of_id_), by_id(c.hidden, d_mid_.data(), &d_mid_of_id_)};
+}
+
+// Gradients of queries, keys, values and of the residual stream after attention -> of the layer's input (d_x_).
+void Transformer::BackwardInput(const float* weights, const PackedLayer& packed, int64_t layer, const InputRows& in, float* gradients) {
   const ModelConfig& c = config_;
   const LayerOffsets& o = layout_.layers[static_cast<size_t>(layer)];
-  const bool compact = compact_ && layer == c.layers - 1;
-  const int64_t tokens = batch.tokens, queries = compact ? batch.queries : tokens, h = c.hidden;
+  const bool compact = in.compact;
+  const int64_t tokens = in.tokens, queries = in.queries, h = c.hidden;
   const int64_t blocks = (tokens + kRowBlock - 1) / kRowBlock, query_blocks = (queries + kRowBlock - 1) / kRowBlock;
   const InputPartials at(c);
   float* partial = partial_.Reserve((blocks + query_blocks) * at.width);
   std::fill_n(partial, (blocks + query_blocks) * at.width, 0.0f);
   const float* rope = rope_.Get(c, 0);
   Kept& kept = KeptOf(layer, true);
-  float *d_q = d_q_.data(), *d_kv = d_kv_.data(), *d_mid = d_mid_.data(), *d_x = d_x_.Reserve(tokens * h), *x = kept.x.data();
-  float *normed = normed_.data(), *d_normed = d_normed_.Reserve(tokens * h);
+  float *d_x = d_x_.Reserve(tokens * h), *normed = normed_.Reserve(tokens * h), *d_normed = d_normed_.Reserve(tokens * h);
   // When the queries are rows of their own: theirs.
-  const float* query_x = compact ? query_x_.data() : x;
+  const float* query_x = compact ? query_x_.data() : in.x;
   float* query_normed = compact ? query_normed_.Reserve(queries * h) : normed;
   float* d_query_normed = compact ? d_query_normed_.Reserve(queries * h) : d_normed;
-  const int32_t* query_positions = compact ? query_positions_.data() : positions_.data();
+  const int32_t* query_positions = compact ? query_positions_.data() : in.positions;
 
   const auto query_part = [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin, width = c.q_width();
-    float *sums = partial + (blocks + begin / kRowBlock) * at.width, *d = d_q + begin * width;
-    BackwardHeads(c, n, c.heads, d, width, c.qk_norm ? kept.q_raw.data() + begin * width : nullptr, weights + o.q_norm, query_positions + begin, rope,
-                  sums + at.q_norm);
+    float *sums = partial + (blocks + begin / kRowBlock) * at.width, *d = in.d_q + begin * width;
+    BackwardHeads(c, n, c.heads, d, width, c.qk_norm ? kept.q_raw.data() + begin * width : nullptr, weights + o.q_norm,
+                  query_positions ? query_positions + begin : nullptr, rope, sums + at.q_norm);
     if (c.qkv_bias) AddColumnSumsCpu(n, width, d, width, sums + at.q_bias);
     Product(n, width, h, d, packed.q, d_query_normed + begin * h, !compact);
   };
@@ -327,9 +372,10 @@ void Transformer::BackwardInput(const float* weights, const PackedLayer& packed,
   }
   ParallelRows(tokens, kRowBlock, [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin, width = c.kv_width();
-    float *sums = partial + begin / kRowBlock * at.width, *d = d_kv + begin * width;
+    float *sums = partial + begin / kRowBlock * at.width, *d = in.d_kv + begin * width;
+    const float* x = in.x + begin * h;
     BackwardHeads(c, n, c.kv_heads, d, width, c.qk_norm ? kept.k_raw.data() + begin * c.k_width() : nullptr, weights + o.k_norm,
-                  positions_.data() + begin, rope, sums + at.k_norm);
+                  in.positions ? in.positions + begin : nullptr, rope, sums + at.k_norm);
     if (c.qkv_bias) AddColumnSumsCpu(n, width, d, width, sums + at.kv_bias);
     Product(n, width, h, d, packed.kv, d_normed + begin * h, false);
     if (compact) {
@@ -337,9 +383,9 @@ void Transformer::BackwardInput(const float* weights, const PackedLayer& packed,
     } else {
       query_part(begin, end);
     }
-    RmsNormCpu({n, h, x + begin * h, h, weights + o.input_norm, c.norm_eps, normed + begin * h, h});
-    RmsNormBackwardCpu({n, h, x + begin * h, h, weights + o.input_norm, c.norm_eps, d_normed + begin * h, h,
-                        (compact ? d_x : d_mid) + begin * h, h, d_x + begin * h, h, sums + at.norm});
+    RmsNormCpu({n, h, x, h, weights + o.input_norm, c.norm_eps, normed + begin * h, h});
+    RmsNormBackwardCpu({n, h, x, h, weights + o.input_norm, c.norm_eps, d_normed + begin * h, h,
+                        (compact ? d_x : in.d_mid) + begin * h, h, d_x + begin * h, h, sums + at.norm});
   });
   const auto add_partial = [&](int64_t from, int64_t count, int64_t width, int64_t column, int64_t gradient) {
     AddColumnSumsCpu(count, width, partial + from * at.width + column, at.width, gradients + gradient);
@@ -353,8 +399,8 @@ void Transformer::BackwardInput(const float* weights, const PackedLayer& packed,
     add_partial(0, blocks, c.head_dim, at.k_norm, o.k_norm);
     add_partial(blocks, query_blocks, c.head_dim, at.q_norm, o.q_norm);
   }
-  AddWeightGradient(queries, h, c.q_width(), d_q, query_normed, gradients + o.q);
-  AddWeightGradient(tokens, h, c.kv_width(), d_kv, normed, gradients + o.kv);
+  AddWeightGradient(queries, h, c.q_width(), in.d_q, query_normed, gradients + o.q);
+  AddWeightGradient(tokens, h, c.kv_width(), in.d_kv, normed, gradients + o.kv);
 }
 
 // The queries' share of two gradients, to where the queries are among the tokens: added to d_normed, written to d_x.
@@ -383,6 +429,7 @@ void Transformer::Backward(const float* weights, const PackedBatch& batch, const
                         nullptr, 0, d_x + begin * h, h, d_norm_weight});
   });
   AddColumnSumsCpu(blocks, h, partial, h, gradients + layout_.final_norm);
+  SortByIdCpu(batch.tokens, c.vocab, batch.ids, order_.Reserve(batch.tokens), starts_.Reserve(c.vocab + 1));
   for (int64_t l = c.layers - 1; l >= 0; --l) {
     const int64_t rows = l == c.layers - 1 ? queries : batch.tokens;
     Kept& kept = KeptOf(l, true);
@@ -390,9 +437,15 @@ void Transformer::Backward(const float* weights, const PackedBatch& batch, const
     BackwardOutput(weights, packed, l, rows, gradients);
     AttentionBackwardCpu({AttentionOf(batch, l, kept.q.data(), kept.kv.data(), kept.attended.data(), kept.lse.data()), d_attended_.data(),
                           d_q_.Reserve(rows * c.q_width()), d_kv_.Reserve(batch.tokens * c.kv_width())});
-    BackwardInput(weights, packed, l, batch, gradients);
+    const InputRows in = l == 0 && by_id_ ? RowsById(weights, batch)
+                                          : InputRows{batch.tokens, rows, rows != batch.tokens, kept.x.data(), positions_.data(),
+                                                      d_q_.data(), d_kv_.data(), d_mid_.data()};
+    BackwardInput(weights, packed, l, in, gradients);
   }
-  SortByIdCpu(batch.tokens, c.vocab, batch.ids, order_.Reserve(batch.tokens), starts_.Reserve(c.vocab + 1));
+  if (by_id_) {
+    AddColumnSumsCpu(1, c.vocab * h, d_x_.data(), c.vocab * h, gradients + layout_.embedding);
+    return;
+  }
   EmbeddingBackwardCpu(c.vocab, h, order_.data(), starts_.data(), d_x_.data(), gradients + layout_.embedding);
 }
 

@@ -57,7 +57,7 @@ struct LayerContext {
 };
 
 // Residual stream x [rows, hidden] -> q [rows, q_width] and kv [rows, kv_width] (either may be null), rotated to `positions`.
-// normed [rows, hidden] is scratch. q_raw, k_raw (null when not wanted): what the norms of Qwen3 were applied to.
+// positions null: no rotation. normed [rows, hidden] is scratch. q_raw, k_raw (null when not wanted): what the norms of Qwen3 were applied to.
 void LayerInputRows(const LayerContext& layer, int64_t rows, const float* x, const int32_t* positions, float* normed, float* q,
                     float* q_raw, float* kv, float* k_raw);
 
@@ -89,7 +89,17 @@ class Transformer {
     Buffer<float> x, q, kv, q_raw, k_raw, attended, lse, mid, gate_up;
   };
   void BackwardOutput(const float* weights, const PackedLayer& packed, int64_t layer, int64_t rows, float* gradients);
-  void BackwardInput(const float* weights, const PackedLayer& packed, int64_t layer, const PackedBatch& batch, float* gradients);
+  // Rows of a layer's input: tokens as a rule, symbols of the vocabulary in the first layer (see InputById).
+  struct InputRows {
+    int64_t tokens, queries;
+    bool compact;  // the queries are rows of their own
+    const float* x;
+    const int32_t* positions;  // null: no rope to undo
+    float *d_q, *d_kv, *d_mid;
+  };
+  void BackwardInput(const float* weights, const PackedLayer& packed, int64_t layer, const InputRows& in, float* gradients);
+  void InputById(const LayerContext& layer, const PackedBatch& batch, float* normed, float* q, float* q_raw, float* kv, float* k_raw);
+  InputRows RowsById(const float* weights, const PackedBatch& batch);
   void ScatterQueries(int64_t begin, int64_t end, float* d_normed, float* d_x);
   AttentionArgs AttentionOf(const PackedBatch& batch, int64_t layer, const float* q, const float* kv, float* out, float* lse);
   void IndexRows(const PackedBatch& batch);
@@ -101,6 +111,8 @@ class Transformer {
   std::vector<std::unique_ptr<Kept>> kept_;
   // Rows of the last layer, when not all tokens are queries: its residual stream, and where they are among the tokens.
   bool compact_ = false;
+  bool by_id_ = false;  // the first layer's products are per symbol
+  Buffer<float> q_of_id_, kv_of_id_, d_mid_of_id_;
   Buffer<float> query_x_, final_x_, hidden_;
   Buffer<int32_t> positions_, query_positions_, query_rows_, query_of_row_, from_start_;
   Buffer<float> packed_, normed_, query_normed_, activated_, partial_;
