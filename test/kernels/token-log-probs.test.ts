@@ -218,6 +218,23 @@ errors('rows without a softmax are named', () => {
     /row 0 holds a NaN/,
   );
 });
+errors('a NaN of any bits is seen, wherever it is', () => {
+  for (const bits of [0x7fc00000, 0x7fc00001, 0x7f800001, 0x7fffffff, 0xffc12345, 0xffffffff]) {
+    for (const at of [0, 5, 2049, 2999]) {
+      const data = normals(3000, 2);
+      new Uint32Array(data.buffer)[at] = bits;
+      for (const fill of [undefined, -Infinity]) {
+        if (fill !== undefined) for (let i = 0; i < 3000; i++) if (i !== at) data[i] = fill;
+        throwsError(
+          () => tokenLogProbs(Tensor.from(data, [1, 3000]), new Int32Array(1)),
+          PrlError,
+          'ERR_PRL_NON_FINITE',
+          /row 0 holds a NaN/,
+        );
+      }
+    }
+  }
+});
 errors('wrong kinds, shapes and options', () => {
   throwsError(
     () => tokenLogProbs(Tensor.from(new Int32Array(4), [2, 2]), new Int32Array(2)),
