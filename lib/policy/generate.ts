@@ -38,7 +38,7 @@ export function generateArguments(config: PolicyConfig, prompts: ArrayLike<numbe
     temperature: checkNumber('temperature', options.temperature ?? 1, 0),
     topK: checkInteger('topK', options.topK ?? 0, 0, 2 ** 31 - 1),
     topP: checkNumber('topP', options.topP ?? 1, 0, 1, true),
-    maxBatch: checkInteger('maxBatch', options.maxBatch ?? 256, 1, 2 ** 20),
+    maxBatch: options.maxBatch === undefined ? 0 : checkInteger('maxBatch', options.maxBatch, 1, 2 ** 20),
     ...seedsOf(options.seed ?? 0, prompts.length),
     stop: Tensor.from(Int32Array.from(stop)),
     onProgress:

@@ -121,7 +121,10 @@ export interface GenerateOptions {
   stop?: number[];
   /** Never stop before maxNewTokens. Default false. */
   ignoreEos?: boolean;
-  /** Sequences decoded at once. Default 256. */
+  /**
+   * Sequences decoded at once: speed and memory, not results. Default: as many as keep their keys and values near the processor,
+   * from 32 per thread to 256.
+   */
   maxBatch?: number;
   signal?: AbortSignal;
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;

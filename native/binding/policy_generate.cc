@@ -15,7 +15,7 @@ GenerateRequest ParseRequest(const Args& args, const ModelConfig& config) {
   const int64_t prompts = static_cast<int64_t>(request.cu_prompts.size()) - 1;
   request.n = args.Integer("n", 1, 1 << 20);
   request.max_new_tokens = args.Integer("maxNewTokens", 1, config.max_positions);
-  request.max_batch = args.Integer("maxBatch", 1, 1 << 20);
+  request.max_batch = args.Integer("maxBatch", 0, 1 << 20);
   if (prompts * request.n > (int64_t{1} << 28)) Throw(args.env(), Code::kOutOfRange, "more than 2^28 completions in one call");
   for (int64_t p = 0; p < prompts; ++p) {
     const int64_t length = request.cu_prompts[static_cast<size_t>(p) + 1] - request.cu_prompts[static_cast<size_t>(p)];

@@ -15,6 +15,8 @@ namespace {
 // Weights up to this size stay in the shared cache, and threads then take blocks of rows through the whole network on their
 // own (one hand-over per token instead of a dozen per layer). Larger ones are read once per step by all threads together.
 constexpr int64_t kCachedWeights = 4 << 20;  // floats
+// Floats of keys and values per thread that a step should not exceed: they are all read for every token.
+constexpr int64_t kCachedKeys = 1 << 20;
 // How much is prefilled ahead of the completions that start.
 constexpr int64_t kWindowTokens = 2048, kWindowPrompts = 64, kWindowLogits = 4 << 20;
 
@@ -166,7 +168,9 @@ Status Generator::Run(const float* weights, const GenerateRequest& request, cons
   for (size_t p = 0; p < static_cast<size_t>(prompts); ++p) longest = std::max<int64_t>(longest, request.cu_prompts[p + 1] - request.cu_prompts[p]);
   capacity_ = (longest + request.max_new_tokens + kCacheBlock - 1) / kCacheBlock * kCacheBlock;
   slot_floats_ = 2 * c.kv_heads * c.head_dim * capacity_;
-  const int64_t rows = std::min(total, request.max_batch);
+  // Unless asked otherwise: as many as keep their keys and values near the processor, within reason.
+  const int64_t near = kCachedKeys * NumThreads() / (c.layers * slot_floats_);
+  const int64_t rows = std::min(total, request.max_batch > 0 ? request.max_batch : std::clamp<int64_t>(near, 32 * NumThreads(), 256));
   slots_.assign(static_cast<size_t>(rows), Slot{});
   cache_.Reserve(rows * c.layers * slot_floats_);
   rope_ = transformer_.rope().Get(c, capacity_);

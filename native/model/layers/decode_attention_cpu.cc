@@ -7,41 +7,53 @@ namespace prl {
 namespace PRL_ISA {
 namespace {
 
-constexpr int kVectors = (int)(kCacheBlock / kLanes);  // of one block of positions
+constexpr int kVectors = (int)(kCacheBlock / kLanes);  // in one block of positions
 
-// Scores of a head, a block of positions at a time; -inf past `length`. Returns the largest.
-float Scores(const float* q, const float* keys, int64_t d, int64_t length, float* scores) {
-  VF max = Splat(-__builtin_inff());
-  for (int64_t p = 0; p < length; p += kCacheBlock) {
-    const float* block = keys + p * d;
-    VF sum[kVectors];
-    for (int v = 0; v < kVectors; ++v) sum[v] = VF{};
-    for (int64_t i = 0; i < d; ++i) {
-      for (int v = 0; v < kVectors; ++v) sum[v] += q[i] * Load(block + i * kCacheBlock + v * kLanes);
+// Scores of kBlocks blocks of positions. Enough independent chains of additions to keep the adders busy.
+template <int kBlocks>
+inline __attribute__((always_inline)) void ScoreBlocks(const float* q, const float* keys, int64_t d, float* scores) {
+  VF sum[kBlocks * kVectors];
+  for (VF& s : sum) s = VF{};
+  for (int64_t i = 0; i < d; ++i) {
+    const VF x = Splat(q[i]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kBlocks * kVectors; ++v) {
+      sum[v] += x * Load(keys + (v / kVectors) * d * kCacheBlock + i * kCacheBlock + (v % kVectors) * kLanes);
     }
-    for (int v = 0; v < kVectors; ++v) Store(scores + p + v * kLanes, sum[v]);
-    for (int64_t j = length - p; j < kCacheBlock; ++j) scores[p + j] = -__builtin_inff();
-    for (int v = 0; v < kVectors; ++v) max = Max(Load(scores + p + v * kLanes), max);
   }
+  for (int v = 0; v < kBlocks * kVectors; ++v) Store(scores + v * kLanes, sum[v]);
+}
+
+// Scores of a head; -inf from `length` to the end of its block. Returns the largest.
+float Scores(const float* q, const float* keys, int64_t d, int64_t length, float* scores) {
+  const int64_t end = (length + kCacheBlock - 1) / kCacheBlock * kCacheBlock;
+  int64_t p = 0;
+  for (; p + 2 * kCacheBlock <= end; p += 2 * kCacheBlock) ScoreBlocks<2>(q, keys + p * d, d, scores + p);
+  if (p < end) ScoreBlocks<1>(q, keys + p * d, d, scores + p);
+  for (int64_t j = length; j < end; ++j) scores[j] = -__builtin_inff();
+  VF max = Splat(-__builtin_inff());
+  for (int64_t j = 0; j < end; j += kLanes) max = Max(Load(scores + j), max);
   return ReduceMax(max);
 }
 
-// out = sum_j weight_j value_j / total, four vectors of head_dim at a time.
+// out = sum_j weight_j value_j / total, four vectors of head_dim at a time, even and odd positions apart.
 void WeightedSum(const float* weight, const float* values, int64_t d, int64_t length, float inverse, float* out) {
   int64_t i = 0;
   for (; i + 4 * kLanes <= d; i += 4 * kLanes) {
-    VF a{}, b{}, c{}, e{};
-    for (int64_t j = 0; j < length; ++j) {
+    VF even[4] = {}, odd[4] = {};
+    int64_t j = 0;
+    for (; j + 2 <= length; j += 2) {
       const float* v = values + j * d + i;
-      a += weight[j] * Load(v);
-      b += weight[j] * Load(v + kLanes);
-      c += weight[j] * Load(v + 2 * kLanes);
-      e += weight[j] * Load(v + 3 * kLanes);
+#pragma GCC unroll 4
+      for (int c = 0; c < 4; ++c) {
+        even[c] += weight[j] * Load(v + c * kLanes);
+        odd[c] += weight[j + 1] * Load(v + d + c * kLanes);
+      }
     }
-    Store(out + i, a * inverse);
-    Store(out + i + kLanes, b * inverse);
-    Store(out + i + 2 * kLanes, c * inverse);
-    Store(out + i + 3 * kLanes, e * inverse);
+    for (int c = 0; c < 4; ++c) {
+      if (j < length) even[c] += weight[j] * Load(values + j * d + i + c * kLanes);
+      Store(out + i + c * kLanes, (even[c] + odd[c]) * inverse);
+    }
   }
   for (; i + kLanes <= d; i += kLanes) {
     VF a{};
