@@ -186,7 +186,7 @@ async function evaluations(
   let done = 0;
   try {
     for (const [key, level] of [
-      ['trained', preset.levels[0]],
+      ['trained', options.level ?? preset.levels[0]],
       ['harder', preset.levels[1]],
     ] as const) {
       const evaluation: EvaluationResult = await evaluate(policy, task, {
@@ -216,7 +216,7 @@ async function evaluations(
 }
 
 async function report(
-  { folder, task, options, preset }: Session,
+  { folder, task, options }: Session,
   before: Evaluations,
   after: Evaluations,
   base: Policy,
@@ -272,23 +272,28 @@ async function report(
     console.log(samplesText(samples[0], samples[1]));
   }
   console.log(`\n${evaluationTable(before, after)}`);
-  console.log(`\n${conclusion(before, after, preset)}`);
+  console.log(`\n${conclusion(before, after)}`);
 }
 
 /** What the figures show, and what they do not. */
-function conclusion(before: Evaluations, after: Evaluations, { warmStart }: Preset): string {
-  const share = ({ trained }: Evaluations) => trained.measures.share_step_by_step;
-  const [a, b] = [share(before), share(after)];
-  const lines: string[] = [];
-  if (b > a + 0.2) {
+function conclusion({ trained: a, harder: aHard }: Evaluations, { trained: b, harder: bHard }: Evaluations): string {
+  const lines = ['Intervals are 95% bootstrap intervals over problems.'];
+  const [from, to] = [a, b].map(({ measures }) => Math.round(100 * measures.share_step_by_step));
+  if (b.averageAtNInterval[0] <= a.averageAtNInterval[1])
+    lines.push('The intervals of before and after overlap: this run does not show that the policy got better.');
+  else if (to > from + 20) {
     lines.push(
-      `The policy went from showing its work in ${Math.round(100 * a)}% of its responses to ${Math.round(100 * b)}%. Nothing but the reward told it to.`,
-      'It did not learn to calculate: the warm start had taught it that (pass@n was high before). Reinforcement',
-      'learning selected, of the two ways to respond that the base has, the one that ends right.',
+      `The policy went from showing its work in ${from}% of its responses to ${to}%; nothing but the reward of the answer told it to.`,
     );
+    if (a.passAtN >= b.averageAtN)
+      lines.push(
+        `It did not learn to calculate: among ${a.n} responses of the base one was right for ${Math.round(100 * a.passAtN)}% of the problems.`,
+        'Reinforcement learning selected, of the two ways to respond that the base has, the one that ends right.',
+      );
   }
-  if (after.harder.averageAtN < after.trained.averageAtN - 0.2)
-    lines.push(`Chains of ${after.harder.level} operands stay hard: the training saw ${after.trained.level} only.`);
-  if (warmStart.length === 0 || lines.length === 0) return 'Intervals are 95% bootstrap intervals over problems.';
-  return ['Intervals are 95% bootstrap intervals over problems.', ...lines].join('\n');
+  if (bHard.averageAtN < b.averageAtN - 0.2)
+    lines.push(`Chains of ${bHard.level} operands stay hard: reinforcement learning saw ${b.level} only.`);
+  if (bHard.passAtN < aHard.passAtN - 0.05)
+    lines.push(`There pass@${bHard.n} fell, as responses have become more alike.`);
+  return lines.join('\n');
 }
