@@ -24,14 +24,15 @@ const MIXED = '2:.15,3:.2,4:.2,5:.15,6:.12,7:.1,8:.08';
 export const PRESETS = {
   quickstart: {
     doc: 'a 0.38 M parameter policy that has to find out that showing its work pays (minutes)',
-    trainer: { level: '2-6', maxSteps: 25 },
+    // Half the trainer's learning rate: at the full one, chains longer than those trained on fall apart.
+    trainer: { level: '2-6', maxSteps: 30, learningRate: 1.5e-4 },
     model: { hidden: 128, intermediate: 320, layers: 2, heads: 4 },
     warmStart: [
-      { steps: 950, batchSize: 64, learningRate: 4e-3, warmupSteps: 20, level: MIXED, styles: { steps: 1 } },
+      { steps: 950, batchSize: 64, learningRate: 2.5e-3, warmupSteps: 20, level: MIXED, styles: { steps: 1 } },
       {
-        steps: 400,
+        steps: 300,
         batchSize: 64,
-        learningRate: 2.5e-3,
+        learningRate: 1.5e-3,
         warmupSteps: 20,
         level: MIXED,
         styles: { steps: 0.3, direct: 0.7 },
