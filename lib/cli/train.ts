@@ -292,7 +292,7 @@ function conclusion({ trained: a, harder: aHard }: Evaluations, { trained: b, ha
       );
   }
   if (bHard.averageAtN < b.averageAtN - 0.2)
-    lines.push(`Chains of ${bHard.level} operands stay hard: reinforcement learning saw ${b.level} only.`);
+    lines.push(`Chains of ${bHard.level} operands are right less often: reinforcement learning saw ${b.level} only.`);
   if (bHard.passAtN < aHard.passAtN - 0.05)
     lines.push(`There pass@${bHard.n} fell, as responses have become more alike.`);
   return lines.join('\n');

