@@ -1,4 +1,4 @@
-// npm run bench:policy [-- --peers PYTHON] [--runs N] [--threads N] [--json FILE]
+// npm run bench:policy [-- --peers PYTHON [--all-variants]] [--runs N] [--threads N] [--json FILE]
 //
 // The native policy on the embedded task's model (380 k parameters): one update, scoring, generation. With --peers, a python that
 // has torch runs bench/peers/policy_peer.py on the identical batch and weights; losses, gradient norms and log-probs must agree
@@ -14,6 +14,7 @@ import { nativeInfo, packageRoot } from '../lib/native.js';
 const { values } = parseArgs({
   options: {
     peers: { type: 'string' },
+    'all-variants': { type: 'boolean' },
     runs: { type: 'string', default: '21' },
     threads: { type: 'string', default: String(nativeInfo().threads) },
     json: { type: 'string' },
@@ -98,6 +99,15 @@ const sequences = batch.prompts.map((prompt, i) => [...prompt, ...batch.completi
 const start = batch.prompts.map((prompt) => prompt.length);
 const generation = { maxNewTokens: 64, ignoreEos: true };
 
+// The peer's fastest variants, eager and compiled, of a run with all of them (minutes of compilation).
+const FASTEST: Record<string, string> = {
+  update:
+    'eager buckets x8, trimmed, bmm;compile buckets x4, trimmed (dynamic);compile buckets x8, trimmed, bmm attention (dynamic)',
+  logprobs:
+    'eager buckets x8, trimmed, bmm;compile buckets x8, trimmed, bmm, C++;compile buckets x4, trimmed, bmm attention (dynamic)',
+  generate: 'eager, static cache;blocks of 16, sdpa;blocks of 16, mul-sum',
+};
+
 interface Peer {
   best: string;
   info: { loss?: number; grad_norm?: number };
@@ -108,19 +118,8 @@ function peer(mode: string, extra: string[] = []): Peer | undefined {
   if (!values.peers) return undefined;
   const file = join(scratch, `${mode}.json`);
   console.log(`  (peer: ${mode} ${extra.join(' ')})`);
-  const args = [
-    '--mode',
-    mode,
-    '--threads',
-    String(threads),
-    '--runs',
-    String(runs),
-    '--json',
-    file,
-    '--retries',
-    '0',
-    ...extra,
-  ];
+  const args = `--mode ${mode} --threads ${threads} --runs ${runs} --retries 0 --json`.split(' ').concat(file, extra);
+  if (!values['all-variants']) args.push('--variants', FASTEST[mode]);
   const run = spawnSync(values.peers, [join(packageRoot, 'bench/peers/policy_peer.py'), ...args], { encoding: 'utf8' });
   if (run.status !== 0) {
     console.error(`the peer's ${mode} failed and is skipped:\n${run.stderr.slice(-1500)}`);
