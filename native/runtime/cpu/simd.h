@@ -171,9 +171,9 @@ PRL_INLINE VF Exp(VF x) {
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
   // 2^n in two factors, so that n = 128 does not overflow before the product does.
-  const VI ni = (VI)shifted - 0x4b400000;
-  const VI half = ni >> 1;
-  const VF s1 = (VF)((half + 127) << 23), s2 = (VF)((ni - half + 127) << 23);
+  const VU ni = (VU)shifted - 0x4b400000u;  // unsigned arithmetic: with a NaN it wraps
+  const VU half = (VU)((VI)ni >> 1);
+  const VF s1 = (VF)((half + 127u) << 23), s2 = (VF)((ni - half + 127u) << 23);
   const VF e = p * s1 * s2;
   const VF overflow = x > high ? Splat(__builtin_inff()) : e;
   return x < low ? Splat(0.0f) : overflow;
@@ -194,7 +194,7 @@ PRL_INLINE VF ExpNonPositive(VF x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  const VF e = p * (VF)(((VI)shifted - 0x4b400000 + 127) << 23);
+  const VF e = p * (VF)(((VU)shifted - (0x4b400000u - 127u)) << 23);
   return x < low ? Splat(0.0f) : e;
 }
 
@@ -210,7 +210,7 @@ PRL_INLINE VF Exp2NonPositive(VF y) {
   p = p * f + 0.24022242426872253f;
   p = p * f + 0.6931470036506653f;
   p = p * f + 1.0f;
-  return (VF)((VI)p + ((VI)shifted << 23));
+  return (VF)((VU)p + ((VU)shifted << 23));  // unsigned: with a NaN the sum wraps
 }
 
 }  // namespace PRL_ISA
