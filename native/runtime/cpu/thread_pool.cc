@@ -119,23 +119,23 @@ class Pool {
   void Loop(int worker) {
     uint64_t seen = 0;
     for (;;) {
+      // Look for a while first: the next job of a small model comes sooner than a wake-up would.
       for (int spin = 0; spin < kSpins && posted_.load(std::memory_order_acquire) == seen; ++spin) Pause();
       std::unique_lock<std::mutex> lock(mutex_);
-      seen = posted_.load(std::memory_order_relaxed);
-      Job* job = Find(worker);
-      if (!job) {
+      if (posted_.load(std::memory_order_relaxed) == seen) {
         sleeping_.fetch_add(1, std::memory_order_seq_cst);
         wake_.wait(lock, [&] { return posted_.load(std::memory_order_relaxed) != seen; });
         sleeping_.fetch_sub(1, std::memory_order_seq_cst);
-        continue;
       }
-      job->attached.fetch_add(1, std::memory_order_relaxed);
-      lock.unlock();
-      Work(*job);
-      lock.lock();
-      // After this the job may be gone: its caller returns when it sees 0.
-      if (job->attached.fetch_sub(1, std::memory_order_acq_rel) == 1) done_.notify_all();
-      seen = posted_.load(std::memory_order_relaxed) - 1;  // look again: another caller's job may wait
+      seen = posted_.load(std::memory_order_relaxed);
+      while (Job* job = Find(worker)) {
+        job->attached.fetch_add(1, std::memory_order_relaxed);
+        lock.unlock();
+        Work(*job);
+        lock.lock();
+        // After this the job may be gone: its caller returns when it sees 0.
+        if (job->attached.fetch_sub(1, std::memory_order_acq_rel) == 1) done_.notify_all();
+      }
     }
   }
 
