@@ -11,6 +11,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prl::RegisterPolicyGenerate(env, exports);
   prl::RegisterStepReward(env, exports);
   prl::RegisterGroupCenter(env, exports);
+  prl::RegisterCoherence(env, exports);
   return exports;
 }
 

@@ -212,14 +212,16 @@ std::string Args::String(const char* name) const {
   return value.As<Napi::String>().Utf8Value();
 }
 
-int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total) {
+int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total, const char* things) {
   const int32_t* o = offsets.i32();
   const int64_t n = offsets.elements;
   if (n < 1 || o[0] != 0) Throw(env, Code::kOutOfRange, "%s must start with 0", name);
   for (int64_t i = 1; i < n; ++i) {
     if (o[i] < o[i - 1]) Throw(env, Code::kOutOfRange, "%s[%lld] = %d is less than the entry before it, %d", name, (long long)i, o[i], o[i - 1]);
   }
-  if (o[n - 1] != total) Throw(env, Code::kOutOfRange, "%s must end at %lld, the number of tokens, not at %d", name, (long long)total, o[n - 1]);
+  if (o[n - 1] != total) {
+    Throw(env, Code::kOutOfRange, "%s must end at %lld, the number of %s, not at %d", name, (long long)total, things, o[n - 1]);
+  }
   return n - 1;
 }
 

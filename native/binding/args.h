@@ -73,7 +73,8 @@ class Args {
 };
 
 // Offsets of packed sequences: int32, starts at 0, never falls, ends at `total`; at least one entry. Returns the number of pieces.
-int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total);
+// `things` names what is packed, for the message.
+int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total, const char* things = "tokens");
 
 // Registers `function` under `name`; a C++ exception that is not a JavaScript error becomes one.
 void Export(Napi::Env env, Napi::Object exports, const char* name, Napi::Value (*function)(const Napi::CallbackInfo&));

@@ -14,5 +14,6 @@ void RegisterPolicy(Napi::Env env, Napi::Object exports);
 void RegisterPolicyGenerate(Napi::Env env, Napi::Object exports);
 void RegisterStepReward(Napi::Env env, Napi::Object exports);
 void RegisterGroupCenter(Napi::Env env, Napi::Object exports);
+void RegisterCoherence(Napi::Env env, Napi::Object exports);
 
 }  // namespace prl

@@ -1,0 +1,52 @@
+import { invalidArgument, outOfRange } from '../errors.js';
+import { native } from '../native.js';
+import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { asFloats, asInts, Tensor } from '../tensor.js';
+
+export interface CoherenceOptions {
+  /** Sizes of the windows, in steps: 1 to 16 of them, each at least 1. Default [2, 3, 5]; a size named twice counts twice. */
+  windows?: ArrayLike<number>;
+  /**
+   * How much variation costs, at least 0. Default 1: a window whose deviation is its mean counts for 1 / e of it. 0 leaves the
+   * mean of the windows' means.
+   */
+  lambdaVar?: number;
+}
+
+/**
+ * Multi-scale coherence of the scores of each response's steps (PROGRS, arXiv 2604.02341): for each window size the steps are cut
+ * into windows in a row (the last may be shorter), a window with mean m and population deviation d counts
+ * m * exp(-lambdaVar * d / m), and the windows of a size, then the sizes, are averaged. Constant scores keep their mean exactly;
+ * what varies within a few steps gets less. The paper leaves the sizes and lambdaVar open: the defaults are ours.
+ *
+ * @param stepScores [S] of all responses, packed, each in [0, 1]
+ * @param cuScores int32 [B + 1]: response i owns scores cuScores[i] .. cuScores[i + 1] - 1
+ * @returns [B] float32 in [0, 1]; 0 for a response without steps
+ * @throws PrlError ERR_PRL_NON_FINITE for a score that is NaN, RangeError for one outside [0, 1]; both name it
+ */
+export function coherence(
+  stepScores: Tensor | ArrayLike<number>,
+  cuScores: Tensor | ArrayLike<number>,
+  options: CoherenceOptions = {},
+): Tensor {
+  checkOptions('coherence', options, ['windows', 'lambdaVar']);
+  const scores = asFloats('stepScores', stepScores);
+  const offsets = asInts('cuScores', cuScores);
+  const result = Tensor.zeros([Math.max(0, offsets.size - 1)]);
+  native().coherence({
+    stepScores: scores,
+    cuScores: offsets,
+    windows: Tensor.from(checkWindows(options.windows ?? [2, 3, 5])),
+    lambdaVar: checkNumber('lambdaVar', options.lambdaVar ?? 1, 0, Number.MAX_VALUE),
+    coherence: result,
+  });
+  return result;
+}
+
+function checkWindows(windows: ArrayLike<number>): Int32Array {
+  if (windows === null || typeof windows !== 'object' || typeof windows.length !== 'number')
+    throw invalidArgument('windows must be an array of window sizes');
+  if (windows.length < 1 || windows.length > 16)
+    throw outOfRange(`windows must hold 1 to 16 sizes, not ${windows.length}`);
+  return Int32Array.from(windows, (size, j) => checkInteger(`windows[${j}]`, size, 1, 2 ** 31 - 1));
+}
