@@ -18,6 +18,7 @@
 #pragma once
 
 #include "runtime/cpu/isa.h"
+#include "runtime/cuda/entry.h"
 #include "runtime/dtype.h"
 #include "runtime/status.h"
 
@@ -48,14 +49,18 @@ struct TokenLogprobBackwardArgs {
 
 // What both backends and all kernels built on this one check before they touch memory; `mask` may be null.
 Status CheckTargets(const int32_t* targets, const int32_t* mask, int64_t rows, int64_t vocab);
+Status TargetOutside(int64_t row, int32_t target, int64_t vocab);
 // The message for a row that has no log-softmax; `all_masked`: every logit is -inf.
 Status BadRow(int64_t row, bool all_masked);
 
 PRL_CPU_ENTRY(Status, TokenLogprobCpu, (const TokenLogprobArgs& args), (args))
 PRL_CPU_ENTRY(Status, TokenLogprobBackwardCpu, (const TokenLogprobBackwardArgs& args), (args))
 
-// Queued on `stream` (a cudaStream_t). bad_row is device memory, int64[1], set to 2 * row + all_masked of a bad row or left
-// at INT64_MAX; the caller reads it when it next waits for the stream.
-Status TokenLogprobCuda(const TokenLogprobArgs& args, int64_t* bad_row, void* stream);
+// Device pointers; queued, not run, when they return (runtime/cuda/queue.h). Targets are checked by the kernel: a row whose
+// target is outside the vocabulary is not read.
+PRL_CUDA_ENTRY(TokenLogprobCuda, (const TokenLogprobArgs& args, const CudaCall& call))
+// A gradient in another tensor must lie as the logits do from a 16-byte boundary on.
+Status CheckAlignment(const void* logits, const void* d_logits);
+PRL_CUDA_ENTRY(TokenLogprobBackwardCuda, (const TokenLogprobBackwardArgs& args, const CudaCall& call))
 
 }  // namespace prl

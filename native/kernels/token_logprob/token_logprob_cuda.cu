@@ -1,106 +1,88 @@
-// One block per row, one pass over memory: each thread keeps online statistics of its share, then the block merges them.
-#include <cub/block/block_reduce.cuh>
-
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include "kernels/token_logprob/token_logprob.h"
-#include "kernels/token_logprob/token_logprob_math.h"
-#include "runtime/cuda/launch.h"
+// Forward: one block per row, one pass over memory. Backward: one block or cluster per row; the second look is at shared memory.
+#include "kernels/token_logprob/token_logprob_row_cuda.h"
 
 namespace prl {
 namespace {
 
-constexpr int kThreads = 512;
-
-__device__ float AsFloat(float x) { return x; }
-__device__ float AsFloat(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ float AsFloat(__half x) { return __half2float(x); }
-
-// A thread's statistics in float32; its share of a row is at most a few hundred terms, the merge is in double.
-struct ThreadStats {
-  float max = -INFINITY, sum = 0.0f, weighted = 0.0f;
-
-  __device__ void Add(float logit, float inv_temperature) {
-    if (logit == -INFINITY) return;
-    if (logit > max) {
-      const float shift = sum == 0.0f ? 0.0f : (max - logit) * inv_temperature;
-      const float scale = __expf(shift);
-      weighted = scale == 0.0f ? 0.0f : scale * (weighted + shift * sum);
-      sum *= scale;
-      max = logit;
-    }
-    const float x = (logit - max) * inv_temperature, e = __expf(x);  // NaN and +inf leave a NaN in the sum
-    sum += e;
-    weighted += e * fmaxf(x, -3.0e38f);
-  }
-};
-
-struct MergeOp {
-  float inv_temperature;
-  __device__ RowStats operator()(const RowStats& a, const RowStats& b) const { return Merge(a, b, inv_temperature); }
-};
-
 __device__ void Write(const TokenLogprobArgs& args, int64_t r, RowResult result) {
+  if (threadIdx.x != 0) return;
   if (args.logprob) args.logprob[r] = result.logprob;
   if (args.entropy) args.entropy[r] = result.entropy;
   if (args.lse) args.lse[r] = result.lse;
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) TokenLogprobKernel(TokenLogprobArgs args, int64_t* bad_row) {
+__global__ void __launch_bounds__(kRowThreads, 4) ForwardKernel(TokenLogprobArgs args, CudaReport* report) {
   const int64_t r = blockIdx.x;
-  if (args.mask && args.mask[r] == 0) {
-    if (threadIdx.x == 0) Write(args, r, RowResult{});
-    return;
-  }
+  const int32_t target = args.targets[r];
+  if (args.mask && args.mask[r] == 0) return Write(args, r, RowResult{});
+  if (!CheckTarget(target, args.vocab, args.first_row + r, report)) return;
   const T* row = static_cast<const T*>(args.logits) + r * args.stride;
-  const float inv_temperature = 1.0f / args.temperature;
-
-  constexpr int kVector = 16 / sizeof(T);
-  struct alignas(16) Pack {
-    T value[kVector];
-  };
-  // The row's start is aligned only when the stride is: take single elements up to the first 16-byte boundary.
-  const int64_t misaligned = (reinterpret_cast<uintptr_t>(row) / sizeof(T)) % kVector;
-  const int64_t head = min(args.vocab, misaligned ? kVector - misaligned : (int64_t)0);
-  const int64_t packs = (args.vocab - head) / kVector;
-
-  ThreadStats mine;
-  for (int64_t i = threadIdx.x; i < head; i += kThreads) mine.Add(AsFloat(row[i]), inv_temperature);
-  const Pack* body = reinterpret_cast<const Pack*>(row + head);
-  for (int64_t i = threadIdx.x; i < packs; i += kThreads) {
-    const Pack pack = body[i];
-#pragma unroll
-    for (int j = 0; j < kVector; ++j) mine.Add(AsFloat(pack.value[j]), inv_temperature);
-  }
-  for (int64_t i = head + packs * kVector + threadIdx.x; i < args.vocab; i += kThreads) mine.Add(AsFloat(row[i]), inv_temperature);
-
-  using Reduce = cub::BlockReduce<RowStats, kThreads>;
-  __shared__ typename Reduce::TempStorage storage;
-  const RowStats stats = Reduce(storage).Reduce(RowStats{mine.max, (double)mine.sum, (double)mine.weighted}, MergeOp{inv_temperature});
-  if (threadIdx.x != 0) return;
-  if (RowIsBad(stats)) {
-    atomicMin(reinterpret_cast<long long*>(bad_row), 2ll * (args.first_row + r) + (RowIsAllMasked(stats) ? 1 : 0));
-    return;
-  }
-  Write(args, r, FinishRow(stats, AsFloat(row[args.targets[r]]), inv_temperature));
+  const float target_logit = ToFloat(row[target]);
+  const float inv_temperature = 1.0f / args.temperature, scale = inv_temperature * 1.44269504f;
+  RowShared* shared = reinterpret_cast<RowShared*>(SharedMemory());
+  const RowStats stats = Combine(LookAt<false>(SliceOf(row, args.vocab), scale, (Pack<T>*)nullptr, 0), shared);
+  if (!CheckRow(stats, args.first_row + r, report)) return;
+  Write(args, r, FinishOnDevice(stats, target_logit, scale, inv_temperature));
 }
+
+template <typename T>
+__global__ void __launch_bounds__(kRowThreads, 4) BackwardKernel(TokenLogprobBackwardArgs args, int64_t keep, CudaReport* report) {
+  const TokenLogprobArgs& f = args.forward;
+  const int64_t r = blockIdx.x / ClusterSize();
+  const T* row = static_cast<const T*>(f.logits) + r * f.stride;
+  T* out = static_cast<T*>(args.d_logits) + r * f.stride;
+  const RowSlice<T> slice = SliceOf(row, f.vocab);
+  const float d_logprob = args.d_logprob[r], d_entropy = args.d_entropy ? args.d_entropy[r] : 0.0f;
+  // The same in all blocks of the cluster, as is all that decides a way out below: none waits for one that has left.
+  if ((f.mask && f.mask[r] == 0) || (d_logprob == 0.0f && d_entropy == 0.0f)) return WriteZeros(slice, out);
+  const int32_t target = f.targets[r];
+  if (!CheckTarget(target, f.vocab, f.first_row + r, report)) return;
+  const float target_logit = ToFloat(row[target]);  // before anyone writes: Combine has a barrier
+  const float inv_temperature = 1.0f / f.temperature, scale = inv_temperature * 1.44269504f;
+  RowShared* shared = reinterpret_cast<RowShared*>(SharedMemory());
+  Pack<T>* kept = reinterpret_cast<Pack<T>*>(SharedMemory() + kRowSharedBytes);
+  const RowStats stats = Combine(LookAt<true>(slice, scale, kept, keep), shared);
+  if (CheckRow(stats, f.first_row + r, report)) {
+    const RowResult result = FinishOnDevice(stats, target_logit, scale, inv_temperature);
+    const RowGradient g = GradientOf(d_logprob, d_entropy, result.entropy, inv_temperature);
+    WriteGradient(slice, out, stats, g, scale, kept, keep);
+    WriteTarget(slice, out, target, result, g, d_logprob * inv_temperature);
+  }
+  ClusterSync();  // a block's shared memory must last until the others have read it
+}
+
+template <typename T>
+Status LaunchBackward(const TokenLogprobBackwardArgs& args, const CudaCall& call) {
+  DeviceLimits limits;
+  PRL_RETURN_IF_ERROR(CudaLimits(&limits));
+  const RowPlan plan = PlanRow(limits, args.forward.vocab, sizeof(T), true);
+  return Launch("token_logprob", call.stream, {args.forward.rows * plan.cluster, kRowThreads, plan.shared_bytes, plan.cluster},
+                BackwardKernel<T>, args, plan.kept, call.report);
+}
+
+Status NotFloat() { return Error(Code::kInvalidArgument, "logits must be float32, bfloat16 or float16, not int32"); }
 
 }  // namespace
 
-Status TokenLogprobCuda(const TokenLogprobArgs& args, int64_t* bad_row, void* stream) {
-  if (args.rows == 0) return Ok();
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  const dim3 grid((unsigned)args.rows);
+Status TokenLogprobCuda(const TokenLogprobArgs& args, const CudaCall& call) {
+  const LaunchShape shape{args.rows, kRowThreads, kRowSharedBytes};
   switch (args.dtype) {
-    case DType::kFloat32: TokenLogprobKernel<float><<<grid, kThreads, 0, queue>>>(args, bad_row); break;
-    case DType::kBFloat16: TokenLogprobKernel<__nv_bfloat16><<<grid, kThreads, 0, queue>>>(args, bad_row); break;
-    case DType::kFloat16: TokenLogprobKernel<__half><<<grid, kThreads, 0, queue>>>(args, bad_row); break;
-    default: return Error(Code::kInvalidArgument, "logits must be float32, bfloat16 or float16, not int32");
+    case DType::kFloat32: return Launch("token_logprob", call.stream, shape, ForwardKernel<float>, args, call.report);
+    case DType::kBFloat16: return Launch("token_logprob", call.stream, shape, ForwardKernel<BFloat16>, args, call.report);
+    case DType::kFloat16: return Launch("token_logprob", call.stream, shape, ForwardKernel<Float16>, args, call.report);
+    default: return NotFloat();
   }
-  PRL_CUDA_CHECK_LAUNCH("token_logprob");
-  return Ok();
+}
+
+Status TokenLogprobBackwardCuda(const TokenLogprobBackwardArgs& args, const CudaCall& call) {
+  PRL_RETURN_IF_ERROR(CheckAlignment(args.forward.logits, args.d_logits));
+  switch (args.forward.dtype) {
+    case DType::kFloat32: return LaunchBackward<float>(args, call);
+    case DType::kBFloat16: return LaunchBackward<BFloat16>(args, call);
+    case DType::kFloat16: return LaunchBackward<Float16>(args, call);
+    default: return NotFloat();
+  }
 }
 
 }  // namespace prl

@@ -18,14 +18,14 @@ PRL_HD RowStats EmptyStats() { return {-INFINITY, 0.0, 0.0}; }
 
 // Statistics of two parts of a row, expressed against the larger maximum (Milakov and Gimelshein, arXiv 1805.02867; the
 // entropy rides along because sum e^(x+d) (x+d) = e^d (weighted + d sum)).
-PRL_HD RowStats Rebase(RowStats s, float max, float inv_temperature) {
+PRL_HD RowStats Rebase(RowStats s, float max, double inv_temperature) {
   if (s.sum == 0.0) return {max, 0.0, 0.0};
-  const double shift = ((double)s.max - (double)max) * (double)inv_temperature;
+  const double shift = ((double)s.max - (double)max) * inv_temperature;
   if (shift == 0.0) return s;
   const double scale = exp(shift);
   return {max, s.sum * scale, scale == 0.0 ? 0.0 : scale * (s.weighted + shift * s.sum)};
 }
-PRL_HD RowStats Merge(RowStats a, RowStats b, float inv_temperature) {
+PRL_HD RowStats Merge(RowStats a, RowStats b, double inv_temperature) {
   const float max = a.max > b.max ? a.max : b.max;
   const RowStats x = Rebase(a, max, inv_temperature), y = Rebase(b, max, inv_temperature);
   return {max, x.sum + y.sum, x.weighted + y.weighted};
@@ -36,15 +36,15 @@ struct RowResult {
   float logprob, entropy, lse;
 };
 
-PRL_HD RowResult FinishRow(RowStats s, float target_logit, float inv_temperature) {
+PRL_HD RowResult FinishRow(RowStats s, double target_logit, double inv_temperature) {
   const double log_sum = log(s.sum);
-  const double x = ((double)target_logit - (double)s.max) * (double)inv_temperature;
+  const double x = (target_logit - (double)s.max) * inv_temperature;
   RowResult r;
   r.log_sum = (float)log_sum;
   r.logprob = (float)(x - log_sum);
   const double entropy = log_sum - s.weighted / s.sum;
   r.entropy = (float)(entropy > 0.0 ? entropy : 0.0);
-  r.lse = (float)((double)s.max * (double)inv_temperature + log_sum);
+  r.lse = (float)((double)s.max * inv_temperature + log_sum);
   return r;
 }
 

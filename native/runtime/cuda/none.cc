@@ -2,6 +2,12 @@
 #include <cstdio>
 
 #include "runtime/cuda/device.h"
+#include "runtime/cuda/entry.h"
+#include "runtime/cuda/queue.h"
+
+namespace prl {
+Status NoCuda() { return Error(Code::kUnsupported, "this build of the addon has no CUDA (nvcc was not found when it was compiled)"); }
+}  // namespace prl
 
 #if !defined(PRL_WITH_CUDA)
 namespace prl {
@@ -13,7 +19,31 @@ void CudaDeviceCount(int32_t* count, char reason[128]) {
   snprintf(reason, 128, "this build of the addon has no CUDA (nvcc was not found when it was compiled)");
 }
 
-Status CudaDeviceInfo(int32_t, CudaDevice*) { return Error(Code::kUnsupported, "this build of the addon has no CUDA"); }
+Status CudaDeviceInfo(int32_t, CudaDevice*) { return NoCuda(); }
+
+CudaCall::~CudaCall() {}
+Status CudaCall::Begin(size_t) { return NoCuda(); }
+Status CudaCall::End(const char*, int64_t, CudaTicketPtr*) { return NoCuda(); }
+Status CudaUse() { return NoCuda(); }
+int CudaDeviceIndex() { return 0; }
+void* CudaStream() { return nullptr; }
+Status CudaWait(const CudaTicketPtr&, const double**) { return NoCuda(); }
+Status CudaMarkNow(CudaMark*) { return NoCuda(); }
+Status CudaWaitFor(const CudaMark&) { return NoCuda(); }
+Status CudaFailuresUntil(const CudaMark&) { return NoCuda(); }
+Status CudaElapsed(const CudaMark&, const CudaMark&, float*) { return NoCuda(); }
+Status CudaAllocate(size_t, void**) { return NoCuda(); }
+void CudaRelease(void*) {}
+CudaMemoryUse CudaMemory(bool) { return {0, 0, 0}; }
+Status CudaUpload(void*, const void*, size_t) { return NoCuda(); }
+Status CudaBeginDownload(const void*, size_t, std::shared_ptr<CudaDownload>*) { return NoCuda(); }
+Status CudaFinishDownload(const std::shared_ptr<CudaDownload>&, void*) { return NoCuda(); }
+Status CudaCopy(void*, const void*, size_t) { return NoCuda(); }
+Status CudaFill(void*, int, size_t) { return NoCuda(); }
+Status CudaCheckPointer(const void*, size_t) { return NoCuda(); }
+Status CudaExportIpc(void*, unsigned char*, int64_t*) { return NoCuda(); }
+Status CudaImportIpc(const unsigned char*, void**) { return NoCuda(); }
+void CudaCloseIpc(void*) {}
 
 }  // namespace prl
 #endif

@@ -1,0 +1,109 @@
+// What kernels share on the device: 16-byte packs of any storage type, shared memory, clusters, reporting a failure.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "kernels/failures.h"
+#include "runtime/cuda/queue.h"
+#include "runtime/dtype.h"
+
+namespace prl {
+
+__device__ inline float ToFloat(float x) { return x; }
+__device__ inline float ToFloat(BFloat16 x) { return __uint_as_float((unsigned)x.bits << 16); }
+__device__ inline float ToFloat(Float16 x) {
+  __half_raw raw;
+  raw.x = x.bits;
+  return __half2float(__half(raw));
+}
+
+// Two neighbours at once: one conversion instruction where the hardware has it (compute capability 8.0 on). To nearest even.
+__device__ inline void FromFloats(float a, float b, float* out) {
+  out[0] = a;
+  out[1] = b;
+}
+__device__ inline void FromFloats(float a, float b, BFloat16* out) {
+  const __nv_bfloat162_raw raw = __nv_bfloat162_raw(__floats2bfloat162_rn(a, b));
+  out[0].bits = raw.x;
+  out[1].bits = raw.y;
+}
+__device__ inline void FromFloats(float a, float b, Float16* out) {
+  const __half2_raw raw = __half2_raw(__floats2half2_rn(a, b));
+  out[0].bits = raw.x;
+  out[1].bits = raw.y;
+}
+template <typename T>
+__device__ inline T FromFloat(float x) {
+  T pair[2];
+  FromFloats(x, 0.0f, pair);
+  return pair[0];
+}
+
+// 16 bytes: the widest load and store of a thread.
+template <typename T>
+struct alignas(16) Pack {
+  static constexpr int kSize = 16 / sizeof(T);
+  T value[kSize];
+};
+// Read once: past the first-level cache, and the first to leave the second.
+template <typename T>
+__device__ inline Pack<T> LoadStreaming(const Pack<T>* from) {
+  const uint4 bits = __ldcs(reinterpret_cast<const uint4*>(from));
+  Pack<T> pack;
+  *reinterpret_cast<uint4*>(&pack) = bits;
+  return pack;
+}
+template <typename T>
+__device__ inline void StoreStreaming(Pack<T>* to, const Pack<T>& pack) {
+  __stcs(reinterpret_cast<uint4*>(to), *reinterpret_cast<const uint4*>(&pack));
+}
+
+// A row as single elements up to the first 16-byte boundary, whole packs, and single elements after the last: any vocabulary and
+// any stride will do.
+struct RowCut {
+  int64_t head, packs, tail;  // tail begins at head + packs * kSize
+};
+template <typename T>
+__device__ inline RowCut CutRow(const T* row, int64_t n) {
+  constexpr int kSize = Pack<T>::kSize;
+  const int64_t past = (int64_t)((reinterpret_cast<uintptr_t>(row) / sizeof(T)) % kSize);
+  int64_t head = past ? kSize - past : 0;
+  if (head > n) head = n;
+  const int64_t packs = (n - head) / kSize;
+  return {head, packs, n - head - packs * kSize};
+}
+
+// Dynamic shared memory of the block, on a 16-byte boundary. Kernels use no other kind together with clusters.
+__device__ inline unsigned char* SharedMemory() {
+#if defined(PRL_CUDA_EMULATOR)
+  return static_cast<unsigned char*>(prl_emulator_shared());
+#else
+  extern __shared__ __align__(16) unsigned char prl_shared[];
+  return prl_shared;
+#endif
+}
+
+// The first failure wins: the smallest (index, kind); its value rides along. 64 bits, so that one atomic operation does it.
+__device__ inline void ReportFailure(CudaReport* report, Failure kind, int64_t index, unsigned value_bits) {
+  atomicMin(&report->failure, PackFailure(kind, index, value_bits));
+}
+__device__ inline void ReportFailure(CudaReport* report, Failure kind, int64_t index, float value) {
+  ReportFailure(report, kind, index, __float_as_uint(value));
+}
+
+// Piece i of packed offsets, kept inside [0, total] whatever the offsets hold: a wrong offset must not read other memory. That it
+// is wrong is reported under `kind` with its number.
+struct Piece {
+  int64_t begin, end;
+};
+__device__ inline Piece PieceOf(const int32_t* offsets, int64_t i, int64_t pieces, int64_t total, CudaReport* report, Failure kind) {
+  const int64_t begin = offsets[i], end = offsets[i + 1];
+  const bool wrong = begin < 0 || end < begin || end > total || (i == 0 && begin != 0) || (i == pieces - 1 && end != total);
+  if (!wrong) return {begin, end};
+  if (threadIdx.x == 0) ReportFailure(report, kind, i, (unsigned)offsets[i + 1]);
+  return {0, 0};
+}
+
+}  // namespace prl

@@ -1,0 +1,79 @@
+// Memory of other libraries and processes, without a copy.
+#include <cstring>
+
+#include "runtime/cuda/launch.h"
+#include "runtime/cuda/queue.h"
+
+namespace prl {
+namespace {
+
+// The allocation that a pointer lies in, from the driver. The driver is not linked (the addon loads where it is absent): its
+// function is asked for at run time.
+using GetAddressRange = int (*)(unsigned long long* base, size_t* size, unsigned long long pointer);
+
+bool AllocationOf(const void* pointer, unsigned long long* base, size_t* size) {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result;
+#if CUDART_VERSION >= 13000
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuMemGetAddressRange", &found, 12000, cudaEnableDefault, &result);
+#else
+  const cudaError_t error = cudaGetDriverEntryPoint("cuMemGetAddressRange", &found, cudaEnableDefault, &result);
+#endif
+  if (error != cudaSuccess || result != cudaDriverEntryPointSuccess || !found) {
+    cudaGetLastError();
+    return false;
+  }
+  return reinterpret_cast<GetAddressRange>(found)(base, size, (unsigned long long)(uintptr_t)pointer) == 0;
+}
+
+}  // namespace
+
+Status CudaCheckPointer(const void* pointer, size_t bytes) {
+  PRL_RETURN_IF_ERROR(CudaUse());
+  cudaPointerAttributes attributes;
+  PRL_CUDA_CHECK(cudaPointerGetAttributes(&attributes, pointer));
+  if (attributes.type != cudaMemoryTypeDevice && attributes.type != cudaMemoryTypeManaged) {
+    return Error(Code::kInvalidArgument, "pointer %p is not memory of a GPU", pointer);
+  }
+  if (attributes.device != CudaDeviceIndex()) {
+    return Error(Code::kInvalidArgument, "pointer %p is memory of GPU %d, but this process uses GPU %d (PRL_DEVICE chooses it)", pointer,
+                 attributes.device, CudaDeviceIndex());
+  }
+  unsigned long long base = 0;
+  size_t size = 0;
+  if (AllocationOf(pointer, &base, &size)) {
+    const size_t behind = (size_t)(base + size - (unsigned long long)(uintptr_t)pointer);
+    if (bytes > behind) {
+      return Error(Code::kOutOfRange, "the tensor needs %zu bytes, but only %zu lie behind pointer %p in its allocation", bytes, behind, pointer);
+    }
+  }
+  return Ok();
+}
+
+Status CudaExportIpc(void* pointer, unsigned char handle[64], int64_t* offset) {
+  PRL_RETURN_IF_ERROR(CudaUse());
+  unsigned long long base = 0;
+  size_t size = 0;
+  *offset = AllocationOf(pointer, &base, &size) ? (int64_t)((unsigned long long)(uintptr_t)pointer - base) : 0;
+  cudaIpcMemHandle_t made;
+  static_assert(sizeof made == 64, "the handle of CUDA IPC");
+  PRL_CUDA_CHECK(cudaIpcGetMemHandle(&made, pointer));
+  memcpy(handle, &made, 64);
+  return Ok();
+}
+
+Status CudaImportIpc(const unsigned char handle[64], void** base) {
+  PRL_RETURN_IF_ERROR(CudaUse());
+  cudaIpcMemHandle_t given;
+  memcpy(&given, handle, 64);
+  PRL_CUDA_CHECK(cudaIpcOpenMemHandle(base, given, cudaIpcMemLazyEnablePeerAccess));
+  return Ok();
+}
+
+void CudaCloseIpc(void* base) {
+  if (!CudaUse().ok()) return;
+  cudaStreamSynchronize(static_cast<cudaStream_t>(CudaStream()));
+  cudaIpcCloseMemHandle(base);
+}
+
+}  // namespace prl
