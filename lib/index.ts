@@ -14,7 +14,16 @@ export type * from './policy/types.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';
 export { type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
 export type * from './tasks/task.js';
-export { type Device, type DType, Tensor, type TensorData, type TensorLike, type TensorOptions } from './tensor.js';
+export {
+  type CudaIpcMemory,
+  type Device,
+  type DType,
+  synchronize,
+  Tensor,
+  type TensorData,
+  type TensorLike,
+  type TensorOptions,
+} from './tensor.js';
 export { TRAINER_OPTIONS, type TrainerOptions } from './train/options.js';
 export { RunFolder } from './train/run-folder.js';
 export { Trainer, type TrainerSetup, type TrainingStep } from './train/trainer.js';

@@ -1,4 +1,5 @@
 import { invalidArgument, outOfRange, PrlError } from './errors.js';
+import { native } from './native.js';
 
 /** Storage types. Arithmetic is float32 whatever the storage. */
 export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32';
@@ -17,60 +18,106 @@ export interface TensorOptions {
   device?: Device;
 }
 
+/** What another process needs to see a tensor on the GPU: see {@link Tensor.exportIpc}. */
+export interface CudaIpcMemory {
+  /** The 64 bytes of CUDA's handle. */
+  handle: Uint8Array;
+  /** Where the tensor begins in the memory that the handle names, in bytes. */
+  offset: number;
+}
+
 /**
- * A dense row-major array of numbers on a device. `data` is its memory on the CPU, not a copy: what is written there is what
- * kernels read.
+ * A dense row-major array of numbers on a device.
+ *
+ * On the CPU, `data` is its memory, not a copy: what is written there is what kernels read. On the GPU, `await read()` gives the
+ * values; work on them is queued in the order of the calls, on one stream per process, and runs while JavaScript goes on.
  */
 export class Tensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly device: Device;
   #data: TensorData | undefined;
+  #memory: object | undefined;
 
-  private constructor(data: TensorData, shape: readonly number[], dtype: DType, device: Device) {
-    this.#data = data;
-    this.shape = shape;
+  private constructor(storage: TensorData | object, shape: readonly number[], dtype: DType, device: Device) {
+    if (device === 'cpu') this.#data = storage as TensorData;
+    else this.#memory = storage;
+    this.shape = [...shape];
     this.dtype = dtype;
     this.device = device;
   }
 
   /**
    * A tensor over `data`. A typed array of the storage's own kind is used as it is, without a copy (Float32Array for float32,
-   * Int32Array for int32, Uint16Array for the bits of bfloat16 and float16); anything else is converted, rounding to nearest.
+   * Int32Array for int32, Uint16Array for the bits of bfloat16 and float16); anything else is converted, rounding to nearest. On
+   * the GPU it is always a copy: `data` can be changed at once.
    *
    * @param shape sizes of the dimensions; their product is the number of elements
-   * @throws TypeError for a wrong dtype or data that is shared or not numbers, RangeError for a shape that does not fit
+   * @throws TypeError for a wrong dtype or data that is shared or not numbers, RangeError for a shape that does not fit, PrlError
+   *   ERR_PRL_UNSUPPORTED where there is no GPU, ERR_PRL_OUT_OF_MEMORY
    */
   static from(data: ArrayLike<number>, shape: readonly number[] = [data.length], options: TensorOptions = {}): Tensor {
     const dtype = options.dtype ?? (data instanceof Int32Array ? 'int32' : 'float32');
-    checkPlace(dtype, options.device);
+    const device = checkPlace(dtype, options.device);
     const elements = countElements(shape);
     if (elements !== data.length)
       throw outOfRange(`shape [${shape}] has ${elements} elements but the data has ${data.length}`);
-    const Storage = ARRAYS[dtype];
-    if (data instanceof Storage) {
-      if (!(data.buffer instanceof ArrayBuffer))
-        throw invalidArgument('a tensor cannot stand on a SharedArrayBuffer: copy the data first');
-      return new Tensor(data, [...shape], dtype, 'cpu');
-    }
-    if (dtype === 'int32') {
-      const ints = Int32Array.from(data);
-      for (let i = 0; i < ints.length; i++)
-        if (ints[i] !== data[i]) throw outOfRange(`data[${i}] = ${data[i]} is not a 32-bit integer`);
-      return new Tensor(ints, [...shape], dtype, 'cpu');
-    }
-    if (dtype === 'float32') return new Tensor(Float32Array.from(data), [...shape], dtype, 'cpu');
-    const convert = dtype === 'bfloat16' ? toBFloat16 : toFloat16;
-    const bits = new Uint16Array(elements);
-    for (let i = 0; i < elements; i++) bits[i] = convert(data[i]);
-    return new Tensor(bits, [...shape], dtype, 'cpu');
+    const storage = toStorage(data, dtype);
+    if (device === 'cpu') return new Tensor(storage, shape, dtype, device);
+    const tensor = Tensor.empty(shape, { dtype, device });
+    native().cudaUpload({ memory: tensor.memory, data: storage });
+    return tensor;
   }
 
   /** A tensor of zeros. */
   static zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
-    const dtype = options.dtype ?? 'float32';
-    checkPlace(dtype, options.device);
-    return new Tensor(new ARRAYS[dtype](countElements(shape)), [...shape], dtype, 'cpu');
+    return make(shape, options, true);
+  }
+
+  /** A tensor for outputs: on the GPU it holds whatever its memory held before, on the CPU zeros. */
+  static empty(shape: readonly number[], options: TensorOptions = {}): Tensor {
+    return make(shape, options, false);
+  }
+
+  /** @internal */
+  static on(memory: TensorData | object, shape: readonly number[], dtype: DType, device: Device): Tensor {
+    return new Tensor(memory, shape, dtype, device);
+  }
+
+  /**
+   * A tensor on memory of the GPU that belongs to someone else, without a copy: a buffer of another addon in this process.
+   *
+   * The memory stays its owner's: it must stay allocated until this tensor is disposed of and what uses it has run (`await
+   * synchronize()`). Order: before the call, the owner waits for its own stream; before the owner reads what kernels wrote here,
+   * `await synchronize()`.
+   *
+   * @param pointer the address on the device; a multiple of the element's size
+   * @throws when it is not memory of the GPU in use, or fewer bytes lie behind it than the shape needs
+   */
+  static fromDevicePointer(pointer: bigint, shape: readonly number[], dtype: DType = 'float32'): Tensor {
+    checkPlace(dtype, 'cuda');
+    const alignment = ARRAYS[dtype].BYTES_PER_ELEMENT;
+    const memory = native().cudaWrap({ pointer, bytes: countElements(shape) * alignment, alignment });
+    return new Tensor(memory, shape, dtype, 'cuda');
+  }
+
+  /**
+   * A tensor on memory of the GPU that another process allocated and shares through CUDA IPC, without a copy: a trainer hands over
+   * its logits and finds their gradient in place. PyTorch's `tensor.untyped_storage()._share_cuda_()` gives the handle (its second
+   * value; two bytes in front of the 64 are understood) and the offset (its fourth value, plus the tensor's own storage offset in
+   * bytes).
+   *
+   * The memory stays the other process's, which must keep it until this tensor is disposed of. Streams of two processes know
+   * nothing of each other: the other process synchronises before it sends the handle, and this one (`await synchronize()`) before
+   * it answers. A process cannot open its own handles.
+   */
+  static importIpc({ handle, offset = 0 }: CudaIpcMemory, shape: readonly number[], dtype: DType = 'float32'): Tensor {
+    checkPlace(dtype, 'cuda');
+    const size = ARRAYS[dtype].BYTES_PER_ELEMENT;
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset % size !== 0)
+      throw outOfRange(`offset must be a multiple of ${size} bytes, the size of an element, not ${offset}`);
+    const memory = native().cudaImportIpc({ handle: ipcHandle(handle), offset, bytes: countElements(shape) * size });
+    return new Tensor(memory, shape, dtype, 'cuda');
   }
 
   /** Number of elements. */
@@ -80,27 +127,113 @@ export class Tensor {
 
   /** The memory of a CPU tensor; bits for the 16-bit types (see {@link read} for numbers). */
   get data(): TensorData {
-    if (!this.#data) throw new PrlError('ERR_PRL_DISPOSED', 'the tensor was disposed');
+    if (this.device === 'cuda')
+      throw new PrlError('ERR_PRL_UNSUPPORTED', 'the tensor is on the GPU: await tensor.read() gives its values');
+    if (!this.#data) throw disposed();
     return this.#data;
   }
 
-  /** A copy of the values as numbers, from any device: Int32Array for int32, else Float32Array. */
-  async read(): Promise<Float32Array | Int32Array> {
-    return toNumbers(this.data, this.dtype);
+  /** @internal The memory of a GPU tensor, as the addon knows it. */
+  get memory(): object {
+    if (!this.#memory) throw disposed();
+    return this.#memory;
   }
 
-  /** Lets go of the memory. Using the tensor afterwards is an error. */
+  /**
+   * A copy of the values as numbers, from any device: Int32Array for int32, else Float32Array. From the GPU: the values as of what
+   * was queued before the call. What a kernel queued before it found wrong is thrown here.
+   */
+  async read(): Promise<Float32Array | Int32Array> {
+    if (this.device === 'cpu') return toNumbers(this.data, this.dtype, true);
+    const data = new ARRAYS[this.dtype](this.size);
+    await native().cudaRead({ memory: this.memory, data });
+    return toNumbers(data, this.dtype, false);
+  }
+
+  /** The address of a GPU tensor, for other libraries of this process; see {@link fromDevicePointer} for the order of work. */
+  get devicePointer(): bigint {
+    if (this.device === 'cpu') throw invalidArgument('the tensor is on the CPU: it has no device pointer');
+    return native().cudaPointer({ memory: this.memory });
+  }
+
+  /**
+   * Lets another process of this machine see a GPU tensor: see {@link importIpc}. The tensor must live until that process has
+   * closed it; `await synchronize()` first, so that what was queued is there to be seen.
+   */
+  exportIpc(): CudaIpcMemory {
+    if (this.device === 'cpu')
+      throw invalidArgument('the tensor is on the CPU: only memory of the GPU is shared by handle');
+    return native().cudaExportIpc({ memory: this.memory });
+  }
+
+  /** Lets go of the memory. Using the tensor afterwards is an error; what is queued on it still runs. */
   dispose(): void {
     this.#data = undefined;
+    if (this.#memory) native().cudaDispose({ memory: this.#memory });
+    this.#memory = undefined;
   }
 }
 
-function checkPlace(dtype: DType, device: Device = 'cpu') {
+const disposed = () => new PrlError('ERR_PRL_DISPOSED', 'the tensor was disposed');
+
+function make(shape: readonly number[], options: TensorOptions, zero: boolean): Tensor {
+  const dtype = options.dtype ?? 'float32';
+  const device = checkPlace(dtype, options.device);
+  const elements = countElements(shape);
+  const Storage = ARRAYS[dtype];
+  if (device === 'cpu') return Tensor.on(new Storage(elements), shape, dtype, device);
+  return Tensor.on(native().cudaAllocate({ bytes: elements * Storage.BYTES_PER_ELEMENT, zero }), shape, dtype, device);
+}
+
+/**
+ * Waits for everything that was queued on the GPU, without blocking the event loop. What a kernel found wrong is thrown here.
+ * Returns at once where no tensor is on a GPU.
+ */
+export async function synchronize(): Promise<void> {
+  if (usedGpu) await native().cudaSynchronize({});
+}
+let usedGpu = false;
+
+/** CUDA's 64 bytes, also behind PyTorch's two: its version and 'c' for memory of cudaMalloc. */
+function ipcHandle(handle: Uint8Array): Uint8Array {
+  if (!(handle instanceof Uint8Array)) throw invalidArgument('handle must be a Uint8Array');
+  if (handle.length === 66 && handle[1] === 'e'.charCodeAt(0))
+    throw new PrlError(
+      'ERR_PRL_UNSUPPORTED',
+      'the handle is one of PyTorch for expandable segments, which are not shared this way: unset expandable_segments in PYTORCH_CUDA_ALLOC_CONF',
+    );
+  if (handle.length === 66 && handle[1] === 'c'.charCodeAt(0)) return handle.slice(2);
+  if (handle.length === 64) return handle.slice();
+  throw outOfRange(`handle must have 64 bytes (or PyTorch's 66), not ${handle.length}`);
+}
+
+/** The data in the storage's own kind of array: as it is when it is one, else converted. */
+function toStorage(data: ArrayLike<number>, dtype: DType): TensorData {
+  if (data instanceof ARRAYS[dtype]) {
+    if (!(data.buffer instanceof ArrayBuffer))
+      throw invalidArgument('a tensor cannot stand on a SharedArrayBuffer: copy the data first');
+    return data;
+  }
+  if (dtype === 'float32') return Float32Array.from(data);
+  if (dtype === 'int32') {
+    const ints = Int32Array.from(data);
+    for (let i = 0; i < ints.length; i++)
+      if (ints[i] !== data[i]) throw outOfRange(`data[${i}] = ${data[i]} is not a 32-bit integer`);
+    return ints;
+  }
+  const convert = dtype === 'bfloat16' ? toBFloat16 : toFloat16;
+  const bits = new Uint16Array(data.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = convert(data[i]);
+  return bits;
+}
+
+function checkPlace(dtype: DType, device: Device = 'cpu'): Device {
   if (!Object.hasOwn(ARRAYS, dtype))
     throw invalidArgument(`dtype must be one of ${Object.keys(ARRAYS).join(', ')}, not ${JSON.stringify(dtype)}`);
-  if (device === 'cuda')
-    throw new PrlError('ERR_PRL_UNSUPPORTED', "tensors live on the CPU in this version: device must be 'cpu'");
-  if (device !== 'cpu') throw invalidArgument(`device must be 'cpu' or 'cuda', not ${JSON.stringify(device)}`);
+  if (device !== 'cpu' && device !== 'cuda')
+    throw invalidArgument(`device must be 'cpu' or 'cuda', not ${JSON.stringify(device)}`);
+  usedGpu ||= device === 'cuda';
+  return device;
 }
 
 function countElements(shape: readonly number[]): number {
@@ -115,25 +248,45 @@ function countElements(shape: readonly number[]): number {
   return elements;
 }
 
-/** Any input as a tensor; a typed array gets the `shape` that is asked for. */
-export function asTensor(name: string, value: TensorLike, shape?: readonly number[]): Tensor {
+/**
+ * Where a call runs: the device of the tensors among its arguments, or the CPU when there is none (typed arrays go where the
+ * tensors are).
+ *
+ * @throws TypeError naming two tensors that are on different devices
+ */
+export function deviceOf(args: Record<string, unknown>): Device {
+  let first: { name: string; device: Device } | undefined;
+  for (const [name, value] of Object.entries(args)) {
+    if (!(value instanceof Tensor)) continue;
+    first ??= { name, device: value.device };
+    if (value.device !== first.device)
+      throw invalidArgument(
+        `${first.name} is on '${first.device}' but ${name} is on '${value.device}': the tensors of a call live on one device`,
+      );
+  }
+  return first?.device ?? 'cpu';
+}
+
+/** Any input as a tensor; a typed array gets the `shape` that is asked for and goes to `device`. */
+export function asTensor(name: string, value: TensorLike, device: Device = 'cpu', shape?: readonly number[]): Tensor {
   if (value instanceof Tensor) return value;
-  if (value instanceof Float32Array || value instanceof Int32Array) return Tensor.from(value, shape ?? [value.length]);
+  if (value instanceof Float32Array || value instanceof Int32Array)
+    return Tensor.from(value, shape ?? [value.length], { device });
   throw invalidArgument(
     `${name} must be a Tensor, a Float32Array or an Int32Array, not ${value === null ? 'null' : typeof value}`,
   );
 }
 
 /** Numbers as a float32 tensor. Anything but a Float32Array or a Tensor is converted. */
-export function asFloats(name: string, value: Tensor | ArrayLike<number>): Tensor {
+export function asFloats(name: string, value: Tensor | ArrayLike<number>, device: Device = 'cpu'): Tensor {
   if (value instanceof Tensor) return value;
   if (value === null || typeof value !== 'object' || typeof value.length !== 'number')
     throw invalidArgument(`${name} must be a Float32Array, an array of numbers or a float32 Tensor`);
-  return Tensor.from(value, [value.length], { dtype: 'float32' });
+  return Tensor.from(value, [value.length], { dtype: 'float32', device });
 }
 
 /** Indices as an int32 tensor. Plain arrays and the other integer arrays are converted. */
-export function asInts(name: string, value: Tensor | ArrayLike<number>): Tensor {
+export function asInts(name: string, value: Tensor | ArrayLike<number>, device: Device = 'cpu'): Tensor {
   if (value instanceof Tensor) return value;
   if (
     value === null ||
@@ -144,11 +297,11 @@ export function asInts(name: string, value: Tensor | ArrayLike<number>): Tensor 
   ) {
     throw invalidArgument(`${name} must be an Int32Array, an array of integers or an int32 Tensor`);
   }
-  return value instanceof Int32Array ? Tensor.from(value) : Tensor.from(value, [value.length], { dtype: 'int32' });
+  return Tensor.from(value, [value.length], { dtype: 'int32', device });
 }
 
-function toNumbers(data: TensorData, dtype: DType): Float32Array | Int32Array {
-  if (data instanceof Int32Array || data instanceof Float32Array) return data.slice();
+function toNumbers(data: TensorData, dtype: DType, copy: boolean): Float32Array | Int32Array {
+  if (data instanceof Int32Array || data instanceof Float32Array) return copy ? data.slice() : data;
   const convert = dtype === 'bfloat16' ? fromBFloat16 : fromFloat16;
   return Float32Array.from(data, convert);
 }

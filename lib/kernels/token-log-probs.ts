@@ -1,7 +1,7 @@
 import { outOfRange } from '../errors.js';
 import { native } from '../native.js';
 import { checkNumber, checkOptions } from '../options.js';
-import { asInts, asTensor, Tensor, type TensorLike } from '../tensor.js';
+import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
 
 export interface TokenLogProbsOptions {
   /** Divides the logits. Default 1. */
@@ -18,7 +18,8 @@ export interface TokenLogProbs {
 }
 
 /**
- * Log-probability of each target, with the entropy and the log-sum-exp of its row, in one pass over the logits.
+ * Log-probability of each target, with the entropy and the log-sum-exp of its row, in one pass over the logits. Outputs are where
+ * the logits are; on the GPU the call is queued, and what it finds wrong is thrown by the next read() or synchronize().
  *
  * @param logits [tokens, vocab] float32, bfloat16 or float16; -inf marks a symbol that cannot occur
  * @param targets [tokens] int32 in [0, vocab)
@@ -29,8 +30,10 @@ export function tokenLogProbs(logits: Tensor, targets: TensorLike, options: Toke
   checkOptions('tokenLogProbs', options, ['temperature']);
   const temperature = checkNumber('temperature', options.temperature ?? 1, 0, Infinity, true);
   const rows = checkLogits(logits);
-  const result = { logProbs: Tensor.zeros([rows]), entropy: Tensor.zeros([rows]), logSumExp: Tensor.zeros([rows]) };
-  native().tokenLogprob({ logits, targets: asInts('targets', targets), temperature, ...result });
+  const device = deviceOf({ logits, targets });
+  const output = () => Tensor.empty([rows], { device });
+  const result = { logProbs: output(), entropy: output(), logSumExp: output() };
+  native().tokenLogprob({ logits, targets: asInts('targets', targets, device), temperature, ...result });
   return result;
 }
 

@@ -3,6 +3,7 @@
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new prl::AddonData());
   prl::RegisterRuntime(env, exports);
+  prl::RegisterCuda(env, exports);
   prl::RegisterTokenLogprob(env, exports);
   prl::RegisterClippedLoss(env, exports);
   prl::RegisterPolicyLoss(env, exports);

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <new>
 
+#include "binding/cuda.h"
+
 namespace prl {
 namespace {
 
@@ -76,7 +78,7 @@ void Throw(Napi::Env env, Code code, const char* format, ...) {
   throw ToError(env, status);
 }
 
-Args::Args(const Napi::CallbackInfo& info) : env_(info.Env()) {
+Args::Args(const Napi::CallbackInfo& info, Devices devices) : env_(info.Env()), devices_(devices) {
   if (info.Length() < 1 || !info[0].IsObject() || info[0].IsTypedArray() || info[0].IsArray()) {
     Throw(env_, Code::kInvalidArgument, "expected one object of arguments");
   }
@@ -113,10 +115,10 @@ TensorArg Args::Parse(const char* name, Napi::Value value, const std::vector<DTy
   if (!legal) Throw(env_, Code::kInvalidArgument, "%s must be %s, not %s", name, expected.c_str(), NameOf(tensor.dtype));
 
   const Napi::Value device = object.Get("device");
-  if (!device.IsString() || device.As<Napi::String>().Utf8Value() != "cpu") {
-    Throw(env_, Code::kUnsupported, "%s is not on the CPU", name);
-  }
-  tensor.device = Device::kCpu;
+  const std::string device_name = device.IsString() ? device.As<Napi::String>().Utf8Value() : "";
+  if (device_name != "cpu" && device_name != "cuda") Throw(env_, Code::kInvalidArgument, "%s has no device", name);
+  tensor.device = device_name == "cuda" ? Device::kCuda : Device::kCpu;
+  CheckDevice(name, tensor.device);
 
   const Napi::Value shape = object.Get("shape");
   if (!shape.IsArray()) Throw(env_, Code::kInvalidArgument, "%s has no shape", name);
@@ -136,6 +138,14 @@ TensorArg Args::Parse(const char* name, Napi::Value value, const std::vector<DTy
   }
 
   // Last, because a getter of the object could run JavaScript that detaches the buffer.
+  if (tensor.on_gpu()) {
+    const DeviceMemory& memory = DeviceMemoryOf(env_, object.Get("memory"), name);
+    if (memory.bytes / SizeOf(tensor.dtype) < static_cast<size_t>(tensor.elements)) {
+      Throw(env_, Code::kOutOfRange, "%s has a shape of %lld elements but memory of %zu bytes", name, (long long)tensor.elements, memory.bytes);
+    }
+    tensor.data = memory.pointer;
+    return tensor;
+  }
   const Napi::Value data = object.Get("data");
   bool is_typed_array = false;
   Check(env_, napi_is_typedarray(env_, data, &is_typed_array), name);
@@ -159,6 +169,20 @@ TensorArg Args::Parse(const char* name, Napi::Value value, const std::vector<DTy
     Throw(env_, Code::kOutOfRange, "%s has a shape of %lld elements but data of %zu", name, (long long)tensor.elements, length);
   }
   return tensor;
+}
+
+void Args::CheckDevice(const char* name, Device device) const {
+  if (device == Device::kCuda && devices_ == kCpuOnly) {
+    Throw(env_, Code::kUnsupported, "%s is on the GPU, but this function runs on the CPU only: await %s.read() gives its values", name, name);
+  }
+  if (first_tensor_.empty()) {
+    first_tensor_ = name;
+    device_ = device;
+  } else if (device != device_) {
+    const auto place = [](Device d) { return d == Device::kCuda ? "the GPU" : "the CPU"; };
+    Throw(env_, Code::kInvalidArgument, "%s is on %s but %s is on %s: the tensors of a call live on one device", first_tensor_.c_str(),
+          place(device_), name, place(device));
+  }
 }
 
 TensorArg Args::Tensor(const char* name, std::vector<DType> allowed) const {
@@ -213,8 +237,13 @@ std::string Args::String(const char* name) const {
 }
 
 int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total, const char* things) {
-  const int32_t* o = offsets.i32();
   const int64_t n = offsets.elements;
+  if (offsets.on_gpu()) {
+    if (n < 1) Throw(env, Code::kOutOfRange, "%s must start with 0", name);
+    if (n == 1 && total != 0) Throw(env, Code::kOutOfRange, "%s must end at %lld, the number of tokens, not at 0", name, (long long)total);
+    return n - 1;
+  }
+  const int32_t* o = offsets.i32();
   if (n < 1 || o[0] != 0) Throw(env, Code::kOutOfRange, "%s must start with 0", name);
   for (int64_t i = 1; i < n; ++i) {
     if (o[i] < o[i - 1]) Throw(env, Code::kOutOfRange, "%s[%lld] = %d is less than the entry before it, %d", name, (long long)i, o[i], o[i - 1]);

@@ -27,14 +27,15 @@ void ThrowIfError(Napi::Env env, const Status& status);
 // printf-style, thrown at once.
 [[noreturn]] void Throw(Napi::Env env, Code code, const char* format, ...) __attribute__((format(printf, 3, 4)));
 
-// A tensor argument: { dtype, shape, data }, as lib/tensor.ts makes them.
+// A tensor argument: { dtype, shape, device, data or memory }, as lib/tensor.ts makes them. `data` points to the device's memory.
 struct TensorArg {
   DType dtype;
-  Device device;
+  Device device = Device::kCpu;
   std::vector<int64_t> shape;
   int64_t elements = 0;
   void* data = nullptr;
   bool present() const { return !shape.empty(); }
+  bool on_gpu() const { return device == Device::kCuda; }
 
   const float* f32() const { return static_cast<const float*>(data); }
   float* f32() { return static_cast<float*>(data); }
@@ -44,7 +45,9 @@ struct TensorArg {
 // The fields of the one options object that a function of the addon takes. `name` appears in the messages.
 class Args {
  public:
-  explicit Args(const Napi::CallbackInfo& info);
+  // Tensors on the GPU are refused unless `devices` says that this function has a CUDA skeleton.
+  enum Devices { kCpuOnly, kCpuOrGpu };
+  explicit Args(const Napi::CallbackInfo& info, Devices devices = kCpuOnly);
 
   Napi::Env env() const { return env_; }
   const Napi::Object& object() const { return object_; }
@@ -60,6 +63,10 @@ class Args {
   TensorArg Ints(const char* name, int64_t elements) const;
   TensorArg OptionalInts(const char* name, int64_t elements) const;
 
+  // Where the tensors that were read so far are: a call's tensors live on one device, which is checked as they are read.
+  Device device() const { return device_; }
+  bool on_gpu() const { return device_ == Device::kCuda; }
+
   double Number(const char* name) const;  // finite
   int64_t Integer(const char* name, int64_t low, int64_t high) const;
   bool Boolean(const char* name) const;
@@ -68,11 +75,16 @@ class Args {
  private:
   TensorArg Parse(const char* name, Napi::Value value, const std::vector<DType>& allowed) const;
   TensorArg Exact(const char* name, DType dtype, int64_t elements, bool optional) const;
+  void CheckDevice(const char* name, Device device) const;
   Napi::Env env_;
   Napi::Object object_;
+  Devices devices_;
+  mutable Device device_ = Device::kCpu;
+  mutable std::string first_tensor_;  // for the message when another is on another device
 };
 
 // Offsets of packed sequences: int32, starts at 0, never falls, ends at `total`; at least one entry. Returns the number of pieces.
+// On the GPU the kernel checks them (PieceOf in runtime/cuda/device_code.h).
 // `things` names what is packed, for the message.
 int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total, const char* things = "tokens");
 

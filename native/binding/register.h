@@ -6,6 +6,7 @@
 namespace prl {
 
 void RegisterRuntime(Napi::Env env, Napi::Object exports);
+void RegisterCuda(Napi::Env env, Napi::Object exports);
 void RegisterTokenLogprob(Napi::Env env, Napi::Object exports);
 void RegisterClippedLoss(Napi::Env env, Napi::Object exports);
 void RegisterPolicyLoss(Napi::Env env, Napi::Object exports);

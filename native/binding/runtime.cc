@@ -6,6 +6,7 @@
 #include "runtime/cpu/isa.h"
 #include "runtime/cpu/thread_pool.h"
 #include "runtime/cuda/device.h"
+#include "runtime/cuda/queue.h"
 
 namespace prl {
 namespace {
@@ -65,15 +66,31 @@ Napi::Value Gemm(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// The copy that benchmarks measure themselves against: with all threads, in pieces of 1 MiB.
+// The copy that benchmarks measure themselves against: on the CPU with all threads, in pieces of 1 MiB.
 Napi::Value Copy(const Napi::CallbackInfo& info) {
-  const Args args(info);
-  const TensorArg from = args.Tensor("from", {DType::kFloat32});
-  TensorArg to = args.Floats("to", from.elements);
-  ParallelRows(from.elements, 1 << 18, [&](int64_t begin, int64_t end) {
-    std::memmove(to.f32() + begin, from.f32() + begin, static_cast<size_t>(end - begin) * sizeof(float));
+  const Args args(info, Args::kCpuOrGpu);
+  const TensorArg from = args.Tensor("from"), to = args.Tensor("to", {from.dtype});
+  if (from.elements != to.elements) Throw(args.env(), Code::kOutOfRange, "from and to must have as many elements");
+  const int64_t bytes = from.elements * static_cast<int64_t>(SizeOf(from.dtype));
+  if (args.on_gpu()) {
+    ThrowIfError(args.env(), CudaCopy(to.data, from.data, static_cast<size_t>(bytes)));
+    return args.env().Undefined();
+  }
+  ParallelRows(bytes, 1 << 20, [&](int64_t begin, int64_t end) {
+    std::memmove(static_cast<char*>(to.data) + begin, static_cast<const char*>(from.data) + begin, static_cast<size_t>(end - begin));
   });
-  return info.Env().Undefined();
+  return args.env().Undefined();
+}
+
+// Every byte of a tensor the same: what benchmarks sweep caches with.
+Napi::Value Fill(const Napi::CallbackInfo& info) {
+  const Args args(info, Args::kCpuOrGpu);
+  const TensorArg to = args.Tensor("to");
+  const int byte = static_cast<int>(args.Integer("byte", 0, 255));
+  const size_t bytes = static_cast<size_t>(to.elements) * SizeOf(to.dtype);
+  if (args.on_gpu()) ThrowIfError(args.env(), CudaFill(to.data, byte, bytes));
+  else if (bytes) std::memset(to.data, byte, bytes);
+  return args.env().Undefined();
 }
 
 }  // namespace
@@ -84,6 +101,7 @@ void RegisterRuntime(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "setThreads", SetThreads);
   Export(env, exports, "gemm", Gemm);
   Export(env, exports, "copy", Copy);
+  Export(env, exports, "fill", Fill);
 }
 
 }  // namespace prl

@@ -1,5 +1,6 @@
 #include "kernels/token_logprob/token_logprob.h"
 
+#include "binding/cuda.h"
 #include "binding/register.h"
 
 namespace prl {
@@ -21,18 +22,22 @@ TokenLogprobArgs Parse(const Args& args, const TensorArg& logits) {
 }
 
 Napi::Value Forward(const Napi::CallbackInfo& info) {
-  const Args args(info);
+  const Args args(info, Args::kCpuOrGpu);
   const TensorArg logits = args.Tensor("logits");
   TokenLogprobArgs kernel = Parse(args, logits);
   kernel.logprob = args.Floats("logProbs", kernel.rows).f32();
   kernel.entropy = args.OptionalFloats("entropy", kernel.rows).f32();
   kernel.lse = args.OptionalFloats("logSumExp", kernel.rows).f32();
-  ThrowIfError(args.env(), TokenLogprobCpu(kernel));
+  if (args.on_gpu()) {
+    RunOnCuda(args.env(), "tokenLogProbs", kernel.vocab, 0, [&](const CudaCall& call) { return TokenLogprobCuda(kernel, call); });
+  } else {
+    ThrowIfError(args.env(), TokenLogprobCpu(kernel));
+  }
   return args.env().Undefined();
 }
 
 Napi::Value Backward(const Napi::CallbackInfo& info) {
-  const Args args(info);
+  const Args args(info, Args::kCpuOrGpu);
   const TensorArg logits = args.Tensor("logits");
   TokenLogprobBackwardArgs kernel{Parse(args, logits), nullptr, nullptr, nullptr};
   kernel.d_logprob = args.Floats("dLogProbs", kernel.forward.rows).f32();
@@ -40,7 +45,12 @@ Napi::Value Backward(const Napi::CallbackInfo& info) {
   const TensorArg d_logits = args.Tensor("dLogits", {logits.dtype});
   if (d_logits.shape != logits.shape) Throw(args.env(), Code::kOutOfRange, "dLogits must have the shape of logits");
   kernel.d_logits = d_logits.data;
-  ThrowIfError(args.env(), TokenLogprobBackwardCpu(kernel));
+  if (args.on_gpu()) {
+    RunOnCuda(args.env(), "tokenLogProbs' gradient", kernel.forward.vocab, 0,
+              [&](const CudaCall& call) { return TokenLogprobBackwardCuda(kernel, call); });
+  } else {
+    ThrowIfError(args.env(), TokenLogprobBackwardCpu(kernel));
+  }
   return args.env().Undefined();
 }
 

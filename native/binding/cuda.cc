@@ -1,0 +1,251 @@
+#include "binding/cuda.h"
+
+#include <cstring>
+
+#include "binding/box.h"
+#include "binding/register.h"
+
+namespace prl {
+namespace {
+
+// Random.
+constexpr napi_type_tag kMemoryTag = {0x9d41b7c25e0f4a83ull, 0x86e2f10d37ac59b4ull};
+constexpr napi_type_tag kTicketTag = {0x21c7e85f90b34d6aull, 0xf3a80b6c1d52e497ull};
+constexpr napi_type_tag kMarkTag = {0x6be03f5a87d14c29ull, 0xa95c24e7f0183b6dull};
+
+using SharedMemoryHandle = std::shared_ptr<DeviceMemory>;
+
+void Release(DeviceMemory* memory) {
+  if (!memory->pointer) return;
+  if (memory->origin == DeviceMemory::kAllocated) CudaRelease(memory->pointer);
+  if (memory->origin == DeviceMemory::kIpc) CudaCloseIpc(memory->ipc_base);
+  memory->pointer = nullptr;
+}
+
+Napi::Object BoxMemory(Napi::Env env, const DeviceMemory& memory) {
+  // The deleter runs when JavaScript has forgotten the tensor. The garbage collector is told what hangs on the small object.
+  Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(memory.bytes));
+  const int64_t bytes = static_cast<int64_t>(memory.bytes);
+  const napi_env raw = env;
+  return Box(env, kMemoryTag, SharedMemoryHandle(new DeviceMemory(memory), [raw, bytes](DeviceMemory* m) {
+    Release(m);
+    delete m;
+    int64_t ignored;
+    napi_adjust_external_memory(raw, -bytes, &ignored);
+  }));
+}
+
+const SharedMemoryHandle& Alive(Napi::Env env, Napi::Value value, const char* name) {
+  const auto& memory = Unbox<SharedMemoryHandle>(env, kMemoryTag, value, name, "memory of the GPU");
+  if (!memory->pointer) Throw(env, Code::kDisposed, "%s was disposed of", name);
+  return memory;
+}
+
+const DeviceMemory& MemoryArg(const Args& args) { return *Alive(args.env(), args.object().Get("memory"), "the tensor"); }
+
+int64_t BytesArg(const Args& args, const char* name = "bytes") { return args.Integer(name, 0, int64_t{1} << 46); }
+
+// The bytes of a typed array; borrowed for the call.
+struct Bytes {
+  void* data;
+  size_t size;
+};
+Bytes BytesOf(const Args& args, const char* name) {
+  const Napi::Value value = args.object().Get(name);
+  if (!value.IsTypedArray()) Throw(args.env(), Code::kInvalidArgument, "%s must be a typed array", name);
+  const Napi::TypedArray array = value.As<Napi::TypedArray>();
+  void* data = nullptr;
+  napi_value buffer = nullptr;
+  napi_typedarray_type type;
+  size_t length = 0, offset = 0;
+  bool is_array_buffer = false;
+  if (napi_get_typedarray_info(args.env(), value, &type, &length, &data, &buffer, &offset) != napi_ok ||
+      napi_is_arraybuffer(args.env(), buffer, &is_array_buffer) != napi_ok || !is_array_buffer) {
+    Throw(args.env(), Code::kInvalidArgument, "%s must stand on an ArrayBuffer", name);
+  }
+  return {data, array.ByteLength()};
+}
+
+Napi::Value Allocate(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  DeviceMemory memory;
+  memory.bytes = static_cast<size_t>(BytesArg(args));
+  const bool zero = args.Boolean("zero");
+  ThrowIfError(args.env(), CudaAllocate(memory.bytes, &memory.pointer));
+  const Napi::Object boxed = BoxMemory(args.env(), memory);
+  if (zero) ThrowIfError(args.env(), CudaFill(memory.pointer, 0, memory.bytes));
+  return boxed;
+}
+
+Napi::Value Upload(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const DeviceMemory& memory = MemoryArg(args);
+  const Bytes data = BytesOf(args, "data");
+  if (data.size > memory.bytes) Throw(args.env(), Code::kOutOfRange, "%zu bytes do not fit in the tensor's %zu", data.size, memory.bytes);
+  ThrowIfError(args.env(), CudaUpload(memory.pointer, data.data, data.size));
+  return args.env().Undefined();
+}
+
+// Waits on a thread of its own, so that the event loop goes on.
+class Wait : public Napi::AsyncWorker {
+ public:
+  Wait(Napi::Env env, std::function<Status()> work, std::vector<Napi::Value> keep)
+      : Napi::AsyncWorker(env, "prl-cuda"), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)) {
+    for (const Napi::Value& value : keep) kept_.push_back(Napi::Reference<Napi::Value>::New(value, 1));
+  }
+  Napi::Promise promise() const { return deferred_.Promise(); }
+  void Execute() override { status_ = work_(); }
+  void OnOK() override {
+    Napi::HandleScope scope(Env());
+    if (status_.ok()) deferred_.Resolve(Env().Undefined());
+    else deferred_.Reject(ToError(Env(), status_).Value());
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::function<Status()> work_;
+  std::vector<Napi::Reference<Napi::Value>> kept_;
+  Status status_;
+};
+
+// `data` must be a fresh array that nothing else knows yet: it is written from another thread.
+Napi::Value Read(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const SharedMemoryHandle memory = Alive(args.env(), args.object().Get("memory"), "the tensor");
+  const Bytes data = BytesOf(args, "data");
+  if (data.size > memory->bytes) Throw(args.env(), Code::kOutOfRange, "the tensor has %zu bytes, not %zu", memory->bytes, data.size);
+  std::shared_ptr<CudaDownload> download;
+  ThrowIfError(args.env(), CudaBeginDownload(memory->pointer, data.size, &download));
+  Wait* wait = new Wait(args.env(), [download, data] { return CudaFinishDownload(download, data.data); }, {args.object().Get("data")});
+  const Napi::Promise promise = wait->promise();
+  wait->Queue();
+  return promise;
+}
+
+Napi::Value Synchronize(const Napi::CallbackInfo& info) {
+  CudaMark mark;
+  ThrowIfError(info.Env(), CudaMarkNow(&mark));
+  Wait* wait = new Wait(info.Env(), [mark] {
+    PRL_RETURN_IF_ERROR(CudaWaitFor(mark));
+    return CudaFailuresUntil(mark);
+  }, {});
+  const Napi::Promise promise = wait->promise();
+  wait->Queue();
+  return promise;
+}
+
+Napi::Value Dispose(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  Release(Unbox<SharedMemoryHandle>(args.env(), kMemoryTag, args.object().Get("memory"), "memory", "memory of the GPU").get());
+  return args.env().Undefined();
+}
+
+Napi::Value Pointer(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  return Napi::BigInt::New(args.env(), static_cast<uint64_t>(reinterpret_cast<uintptr_t>(MemoryArg(args).pointer)));
+}
+
+Napi::Value Wrap(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const Napi::Value value = args.object().Get("pointer");
+  if (!value.IsBigInt()) Throw(args.env(), Code::kInvalidArgument, "pointer must be a bigint");
+  bool lossless = false;
+  const uint64_t address = value.As<Napi::BigInt>().Uint64Value(&lossless);
+  if (!lossless || address == 0) Throw(args.env(), Code::kOutOfRange, "pointer must be an address of 64 bits other than 0");
+  const int64_t alignment = args.Integer("alignment", 1, 16);
+  if (address % static_cast<uint64_t>(alignment) != 0) {
+    Throw(args.env(), Code::kOutOfRange, "pointer must be a multiple of %lld, the size of an element", (long long)alignment);
+  }
+  DeviceMemory memory;
+  memory.pointer = reinterpret_cast<void*>(static_cast<uintptr_t>(address));
+  memory.bytes = static_cast<size_t>(BytesArg(args));
+  memory.origin = DeviceMemory::kBorrowed;
+  ThrowIfError(args.env(), CudaCheckPointer(memory.pointer, memory.bytes));
+  return BoxMemory(args.env(), memory);
+}
+
+Napi::Value ExportIpc(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const DeviceMemory& memory = MemoryArg(args);
+  if (memory.origin == DeviceMemory::kIpc) {
+    Throw(args.env(), Code::kInvalidArgument, "the tensor came from another process: only the process that allocated it can share it");
+  }
+  unsigned char handle[64];
+  int64_t offset = 0;
+  ThrowIfError(args.env(), CudaExportIpc(memory.pointer, handle, &offset));
+  Napi::Uint8Array bytes = Napi::Uint8Array::New(args.env(), 64);
+  std::memcpy(bytes.Data(), handle, 64);
+  Napi::Object result = Napi::Object::New(args.env());
+  result.Set("handle", bytes);
+  result.Set("offset", static_cast<double>(offset));
+  return result;
+}
+
+Napi::Value ImportIpc(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const Bytes handle = BytesOf(args, "handle");
+  if (handle.size != 64) Throw(args.env(), Code::kOutOfRange, "handle must have 64 bytes, not %zu", handle.size);
+  const int64_t offset = BytesArg(args, "offset");
+  DeviceMemory memory;
+  memory.bytes = static_cast<size_t>(BytesArg(args));
+  memory.origin = DeviceMemory::kIpc;
+  ThrowIfError(args.env(), CudaImportIpc(static_cast<const unsigned char*>(handle.data), &memory.ipc_base));
+  memory.pointer = static_cast<char*>(memory.ipc_base) + offset;
+  const Status fits = CudaCheckPointer(memory.pointer, memory.bytes);
+  if (!fits.ok()) CudaCloseIpc(memory.ipc_base);
+  ThrowIfError(args.env(), fits);
+  return BoxMemory(args.env(), memory);
+}
+
+Napi::Value MemoryUse(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const CudaMemoryUse use = CudaMemory(args.Boolean("resetPeak"));
+  Napi::Object result = Napi::Object::New(args.env());
+  result.Set("inUse", static_cast<double>(use.in_use));
+  result.Set("peak", static_cast<double>(use.peak));
+  result.Set("cached", static_cast<double>(use.cached));
+  return result;
+}
+
+Napi::Value EventRecord(const Napi::CallbackInfo& info) {
+  CudaMark mark;
+  ThrowIfError(info.Env(), CudaMarkNow(&mark));
+  return Box(info.Env(), kMarkTag, std::move(mark));
+}
+
+Napi::Value EventElapsed(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const auto mark = [&](const char* name) { return Unbox<CudaMark>(args.env(), kMarkTag, args.object().Get(name), name, "what cudaEventRecord gave"); };
+  float milliseconds = 0;
+  ThrowIfError(args.env(), CudaElapsed(mark("start"), mark("end"), &milliseconds));
+  return Napi::Number::New(args.env(), milliseconds);
+}
+
+}  // namespace
+
+const DeviceMemory& DeviceMemoryOf(Napi::Env env, Napi::Value value, const char* name) { return *Alive(env, value, name); }
+
+Napi::Value BoxTicket(Napi::Env env, CudaTicketPtr ticket) { return Box(env, kTicketTag, std::move(ticket)); }
+
+const double* ValuesOf(const Args& args, const char* name) {
+  const double* values = nullptr;
+  ThrowIfError(args.env(), CudaWait(Unbox<CudaTicketPtr>(args.env(), kTicketTag, args.object().Get(name), name, "the ticket of a call"), &values));
+  return values;
+}
+
+void RegisterCuda(Napi::Env env, Napi::Object exports) {
+  Export(env, exports, "cudaAllocate", Allocate);
+  Export(env, exports, "cudaUpload", Upload);
+  Export(env, exports, "cudaRead", Read);
+  Export(env, exports, "cudaSynchronize", Synchronize);
+  Export(env, exports, "cudaDispose", Dispose);
+  Export(env, exports, "cudaPointer", Pointer);
+  Export(env, exports, "cudaWrap", Wrap);
+  Export(env, exports, "cudaExportIpc", ExportIpc);
+  Export(env, exports, "cudaImportIpc", ImportIpc);
+  Export(env, exports, "cudaMemory", MemoryUse);
+  Export(env, exports, "cudaEventRecord", EventRecord);
+  Export(env, exports, "cudaEventElapsed", EventElapsed);
+}
+
+}  // namespace prl

@@ -1,0 +1,33 @@
+// Memory of the GPU as JavaScript holds it, and how a binding runs a kernel there.
+#pragma once
+
+#include "binding/args.h"
+#include "runtime/cuda/queue.h"
+
+namespace prl {
+
+// The memory behind a tensor with device 'cuda'. What it points to is given back when JavaScript disposes of it or forgets it.
+struct DeviceMemory {
+  void* pointer = nullptr;   // null: disposed of
+  size_t bytes = 0;
+  enum Origin { kAllocated, kBorrowed, kIpc } origin = kAllocated;
+  void* ipc_base = nullptr;  // kIpc: what was opened
+};
+// The memory of `value` (Tensor.memory); throws when it is something else or disposed of.
+const DeviceMemory& DeviceMemoryOf(Napi::Env env, Napi::Value value, const char* name);
+
+// Begin, the kernel, End. `kernel` is the public name of what runs and `bound` what its failures compare with.
+template <typename Run>
+CudaTicketPtr RunOnCuda(Napi::Env env, const char* kernel, int64_t bound, size_t workspace_bytes, const Run& run) {
+  CudaCall call;
+  CudaTicketPtr ticket;
+  ThrowIfError(env, call.Begin(workspace_bytes));
+  ThrowIfError(env, run(call));
+  ThrowIfError(env, call.End(kernel, bound, &ticket));
+  return ticket;
+}
+// A ticket for JavaScript, and the values of the call that it stands for: waits, throws the call's failure.
+Napi::Value BoxTicket(Napi::Env env, CudaTicketPtr ticket);
+const double* ValuesOf(const Args& args, const char* name);
+
+}  // namespace prl
