@@ -2,12 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <vector>
 
 #include "kernels/step_reward/step_reward_math.h"
 #include "runtime/cpu/thread_pool.h"
 
 namespace prl {
 namespace {
+
+// Tokens worth a task of their own, and how many pieces (steps or sequences) have about as many.
+constexpr int64_t kTaskTokens = 8192;
+int64_t Grain(const StepRewardArgs& a, int64_t pieces) { return 1 + kTaskTokens * pieces / (a.tokens + 1); }
 
 Status CheckSteps(const StepRewardArgs& a) {
   int64_t step = 0;
@@ -23,26 +29,77 @@ Status CheckSteps(const StepRewardArgs& a) {
 
 double LogRatio(const StepRewardArgs& a, int64_t t) { return (double)a.old_logprob[t] - (double)a.ref_logprob[t]; }
 
-double MeanFuture(const StepRewardArgs& a) {
-  double sum = 0;
-  for (int64_t t = 0; t < a.tokens; ++t) sum += FutureTerm(a.generator, LogRatio(a, t));
-  return a.tokens ? sum / (double)a.tokens : 0.0;
+// The first of tokens [first, end) with an input that is not finite, or INT64_MAX. Finite floats have a finite difference in double.
+int64_t FirstNonFinite(const StepRewardArgs& a, int64_t first, int64_t end) {
+  for (int64_t t = first; t < end; ++t) {
+    if (!std::isfinite(LogRatio(a, t))) return t;
+  }
+  return INT64_MAX;
 }
 
-// Returns the token of sequence i that overflows, the last when there are several, or INT64_MAX.
-int64_t Sequence(const StepRewardArgs& a, int64_t i, double mean_future) {
+Status NonFinite(const StepRewardArgs& a, int64_t t) {
+  const bool old = !std::isfinite(a.old_logprob[t]);
+  return Error(Code::kNonFinite, "%s[%lld] is %g", old ? "oldLogProbs" : "refLogProbs", (long long)t, old ? a.old_logprob[t] : a.ref_logprob[t]);
+}
+
+// Sum of the future terms of tokens [first, end). The partial sums of k1 let the compiler use vectors.
+double FutureSum(const StepRewardArgs& a, Generator generator, int64_t first, int64_t end) {
+  double sum = 0.0;
+  int64_t t = first;
+  if (generator == Generator::kReverseK1) {
+    double part[8] = {0};
+    for (; t + 8 <= end; t += 8) {
+      for (int k = 0; k < 8; ++k) part[k] += LogRatio(a, t + k);
+    }
+    for (int k = 0; k < 8; ++k) sum += part[k];
+  }
+  for (; t < end; ++t) sum += FutureTerm(generator, LogRatio(a, t));
+  return sum;
+}
+
+// The future sums of pieces (steps or sequences). Returns the first token with an input that is not finite: it shows in its sum.
+int64_t SumPieces(const StepRewardArgs& a, const int32_t* offsets, int64_t pieces, double* sums) {
+  // Of single tokens without a baseline nobody needs the sums, only their being finite: then the cheapest will do.
+  const Generator generator = a.cu_steps || a.baseline ? a.generator : Generator::kReverseK1;
+  int64_t bad = INT64_MAX;
+  ParallelRows(pieces, Grain(a, pieces), [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      sums[k] = FutureSum(a, generator, offsets[k], offsets[k + 1]);
+      if (!std::isfinite(sums[k])) AtomicMin(&bad, FirstNonFinite(a, offsets[k], offsets[k + 1]));
+    }
+  });
+  return bad;
+}
+
+// One advantage per step, from the last step to the first. Returns the last token of the last step that overflows, or INT64_MAX.
+int64_t SequenceOfSteps(const StepRewardArgs& a, int64_t i, double mean_future, const double* sums) {
+  const int64_t begin = a.cu_seqlens[i], end = a.cu_seqlens[i + 1];
+  const double outcome = (double)a.outcome[i];
+  // The step that holds the last token is the one that starts last at or before it.
+  int64_t step = std::upper_bound(a.cu_steps, a.cu_steps + a.steps + 1, (int32_t)(end - 1)) - a.cu_steps - 1;
+  int64_t bad = INT64_MAX;
+  double future = 0.0;
+  for (int64_t last = end - 1; last >= begin; last = a.cu_steps[step] - 1, --step) {
+    while (a.cu_steps[step] > last) --step;  // a step without tokens
+    const double local = a.inclusive ? LocalTerm(a.generator, LogRatio(a, last)) : 0.0;
+    const double value = future - (double)(end - 1 - last) * mean_future + local;
+    const float advantage = (float)(outcome - a.scale * value);
+    std::fill(a.out + a.cu_steps[step], a.out + last + 1, advantage);
+    future += sums[step];
+    if (bad == INT64_MAX && !(std::isfinite(advantage) && std::isfinite(future))) bad = last;
+  }
+  return bad;
+}
+
+// The same where each token is a step.
+int64_t SequenceOfTokens(const StepRewardArgs& a, int64_t i, double mean_future) {
   const int64_t begin = a.cu_seqlens[i], end = a.cu_seqlens[i + 1];
   const double outcome = (double)a.outcome[i];
   int64_t bad = INT64_MAX;
-  // The step that holds token t is the one that starts last at or before it; from the end on it only goes down.
-  int64_t step = a.cu_steps ? std::upper_bound(a.cu_steps, a.cu_steps + a.steps + 1, (int32_t)(end - 1)) - a.cu_steps - 1 : 0;
-  double future = 0.0, value = 0.0;
+  double future = 0.0;
   for (int64_t t = end - 1; t >= begin; --t) {
     const double d = LogRatio(a, t);
-    if (a.cu_steps) while (a.cu_steps[step] > t) --step;
-    if (!a.cu_steps || a.cu_steps[step + 1] == t + 1) {
-      value = future - (double)(end - 1 - t) * mean_future + (a.inclusive ? LocalTerm(a.generator, d) : 0.0);
-    }
+    const double value = future - (double)(end - 1 - t) * mean_future + (a.inclusive ? LocalTerm(a.generator, d) : 0.0);
     a.out[t] = (float)(outcome - a.scale * value);
     future += FutureTerm(a.generator, d);
     if (bad == INT64_MAX && !(std::isfinite(a.out[t]) && std::isfinite(future))) bad = t;
@@ -50,27 +107,26 @@ int64_t Sequence(const StepRewardArgs& a, int64_t i, double mean_future) {
   return bad;
 }
 
-Status CheckFinite(const StepRewardArgs& a) {
-  for (int64_t i = 0; i < a.sequences; ++i) {
-    if (!std::isfinite(a.outcome[i])) return Error(Code::kNonFinite, "outcomeAdvantages[%lld] is %g", (long long)i, a.outcome[i]);
-  }
-  for (int64_t t = 0; t < a.tokens; ++t) {
-    if (!std::isfinite(a.old_logprob[t])) return Error(Code::kNonFinite, "oldLogProbs[%lld] is %g", (long long)t, a.old_logprob[t]);
-    if (!std::isfinite(a.ref_logprob[t])) return Error(Code::kNonFinite, "refLogProbs[%lld] is %g", (long long)t, a.ref_logprob[t]);
-  }
-  return Ok();
-}
-
 }  // namespace
 
 Status StepRewardCpu(const StepRewardArgs& a) {
-  PRL_RETURN_IF_ERROR(CheckFinite(a));
   if (a.cu_steps) PRL_RETURN_IF_ERROR(CheckSteps(a));
-  const double mean_future = a.baseline ? MeanFuture(a) : 0.0;
-  int64_t bad = INT64_MAX;
-  const int64_t grain = 1 + 4096 * a.sequences / (a.tokens + 1);
-  ParallelRows(a.sequences, grain, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) AtomicMin(&bad, Sequence(a, i, mean_future));
+  for (int64_t i = 0; i < a.sequences; ++i) {
+    if (!std::isfinite(a.outcome[i])) return Error(Code::kNonFinite, "outcomeAdvantages[%lld] is %g", (long long)i, a.outcome[i]);
+  }
+  const int64_t pieces = a.cu_steps ? a.steps : a.sequences;
+  std::vector<double> sums(static_cast<size_t>(pieces));
+  int64_t bad = SumPieces(a, a.cu_steps ? a.cu_steps : a.cu_seqlens, pieces, sums.data());
+  if (bad != INT64_MAX) return NonFinite(a, bad);
+  double mean_future = 0.0;
+  if (a.baseline && a.tokens > 0) {
+    for (double sum : sums) mean_future += sum;
+    mean_future /= (double)a.tokens;
+  }
+  ParallelRows(a.sequences, Grain(a, a.sequences), [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      AtomicMin(&bad, a.cu_steps ? SequenceOfSteps(a, i, mean_future, sums.data()) : SequenceOfTokens(a, i, mean_future));
+    }
   });
   if (bad == INT64_MAX) return Ok();
   return Error(Code::kNonFinite, "the advantage of token %lld overflows: its log-ratio old - ref is %g", (long long)bad, LogRatio(a, bad));

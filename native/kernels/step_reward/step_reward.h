@@ -14,8 +14,8 @@
 // PRL: reverse k1, scale 1 / eta, steps. FRPO: steps of one token (cu_steps null), scale beta. The published PRL code fills
 // a step with "the next value that is not 0", so that a step end of exactly 0 is lost; here a step's own value is its own.
 //
-// Sums run from the end of a sequence to its start in double. out overlaps no input. An input that is not finite is named
-// before anything is written; a log-ratio that overflows is named too, and out then holds garbage.
+// Sums run from the end of a sequence to its start in double, step by step. out overlaps no input. An input that is not finite is
+// named before anything is written; an advantage that overflows is named by the last token of its step, and out then holds garbage.
 #pragma once
 
 #include <cstdint>
