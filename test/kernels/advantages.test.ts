@@ -184,7 +184,7 @@ steps('a step end of exactly 0 is a value like any other', () => {
   assert.equal([...out.data], [-0.5, 0, 0, 0.5]);
 });
 steps('packed equals one by one, for 1, 2, 3 and 8 threads', () => {
-  const many = 300;
+  const many = 1500; // several tasks
   const lengths = Array.from({ length: many }, (_, i) => (i * 7) % 41);
   const cuSeqlens = Int32Array.from([0, ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b))]);
   const total = cuSeqlens[many];
@@ -200,7 +200,7 @@ steps('packed equals one by one, for 1, 2, 3 and 8 threads', () => {
   });
   setThreads(threads);
   for (const run of runs) assert.equal(run, runs[0]);
-  for (let i = 0; i < many; i++) {
+  for (let i = 0; i < many; i += 7) {
     const [from, to] = [cuSeqlens[i], cuSeqlens[i + 1]];
     const alone = prlAdvantages({
       outcomeAdvantages: args.outcomeAdvantages.subarray(i, i + 1),
@@ -212,6 +212,36 @@ steps('packed equals one by one, for 1, 2, 3 and 8 threads', () => {
     });
     assert.equal(alone.data, runs[0].slice(from, to));
   }
+});
+steps('a step without tokens changes nothing', () => {
+  const args = { ...inputs(31), eta: 3 };
+  const doubled = [0, 0, 5, 5, 5, 6, 10, 10, 23, T, T];
+  assert.equal(
+    prlAdvantages({ ...args, cuSteps: doubled }).data,
+    prlAdvantages({ ...args, cuSteps: [...new Set(doubled)] }).data,
+  );
+});
+steps('inputs that are not finite: the first one is named, whatever they add up to', () => {
+  const lengths = Array.from({ length: 400 }, () => 100);
+  const cuSeqlens = Int32Array.from({ length: 401 }, (_, i) => 100 * i);
+  const cuSteps = splitSteps(
+    lengths.map((n) => new Int32Array(n)),
+    { kind: 'length', length: 30 },
+  );
+  const failing = (old: Record<number, number>, ref: Record<number, number>, message: RegExp) => {
+    const args = {
+      outcomeAdvantages: new Float32Array(400),
+      oldLogProbs: Object.assign(new Float32Array(40000), old),
+      refLogProbs: Object.assign(new Float32Array(40000), ref),
+      cuSeqlens,
+    };
+    throwsError(() => prlAdvantages({ ...args, cuSteps, eta: 1 }), PrlError, 'ERR_PRL_NON_FINITE', message);
+    throwsError(() => frpoAdvantages({ ...args, beta: 0 }), PrlError, 'ERR_PRL_NON_FINITE', message);
+  };
+  failing({ 39999: NaN, 20000: Infinity }, { 20001: NaN }, /oldLogProbs\[20000\] is inf/);
+  failing({ 30000: Infinity }, { 30000: Infinity, 29999: -Infinity }, /refLogProbs\[29999\] is -inf/);
+  failing({ 70: Infinity, 71: -Infinity }, {}, /oldLogProbs\[70\] is inf/);
+  failing({}, { 39999: NaN }, /refLogProbs\[39999\] is -?nan/);
 });
 steps('errors', () => {
   const args = { ...inputs(1), cuSteps: splitSteps(RESPONSES, { kind: 'length', length: 2 }), eta: 1 };
