@@ -1,8 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { PrlError, setThreads, Tensor, tokenLogProbs } from '../../lib/index.js';
+import { PrlError, setThreads, Tensor, type TokenLogProbs, tokenLogProbs } from '../../lib/index.js';
 import { native, nativeInfo } from '../../lib/native.js';
 import type { DType } from '../../lib/tensor.js';
+import { blank, fails, place } from '../reference/device.js';
 import { near, normals, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { softmaxRow, softmaxRowGradient } from '../reference/softmax.js';
 
@@ -19,14 +20,18 @@ const SHAPES: { name: string; scale: number; offset: number; temperature: number
 ];
 
 async function makeCase(rows: number, vocab: number, dtype: DType, scale: number, offset: number, seed: number) {
-  const logits = Tensor.from(
+  const logits = place(
     normals(rows * vocab, seed, scale).map((x) => x + offset),
     [rows, vocab],
-    { dtype },
+    dtype,
   );
   const next = random(seed + 1);
   const targets = Int32Array.from({ length: rows }, () => Math.floor(next() * vocab));
   return { logits, values: (await logits.read()) as Float32Array, targets };
+}
+
+async function readAll({ logProbs, entropy, logSumExp }: TokenLogProbs) {
+  return { logProbs: await logProbs.read(), entropy: await entropy.read(), logSumExp: await logSumExp.read() };
 }
 
 const values = suite('tokenLogProbs: values');
@@ -36,17 +41,17 @@ for (const dtype of FLOATS) {
       for (const vocab of VOCABS) {
         const rows = 5;
         const { logits, values, targets } = await makeCase(rows, vocab, dtype, scale, offset, vocab);
-        const out = tokenLogProbs(logits, targets, { temperature });
+        const out = await readAll(tokenLogProbs(logits, targets, { temperature }));
         for (let r = 0; r < rows; r++) {
           const ref = softmaxRow(values.subarray(r * vocab, (r + 1) * vocab), targets[r], temperature);
           // The subtraction of the maximum is exact or rounds once relative to the spread of the row; exp is good to 2 ulp;
           // partial sums hold 2048 / lanes <= 512 terms. 64 roundings of the largest quantity cover it with room to spare.
           const spread = 1 + Math.abs(ref.logProb) + Math.log(vocab);
           const tolerance = 64 * UNIT_ROUNDOFF.float32 * spread;
-          near([out.logProbs.data[r]], [ref.logProb], tolerance, `logProb V=${vocab}`);
-          near([out.entropy.data[r]], [ref.entropy], tolerance * 4, `entropy V=${vocab}`);
+          near([out.logProbs[r]], [ref.logProb], tolerance, `logProb V=${vocab}`);
+          near([out.entropy[r]], [ref.entropy], tolerance * 4, `entropy V=${vocab}`);
           near(
-            [out.logSumExp.data[r]],
+            [out.logSumExp[r]],
             [ref.logSumExp],
             tolerance + 2 * UNIT_ROUNDOFF.float32 * Math.abs(ref.logSumExp),
             `lse V=${vocab}`,
@@ -57,37 +62,38 @@ for (const dtype of FLOATS) {
   }
 }
 
-values('-inf logits: probability 0, entropy of the others', () => {
+values('-inf logits: probability 0, entropy of the others', async () => {
   const row = new Float32Array(40).fill(-Infinity);
   row[3] = 1;
   row[37] = 1;
-  const out = tokenLogProbs(Tensor.from([...row, ...row], [2, 40]), new Int32Array([3, 5]));
-  near(out.logProbs.data, [-Math.log(2), -Infinity], 1e-7);
-  near(out.entropy.data, [Math.log(2), Math.log(2)], 1e-6);
+  const out = await readAll(tokenLogProbs(place([...row, ...row], [2, 40]), new Int32Array([3, 5])));
+  near(out.logProbs, [-Math.log(2), -Infinity], 1e-7);
+  near(out.entropy, [Math.log(2), Math.log(2)], 1e-6);
 });
 
-values('a block of -inf before the first finite logit', () => {
+values('a block of -inf before the first finite logit', async () => {
   const vocab = 5000;
   const row = normals(vocab, 3);
   row.fill(-Infinity, 0, 4100);
-  const out = tokenLogProbs(Tensor.from(row, [1, vocab]), new Int32Array([4500]));
+  const out = await readAll(tokenLogProbs(place(row, [1, vocab]), new Int32Array([4500])));
   const ref = softmaxRow(row, 4500);
-  near([out.logProbs.data[0], out.entropy.data[0]], [ref.logProb, ref.entropy], 1e-5);
+  near([out.logProbs[0], out.entropy[0]], [ref.logProb, ref.entropy], 1e-5);
 });
 
 values('empty batch', () => {
-  const out = tokenLogProbs(Tensor.zeros([0, 12]), new Int32Array(0));
+  const out = tokenLogProbs(blank([0, 12]), new Int32Array(0));
   assert.is(out.logProbs.size, 0);
 });
 
 values('the same bits for any number of threads', async () => {
   const { threads } = nativeInfo();
   const { logits, targets } = await makeCase(67, 5000, 'float32', 3, 0, 9);
-  const runs = [1, 2, 3, 8].map((n) => {
+  const runs: number[][] = [];
+  for (const n of [1, 2, 3, 8]) {
     setThreads(n);
-    const out = tokenLogProbs(logits, targets);
-    return [...out.logProbs.data, ...out.entropy.data, ...out.logSumExp.data];
-  });
+    const out = await readAll(tokenLogProbs(logits, targets));
+    runs.push([...out.logProbs, ...out.entropy, ...out.logSumExp]);
+  }
   setThreads(threads);
   for (const run of runs) assert.equal(run, runs[0]);
 });
@@ -102,13 +108,13 @@ for (const dtype of FLOATS) {
       const { logits, values, targets } = await makeCase(rows, vocab, dtype, 2, 0, 100 + vocab);
       const dLogProbs = new Float32Array([0.5, -1.25, 0, 2]);
       const dEntropy = new Float32Array([0, 0.3, 0, -0.7]);
-      const dLogits = Tensor.zeros([rows, vocab], { dtype });
+      const dLogits = blank([rows, vocab], dtype);
       const args = {
         logits,
-        targets: Tensor.from(targets),
+        targets: place(targets),
         temperature,
-        dLogProbs: Tensor.from(dLogProbs),
-        dEntropy: Tensor.from(dEntropy),
+        dLogProbs: place(dLogProbs),
+        dEntropy: place(dEntropy),
       };
       native().tokenLogprobBackward({ ...args, dLogits });
       const got = await dLogits.read();
@@ -129,25 +135,64 @@ for (const dtype of FLOATS) {
         );
       }
       native().tokenLogprobBackward({ ...args, dLogits: logits });
-      assert.equal(logits.data, dLogits.data, 'in place gives the same bits');
+      assert.equal(await logits.read(), got, 'in place gives the same bits');
     }
   });
 }
 
-gradients('finite differences', () => {
+gradients(
+  'rows that need several blocks, or do not fit in shared memory, in place; masked rows are not read',
+  async () => {
+    for (const { vocab, dtype } of [
+      { vocab: 33_001, dtype: 'float32' },
+      { vocab: 40_003, dtype: 'bfloat16' },
+      { vocab: 151_936, dtype: 'bfloat16' },
+      { vocab: 170_001, dtype: 'float32' },
+    ] as const) {
+      const rows = 3;
+      const { logits, values, targets } = await makeCase(rows, vocab, dtype, 2, 0, vocab);
+      const raw = dtype === 'float32' ? values.slice() : values;
+      raw.fill(Number.NaN, vocab, 2 * vocab);
+      const holed = place(raw, [rows, vocab], dtype);
+      targets[1] = -100;
+      const dLogProbs = new Float32Array([0.5, 7, -2]);
+      native().tokenLogprobBackward({
+        logits: holed,
+        targets: place(targets),
+        mask: place(new Int32Array([1, 0, 1])),
+        temperature: 1.1,
+        dLogProbs: place(dLogProbs),
+        dEntropy: place(new Float32Array([0, 1, 0.25])),
+        dLogits: holed,
+      });
+      const got = await holed.read();
+      for (const r of [0, 2]) {
+        const row = values.subarray(r * vocab, (r + 1) * vocab);
+        const ref = softmaxRowGradient(row, targets[r], dLogProbs[r], r === 2 ? 0.25 : 0, 1.1);
+        const relative = dtype === 'float32' ? 1e-5 : 1.01 * UNIT_ROUNDOFF[dtype];
+        near(got.subarray(r * vocab, (r + 1) * vocab), ref, 1e-7, `dLogits V=${vocab} row ${r}`, relative);
+      }
+      assert.ok(got.subarray(vocab, 2 * vocab).every((x) => x === 0));
+      logits.dispose();
+      holed.dispose();
+    }
+  },
+);
+
+gradients('finite differences', async () => {
   const vocab = 11;
   const row = normals(vocab, 4);
   const objective = (x: Float64Array) => {
     const ref = softmaxRow(x, 6, 1.3);
     return 0.7 * ref.logProb - 0.4 * ref.entropy;
   };
-  const dLogits = Tensor.zeros([1, vocab]);
+  const dLogits = blank([1, vocab]);
   native().tokenLogprobBackward({
-    logits: Tensor.from(row, [1, vocab]),
-    targets: Tensor.from(new Int32Array([6])),
+    logits: place(row, [1, vocab]),
+    targets: place(new Int32Array([6])),
     temperature: 1.3,
-    dLogProbs: Tensor.from([0.7]),
-    dEntropy: Tensor.from([-0.4]),
+    dLogProbs: place([0.7]),
+    dEntropy: place([-0.4]),
     dLogits,
   });
   const numeric = Array.from(row, (_, j) => {
@@ -158,42 +203,43 @@ gradients('finite differences', () => {
     down[j] -= h;
     return (objective(up) - objective(down)) / (2 * h);
   });
-  near(dLogits.data, numeric, 1e-6);
+  near(await dLogits.read(), numeric, 1e-6);
 });
 
-gradients('-inf logits get gradient 0, also as the target of a masked-out token', () => {
+gradients('-inf logits get gradient 0, also as the target of a masked-out token', async () => {
   const row = new Float32Array([0, -Infinity, 1, -Infinity, 2]);
-  const dLogits = Tensor.from(new Float32Array(5).fill(9), [1, 5]);
+  const dLogits = place(new Float32Array(5).fill(9), [1, 5]);
   native().tokenLogprobBackward({
-    logits: Tensor.from(row, [1, 5]),
-    targets: Tensor.from(new Int32Array([2])),
+    logits: place(row, [1, 5]),
+    targets: place(new Int32Array([2])),
     temperature: 1,
-    dLogProbs: Tensor.from([1]),
-    dEntropy: Tensor.from([1]),
+    dLogProbs: place([1]),
+    dEntropy: place([1]),
     dLogits,
   });
-  near(dLogits.data, softmaxRowGradient(row, 2, 1, 1), 1e-6);
-  assert.is(dLogits.data[1], 0);
+  const got = await dLogits.read();
+  near(got, softmaxRowGradient(row, 2, 1, 1), 1e-6);
+  assert.is(got[1], 0);
 });
 gradients.run();
 
 const errors = suite('tokenLogProbs: errors');
-const ok = Tensor.from(normals(12, 1), [3, 4]);
-errors('a target outside the vocabulary names itself', () => {
-  throwsError(
+const ok = place(normals(12, 1), [3, 4]);
+errors('a target outside the vocabulary names itself', async () => {
+  await fails(
     () => tokenLogProbs(ok, new Int32Array([0, 4, 1])),
     RangeError,
     'ERR_PRL_OUT_OF_RANGE',
     /targets\[1\] = 4 is outside the vocabulary \[0, 4\)/,
   );
-  throwsError(
+  await fails(
     () => tokenLogProbs(ok, new Int32Array([0, 1, -1])),
     RangeError,
     'ERR_PRL_OUT_OF_RANGE',
     /targets\[2\] = -1/,
   );
 });
-errors('rows without a softmax are named', () => {
+errors('rows without a softmax are named', async () => {
   for (const [bad, message] of [
     [Number.NaN, /row 1 holds a NaN or \+inf/],
     [Infinity, /row 1 holds a NaN or \+inf/],
@@ -202,31 +248,31 @@ errors('rows without a softmax are named', () => {
       for (const vocab of [5, 8, 3000]) {
         const data = normals(3 * vocab, 2);
         data[2 * vocab - 1] = bad;
-        const logits = Tensor.from(data, [3, vocab], { dtype });
-        throwsError(() => tokenLogProbs(logits, new Int32Array(3)), PrlError, 'ERR_PRL_NON_FINITE', message);
+        const logits = place(data, [3, vocab], dtype);
+        await fails(() => tokenLogProbs(logits, new Int32Array(3)), PrlError, 'ERR_PRL_NON_FINITE', message);
       }
     }
   }
-  const masked = Tensor.from(new Float32Array(24).fill(-Infinity), [2, 12]);
-  throwsError(() => tokenLogProbs(masked, new Int32Array(2)), PrlError, 'ERR_PRL_NON_FINITE', /row 0 is all -inf/);
+  const masked = place(new Float32Array(24).fill(-Infinity), [2, 12]);
+  await fails(() => tokenLogProbs(masked, new Int32Array(2)), PrlError, 'ERR_PRL_NON_FINITE', /row 0 is all -inf/);
   const maskedNaN = new Float32Array(12).fill(-Infinity);
   maskedNaN[7] = Number.NaN;
-  throwsError(
-    () => tokenLogProbs(Tensor.from(maskedNaN, [1, 12]), new Int32Array(1)),
+  await fails(
+    () => tokenLogProbs(place(maskedNaN, [1, 12]), new Int32Array(1)),
     PrlError,
     'ERR_PRL_NON_FINITE',
     /row 0 holds a NaN/,
   );
 });
-errors('a NaN of any bits is seen, wherever it is', () => {
+errors('a NaN of any bits is seen, wherever it is', async () => {
   for (const bits of [0x7fc00000, 0x7fc00001, 0x7f800001, 0x7fffffff, 0xffc12345, 0xffffffff]) {
     for (const at of [0, 5, 2049, 2999]) {
       const data = normals(3000, 2);
       new Uint32Array(data.buffer)[at] = bits;
       for (const fill of [undefined, -Infinity]) {
         if (fill !== undefined) for (let i = 0; i < 3000; i++) if (i !== at) data[i] = fill;
-        throwsError(
-          () => tokenLogProbs(Tensor.from(data, [1, 3000]), new Int32Array(1)),
+        await fails(
+          () => tokenLogProbs(place(data, [1, 3000]), new Int32Array(1)),
           PrlError,
           'ERR_PRL_NON_FINITE',
           /row 0 holds a NaN/,
