@@ -1,9 +1,10 @@
 // Builds the addon with cmake-js into build/Release/prl.node.
 //
-//   node scripts/build-native.mjs [--out DIR] [--cuda-arch LIST|all|none] [--sanitize] [--keep] [--jobs N]
+//   node scripts/build-native.mjs [--out DIR] [--cuda-arch LIST|all|none | --emulate] [--sanitize] [--keep] [--jobs N]
 //
 // CUDA is compiled when nvcc is found (on the PATH, in CUDACXX, or in /usr/local/cuda/bin): for the GPU that is present,
 // for one target (90a) when there is none, or for the list given. PRL_CUDA_ARCH says the same as --cuda-arch.
+// --emulate: the CUDA sources for the emulator in test/emulator, which runs them on the CPU. For tests; give it its own --out.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -46,6 +47,7 @@ function fail(message) {
 export async function buildNative({
   out,
   cudaArch = process.env.PRL_CUDA_ARCH,
+  emulate = false,
   sanitize = false,
   keep = false,
   jobs,
@@ -59,8 +61,8 @@ export async function buildNative({
         `no prebuilt addon fits this machine and '${tool}' is not installed. Install ${remedy} and run the install again.`,
       );
   }
-  const nvcc = cudaArch === 'none' ? undefined : findNvcc();
-  const work = join(root, 'build', sanitize ? 'cmake-asan' : 'cmake');
+  const nvcc = emulate || cudaArch === 'none' ? undefined : findNvcc();
+  const work = join(root, 'build', `cmake${emulate ? '-emulated' : ''}${sanitize ? '-asan' : ''}`);
   const args = [
     require.resolve('cmake-js/bin/cmake-js'),
     'compile',
@@ -72,6 +74,7 @@ export async function buildNative({
     String(jobs ?? availableParallelism()),
   ];
   if (nvcc) args.push(`--CDPRL_CUDA=ON`, `--CDPRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`);
+  if (emulate) args.push('--CDPRL_CUDA_EMULATOR=ON');
   if (sanitize) args.push('--CDPRL_SANITIZE=ON');
   // cmake-js and npm each leave variables that change what CMake finds; only the compiler choice is ours to set.
   const env = { ...process.env };
@@ -89,9 +92,12 @@ export async function buildNative({
   copyFileSync(join(work, 'Release', 'prl.node'), `${target}.new`);
   renameSync(`${target}.new`, target);
   if (!keep) rmSync(work, { recursive: true, force: true });
-  console.log(
-    `prl-node: built ${target}${nvcc ? ` with CUDA for ${cudaTargets(cudaArch)}` : ' (CPU only: nvcc was not found)'}`,
-  );
+  const cuda = emulate
+    ? ' with CUDA emulated'
+    : nvcc
+      ? ` with CUDA for ${cudaTargets(cudaArch)}`
+      : ' (CPU only: nvcc was not found)';
+  console.log(`prl-node: built ${target}${cuda}`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
@@ -99,6 +105,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     options: {
       out: { type: 'string' },
       'cuda-arch': { type: 'string' },
+      emulate: { type: 'boolean' },
       sanitize: { type: 'boolean' },
       keep: { type: 'boolean' },
       jobs: { type: 'string' },
