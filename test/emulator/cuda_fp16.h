@@ -2,14 +2,19 @@
 
 #include "device.h"
 
+struct __half_raw { unsigned short x; };
+struct alignas(4) __half2_raw { unsigned short x, y; };
 struct __half {
   unsigned short __x;
   __half() = default;
+  __half(__half_raw raw) : __x(raw.x) {}
   __half(float value) { __x = prl_emulator::Bits<unsigned short>((_Float16)value); }
+  operator __half_raw() const { return {__x}; }
   operator float() const { return (float)prl_emulator::Bits<_Float16>(__x); }
 };
 struct alignas(4) __half2 {
   __half x, y;
+  operator __half2_raw() const { return {x.__x, y.__x}; }
 };
 typedef __half half;
 typedef __half2 half2;
