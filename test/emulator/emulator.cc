@@ -103,8 +103,8 @@ class Scheduler {
   void ClusterArrive();
   Block* BlockOf(unsigned rank) { return rank < blocks_.size() ? &blocks_[rank] : nullptr; }
   unsigned blocks() const { return (unsigned)blocks_.size(); }
-  [[noreturn]] void Fail(std::string message) {
-    reason_ = std::move(message);
+  [[noreturn]] void Fail(const char* message) {  // no objects here or in the caller: nothing on this stack is destroyed any more
+    reason_ = message;
     failed_ = true;
     ToScheduler(nullptr);
     abort();  // a failed launch is never gone on with
@@ -554,15 +554,14 @@ int RankOfShared(const void* shared) {
 }
 
 void Fail(const char* format, ...) {
-  char message[512];
+  char message[512], with_place[600];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
-  const Block& block = *current->block;
-  char where[96];
-  snprintf(where, sizeof where, " [block (%u, %u, %u), thread %u]", block.index.x, block.index.y, block.index.z, current->rank);
-  scheduler->Fail(std::string(message) + where);
+  const uint3 at = current->block->index;
+  snprintf(with_place, sizeof with_place, "%s [block (%u, %u, %u), thread %u]", message, at.x, at.y, at.z, current->rank);
+  scheduler->Fail(with_place);
 }
 
 }  // namespace prl_emulator
