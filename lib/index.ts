@@ -7,7 +7,7 @@ export * from './kernels/policy-loss.js';
 export * from './kernels/split-steps.js';
 export * from './kernels/step-advantages.js';
 export * from './kernels/token-log-probs.js';
-export { type NativeInfo, nativeInfo, setThreads } from './native.js';
+export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads } from './native.js';
 export { Policy } from './policy/policy.js';
 export { characterTokenizer, Tokenizer } from './policy/tokenizer.js';
 export type * from './policy/types.js';

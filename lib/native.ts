@@ -4,14 +4,35 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PrlError } from './errors.js';
 
+/** A GPU of this machine. */
+export interface CudaDevice {
+  /** The N of PRL_DEVICE=cuda:N. */
+  index: number;
+  name: string;
+  /** 9.0 for an H100. */
+  computeCapability: string;
+  totalBytes: number;
+  freeBytes: number;
+}
+
 /** What the addon says of the machine. */
 export interface NativeInfo {
   isa: 'generic' | 'avx2' | 'avx512';
   threads: number;
   cudaCompiled: boolean;
-  cudaDevices: { name: string; computeCapability: string; totalBytes: number; freeBytes: number }[];
-  /** Why there is no CUDA device; empty when there is one. */
+  /** The newest CUDA that the driver runs; absent where there is no driver. */
+  cudaDriver?: string;
+  /** The CUDA that the addon was compiled with; absent where it was compiled without. */
+  cudaRuntime?: string;
+  cudaDevices: CudaDevice[];
+  /** Index of the GPU that this process uses: 0, or what PRL_DEVICE says. Absent when it uses none. */
+  cudaDevice?: number;
+  /** Why this process uses no GPU; empty when it uses one. */
   cudaReason: string;
+  /** The cuBLAS that linearPolicyLoss uses on the GPU; looked for only where a GPU is used. */
+  cublas?: { path: string; version: string };
+  /** How to get cuBLAS; empty when it is there, or not needed because no GPU is used. */
+  cublasReason: string;
 }
 
 /**
@@ -70,6 +91,24 @@ export function nativePath(): string {
 
 /** Instruction set, threads and CUDA devices in use. */
 export const nativeInfo = (): NativeInfo => (native().info as unknown as () => NativeInfo)();
+
+/** The GPUs of this machine, each with what it takes to use it; empty where there is none, or the addon has no CUDA. */
+export function cudaDevices(): (CudaDevice & {
+  /** Whether `device: 'cuda'` means this one. */
+  inUse: boolean;
+  driverVersion?: string;
+  runtimeVersion?: string;
+  cublas?: { path: string; version: string };
+})[] {
+  const { cudaDevices: devices, cudaDevice, cudaDriver, cudaRuntime, cublas } = nativeInfo();
+  return devices.map((device) => ({
+    ...device,
+    inUse: device.index === cudaDevice,
+    driverVersion: cudaDriver,
+    runtimeVersion: cudaRuntime,
+    ...(cublas && { cublas }),
+  }));
+}
 
 /** Number of threads of the CPU kernels (all callers of the process share them). Results do not depend on it. */
 export function setThreads(threads: number): void {

@@ -32,18 +32,36 @@ function tool(command: string): string | null {
   return run.stdout.trim().split('\n')[command.endsWith('nvcc') ? 3 : 0] ?? '';
 }
 
+/** Of the NVIDIA driver; null where there is none. */
+function driverVersion(): string | null {
+  try {
+    return readFileSync('/proc/driver/nvidia/version', 'utf8').match(/\b\d+\.\d+(\.\d+)?\b/)?.[0] ?? null;
+  } catch {
+    return null;
+  }
+}
+
 function addon() {
   try {
     const path = nativePath();
-    const { isa, threads, cudaCompiled, cudaDevices, cudaReason } = nativeInfo();
+    const info = nativeInfo();
     const origin = process.env.PRL_NATIVE ? 'PRL_NATIVE' : path.includes('/prebuilds/') ? 'prebuilt' : 'compiled here';
     return {
       loads: true as const,
       path,
       origin,
-      isa,
-      threads,
-      cuda: { compiled: cudaCompiled, devices: cudaDevices, reason: cudaReason },
+      isa: info.isa,
+      threads: info.threads,
+      cuda: {
+        compiled: info.cudaCompiled,
+        runtime: info.cudaRuntime ?? null,
+        driver: { version: driverVersion(), cuda: info.cudaDriver ?? null },
+        devices: info.cudaDevices,
+        inUse: info.cudaDevice ?? null,
+        reason: info.cudaReason,
+        cublas: info.cublas ?? null,
+        cublasReason: info.cublasReason,
+      },
     };
   } catch (error) {
     return { loads: false as const, error: (error as Error).message };
@@ -85,8 +103,40 @@ function missing(found: ReturnType<typeof addon>, tools: Record<string, string |
         command: 'apt-get install nvidia-cuda-toolkit',
       });
     else list.push({ what: 'there is a GPU, but the addon was compiled without CUDA', command: rebuild });
+  } else if (gpu && found.cuda.reason.includes('cudaErrorInsufficientDriver')) {
+    const { driver, runtime } = found.cuda;
+    list.push({
+      what: `the driver runs CUDA ${driver.cuda} at most, but the addon was compiled with ${runtime}: compile it with the CUDA of the driver, or install a newer driver`,
+      command: `CUDACXX=/usr/local/cuda-${driver.cuda}/bin/nvcc ${rebuild}`,
+    });
+  } else if (found.cuda.cublasReason) {
+    // The message names the package that fits the driver; or PRL_CUBLAS is wrong.
+    const command = found.cuda.cublasReason.match(/'(pip [^']+)'/)?.[1] ?? 'unset PRL_CUBLAS';
+    list.push({ what: `linearPolicyLoss on the GPU needs cuBLAS. ${found.cuda.cublasReason}`, command });
   }
   return list;
+}
+
+type Cuda = Extract<ReturnType<typeof addon>, { loads: true }>['cuda'];
+
+function cudaRows({ compiled, runtime, driver, devices, inUse, reason, cublas, cublasReason }: Cuda) {
+  const rows: [string, string][] = [['CUDA', compiled ? `${runtime}, compiled in` : 'not compiled in']];
+  if (driver.version || driver.cuda)
+    rows.push(['driver', `${driver.version ?? 'of unknown version'}, runs CUDA up to ${driver.cuda ?? '(not asked)'}`]);
+  for (const { index, name, computeCapability, totalBytes, freeBytes } of devices)
+    rows.push([
+      `GPU ${index}`,
+      `${name}, compute ${computeCapability}, ${gib(freeBytes)} of ${gib(totalBytes)} GiB free`,
+    ]);
+  if (devices.length === 0) rows.push(['GPU', `none: ${reason || 'no reason given'}`]);
+  const wish = process.env.PRL_DEVICE;
+  if (devices.length > 0 || wish)
+    rows.push([
+      'PRL_DEVICE',
+      `${wish || 'not set'}: ${inUse === null ? `no GPU is used (${reason})` : `device 'cuda' is GPU ${inUse}`}`,
+    ]);
+  if (inUse !== null) rows.push(['cuBLAS', cublas ? `${cublas.version}, ${cublas.path}` : cublasReason]);
+  return rows;
 }
 
 function asText(report: ReturnType<typeof examine>): string {
@@ -104,11 +154,8 @@ function asText(report: ReturnType<typeof examine>): string {
         'instructions',
         `${found.isa}, ${found.threads} thread${found.threads === 1 ? '' : 's'} (PRL_THREADS sets them)`,
       ],
-      ['CUDA', found.cuda.compiled ? 'compiled in' : 'not compiled in'],
+      ...cudaRows(found.cuda),
     );
-    for (const { name, computeCapability, totalBytes, freeBytes } of found.cuda.devices)
-      rows.push(['GPU', `${name}, compute ${computeCapability}, ${gib(freeBytes)} of ${gib(totalBytes)} GiB free`]);
-    if (found.cuda.devices.length === 0) rows.push(['GPU', `none: ${found.cuda.reason || 'no reason given'}`]);
   } else rows.push(['addon', `does not load: ${found.error}`]);
   for (const [name, version] of Object.entries(tools)) rows.push([name, version ?? 'not found']);
   const lines = rows.map(([name, value]) => `${name.padEnd(14)}${value}`);

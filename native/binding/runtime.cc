@@ -5,6 +5,7 @@
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/isa.h"
 #include "runtime/cpu/thread_pool.h"
+#include "runtime/cuda/cublas.h"
 #include "runtime/cuda/device.h"
 #include "runtime/cuda/queue.h"
 
@@ -17,27 +18,54 @@ Napi::Value Initialize(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+std::string CudaVersion(int32_t version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+
+Napi::Object DeviceObject(Napi::Env env, int32_t index) {
+  CudaDevice device;
+  ThrowIfError(env, CudaDeviceInfo(index, &device));
+  Napi::Object entry = Napi::Object::New(env);
+  entry.Set("index", index);
+  entry.Set("name", device.name);
+  entry.Set("computeCapability", std::to_string(device.major) + "." + std::to_string(device.minor));
+  entry.Set("totalBytes", static_cast<double>(device.total_bytes));
+  entry.Set("freeBytes", static_cast<double>(device.free_bytes));
+  return entry;
+}
+
+// cuBLAS is a matter of the GPU: where none is used, nobody looks for it.
+void AddCublas(Napi::Env env, Napi::Object result) {
+  CublasLibrary library;
+  const Status found = FindCublas(&library);
+  result.Set("cublasReason", found.message);
+  if (!found.ok()) return;
+  Napi::Object cublas = Napi::Object::New(env);
+  cublas.Set("path", library.path);
+  cublas.Set("version", library.version);
+  result.Set("cublas", cublas);
+}
+
 Napi::Value Info(const Napi::CallbackInfo& info) {
-  Napi::Object result = Napi::Object::New(info.Env());
+  const Napi::Env env = info.Env();
+  Napi::Object result = Napi::Object::New(env);
   result.Set("isa", CpuIsaName());
   result.Set("threads", NumThreads());
   result.Set("cudaCompiled", CudaCompiled());
-  int32_t count = 0;
+  int32_t driver = 0, runtime = 0, count = 0, chosen = 0;
+  CudaVersions(&driver, &runtime);
+  if (driver) result.Set("cudaDriver", CudaVersion(driver));
+  if (runtime) result.Set("cudaRuntime", CudaVersion(runtime));
   char reason[128];
   CudaDeviceCount(&count, reason);
-  Napi::Array devices = Napi::Array::New(info.Env());
-  for (int32_t i = 0; i < count; ++i) {
-    CudaDevice device;
-    ThrowIfError(info.Env(), CudaDeviceInfo(i, &device));
-    Napi::Object entry = Napi::Object::New(info.Env());
-    entry.Set("name", device.name);
-    entry.Set("computeCapability", std::to_string(device.major) + "." + std::to_string(device.minor));
-    entry.Set("totalBytes", static_cast<double>(device.total_bytes));
-    entry.Set("freeBytes", static_cast<double>(device.free_bytes));
-    devices.Set(static_cast<uint32_t>(i), entry);
-  }
+  Napi::Array devices = Napi::Array::New(env);
+  for (int32_t i = 0; i < count; ++i) devices.Set(static_cast<uint32_t>(i), DeviceObject(env, i));
   result.Set("cudaDevices", devices);
-  result.Set("cudaReason", reason);
+  const Status choice = CudaChosenDevice(&chosen);
+  result.Set("cudaReason", choice.ok() || count ? choice.message : reason);
+  result.Set("cublasReason", "");
+  if (choice.ok()) {
+    result.Set("cudaDevice", chosen);
+    AddCublas(env, result);
+  }
   return result;
 }
 

@@ -19,7 +19,9 @@ void CudaDeviceCount(int32_t* count, char reason[128]) {
   snprintf(reason, 128, "this build of the addon has no CUDA (nvcc was not found when it was compiled)");
 }
 
+void CudaVersions(int32_t* driver, int32_t* runtime) { *driver = *runtime = 0; }
 Status CudaDeviceInfo(int32_t, CudaDevice*) { return NoCuda(); }
+Status CudaChosenDevice(int32_t*) { return NoCuda(); }
 
 CudaCall::~CudaCall() {}
 Status CudaCall::Begin(size_t) { return NoCuda(); }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/failures.h"
+#include "runtime/cuda/device.h"
 #include "runtime/cuda/launch.h"
 
 namespace prl {
@@ -45,7 +46,7 @@ struct PinnedBlock {
 struct Queue {
   std::mutex mutex;
   Status failed;  // why there is no GPU
-  int device = 0;
+  int32_t device = 0;
   cudaStream_t stream = nullptr;
   DeviceLimits limits{};
 
@@ -62,31 +63,11 @@ struct Queue {
 };
 
 Status Open(Queue* q) {
-  const char* wish = getenv("PRL_DEVICE");
-  if (wish && *wish) {
-    if (!strcmp(wish, "cpu")) return Error(Code::kUnsupported, "PRL_DEVICE=cpu switches the GPU off");
-    char* end = nullptr;
-    if (strncmp(wish, "cuda", 4) != 0 || (wish[4] && (wish[4] != ':' || (q->device = (int)strtol(wish + 5, &end, 10), end == wish + 5 || *end)))) {
-      return Error(Code::kInvalidArgument, "PRL_DEVICE must be 'cpu', 'cuda' or 'cuda:N', not '%.40s'", wish);
-    }
-  }
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess || count == 0) {
-    cudaGetLastError();
-    return Error(Code::kUnsupported, "there is no GPU to use (%s: %s); 'prl doctor' says what is missing", cudaGetErrorName(error),
-                 error == cudaSuccess ? "no device" : cudaGetErrorString(error));
-  }
-  if (q->device < 0 || q->device >= count) {
-    return Error(Code::kOutOfRange, "PRL_DEVICE=cuda:%d, but this machine has %d GPU%s", q->device, count, count == 1 ? "" : "s");
-  }
+  PRL_RETURN_IF_ERROR(CudaChosenDevice(&q->device));
   PRL_CUDA_CHECK(cudaSetDevice(q->device));
   cudaDeviceProp properties;
   PRL_CUDA_CHECK(cudaGetDeviceProperties(&properties, q->device));
   q->limits = {10 * properties.major + properties.minor, properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
-  if (q->limits.compute_capability < 75) {
-    return Error(Code::kUnsupported, "%s has compute capability %d.%d; 7.5 is the least", properties.name, properties.major, properties.minor);
-  }
   PRL_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&q->device_reports), kSlots * sizeof(CudaReport)));
   PRL_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&q->host_reports), kSlots * sizeof(CudaReport)));
   for (int i = kSlots - 1; i >= 0; --i) q->free_slots.push_back(i);
