@@ -119,7 +119,7 @@ function missing(found: ReturnType<typeof addon>, tools: Record<string, string |
 
 type Cuda = Extract<ReturnType<typeof addon>, { loads: true }>['cuda'];
 
-function cudaRows({ compiled, runtime, driver, devices, inUse, reason, cublas, cublasReason }: Cuda) {
+function cudaRows({ compiled, runtime, driver, devices, inUse, reason, cublas }: Cuda) {
   const rows: [string, string][] = [['CUDA', compiled ? `${runtime}, compiled in` : 'not compiled in']];
   if (driver.version || driver.cuda)
     rows.push(['driver', `${driver.version ?? 'of unknown version'}, runs CUDA up to ${driver.cuda ?? '(not asked)'}`]);
@@ -135,7 +135,7 @@ function cudaRows({ compiled, runtime, driver, devices, inUse, reason, cublas, c
       'PRL_DEVICE',
       `${wish || 'not set'}: ${inUse === null ? `no GPU is used (${reason})` : `device 'cuda' is GPU ${inUse}`}`,
     ]);
-  if (inUse !== null) rows.push(['cuBLAS', cublas ? `${cublas.version}, ${cublas.path}` : cublasReason]);
+  if (inUse !== null) rows.push(['cuBLAS', cublas ? `${cublas.version}, ${cublas.path}` : 'not found']);
   return rows;
 }
 
