@@ -1,7 +1,7 @@
 import { invalidArgument, outOfRange } from '../errors.js';
 import { native } from '../native.js';
 import { checkInteger, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, Tensor } from '../tensor.js';
+import { asFloats, asInts, deviceOf, Tensor } from '../tensor.js';
 
 export interface CoherenceOptions {
   /** Sizes of the windows, in steps: 1 to 16 of them, each at least 1. Default [2, 3, 5]; a size named twice counts twice. */
@@ -30,23 +30,24 @@ export function coherence(
   options: CoherenceOptions = {},
 ): Tensor {
   checkOptions('coherence', options, ['windows', 'lambdaVar']);
-  const scores = asFloats('stepScores', stepScores);
-  const offsets = asInts('cuScores', cuScores);
-  const result = Tensor.zeros([Math.max(0, offsets.size - 1)]);
+  const device = deviceOf({ stepScores, cuScores });
+  const scores = asFloats('stepScores', stepScores, device);
+  const offsets = asInts('cuScores', cuScores, device);
+  const result = Tensor.empty([Math.max(0, offsets.size - 1)], { device });
   native().coherence({
     stepScores: scores,
     cuScores: offsets,
-    windows: Tensor.from(checkWindows(options.windows ?? [2, 3, 5])),
+    windows: checkWindows(options.windows ?? [2, 3, 5]),
     lambdaVar: checkNumber('lambdaVar', options.lambdaVar ?? 1, 0, Number.MAX_VALUE),
     coherence: result,
   });
   return result;
 }
 
-function checkWindows(windows: ArrayLike<number>): Int32Array {
+function checkWindows(windows: ArrayLike<number>): number[] {
   if (windows === null || typeof windows !== 'object' || typeof windows.length !== 'number')
     throw invalidArgument('windows must be an array of window sizes');
   if (windows.length < 1 || windows.length > 16)
     throw outOfRange(`windows must hold 1 to 16 sizes, not ${windows.length}`);
-  return Int32Array.from(windows, (size, j) => checkInteger(`windows[${j}]`, size, 1, 2 ** 31 - 1));
+  return Array.from(windows, (size, j) => checkInteger(`windows[${j}]`, size, 1, 2 ** 31 - 1));
 }

@@ -1,7 +1,7 @@
 import { outOfRange } from '../errors.js';
 import { native } from '../native.js';
 import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, Tensor } from '../tensor.js';
+import { asFloats, asInts, type Device, deviceOf, Tensor } from '../tensor.js';
 
 // Numbers of native/kernels/group_center/group_center.h.
 const CENTERING = { grpo: 0, dr_grpo: 1, rloo: 2 } as const;
@@ -35,11 +35,12 @@ export function groupAdvantages(
   checkOptions('groupAdvantages', options, ['kind', 'std', 'scale', 'epsilon', 'singleton']);
   const kind = checkChoice('kind', options.kind ?? 'grpo', ['grpo', 'dr_grpo', 'rloo']);
   const std = checkChoice('std', options.std ?? 'sample', ['sample', 'population', 'none']);
-  const values = asFloats('rewards', rewards);
-  const advantages = Tensor.zeros([values.size]);
+  const device = deviceOf({ rewards, groupIds });
+  const values = asFloats('rewards', rewards, device);
+  const advantages = Tensor.empty([values.size], { device });
   native().groupAdvantage({
     rewards: values,
-    ...denseGroups(groupIds, values.size),
+    ...groupsOf(groupIds, values.size, device),
     centering: CENTERING[kind === 'grpo' && std === 'none' ? 'dr_grpo' : kind],
     population: std === 'population',
     batchDeviation: checkChoice('scale', options.scale ?? 'group', ['group', 'batch']) === 'batch',
@@ -71,24 +72,30 @@ export function outcomeConditionedCenter(
   options: OutcomeConditionedCenterOptions = {},
 ): Tensor {
   checkOptions('outcomeConditionedCenter', options, ['center']);
-  const values = asFloats('scores', scores);
-  const centered = Tensor.zeros([values.size]);
+  const device = deviceOf({ scores, correct, groupIds });
+  const values = asFloats('scores', scores, device);
+  const centered = Tensor.empty([values.size], { device });
   native().outcomeCenter({
     scores: values,
-    correct: asInts('correct', Array.isArray(correct) ? correct.map(Number) : (correct as Tensor | ArrayLike<number>)),
-    ...denseGroups(groupIds, values.size),
+    correct: asInts(
+      'correct',
+      Array.isArray(correct) ? correct.map(Number) : (correct as Tensor | ArrayLike<number>),
+      device,
+    ),
+    ...groupsOf(groupIds, values.size, device),
     centerCorrect: checkChoice('center', options.center ?? 'incorrect', ['incorrect', 'both']) === 'both',
     centered,
   });
   return centered;
 }
 
-/** Group ids renamed to 0, 1, ... in the order of their first response. */
-function denseGroups(groupIds: Tensor | ArrayLike<number>, responses: number): { group: Tensor; groups: number } {
-  const ids = asInts('groupIds', groupIds).data;
-  if (ids.length !== responses) throw outOfRange(`groupIds must have ${responses} elements, not ${ids.length}`);
+/** Group ids as the addon takes them: on the CPU renamed to 0, 1, ... in the order of their first response, on the GPU as they are. */
+function groupsOf(groupIds: Tensor | ArrayLike<number>, responses: number, device: Device) {
+  const ids = asInts('groupIds', groupIds, device);
+  if (ids.size !== responses) throw outOfRange(`groupIds must have ${responses} elements, not ${ids.size}`);
+  if (device === 'cuda') return { group: ids, groups: 0 };
   const seen = new Map<number, number>();
-  const group = Int32Array.from(ids, (id) => {
+  const group = Int32Array.from(ids.data, (id) => {
     const known = seen.get(id);
     if (known !== undefined) return known;
     seen.set(id, seen.size);

@@ -1,7 +1,7 @@
 import { invalidArgument } from '../errors.js';
 import { native } from '../native.js';
 import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, Tensor } from '../tensor.js';
+import { asFloats, asInts, deviceOf, Tensor } from '../tensor.js';
 
 /** T tokens in B responses, packed. */
 interface AdvantageInputs {
@@ -37,7 +37,6 @@ export function prlAdvantages(args: PrlAdvantagesArgs): Tensor {
   if (args.cuSteps === undefined)
     throw invalidArgument('prlAdvantages needs cuSteps, the beginnings of the steps (see splitSteps)');
   return stepReward(args, {
-    cuSteps: asInts('cuSteps', args.cuSteps),
     scale: 1 / checkNumber('eta', args.eta, 0, Infinity, true),
     generator: 0,
     inclusive: checkChoice('suffix', args.suffix ?? 'inclusive', ['inclusive', 'exclusive']) === 'inclusive',
@@ -79,14 +78,17 @@ export function frpoAdvantages(args: FrpoAdvantagesArgs): Tensor {
   });
 }
 
-function stepReward(args: AdvantageInputs, kernel: object): Tensor {
-  const oldLogProbs = asFloats('oldLogProbs', args.oldLogProbs);
-  const advantages = Tensor.zeros([oldLogProbs.size]);
+function stepReward(args: AdvantageInputs & Partial<Pick<PrlAdvantagesArgs, 'cuSteps'>>, kernel: object): Tensor {
+  const { outcomeAdvantages, refLogProbs, cuSeqlens, cuSteps } = args;
+  const device = deviceOf({ outcomeAdvantages, oldLogProbs: args.oldLogProbs, refLogProbs, cuSeqlens, cuSteps });
+  const oldLogProbs = asFloats('oldLogProbs', args.oldLogProbs, device);
+  const advantages = Tensor.empty([oldLogProbs.size], { device });
   native().stepReward({
-    outcomeAdvantages: asFloats('outcomeAdvantages', args.outcomeAdvantages),
+    outcomeAdvantages: asFloats('outcomeAdvantages', outcomeAdvantages, device),
     oldLogProbs,
-    refLogProbs: asFloats('refLogProbs', args.refLogProbs),
-    cuSeqlens: asInts('cuSeqlens', args.cuSeqlens),
+    refLogProbs: asFloats('refLogProbs', refLogProbs, device),
+    cuSeqlens: asInts('cuSeqlens', cuSeqlens, device),
+    cuSteps: cuSteps === undefined ? undefined : asInts('cuSteps', cuSteps, device),
     ...kernel,
     advantages,
   });

@@ -240,7 +240,7 @@ int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, 
   const int64_t n = offsets.elements;
   if (offsets.on_gpu()) {
     if (n < 1) Throw(env, Code::kOutOfRange, "%s must start with 0", name);
-    if (n == 1 && total != 0) Throw(env, Code::kOutOfRange, "%s must end at %lld, the number of tokens, not at 0", name, (long long)total);
+    if (n == 1 && total != 0) Throw(env, Code::kOutOfRange, "%s must end at %lld, the number of %s, not at 0", name, (long long)total, things);
     return n - 1;
   }
   const int32_t* o = offsets.i32();

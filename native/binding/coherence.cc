@@ -1,24 +1,34 @@
 #include "kernels/coherence/coherence.h"
 
+#include <cmath>
+
+#include "binding/cuda.h"
 #include "binding/register.h"
 
 namespace prl {
 namespace {
 
 void ReadWindows(const Args& args, CoherenceArgs* kernel) {
-  const TensorArg windows = args.Tensor("windows", {DType::kInt32});
-  if (windows.elements < 1 || windows.elements > kMaxCoherenceWindows) {
-    Throw(args.env(), Code::kOutOfRange, "windows must hold 1 to %d sizes, not %lld", kMaxCoherenceWindows, (long long)windows.elements);
+  const Napi::Value value = args.object().Get("windows");
+  if (!value.IsArray()) Throw(args.env(), Code::kInvalidArgument, "windows must be an array");
+  const Napi::Array windows = value.As<Napi::Array>();
+  const uint32_t length = windows.Length();
+  if (length < 1 || length > kMaxCoherenceWindows) {
+    Throw(args.env(), Code::kOutOfRange, "windows must hold 1 to %d sizes, not %u", kMaxCoherenceWindows, length);
   }
-  kernel->window_sizes = static_cast<int32_t>(windows.elements);
-  for (int32_t j = 0; j < kernel->window_sizes; ++j) {
-    kernel->windows[j] = windows.i32()[j];
-    if (kernel->windows[j] < 1) Throw(args.env(), Code::kOutOfRange, "windows[%d] = %d must be at least 1", j, kernel->windows[j]);
+  for (uint32_t j = 0; j < length; ++j) {
+    const Napi::Value item = windows.Get(j);
+    const double size = item.IsNumber() ? item.As<Napi::Number>().DoubleValue() : 0.0;
+    if (!(size >= 1 && size <= INT32_MAX && size == std::floor(size))) {
+      Throw(args.env(), Code::kOutOfRange, "windows[%u] must be an integer from 1 to %d", j, INT32_MAX);
+    }
+    kernel->windows[j] = static_cast<int32_t>(size);
   }
+  kernel->window_sizes = static_cast<int32_t>(length);
 }
 
 Napi::Value Run(const Napi::CallbackInfo& info) {
-  const Args args(info);
+  const Args args(info, Args::kCpuOrGpu);
   CoherenceArgs kernel{};
   ReadWindows(args, &kernel);
   kernel.lambda_var = args.Number("lambdaVar");
@@ -29,7 +39,11 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.step_scores = scores.f32();
   kernel.cu_scores = offsets.i32();
   kernel.out = args.Floats("coherence", kernel.responses).f32();
-  ThrowIfError(args.env(), CoherenceCpu(kernel));
+  if (args.on_gpu()) {
+    RunOnCuda(args.env(), "coherence", kernel.scores, 0, [&](const CudaCall& call) { return CoherenceCuda(kernel, call); });
+  } else {
+    ThrowIfError(args.env(), CoherenceCpu(kernel));
+  }
   return args.env().Undefined();
 }
 

@@ -1,12 +1,13 @@
 #include "kernels/group_center/group_center.h"
 
+#include "binding/cuda.h"
 #include "binding/register.h"
 
 namespace prl {
 namespace {
 
 Napi::Value GroupAdvantage(const Napi::CallbackInfo& info) {
-  const Args args(info);
+  const Args args(info, Args::kCpuOrGpu);
   const TensorArg rewards = args.Tensor("rewards", {DType::kFloat32});
   GroupAdvantageArgs kernel{};
   kernel.responses = rewards.elements;
@@ -19,14 +20,18 @@ Napi::Value GroupAdvantage(const Napi::CallbackInfo& info) {
   kernel.epsilon = args.Number("epsilon");
   kernel.singleton_raw = args.Boolean("singletonRaw");
   kernel.out = args.Floats("advantages", rewards.elements).f32();
-  std::vector<double> workspace(static_cast<size_t>(3 * kernel.groups));
-  kernel.workspace = workspace.data();
-  ThrowIfError(args.env(), GroupAdvantageCpu(kernel));
+  if (args.on_gpu()) {
+    RunOnCuda(args.env(), "groupAdvantages", 0, 0, [&](const CudaCall& call) { return GroupAdvantageCuda(kernel, call); });
+  } else {
+    std::vector<double> workspace(static_cast<size_t>(3 * kernel.groups));
+    kernel.workspace = workspace.data();
+    ThrowIfError(args.env(), GroupAdvantageCpu(kernel));
+  }
   return args.env().Undefined();
 }
 
 Napi::Value OutcomeCenter(const Napi::CallbackInfo& info) {
-  const Args args(info);
+  const Args args(info, Args::kCpuOrGpu);
   const TensorArg scores = args.Tensor("scores", {DType::kFloat32});
   OutcomeCenterArgs kernel{};
   kernel.responses = scores.elements;
@@ -36,9 +41,13 @@ Napi::Value OutcomeCenter(const Napi::CallbackInfo& info) {
   kernel.group = args.Ints("group", scores.elements).i32();
   kernel.center_correct = args.Boolean("centerCorrect");
   kernel.out = args.Floats("centered", scores.elements).f32();
-  std::vector<double> workspace(static_cast<size_t>(4 * kernel.groups));
-  kernel.workspace = workspace.data();
-  ThrowIfError(args.env(), OutcomeCenterCpu(kernel));
+  if (args.on_gpu()) {
+    RunOnCuda(args.env(), "outcomeConditionedCenter", 0, 0, [&](const CudaCall& call) { return OutcomeCenterCuda(kernel, call); });
+  } else {
+    std::vector<double> workspace(static_cast<size_t>(4 * kernel.groups));
+    kernel.workspace = workspace.data();
+    ThrowIfError(args.env(), OutcomeCenterCpu(kernel));
+  }
   return args.env().Undefined();
 }
 

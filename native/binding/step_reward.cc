@@ -1,12 +1,13 @@
 #include "kernels/step_reward/step_reward.h"
 
+#include "binding/cuda.h"
 #include "binding/register.h"
 
 namespace prl {
 namespace {
 
 Napi::Value Run(const Napi::CallbackInfo& info) {
-  const Args args(info);
+  const Args args(info, Args::kCpuOrGpu);
   const TensorArg old_logprob = args.Tensor("oldLogProbs", {DType::kFloat32});
   const TensorArg offsets = args.Tensor("cuSeqlens", {DType::kInt32});
   const TensorArg steps = args.OptionalTensor("cuSteps", {DType::kInt32});
@@ -26,7 +27,12 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.inclusive = args.Boolean("inclusive");
   kernel.baseline = args.Boolean("baseline");
   kernel.out = args.Floats("advantages", kernel.tokens).f32();
-  ThrowIfError(args.env(), StepRewardCpu(kernel));
+  if (args.on_gpu()) {
+    RunOnCuda(args.env(), kernel.cu_steps ? "prlAdvantages" : "frpoAdvantages", kernel.tokens, StepRewardCudaWorkspace(kernel),
+              [&](const CudaCall& call) { return StepRewardCuda(kernel, call); });
+  } else {
+    ThrowIfError(args.env(), StepRewardCpu(kernel));
+  }
   return args.env().Undefined();
 }
 

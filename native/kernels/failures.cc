@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/coherence/coherence.h"
 #include "kernels/token_logprob/token_logprob.h"
 
 namespace prl {
@@ -44,7 +45,7 @@ Status DescribeFailure(uint64_t failure, int64_t bound) {
       return Error(Code::kNonFinite, "the advantage of token %lld overflows: its log-ratio old - ref is %g", index, real);
     case Failure::kReward: return non_finite("rewards");
     case Failure::kScore: return non_finite("scores");
-    case Failure::kStepScore: return Error(Code::kOutOfRange, "stepScores[%lld] = %g is outside [0, 1]", index, real);
+    case Failure::kStepScore: return ScoreOutside(index, real);
   }
   return Error(Code::kInternal, "unknown failure %llx", (unsigned long long)failure);
 }

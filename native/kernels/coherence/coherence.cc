@@ -12,7 +12,7 @@ Status CheckScores(const CoherenceArgs& a) {
   for (int64_t k = 0; k < a.scores; ++k) {
     const float score = a.step_scores[k];
     if (IsScore(score)) continue;
-    return Error(score != score ? Code::kNonFinite : Code::kOutOfRange, "stepScores[%lld] = %g is outside [0, 1]", (long long)k, score);
+    return ScoreOutside(k, score);
   }
   return Ok();
 }
@@ -33,6 +33,10 @@ double Response(const CoherenceArgs& a, const float* scores, int64_t steps) {
 }
 
 }  // namespace
+
+Status ScoreOutside(int64_t index, float score) {
+  return Error(score != score ? Code::kNonFinite : Code::kOutOfRange, "stepScores[%lld] = %g is outside [0, 1]", (long long)index, score);
+}
 
 Status CoherenceCpu(const CoherenceArgs& a) {
   PRL_RETURN_IF_ERROR(CheckScores(a));

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "runtime/cuda/entry.h"
 #include "runtime/status.h"
 
 namespace prl {
@@ -31,5 +32,9 @@ struct CoherenceArgs {
 
 // A few numbers per response: compiled once, not per instruction set.
 Status CoherenceCpu(const CoherenceArgs& args);
+Status ScoreOutside(int64_t index, float score);
+
+// Device pointers; queued, not run, when it returns (runtime/cuda/queue.h). One launch.
+PRL_CUDA_ENTRY(CoherenceCuda, (const CoherenceArgs& args, const CudaCall& call))
 
 }  // namespace prl

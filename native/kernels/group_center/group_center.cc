@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/group_center/group_center_math.h"
+
 namespace prl {
 namespace {
 
@@ -13,11 +15,6 @@ Status Check(const char* name, const float* values, const int32_t* group, int64_
     }
   }
   return Ok();
-}
-
-double Deviation(double squares, double n, bool population) {
-  const double freedom = population ? n : n - 1.0;
-  return freedom > 0.0 ? std::sqrt(squares / freedom) : 0.0;
 }
 
 double BatchDeviation(const GroupAdvantageArgs& a) {
@@ -49,16 +46,8 @@ Status GroupAdvantageCpu(const GroupAdvantageArgs& a) {
   const double batch_deviation = a.batch_deviation ? BatchDeviation(a) : 0.0;
   for (int64_t i = 0; i < a.responses; ++i) {
     const int32_t g = a.group[i];
-    const double centered = (double)a.rewards[i] - mean[g], n = count[g];
-    double out = centered;
-    if (n == 1.0) {
-      out = a.singleton_raw ? (double)a.rewards[i] : 0.0;
-    } else if (a.centering == Centering::kLeaveOneOut) {
-      out = centered * (n / (n - 1.0));
-    } else if (a.centering == Centering::kScaled && centered != 0.0) {  // 0 / 0 when epsilon is 0
-      out = centered / ((a.batch_deviation ? batch_deviation : Deviation(squares[g], n, a.population)) + a.epsilon);
-    }
-    a.out[i] = (float)out;
+    const double deviation = a.batch_deviation ? batch_deviation : Deviation(squares[g], count[g], a.population);
+    a.out[i] = GroupAdvantage(a, (double)a.rewards[i], count[g], mean[g], deviation);
   }
   return Ok();
 }

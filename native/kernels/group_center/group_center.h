@@ -16,6 +16,7 @@
 
 #include <cstdint>
 
+#include "runtime/cuda/entry.h"
 #include "runtime/status.h"
 
 namespace prl {
@@ -49,5 +50,10 @@ struct OutcomeCenterArgs {
 // A few numbers per response: compiled once, not per instruction set.
 Status GroupAdvantageCpu(const GroupAdvantageArgs& args);
 Status OutcomeCenterCpu(const OutcomeCenterArgs& args);
+
+// Device pointers; queued, not run, when they return (runtime/cuda/queue.h). One launch. `group` holds any integers (equal: the
+// same group): `groups` and `workspace` are not used. `out` is not the input; on a failure it holds garbage.
+PRL_CUDA_ENTRY(GroupAdvantageCuda, (const GroupAdvantageArgs& args, const CudaCall& call))
+PRL_CUDA_ENTRY(OutcomeCenterCuda, (const OutcomeCenterArgs& args, const CudaCall& call))
 
 }  // namespace prl

@@ -27,8 +27,6 @@ Status CheckSteps(const StepRewardArgs& a) {
   return Ok();
 }
 
-double LogRatio(const StepRewardArgs& a, int64_t t) { return (double)a.old_logprob[t] - (double)a.ref_logprob[t]; }
-
 // The first of tokens [first, end) with an input that is not finite, or INT64_MAX. Finite floats have a finite difference in double.
 int64_t FirstNonFinite(const StepRewardArgs& a, int64_t first, int64_t end) {
   for (int64_t t = first; t < end; ++t) {
@@ -81,9 +79,7 @@ int64_t SequenceOfSteps(const StepRewardArgs& a, int64_t i, double mean_future, 
   double future = 0.0;
   for (int64_t last = end - 1; last >= begin; last = a.cu_steps[step] - 1, --step) {
     while (a.cu_steps[step] > last) --step;  // a step without tokens
-    const double local = a.inclusive ? LocalTerm(a.generator, LogRatio(a, last)) : 0.0;
-    const double value = future - (double)(end - 1 - last) * mean_future + local;
-    const float advantage = (float)(outcome - a.scale * value);
+    const float advantage = StepAdvantage(a, outcome, LogRatio(a, last), future, end - 1 - last, mean_future);
     std::fill(a.out + a.cu_steps[step], a.out + last + 1, advantage);
     future += sums[step];
     if (bad == INT64_MAX && !(std::isfinite(advantage) && std::isfinite(future))) bad = last;
@@ -99,8 +95,7 @@ int64_t SequenceOfTokens(const StepRewardArgs& a, int64_t i, double mean_future)
   double future = 0.0;
   for (int64_t t = end - 1; t >= begin; --t) {
     const double d = LogRatio(a, t);
-    const double value = future - (double)(end - 1 - t) * mean_future + (a.inclusive ? LocalTerm(a.generator, d) : 0.0);
-    a.out[t] = (float)(outcome - a.scale * value);
+    a.out[t] = StepAdvantage(a, outcome, d, future, end - 1 - t, mean_future);
     future += FutureTerm(a.generator, d);
     if (bad == INT64_MAX && !(std::isfinite(a.out[t]) && std::isfinite(future))) bad = t;
   }

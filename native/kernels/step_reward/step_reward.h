@@ -18,8 +18,10 @@
 // named before anything is written; an advantage that overflows is named by the last token of its step, and out then holds garbage.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
+#include "runtime/cuda/entry.h"
 #include "runtime/status.h"
 
 namespace prl {
@@ -44,5 +46,13 @@ struct StepRewardArgs {
 
 // Scalar double arithmetic on few numbers: compiled once, not per instruction set.
 Status StepRewardCpu(const StepRewardArgs& args);
+
+// Device pointers; queued, not run, when it returns (runtime/cuda/queue.h). One launch, one more with the baseline. The sums are
+// those of the CPU in another order, the same at each run. On a failure out holds garbage.
+PRL_CUDA_ENTRY(StepRewardCuda, (const StepRewardArgs& args, const CudaCall& call))
+// Bytes of workspace that it needs.
+inline size_t StepRewardCudaWorkspace(const StepRewardArgs& args) {
+  return args.baseline ? (size_t)args.sequences * sizeof(double) : 0;
+}
 
 }  // namespace prl

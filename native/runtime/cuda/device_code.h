@@ -98,10 +98,12 @@ __device__ inline void ReportFailure(CudaReport* report, Failure kind, int64_t i
 struct Piece {
   int64_t begin, end;
 };
-__device__ inline Piece PieceOf(const int32_t* offsets, int64_t i, int64_t pieces, int64_t total, CudaReport* report, Failure kind) {
+__device__ inline bool IsPiece(const int32_t* offsets, int64_t i, int64_t pieces, int64_t total) {
   const int64_t begin = offsets[i], end = offsets[i + 1];
-  const bool wrong = begin < 0 || end < begin || end > total || (i == 0 && begin != 0) || (i == pieces - 1 && end != total);
-  if (!wrong) return {begin, end};
+  return begin >= 0 && end >= begin && end <= total && (i != 0 || begin == 0) && (i != pieces - 1 || end == total);
+}
+__device__ inline Piece PieceOf(const int32_t* offsets, int64_t i, int64_t pieces, int64_t total, CudaReport* report, Failure kind) {
+  if (IsPiece(offsets, i, pieces, total)) return {offsets[i], offsets[i + 1]};
   if (threadIdx.x == 0) ReportFailure(report, kind, i, (unsigned)offsets[i + 1]);
   return {0, 0};
 }

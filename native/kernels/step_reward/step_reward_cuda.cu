@@ -1,0 +1,122 @@
+// One block per sequence. It walks from the sequence's end to its start, a token per thread at a time, thread 0 with the last one:
+// a scan over the threads plus what was carried is each token's future. Every log-probability is read once, every advantage
+// written once.
+#include <cub/block/block_scan.cuh>
+
+#include "kernels/step_reward/step_reward.h"
+#include "kernels/step_reward/step_reward_math.h"
+#include "runtime/cuda/block_sum.h"
+#include "runtime/cuda/device_code.h"
+#include "runtime/cuda/launch.h"
+
+namespace prl {
+namespace {
+
+constexpr int kThreads = 256;
+using Scan = cub::BlockScan<double, kThreads>;
+
+// The first of offsets[low .. high - 1] that is at least `value`, or high.
+__device__ unsigned LowerBound(const int32_t* offsets, unsigned low, unsigned high, int32_t value) {
+  while (low < high) {
+    const unsigned middle = (low + high) / 2;
+    if (offsets[middle] < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+// The steps of a sequence: their starts are cu_steps[low .. high], the last of them the sequence's end.
+struct StepRange {
+  unsigned low, high;
+};
+__device__ StepRange StepsOf(const StepRewardArgs& a, Piece own, CudaReport* report) {
+  // Each thread of the grid looks at its share of all offsets.
+  for (int64_t k = (int64_t)blockIdx.x * kThreads + threadIdx.x; k < a.steps; k += (int64_t)gridDim.x * kThreads) {
+    if (!IsPiece(a.cu_steps, k, a.steps, a.tokens)) ReportFailure(report, Failure::kStepOffsets, k, (unsigned)a.cu_steps[k + 1]);
+  }
+  const unsigned low = LowerBound(a.cu_steps, 0, (unsigned)a.steps, (int32_t)own.begin);
+  if (threadIdx.x == 0 && a.cu_steps[low] != own.begin) ReportFailure(report, Failure::kStepInside, blockIdx.x, (unsigned)own.begin);
+  return {low, LowerBound(a.cu_steps, low, (unsigned)a.steps, (int32_t)own.end)};
+}
+// The last token of the step that holds token t; inside the sequence whatever the offsets hold.
+__device__ int64_t StepEnd(const StepRewardArgs& a, StepRange steps, Piece own, int64_t t) {
+  const int64_t end = a.cu_steps[LowerBound(a.cu_steps, steps.low, steps.high, (int32_t)t + 1)];
+  return end > t && end <= own.end ? end - 1 : t;
+}
+
+__device__ void ReportInput(const StepRewardArgs& a, int64_t t, CudaReport* report) {
+  const bool old = !isfinite(a.old_logprob[t]);
+  ReportFailure(report, old ? Failure::kOldLogProb : Failure::kRefLogProb, t, old ? a.old_logprob[t] : a.ref_logprob[t]);
+}
+
+__global__ void __launch_bounds__(kThreads) FutureSumKernel(StepRewardArgs a, double* sums, CudaReport* report) {
+  __shared__ BlockSum<kThreads> block_sum;
+  const Piece own = PieceOf(a.cu_seqlens, blockIdx.x, a.sequences, a.tokens, report, Failure::kOffsets);
+  double sum = 0.0;
+  for (int64_t t = own.begin + threadIdx.x; t < own.end; t += kThreads) sum += FutureTerm(a.generator, LogRatio(a, t));
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+__global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, const double* sums, CudaReport* report) {
+  __shared__ BlockSum<kThreads> block_sum;
+  __shared__ typename Scan::TempStorage scan;
+  __shared__ float advantages[kThreads];
+  __shared__ float lowest;
+  const Piece own = PieceOf(a.cu_seqlens, blockIdx.x, a.sequences, a.tokens, report, Failure::kOffsets);
+  const StepRange steps = a.cu_steps ? StepsOf(a, own, report) : StepRange{};
+  const double outcome = (double)a.outcome[blockIdx.x];
+  if (threadIdx.x == 0 && !isfinite(outcome)) ReportFailure(report, Failure::kOutcome, blockIdx.x, a.outcome[blockIdx.x]);
+  double mean_future = 0.0;
+  if (sums && a.tokens > 0) {
+    for (int64_t i = threadIdx.x; i < a.sequences; i += kThreads) mean_future += sums[i];
+    mean_future = block_sum(mean_future) / (double)a.tokens;
+    // The last resort: if a token is to blame it says so itself and comes first.
+    if (blockIdx.x == 0 && threadIdx.x == 0 && !isfinite(mean_future)) {
+      ReportFailure(report, Failure::kAdvantageOverflow, a.tokens - 1, (float)LogRatio(a, a.tokens - 1));
+    }
+  }
+
+  const bool sound = isfinite(outcome) && isfinite(mean_future);
+  double carried = 0.0;            // the future terms of the tokens behind
+  float carried_advantage = 0.0f;  // of the step that holds the first token behind
+  int64_t t = own.end - 1 - threadIdx.x;
+  double d = t >= own.begin ? LogRatio(a, t) : 0.0;
+  for (int64_t last = own.end - 1; last >= own.begin; last -= kThreads, t -= kThreads) {
+    const bool mine = t >= own.begin;
+    const double next = t - kThreads >= own.begin ? LogRatio(a, t - kThreads) : 0.0;  // under way during the scan
+    const double term = mine ? FutureTerm(a.generator, d) : 0.0;
+    double before, total;
+    Scan(scan).ExclusiveSum(term, before, total);
+    const double future = carried + before;
+    float advantage = StepAdvantage(a, outcome, d, future, own.end - 1 - t, mean_future);
+    const int64_t b = a.cu_steps && mine ? StepEnd(a, steps, own, t) : t;
+    if (mine && !isfinite(d)) {
+      ReportInput(a, t, report);
+    } else if (mine && sound && isfinite(future)) {  // what is not finite behind has been reported there
+      if (!isfinite(future + term) || (b == t && !isfinite(advantage))) ReportFailure(report, Failure::kAdvantageOverflow, t, (float)d);
+    }
+    if (a.cu_steps) {
+      advantages[threadIdx.x] = advantage;
+      __syncthreads();
+      if (b != t) advantage = b <= last ? advantages[last - b] : carried_advantage;
+      if (threadIdx.x == kThreads - 1) lowest = advantage;
+    }
+    if (mine) a.out[t] = advantage;
+    __syncthreads();  // the next round writes what this one read
+    if (a.cu_steps) carried_advantage = lowest;
+    carried += total;
+    d = next;
+  }
+}
+
+}  // namespace
+
+Status StepRewardCuda(const StepRewardArgs& a, const CudaCall& call) {
+  double* sums = a.baseline ? static_cast<double*>(call.workspace) : nullptr;
+  const LaunchShape shape{a.sequences, kThreads};
+  if (sums) PRL_RETURN_IF_ERROR(Launch("step_reward", call.stream, shape, FutureSumKernel, a, sums, call.report));
+  return Launch("step_reward", call.stream, shape, AdvantageKernel, a, (const double*)sums, call.report);
+}
+
+}  // namespace prl
