@@ -11,6 +11,7 @@ import {
   type StepSplit,
   splitSteps,
 } from '../../lib/index.js';
+import { ON_GPU, place } from '../reference/device.js';
 import { near, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { readSafetensors } from '../reference/safetensors.js';
 
@@ -44,6 +45,11 @@ function load(set: 'main' | 'edge') {
   return { get, kept, cuSeqlens, pack, rows, columns };
 }
 
+/** The first input of a call: on the GPU a tensor, which takes the call there. */
+const here = (data: ArrayLike<number>) => (ON_GPU ? place(data) : data);
+const grouped = (rewards: ArrayLike<number>, ids: ArrayLike<number>, options?: Parameters<typeof groupAdvantages>[2]) =>
+  groupAdvantages(here(rewards), ids, options).read();
+
 const suiteOf = suite('advantages: stored reference values');
 let compared = 0;
 for (const set of ['main', 'edge'] as const) {
@@ -55,12 +61,12 @@ for (const set of ['main', 'edge'] as const) {
 
   const single = Array.from(group, (g) => group.filter((other) => other === g).length === 1);
   /** The published code divides the raw reward of a group of one by 1 + 1e-6. */
-  const publishedOutcome = (kind: 'grpo' | 'dr_grpo') =>
-    Float32Array.from(groupAdvantages(score, group, { kind, epsilon: 1e-6, singleton: 'raw' }).data, (a, i) =>
+  const publishedOutcome = async (kind: 'grpo' | 'dr_grpo') =>
+    Float32Array.from(await grouped(score, group, { kind, epsilon: 1e-6, singleton: 'raw' }), (a, i) =>
       kind === 'grpo' && single[i] ? a / (1 + 1e-6) : a,
     );
 
-  suiteOf(`${set}: group normalisations`, () => {
+  suiteOf(`${set}: group normalisations`, async () => {
     const nonEmpty = (values: ArrayLike<number>, i: number) => (kept[i].length ? values[i] : 0);
     const check = (name: string, out: ArrayLike<number>) => {
       const expected = get(name);
@@ -68,14 +74,14 @@ for (const set of ['main', 'edge'] as const) {
       near(out, expected, 1e-12, name, 1.01 * UNIT_ROUNDOFF.float32);
       compared += out.length;
     };
-    const advantages = (options: Parameters<typeof groupAdvantages>[2]) => groupAdvantages(score, group, options).data;
-    check('grpo.exact', publishedOutcome('grpo'));
-    check('drgrpo.exact', publishedOutcome('dr_grpo'));
-    check('rloo.exact', advantages({ kind: 'rloo', singleton: 'raw' }));
-    check('grpo_trl.exact', advantages({ epsilon: 1e-4 }));
-    check('grpo_population.exact', advantages({ epsilon: 1e-6, std: 'population' }));
+    const advantages = (options: Parameters<typeof groupAdvantages>[2]) => grouped(score, group, options);
+    check('grpo.exact', await publishedOutcome('grpo'));
+    check('drgrpo.exact', await publishedOutcome('dr_grpo'));
+    check('rloo.exact', await advantages({ kind: 'rloo', singleton: 'raw' }));
+    check('grpo_trl.exact', await advantages({ epsilon: 1e-4 }));
+    check('grpo_population.exact', await advantages({ epsilon: 1e-6, std: 'population' }));
     // What the published code computes in float32; its mean rounds, and it shows 0 for an empty response.
-    const published = publishedOutcome('grpo');
+    const published = await publishedOutcome('grpo');
     near(
       Float64Array.from(published, (_, i) => nonEmpty(published, i)),
       get('grpo.ref'),
@@ -86,7 +92,7 @@ for (const set of ['main', 'edge'] as const) {
   });
 
   for (const config of info.sets[set].configs) {
-    suiteOf(`${set}: PRL ${config.key}`, () => {
+    suiteOf(`${set}: PRL ${config.key}`, async () => {
       const split: StepSplit =
         config.step_split === 'length'
           ? { kind: 'length', length: config.step_len }
@@ -97,14 +103,14 @@ for (const set of ['main', 'edge'] as const) {
         split.kind === 'length'
           ? splitSteps(tokens, { kind: 'offsets', offsets: kept.map((own) => stepBegins(own, columns, split.length)) })
           : splitSteps(tokens, split);
-      const out = prlAdvantages({
-        outcomeAdvantages: publishedOutcome(config.norm_by_std ? 'grpo' : 'dr_grpo'),
-        oldLogProbs: old,
+      const out = await prlAdvantages({
+        outcomeAdvantages: await publishedOutcome(config.norm_by_std ? 'grpo' : 'dr_grpo'),
+        oldLogProbs: here(old),
         refLogProbs: ref,
         cuSeqlens,
         cuSteps,
         eta: config.eta,
-      }).data;
+      }).read();
       // One rounding of the outcome advantage, one of the result.
       const size = Math.max(...pack(`exact.${config.key}`).map(Math.abs));
       near(out, pack(`exact.${config.key}`), 2.1 * UNIT_ROUNDOFF.float32 * size, `exact.${config.key}`);
@@ -120,22 +126,22 @@ for (const set of ['main', 'edge'] as const) {
   }
 
   for (const beta of [0.005, 0.04]) {
-    suiteOf(`${set}: FRPO beta ${beta}`, () => {
+    suiteOf(`${set}: FRPO beta ${beta}`, async () => {
       const args = {
-        outcomeAdvantages: groupAdvantages(score, group, { epsilon: 1e-6, std: 'population' }),
-        oldLogProbs: old,
+        outcomeAdvantages: await grouped(score, group, { epsilon: 1e-6, std: 'population' }),
+        oldLogProbs: here(old),
         refLogProbs: ref,
         cuSeqlens,
         beta,
       };
       const tolerance = 1e-6;
-      near(frpoAdvantages(args).data, pack(`frpo.k1.beta${beta}`), tolerance, 'k1', 2 * UNIT_ROUNDOFF.float32);
+      near(await frpoAdvantages(args).read(), pack(`frpo.k1.beta${beta}`), tolerance, 'k1', 2 * UNIT_ROUNDOFF.float32);
       // The stored k3 sums f over the token itself too, where the gradient of the divergence has its log-ratio.
       const k3 = pack(`frpo.k3.beta${beta}`).map((value, t) => {
         const d = old[t] - ref[t];
         return value + beta * (Math.exp(-d) + d - 1 - d);
       });
-      near(frpoAdvantages({ ...args, estimator: 'k3' }).data, k3, tolerance, 'k3', 2 * UNIT_ROUNDOFF.float32);
+      near(await frpoAdvantages({ ...args, estimator: 'k3' }).read(), k3, tolerance, 'k3', 2 * UNIT_ROUNDOFF.float32);
       compared += 2 * k3.length;
     });
   }
@@ -148,19 +154,15 @@ function stepBegins(own: number[], columns: number, length: number): number[] {
   return begins;
 }
 
-suiteOf('PROGRS: outcome-conditioned centering', () => {
+suiteOf('PROGRS: outcome-conditioned centering', async () => {
   const stored = readSafetensors(new URL('progrs.safetensors', folder));
   const get = (name: string) => stored.get(name)!.data;
-  const out = outcomeConditionedCenter(get('trajectory_score'), get('correct'), get('group')).data;
+  const out = await outcomeConditionedCenter(here(get('trajectory_score')), get('correct'), get('group')).read();
   near(out, get('trajectory_centered'), 1e-12, 'trajectory_centered', 1.01 * UNIT_ROUNDOFF.float32);
   const rewards = get('reward_lambda0_3');
-  const grpo = groupAdvantages(rewards, get('group'), { epsilon: 1e-6 }).data;
+  const grpo = await grouped(rewards, get('group'), { epsilon: 1e-6 });
   near(grpo, get('advantage_grpo'), 2e-6, 'advantage_grpo', 2e-6); // rewards rounded to float32 first
-  near(
-    groupAdvantages(rewards, get('group'), { kind: 'dr_grpo' }).data,
-    get('advantage_drgrpo'),
-    4 * UNIT_ROUNDOFF.float32,
-  );
+  near(await grouped(rewards, get('group'), { kind: 'dr_grpo' }), get('advantage_drgrpo'), 4 * UNIT_ROUNDOFF.float32);
   compared += out.length;
 });
 

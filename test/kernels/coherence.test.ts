@@ -1,9 +1,15 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { coherence, PrlError, setThreads, Tensor } from '../../lib/index.js';
+import { type CoherenceOptions, coherence, PrlError, setThreads } from '../../lib/index.js';
 import { nativeInfo } from '../../lib/native.js';
 import { coherenceReference } from '../reference/coherence.js';
+import { fails, ON_GPU, place } from '../reference/device.js';
 import { near, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';
+
+/** The first input of a call: on the GPU a tensor, which takes the call there; on the CPU the plain array. */
+const here = (data: ArrayLike<number>) => (ON_GPU ? place(data) : data);
+const run = async (scores: ArrayLike<number>, cuScores: ArrayLike<number>, options?: CoherenceOptions) =>
+  coherence(here(scores), cuScores, options).read();
 
 /** Responses of these numbers of steps, as packed scores and their offsets. */
 function batch(lengths: readonly number[], seed: number) {
@@ -21,7 +27,7 @@ function pack(responses: readonly Float32Array[]) {
 const LENGTHS = [1, 2, 3, 4, 5, 6, 7, 0, 12, 13, 31, 64, 1];
 
 const tests = suite('coherence');
-tests('equal to the formula for every set of windows and lambdaVar', () => {
+tests('equal to the formula for every set of windows and lambdaVar', async () => {
   const { responses, stepScores, cuScores } = batch(LENGTHS, 1);
   let cases = 0;
   // Windows of one step; that divide the lengths, and do not (a shorter last one); larger than any response; many.
@@ -36,7 +42,7 @@ tests('equal to the formula for every set of windows and lambdaVar', () => {
     Array.from({ length: 16 }, (_, j) => j + 1),
   ])
     for (const lambdaVar of [0, 0.1, 1, 20]) {
-      const out = coherence(stepScores, cuScores, { windows, lambdaVar }).data;
+      const out = await run(stepScores, cuScores, { windows, lambdaVar });
       const expected = responses.map((own) => coherenceReference([...own], windows, lambdaVar));
       // Double arithmetic, then one rounding.
       near(out, expected, 1e-12, `windows ${windows}, lambdaVar ${lambdaVar}`, 1.01 * UNIT_ROUNDOFF.float32);
@@ -44,55 +50,49 @@ tests('equal to the formula for every set of windows and lambdaVar', () => {
     }
   assert.is(cases, 32);
 });
-tests('the defaults are windows [2, 3, 5] and lambdaVar 1', () => {
+tests('the defaults are windows [2, 3, 5] and lambdaVar 1', async () => {
   const { stepScores, cuScores } = batch(LENGTHS, 2);
-  const explicit = coherence(stepScores, cuScores, { windows: [2, 3, 5], lambdaVar: 1 }).data;
-  assert.equal(coherence(stepScores, cuScores).data, explicit);
-  assert.equal(
-    coherence(Tensor.from(stepScores), Tensor.from(cuScores), { windows: Int32Array.of(2, 3, 5) }).data,
-    explicit,
-  );
-  assert.not.equal(coherence(stepScores, cuScores, { lambdaVar: 2 }).data, explicit);
+  const explicit = await run(stepScores, cuScores, { windows: [2, 3, 5], lambdaVar: 1 });
+  assert.equal(await run(stepScores, cuScores), explicit);
+  const tensors = coherence(place(stepScores), place(cuScores), { windows: Int32Array.of(2, 3, 5) });
+  assert.equal(await tensors.read(), explicit);
+  assert.not.equal(await run(stepScores, cuScores, { lambdaVar: 2 }), explicit);
 });
-tests('by hand: windows of two, a last one of one', () => {
+tests('by hand: windows of two, a last one of one', async () => {
   // (0.2, 0.6): mean 0.4, deviation 0.2; then 0.9 alone.
-  const out = coherence([0.2, 0.6, 0.9], [0, 3], { windows: [2], lambdaVar: 2 }).data;
+  const out = await run([0.2, 0.6, 0.9], [0, 3], { windows: [2], lambdaVar: 2 });
   near(out, [(0.4 * Math.exp(-1) + 0.9) / 2], 1e-7);
 });
-tests('constant scores keep their value exactly, for every length and lambdaVar', () => {
+tests('constant scores keep their value exactly, for every length and lambdaVar', async () => {
   const next = random(3);
   for (let n = 1; n <= 40; n++) {
     const value = Math.fround(next());
     for (const score of [value, 0, 1, 2 ** -149])
       for (const lambdaVar of [0, 1, 1e300])
-        assert.equal(
-          [...coherence(new Float32Array(n).fill(score), [0, n], { lambdaVar }).data],
-          [score],
-          `${n} steps`,
-        );
+        assert.equal([...(await run(new Float32Array(n).fill(score), [0, n], { lambdaVar }))], [score], `${n} steps`);
   }
 });
-tests('volatility within a window costs, the same steps in slow order do not', () => {
+tests('volatility within a window costs, the same steps in slow order do not', async () => {
   const [steady, volatile] = [
     [0.2, 0.2, 0.8, 0.8],
     [0.2, 0.8, 0.2, 0.8],
   ];
-  const out = coherence([...steady, ...volatile], [0, 4, 8], { windows: [2] }).data;
+  const out = await run([...steady, ...volatile], [0, 4, 8], { windows: [2] });
   near(out, [0.5, 0.5 * Math.exp(-0.6)], 1e-7);
 });
-tests('one step is its score; no steps are 0; no responses are none', () => {
-  assert.equal([...coherence([0.25, 1], [0, 0, 1, 1, 2, 2]).data], [0, 0.25, 0, 1, 0]);
-  assert.equal([...coherence([], [0, 0]).data], [0]);
-  assert.equal(coherence([], [0]).shape, [0]);
+tests('one step is its score; no steps are 0; no responses are none', async () => {
+  assert.equal([...(await run([0.25, 1], [0, 0, 1, 1, 2, 2]))], [0, 0.25, 0, 1, 0]);
+  assert.equal([...(await run([], [0, 0]))], [0]);
+  assert.equal((await run([], [0])).length, 0);
 });
-tests('a response counts alone: in any order, with any neighbours, the same bits', () => {
+tests('a response counts alone: in any order, with any neighbours, the same bits', async () => {
   const { responses, stepScores, cuScores } = batch(LENGTHS, 4);
-  const together = [...coherence(stepScores, cuScores).data];
+  const together = [...(await run(stepScores, cuScores))];
   const reversed = pack([...responses].reverse());
-  assert.equal([...coherence(reversed.stepScores, reversed.cuScores).data].reverse(), together);
-  for (const [i, own] of responses.entries()) assert.is(coherence(own, [0, own.length]).data[0], together[i]);
+  assert.equal([...(await run(reversed.stepScores, reversed.cuScores))].reverse(), together);
+  for (const [i, own] of responses.entries()) assert.is((await run(own, [0, own.length]))[0], together[i]);
 });
-tests('the same bits for 1, 2, 3 and 8 threads', () => {
+tests('the same bits for 1, 2, 3 and 8 threads', async () => {
   // Enough scores for several tasks.
   const { stepScores, cuScores } = batch(
     Array.from({ length: 900 }, (_, i) => (i * 7) % 41),
@@ -100,31 +100,47 @@ tests('the same bits for 1, 2, 3 and 8 threads', () => {
   );
   assert.ok(stepScores.length > 16384);
   const { threads } = nativeInfo();
-  const runs = [1, 2, 3, 8].map((n) => {
+  const runs: ArrayLike<number>[] = [];
+  for (const n of [1, 2, 3, 8]) {
     setThreads(n);
-    return coherence(stepScores, cuScores).data;
-  });
+    runs.push(await run(stepScores, cuScores));
+  }
   setThreads(threads);
-  for (const run of runs) assert.equal(run, runs[0]);
+  for (const other of runs) assert.equal(other, runs[0]);
 });
-tests('errors', () => {
-  const scores = (change: Record<number, number>) => () => coherence(Object.assign([0.5, 0.5, 0.5], change), [0, 1, 3]);
+tests('errors', async () => {
+  const scores = (change: Record<number, number>) => () =>
+    coherence(here(Object.assign([0.5, 0.5, 0.5], change)), [0, 1, 3]);
   const RANGE = [RangeError, 'ERR_PRL_OUT_OF_RANGE'] as const;
-  throwsError(scores({ 1: NaN }), PrlError, 'ERR_PRL_NON_FINITE', /stepScores\[1\] = nan is outside \[0, 1\]/);
-  throwsError(scores({ 2: 1.5 }), ...RANGE, /stepScores\[2\] = 1.5 is outside \[0, 1\]/);
-  throwsError(scores({ 0: -0.25, 2: 7 }), ...RANGE, /stepScores\[0\] = -0.25 is outside/);
-  throwsError(scores({ 0: Infinity }), ...RANGE, /stepScores\[0\] = inf is outside/);
+  await fails(scores({ 1: NaN }), PrlError, 'ERR_PRL_NON_FINITE', /stepScores\[1\] = nan is outside \[0, 1\]/);
+  await fails(scores({ 2: 1.5 }), ...RANGE, /stepScores\[2\] = 1.5 is outside \[0, 1\]/);
+  await fails(scores({ 0: -0.25, 2: 7 }), ...RANGE, /stepScores\[0\] = -0.25 is outside/);
+  await fails(scores({ 0: Infinity }), ...RANGE, /stepScores\[0\] = inf is outside/);
 
-  const offsets = (cuScores: unknown) => () => coherence([0.5, 0.5, 0.5], cuScores as number[]);
-  throwsError(offsets([0, 2]), ...RANGE, /cuScores must end at 3, the number of scores, not at 2/);
-  throwsError(offsets([0, 4]), ...RANGE, /cuScores must end at 3/);
-  throwsError(offsets([1, 3]), ...RANGE, /cuScores must start with 0/);
+  const both = (onCpu: RegExp, onGpu: RegExp) => (ON_GPU ? onGpu : onCpu);
+  const offsets = (cuScores: unknown) => () => coherence(here([0.5, 0.5, 0.5]), cuScores as number[]);
+  await fails(
+    offsets([0, 2]),
+    ...RANGE,
+    both(/cuScores must end at 3, the number of scores, not at 2/, /cuScores must rise from 0 to 3; piece 0 ends at 2/),
+  );
+  await fails(
+    offsets([0, 4]),
+    ...RANGE,
+    both(/cuScores must end at 3/, /cuScores must rise from 0 to 3; piece 0 ends at 4/),
+  );
+  await fails(offsets([1, 3]), ...RANGE, both(/cuScores must start with 0/, /cuScores must rise from 0 to 3/));
   throwsError(offsets([]), ...RANGE, /cuScores must start with 0/);
-  throwsError(offsets([0, 2, 1, 3]), ...RANGE, /cuScores\[2\] = 1 is less than the entry before it, 2/);
+  throwsError(offsets([0]), ...RANGE, /cuScores must end at 3, the number of scores, not at 0/);
+  await fails(
+    offsets([0, 2, 1, 3]),
+    ...RANGE,
+    both(/cuScores\[2\] = 1 is less than the entry before it, 2/, /cuScores must rise from 0 to 3; piece 1 ends at 1/),
+  );
   throwsError(offsets([0, 1.5, 3]), ...RANGE, /data\[1\] = 1.5/);
   throwsError(offsets(Float32Array.of(0, 3)), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /cuScores must be an Int32Array/);
 
-  const options = (given: object) => () => coherence([0.5], [0, 1], given);
+  const options = (given: object) => () => coherence(here([0.5]), [0, 1], given);
   throwsError(options({ windows: [] }), ...RANGE, /windows must hold 1 to 16 sizes, not 0/);
   throwsError(options({ windows: new Int32Array(17).fill(1) }), ...RANGE, /windows must hold 1 to 16 sizes, not 17/);
   throwsError(options({ windows: [2, 0] }), ...RANGE, /windows\[1\] must be an integer from 1/);
@@ -135,7 +151,7 @@ tests('errors', () => {
   throwsError(options({ lambdaVar: Infinity }), ...RANGE, /lambdaVar/);
   throwsError(options({ window: [2] }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /Did you mean 'windows'/);
   throwsError(
-    () => coherence(Tensor.from(new Int32Array(1)), [0, 1]),
+    () => coherence(place(new Int32Array(1)), [0, 1]),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
     /stepScores must be float32/,
