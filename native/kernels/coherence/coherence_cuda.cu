@@ -11,7 +11,7 @@ namespace {
 constexpr int kThreads = 128;
 
 __global__ void __launch_bounds__(kThreads) CoherenceKernel(CoherenceArgs a, CudaReport* report) {
-  __shared__ BlockSum<kThreads> block_sum;
+  BlockSum<kThreads>& block_sum = SharedAs<BlockSum<kThreads>>();
   const Piece own = PieceOf(a.cu_scores, blockIdx.x, a.responses, a.scores, report, Failure::kScoreOffsets);
   const float* scores = a.step_scores + own.begin;
   const int64_t steps = own.end - own.begin;
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreads) CoherenceKernel(CoherenceArgs a, Cud
 }  // namespace
 
 Status CoherenceCuda(const CoherenceArgs& a, const CudaCall& call) {
-  return Launch("coherence", call.stream, {a.responses, kThreads}, CoherenceKernel, a, call.report);
+  return Launch("coherence", call.stream, {a.responses, kThreads, sizeof(BlockSum<kThreads>)}, CoherenceKernel, a, call.report);
 }
 
 }  // namespace prl

@@ -37,7 +37,7 @@ __device__ Moments MomentsOf(const float* values, int64_t n, const Belongs& belo
 }
 
 __global__ void __launch_bounds__(kThreads) GroupAdvantageKernel(GroupAdvantageArgs a, CudaReport* report) {
-  __shared__ BlockSum<kThreads> block_sum;
+  BlockSum<kThreads>& block_sum = SharedAs<BlockSum<kThreads>>();
   const float reward = a.rewards[blockIdx.x];
   const int32_t id = a.group[blockIdx.x];
   CheckOwn(reward, Failure::kReward, report);
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kThreads) GroupAdvantageKernel(GroupAdvantageA
 }
 
 __global__ void __launch_bounds__(kThreads) OutcomeCenterKernel(OutcomeCenterArgs a, CudaReport* report) {
-  __shared__ BlockSum<kThreads> block_sum;
+  BlockSum<kThreads>& block_sum = SharedAs<BlockSum<kThreads>>();
   const float score = a.scores[blockIdx.x];
   const int32_t id = a.group[blockIdx.x];
   const bool correct = a.correct[blockIdx.x] != 0, keep = correct && !a.center_correct;
@@ -62,11 +62,11 @@ __global__ void __launch_bounds__(kThreads) OutcomeCenterKernel(OutcomeCenterArg
 }  // namespace
 
 Status GroupAdvantageCuda(const GroupAdvantageArgs& a, const CudaCall& call) {
-  return Launch("group_center", call.stream, {a.responses, kThreads}, GroupAdvantageKernel, a, call.report);
+  return Launch("group_center", call.stream, {a.responses, kThreads, sizeof(BlockSum<kThreads>)}, GroupAdvantageKernel, a, call.report);
 }
 
 Status OutcomeCenterCuda(const OutcomeCenterArgs& a, const CudaCall& call) {
-  return Launch("group_center", call.stream, {a.responses, kThreads}, OutcomeCenterKernel, a, call.report);
+  return Launch("group_center", call.stream, {a.responses, kThreads, sizeof(BlockSum<kThreads>)}, OutcomeCenterKernel, a, call.report);
 }
 
 }  // namespace prl

@@ -14,6 +14,12 @@ namespace {
 
 constexpr int kThreads = 256;
 using Scan = cub::BlockScan<double, kThreads>;
+struct Shared {
+  BlockSum<kThreads> sum;
+  Scan::TempStorage scan;
+  float advantages[kThreads];
+  float lowest;  // the advantage of the lowest token of a round
+};
 
 // The first of offsets[low .. high - 1] that is at least `value`, or high.
 __device__ unsigned LowerBound(const int32_t* offsets, unsigned low, unsigned high, int32_t value) {
@@ -50,19 +56,15 @@ __device__ void ReportInput(const StepRewardArgs& a, int64_t t, CudaReport* repo
 }
 
 __global__ void __launch_bounds__(kThreads) FutureSumKernel(StepRewardArgs a, double* sums, CudaReport* report) {
-  __shared__ BlockSum<kThreads> block_sum;
   const Piece own = PieceOf(a.cu_seqlens, blockIdx.x, a.sequences, a.tokens, report, Failure::kOffsets);
   double sum = 0.0;
   for (int64_t t = own.begin + threadIdx.x; t < own.end; t += kThreads) sum += FutureTerm(a.generator, LogRatio(a, t));
-  sum = block_sum(sum);
+  sum = SharedAs<BlockSum<kThreads>>()(sum);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
 __global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, const double* sums, CudaReport* report) {
-  __shared__ BlockSum<kThreads> block_sum;
-  __shared__ typename Scan::TempStorage scan;
-  __shared__ float advantages[kThreads];
-  __shared__ float lowest;
+  Shared& shared = SharedAs<Shared>();
   const Piece own = PieceOf(a.cu_seqlens, blockIdx.x, a.sequences, a.tokens, report, Failure::kOffsets);
   const StepRange steps = a.cu_steps ? StepsOf(a, own, report) : StepRange{};
   const double outcome = (double)a.outcome[blockIdx.x];
@@ -70,7 +72,7 @@ __global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, co
   double mean_future = 0.0;
   if (sums && a.tokens > 0) {
     for (int64_t i = threadIdx.x; i < a.sequences; i += kThreads) mean_future += sums[i];
-    mean_future = block_sum(mean_future) / (double)a.tokens;
+    mean_future = shared.sum(mean_future) / (double)a.tokens;
     // The last resort: if a token is to blame it says so itself and comes first.
     if (blockIdx.x == 0 && threadIdx.x == 0 && !isfinite(mean_future)) {
       ReportFailure(report, Failure::kAdvantageOverflow, a.tokens - 1, (float)LogRatio(a, a.tokens - 1));
@@ -87,7 +89,7 @@ __global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, co
     const double next = t - kThreads >= own.begin ? LogRatio(a, t - kThreads) : 0.0;  // under way during the scan
     const double term = mine ? FutureTerm(a.generator, d) : 0.0;
     double before, total;
-    Scan(scan).ExclusiveSum(term, before, total);
+    Scan(shared.scan).ExclusiveSum(term, before, total);
     const double future = carried + before;
     float advantage = StepAdvantage(a, outcome, d, future, own.end - 1 - t, mean_future);
     const int64_t b = a.cu_steps && mine ? StepEnd(a, steps, own, t) : t;
@@ -97,14 +99,14 @@ __global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, co
       if (!isfinite(future + term) || (b == t && !isfinite(advantage))) ReportFailure(report, Failure::kAdvantageOverflow, t, (float)d);
     }
     if (a.cu_steps) {
-      advantages[threadIdx.x] = advantage;
+      shared.advantages[threadIdx.x] = advantage;
       __syncthreads();
-      if (b != t) advantage = b <= last ? advantages[last - b] : carried_advantage;
-      if (threadIdx.x == kThreads - 1) lowest = advantage;
+      if (b != t) advantage = b <= last ? shared.advantages[last - b] : carried_advantage;
+      if (threadIdx.x == kThreads - 1) shared.lowest = advantage;
     }
     if (mine) a.out[t] = advantage;
     __syncthreads();  // the next round writes what this one read
-    if (a.cu_steps) carried_advantage = lowest;
+    if (a.cu_steps) carried_advantage = shared.lowest;
     carried += total;
     d = next;
   }
@@ -114,9 +116,11 @@ __global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, co
 
 Status StepRewardCuda(const StepRewardArgs& a, const CudaCall& call) {
   double* sums = a.baseline ? static_cast<double*>(call.workspace) : nullptr;
-  const LaunchShape shape{a.sequences, kThreads};
-  if (sums) PRL_RETURN_IF_ERROR(Launch("step_reward", call.stream, shape, FutureSumKernel, a, sums, call.report));
-  return Launch("step_reward", call.stream, shape, AdvantageKernel, a, (const double*)sums, call.report);
+  if (sums) {
+    const LaunchShape shape{a.sequences, kThreads, sizeof(BlockSum<kThreads>)};
+    PRL_RETURN_IF_ERROR(Launch("step_reward", call.stream, shape, FutureSumKernel, a, sums, call.report));
+  }
+  return Launch("step_reward", call.stream, {a.sequences, kThreads, sizeof(Shared)}, AdvantageKernel, a, (const double*)sums, call.report);
 }
 
 }  // namespace prl

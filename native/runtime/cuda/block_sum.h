@@ -5,7 +5,7 @@
 
 namespace prl {
 
-// Lives in shared memory. Every thread of the block calls it.
+// Lies in shared memory. Every thread of the block calls it.
 template <int kThreads>
 struct BlockSum {
   using Reduce = cub::BlockReduce<double, kThreads>;

@@ -85,6 +85,13 @@ __device__ inline unsigned char* SharedMemory() {
 #endif
 }
 
+// The same as a struct of the kernel's, which is launched with sizeof(Shared) bytes.
+template <typename Shared>
+__device__ inline Shared& SharedAs() {
+  static_assert(alignof(Shared) <= 16, "SharedMemory is on a 16-byte boundary");
+  return *reinterpret_cast<Shared*>(SharedMemory());
+}
+
 // The first failure wins: the smallest (index, kind); its value rides along. 64 bits, so that one atomic operation does it.
 __device__ inline void ReportFailure(CudaReport* report, Failure kind, int64_t index, unsigned value_bits) {
   atomicMin(&report->failure, PackFailure(kind, index, value_bits));
