@@ -369,6 +369,11 @@ steps('errors', async () => {
     ...RANGE,
     offsets(/cuSeqlens\[2\] = 3 is less than/, /cuSeqlens must rise from 0 to 26; piece 1 ends at 3/),
   );
+  await fails(
+    bad({ cuSteps: [0, 5, 6, -2_000_000] }),
+    ...RANGE,
+    offsets(/cuSteps\[3\] = -2000000 is less than/, /cuSteps must rise from 0 to 26; piece 2 ends at -2000000/),
+  );
   throwsError(
     bad({ outcomeAdvantages: [1] }),
     RangeError,
