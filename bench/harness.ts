@@ -1,121 +1,188 @@
-// What every benchmark shares: interleaved runs, medians, and the yardstick of a copy taken in the same rounds.
+// The rounds: ours, a copy of memory and the peers in turn, so that a slow moment of the machine meets all of them alike.
 import { cpus } from 'node:os';
-import { Tensor } from '../lib/index.js';
-import { native, nativeInfo } from '../lib/native.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { BenchDevice, Run } from './device.js';
+import type { PeerCase, Peers, Rejected, Variant } from './peers.js';
+import { quantile, ratio, type Spread, spread } from './statistics.js';
 
 export interface Contestant {
   name: string;
-  run: () => void;
+  run: Run;
+  /** Before each run, not timed: puts back what the run overwrites. */
+  prepare?: () => void;
   /** Bytes that must move at least: inputs read once, outputs written once. */
-  bytes: number;
+  traffic?: number;
+  /** Floating-point operations. */
+  operations?: number;
+  tokens?: number;
+  /** Computes what the peers compute: its ratio to each of them is reported. */
+  versusPeers?: boolean;
 }
 
-export interface Measurement {
-  group: string;
-  name: string;
-  medianMs: number;
-  p10Ms: number;
-  p90Ms: number;
-  bytes: number;
-  gigabytesPerSecond: number;
-  /** Speed in bytes per second as a share of that of a copy in the same rounds. */
-  ofCopy: number;
-  runs: number;
+export interface Prepared {
+  contestants: Contestant[];
+  peers?: PeerCase;
 }
 
 export interface Group {
   name: string;
-  /** Makes the inputs (only when the group is run) and says what competes. */
-  setup: () => Contestant[];
+  /** Makes the inputs: only when the group is run. */
+  setup(device: BenchDevice): Prepared | Promise<Prepared>;
 }
 
-const quantile = (sorted: number[], q: number) => sorted[Math.round(q * (sorted.length - 1))];
+export interface Row extends Spread {
+  name: string;
+  side: 'ours' | 'copy' | 'peer';
+  fastest: number;
+  traffic?: number;
+  gigabytesPerSecond?: number;
+  /** Speed in bytes per second as a share of that of the copy, round by round. */
+  ofCopy?: Spread;
+  operations?: number;
+  gigaflops?: number;
+  tokens?: number;
+  tokensPerSecond?: number;
+  /** Memory at its peak beyond what was in use before; null where nobody says. */
+  extraBytes: number | null;
+  /** Of a row that the peers compute too: how many times as long each of them takes. */
+  peers?: { [name: string]: Spread };
+}
 
-/** Processor time of the machine and of this process, in seconds. */
-function processorTime() {
+export interface GroupResult {
+  name: string;
+  runs: number;
+  rows: Row[];
+  /** Peers that are missing or whose outputs differ: never timed. */
+  rejected: Rejected[];
+  /** Formulations that were slower than another of their family when warming up. */
+  slower: { name: string; milliseconds: number }[];
+  /** Cores that other processes kept busy. */
+  othersCores: number;
+}
+
+export interface Measuring {
+  device: BenchDevice;
+  runs: number;
+  peers?: Peers;
+  onRound?: (done: number, of: number) => void;
+}
+
+export const WARM_UP = 3;
+const COPY_BYTES = 256 << 20;
+// PyTorch's OpenMP threads go on spinning after their work (7.7 ms on a Zen 3 at 2.4 GHz, measured): a peer's turn ends with a
+// pause that outlasts it. OMP_WAIT_POLICY=passive would do the same and slow PyTorch down, where ours wakes threads as dearly.
+const SPIN_MS = 20;
+
+interface Turn extends Contestant {
+  side: Row['side'];
+  family: string;
+  extraBytes: number | null;
+  /** The time of each round that counts. */
+  times: number[];
+  warmUp: number[];
+  clock: () => Promise<number>;
+}
+
+export async function measure(group: Group, { device, runs, peers, onRound }: Measuring): Promise<GroupResult> {
+  const { contestants, peers: peerCase } = await group.setup(device);
+  const loaded = peers && peerCase ? await peers.load(peerCase) : { variants: [], rejected: [] };
+  let turns: Turn[] = [];
+  for (const contestant of contestants) turns.push(await ownTurn(contestant, 'ours', device));
+  if (contestants.some((contestant) => contestant.traffic !== undefined))
+    turns.push(await ownTurn({ name: 'copy of memory', ...device.copy(COPY_BYTES) }, 'copy', device));
+  const traffic = contestants.find(({ versusPeers }) => versusPeers)?.traffic;
+  for (const variant of loaded.variants) turns.push(peerTurn(variant, peers!, traffic));
+
+  let slower: GroupResult['slower'] = [];
+  let load = processorTime(peers);
+  for (let round = -WARM_UP; round < runs; round++) {
+    if (round === 0) {
+      ({ turns, slower } = fastestOfFamilies(turns));
+      load = processorTime(peers);
+    }
+    for (const turn of turns) {
+      turn.prepare?.();
+      device.flush();
+      await sleep(1); // the threads that flushed go to sleep: nobody begins with warm ones
+      (round < 0 ? turn.warmUp : turn.times).push(await turn.clock());
+      if (turn.side === 'peer') await sleep(SPIN_MS);
+    }
+    onRound?.(round + WARM_UP + 1, WARM_UP + runs);
+  }
+  const { others, seconds } = difference(load, processorTime(peers));
+  if (peers && peerCase) await peers.unload();
+  return {
+    name: group.name,
+    runs,
+    rows: turns.map((turn) => rowOf(turn, turns)),
+    rejected: loaded.rejected,
+    slower,
+    othersCores: others / seconds,
+  };
+}
+
+async function ownTurn(contestant: Contestant, side: Row['side'], device: BenchDevice): Promise<Turn> {
+  contestant.prepare?.();
+  const extraBytes = side === 'ours' ? await device.extraBytes(contestant.run) : null;
+  const clock = () => device.time(contestant.run);
+  return { ...contestant, side, family: contestant.name, extraBytes, times: [], warmUp: [], clock };
+}
+
+function peerTurn({ name, family, extraBytes }: Variant, peers: Peers, traffic: number | undefined): Turn {
+  const run = () => {};
+  return { name, run, traffic, side: 'peer', family, extraBytes, times: [], warmUp: [], clock: () => peers.time(name) };
+}
+
+/** Of formulations of the same thing only the one that was fastest when warming up goes on. */
+function fastestOfFamilies(turns: Turn[]) {
+  const milliseconds = (turn: Turn) => quantile(turn.warmUp, 0.5);
+  const isFastest = (turn: Turn) =>
+    turns.every((other) => other === turn || other.family !== turn.family || milliseconds(turn) <= milliseconds(other));
+  const slower = turns.filter((turn) => !isFastest(turn));
+  return {
+    turns: turns.filter(isFastest),
+    slower: slower.map((turn) => ({ name: turn.name, milliseconds: milliseconds(turn) })),
+  };
+}
+
+function rowOf(turn: Turn, turns: Turn[]): Row {
+  const { name, side, times, traffic, operations, tokens, extraBytes, versusPeers } = turn;
+  const { median, p10, p90 } = spread(times);
+  const copy = turns.find((other) => other.side === 'copy');
+  const perByte = (other: Turn) => other.times.map((ms) => ms / other.traffic!);
+  const rivals = turns.filter((other) => other.side === 'peer');
+  return {
+    name,
+    side,
+    median,
+    p10,
+    p90,
+    fastest: Math.min(...times),
+    extraBytes,
+    ...(traffic !== undefined && {
+      traffic,
+      gigabytesPerSecond: traffic / median / 1e6,
+    }),
+    ...(traffic !== undefined && copy && { ofCopy: ratio(perByte(copy), perByte(turn)) }),
+    ...(operations !== undefined && { operations, gigaflops: operations / median / 1e6 }),
+    ...(tokens !== undefined && { tokens, tokensPerSecond: (1000 * tokens) / median }),
+    ...(versusPeers &&
+      rivals.length > 0 && {
+        peers: Object.fromEntries(rivals.map((rival) => [rival.name, ratio(rival.times, times)])),
+      }),
+  };
+}
+
+/** Processor time of the machine, and of this process with its peers, in seconds. */
+function processorTime(peers: Peers | undefined) {
   const all = cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0) / 1000;
   const { user, system } = process.cpuUsage();
-  return { all, own: (user + system) / 1e6 };
+  return { all, own: (user + system) / 1e6 + (peers?.cpuSeconds ?? 0), wall: performance.now() / 1000 };
 }
 
-/**
- * Runs the contestants of a group in turn, so that a slow moment of the machine meets all of them alike: 3 rounds to warm up,
- * then `runs` rounds that count.
- */
-export function measure(group: Group, runs = 21): { measurements: Measurement[]; othersCores: number } {
-  const contestants = [...group.setup(), copyOf(64 << 20)];
-  const times = contestants.map((): number[] => []);
-  let before = processorTime();
-  let start = performance.now();
-  for (let round = -3; round < runs; round++) {
-    if (round === 0) {
-      before = processorTime();
-      start = performance.now();
-    }
-    contestants.forEach(({ run }, i) => {
-      const begin = performance.now();
-      run();
-      if (round >= 0) times[i].push(performance.now() - begin);
-    });
-  }
-  const seconds = (performance.now() - start) / 1000;
-  const after = processorTime();
-  const othersCores = Math.max(0, after.all - before.all - (after.own - before.own)) / seconds;
-  const speed = (i: number) =>
-    contestants[i].bytes /
-    quantile(
-      times[i].sort((a, b) => a - b),
-      0.5,
-    ) /
-    1e6;
-  const copySpeed = speed(contestants.length - 1);
-  const measurements = contestants.map(({ name, bytes }, i) => ({
-    group: group.name,
-    name,
-    gigabytesPerSecond: speed(i),
-    ofCopy: speed(i) / copySpeed,
-    medianMs: quantile(times[i], 0.5),
-    p10Ms: quantile(times[i], 0.1),
-    p90Ms: quantile(times[i], 0.9),
-    bytes,
-    runs,
-  }));
-  return { measurements, othersCores };
-}
-
-/** A copy of `floats` float32 from one place to another, with all threads. */
-function copyOf(floats: number): Contestant {
-  const from = Tensor.from(new Float32Array(floats).fill(1));
-  const to = Tensor.zeros([floats]);
-  return { name: `copy of ${(floats * 4) >> 20} MiB`, run: () => void native().copy({ from, to }), bytes: floats * 8 };
-}
-
-export function printTable({ measurements, othersCores }: ReturnType<typeof measure>): void {
-  const { isa, threads } = nativeInfo();
-  const width = Math.max(...measurements.map(({ name }) => name.length));
-  console.log(`\n${measurements[0].group} (${isa}, ${threads} threads, ${measurements[0].runs} runs)`);
-  console.log(`${''.padEnd(width)}   median ms    10%    90%   GB/s  of a copy`);
-  for (const { name, medianMs, p10Ms, p90Ms, gigabytesPerSecond, ofCopy } of measurements) {
-    const cells = [medianMs.toFixed(2).padStart(9), p10Ms.toFixed(1).padStart(6), p90Ms.toFixed(1).padStart(6)];
-    console.log(
-      `${name.padEnd(width)}   ${cells.join(' ')} ${gigabytesPerSecond.toFixed(1).padStart(6)} ${`${Math.round(100 * ofCopy)}%`.padStart(10)}`,
-    );
-  }
-  if (othersCores > 0.1)
-    console.log(
-      `(other processes kept ${othersCores.toFixed(1)} cores busy meanwhile: the times are not those of a quiet machine)`,
-    );
-}
-
-/** Logits like a model's: normal with deviation 2, the same each time. */
-export function makeLogits(tokens: number, vocab: number, dtype: 'float32' | 'bfloat16' | 'float16'): Tensor {
-  const base = Float32Array.from({ length: 65_521 }, (_, i) => 2 * normal(i));
-  const values = Float32Array.from({ length: tokens * vocab }, (_, i) => base[i % base.length]);
-  return Tensor.from(values, [tokens, vocab], { dtype });
-}
-
-/** The i-th of a sequence of standard normal numbers. */
-export function normal(i: number): number {
-  const uniform = (k: number) => ((Math.imul(k + 1, 0x9e3779b1) ^ Math.imul(k + 7, 0x85ebca6b)) >>> 0) / 2 ** 32;
-  return Math.sqrt(-2 * Math.log(1 - uniform(2 * i))) * Math.cos(2 * Math.PI * uniform(2 * i + 1));
+function difference(before: ReturnType<typeof processorTime>, after: ReturnType<typeof processorTime>) {
+  return {
+    others: Math.max(0, after.all - before.all - (after.own - before.own)),
+    seconds: after.wall - before.wall,
+  };
 }

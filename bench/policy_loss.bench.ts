@@ -1,32 +1,79 @@
-import { policyLossFromLogits, Tensor, tokenLogProbs } from '../lib/index.js';
-import { type Group, makeLogits, normal } from './harness.js';
+import { policyLossFromLogits, tokenLogProbs } from '../lib/index.js';
+import { native } from '../lib/native.js';
+import type { BenchDevice } from './device.js';
+import type { Group, Prepared } from './harness.js';
+import {
+  agree,
+  gradientError,
+  type LogitsShape,
+  logitsOf,
+  logitsShapes,
+  logRatio,
+  lossError,
+  normal,
+  type Scale,
+  sampleRows,
+} from './inputs.js';
 
-const SHAPES = [
-  { tokens: 2048, vocab: 32_000, dtype: 'float32' },
-  { tokens: 512, vocab: 151_936, dtype: 'float32' },
-  { tokens: 512, vocab: 151_936, dtype: 'bfloat16' },
-] as const;
+/** As many responses of equal length, each with one advantage, as every peer takes them. */
+const SEQUENCES = 8;
 
-export const groups: Group[] = SHAPES.map(({ tokens, vocab, dtype }) => ({
-  name: `policy_loss ${tokens} x ${vocab} ${dtype}`,
-  setup: () => {
-    const logits = makeLogits(tokens, vocab, dtype);
-    const targets = Int32Array.from({ length: tokens }, (_, t) => (t * 977) % vocab);
-    const advantages = Float32Array.from({ length: tokens }, (_, t) => normal(t));
-    const current = tokenLogProbs(logits, targets).logProbs.data as Float32Array;
-    const oldLogProbs = current.map((x, t) => x + 0.2 * normal(t + tokens));
-    const gradient = Tensor.zeros(logits.shape, { dtype });
-    const own = Tensor.from(logits.data.slice(), logits.shape, { dtype });
-    const args = { logits, targets, advantages, cuSeqlens: [0, tokens] };
-    const bytes = 2 * logits.data.byteLength;
-    const run = (options: object) => () => void policyLossFromLogits({ ...args, ...options });
-    return [
-      { name: 'loss + dlogits, clipped, other tensor', run: run({ oldLogProbs, gradient }), bytes },
-      { name: 'loss + dlogits, on-policy, other tensor', run: run({ gradient }), bytes },
-      { name: 'loss + dlogits, on-policy, in place', run: run({ logits: own, gradient: 'inplace' }), bytes },
-      { name: 'with entropy bonus, other tensor', run: run({ gradient, entropyCoef: 0.01 }), bytes },
-      { name: 'sequence level, other tensor', run: run({ gradient, importanceSamplingLevel: 'sequence' }), bytes },
-      { name: 'loss only', run: run({ gradient: false }), bytes: bytes / 2 },
-    ];
-  },
-}));
+export const policyLossGroups = (scale: Scale): Group[] =>
+  logitsShapes(scale).map((shape) => ({
+    name: `policy_loss ${shape.tokens} x ${shape.vocab} ${shape.dtype}`,
+    setup: (device) => prepare(device, shape),
+  }));
+
+async function prepare(device: BenchDevice, shape: LogitsShape): Promise<Prepared> {
+  const { tokens, vocab, dtype } = shape;
+  const { numbers, targets, logits } = logitsOf(device, shape);
+  const ownTargets = device.tensor(targets);
+  const current = (await tokenLogProbs(logits, ownTargets).logProbs.read()) as Float32Array;
+  const oldLogProbs = current.map((x, t) => x - logRatio(t));
+  const advantages = Float32Array.from({ length: SEQUENCES }, (_, i) => normal(i + 1));
+  const cuSeqlens = Int32Array.from({ length: SEQUENCES + 1 }, (_, i) => (i * tokens) / SEQUENCES);
+  const gradient = device.buffer([tokens, vocab], dtype);
+  const batch = {
+    logits,
+    targets: ownTargets,
+    advantages: device.tensor(advantages),
+    cuSeqlens: device.tensor(cuSeqlens),
+    oldLogProbs: device.tensor(oldLogProbs),
+  };
+  const run = (options: object) => () => void policyLossFromLogits({ ...batch, ...options });
+  const traffic = 2 * tokens * vocab * (dtype === 'float32' ? 4 : 2);
+
+  const rows = sampleRows(tokens);
+  const { loss } = await policyLossFromLogits({ ...batch, gradient });
+  const dLogits = await device.rows(gradient, rows);
+  const largest = dLogits.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return {
+    contestants: [
+      {
+        name: 'loss + gradient in place',
+        prepare: () => native().copy({ from: logits, to: gradient }),
+        run: run({ logits: gradient, gradient: 'inplace' }),
+        traffic,
+        versusPeers: true,
+      },
+      { name: 'loss + gradient, other tensor', run: run({ gradient }), traffic, versusPeers: true },
+      { name: 'on-policy, other tensor', run: run({ gradient, oldLogProbs: undefined }), traffic },
+      { name: 'entropy bonus, other tensor', run: run({ gradient, entropyCoef: 0.01 }), traffic },
+      {
+        name: 'sequence level, other tensor',
+        run: run({ gradient, importanceSamplingLevel: 'sequence' }),
+        traffic,
+      },
+      { name: 'loss only', run: run({ gradient: false }), traffic: traffic / 2 },
+    ],
+    peers: {
+      kind: 'policy_loss',
+      parameters: { ...shape, sequences: SEQUENCES, rows },
+      arrays: { pattern: numbers, targets, advantages, oldLogProbs },
+      verify: agree({
+        loss: { values: [loss], absolute: lossError(vocab) },
+        dLogits: { values: dLogits, ...gradientError(vocab, dtype, largest) },
+      }),
+    },
+  };
+}

@@ -1,32 +1,108 @@
-// npm run bench [-- --filter NAME] [--runs N] [--threads N] [--json FILE]
-import { readdirSync, writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
-import { setThreads } from '../lib/index.js';
-import { nativeInfo } from '../lib/native.js';
-import { type Group, type Measurement, measure, printTable } from './harness.js';
+// What `prl bench` does: groups of benchmarks one after the other, tables, and everything as JSON.
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { cpus, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { type Device, outOfRange, PrlError, setThreads } from '../lib/index.js';
+import { nativeInfo, packageRoot } from '../lib/native.js';
+import { writeFileAtomic } from '../lib/train/atomic.js';
+import { advantageGroups } from './advantages.bench.js';
+import { clippedLossGroups } from './clipped_loss.bench.js';
+import { collectGarbage, openDevice } from './device.js';
+import { gemmGroups } from './gemm.bench.js';
+import { growthGroups } from './growth.bench.js';
+import { type GroupResult, measure, WARM_UP } from './harness.js';
+import type { Scale } from './inputs.js';
+import { linearLogprobGroups } from './linear_logprob.bench.js';
+import { Peers } from './peers.js';
+import { policyGroups } from './policy.bench.js';
+import { policyLossGroups } from './policy_loss.bench.js';
+import { tableOf } from './report.js';
+import { tokenLogprobGroups } from './token_logprob.bench.js';
 
-const { values } = parseArgs({
-  options: {
-    filter: { type: 'string', default: '' },
-    runs: { type: 'string', default: '21' },
-    threads: { type: 'string' },
-    json: { type: 'string' },
-  },
-});
-if (values.threads) setThreads(Number(values.threads));
+export interface BenchOptions {
+  device: Device;
+  runs: number;
+  tiny: boolean;
+  /** Only groups whose name contains it. */
+  filter?: string;
+  threads?: number;
+  /** A python with the peers. */
+  peers?: string;
+  /** File for everything. */
+  json?: string;
+  /** Called before each group, and after each of its rounds. */
+  onProgress?: (group: { name: string; index: number; groups: number }, round: number, rounds: number) => void;
+}
 
-const folder = new URL('.', import.meta.url);
-const results: (Measurement & { othersCores: number })[] = [];
-for (const file of readdirSync(folder).filter((name) => name.endsWith('.bench.ts'))) {
-  const { groups } = (await import(new URL(file, folder).href)) as { groups: Group[] };
-  for (const group of groups.filter(({ name }) => name.includes(values.filter ?? ''))) {
-    const measured = measure(group, Math.max(20, Number(values.runs)));
-    printTable(measured);
-    results.push(...measured.measurements.map((m) => ({ ...m, othersCores: measured.othersCores })));
+const allGroups = (scale: Scale) => [
+  ...tokenLogprobGroups(scale),
+  ...policyLossGroups(scale),
+  ...linearLogprobGroups(scale),
+  ...clippedLossGroups(scale),
+  ...advantageGroups(scale),
+  ...policyGroups(scale),
+  ...gemmGroups(scale),
+  ...growthGroups(scale),
+];
+
+export async function runBench(options: BenchOptions): Promise<void> {
+  const { device, runs, tiny, filter = '', threads, json, onProgress } = options;
+  const all = allGroups({ device, tiny });
+  const groups = all.filter(({ name }) => name.includes(filter));
+  if (groups.length === 0)
+    throw outOfRange(
+      `no benchmark has '${filter}' in its name. There are:\n  ${all.map(({ name }) => name).join('\n  ')}`,
+    );
+  if (threads !== undefined) setThreads(threads);
+  const info = nativeInfo();
+  if (device === 'cuda' && info.cudaDevices.length === 0)
+    throw new PrlError('ERR_PRL_UNSUPPORTED', `there is no GPU to run on: ${info.cudaReason}`);
+  const machine = device === 'cpu' ? `${info.isa}, ${info.threads} threads` : info.cudaDevices[0].name;
+
+  const peers =
+    options.peers === undefined ? undefined : await Peers.start(options.peers, { device, threads: info.threads });
+  try {
+    if (peers) console.log(peerLines(peers));
+    const results: GroupResult[] = [];
+    const bench = openDevice(device, tiny);
+    for (const [index, group] of groups.entries()) {
+      const progress = (round: number, rounds: number) =>
+        onProgress?.({ name: group.name, index, groups: groups.length }, round, rounds);
+      progress(0, WARM_UP + runs);
+      const result = await measure(group, { device: bench, runs, peers, onRound: progress });
+      results.push(result);
+      console.log(`\n${tableOf(result, machine)}`);
+      // After every group, so that what was measured is kept whatever comes.
+      if (json)
+        await writeFileAtomic(json, `${JSON.stringify({ ...conditions(options, peers), groups: results }, null, 1)}\n`);
+      await collectGarbage();
+    }
+  } finally {
+    peers?.close();
   }
 }
-if (results.length === 0) {
-  console.error(`no benchmark matches --filter ${values.filter}`);
-  process.exit(1);
+
+function peerLines({ versions, missing }: Peers): string {
+  const found = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  return [`peers: ${found.join(', ')}`, ...missing.map(({ name, reason }) => `not there: ${name} (${reason})`)].join(
+    '\n',
+  );
 }
-if (values.json) writeFileSync(values.json, `${JSON.stringify({ ...nativeInfo(), results }, null, 2)}\n`);
+
+/** What a figure depends on besides the code. */
+function conditions({ device, tiny }: BenchOptions, peers: Peers | undefined) {
+  const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
+  const git = spawnSync('git', ['-C', packageRoot, 'rev-parse', 'HEAD'], { encoding: 'utf8' });
+  return {
+    version,
+    commit: git.status === 0 ? git.stdout.trim() : null,
+    date: new Date().toISOString(),
+    machine: { processor: cpus()[0]?.model ?? 'unknown', cores: cpus().length, memory: totalmem(), system: release() },
+    node: process.version,
+    native: nativeInfo(),
+    device,
+    tiny,
+    peers: peers ? { versions: peers.versions, missing: peers.missing } : null,
+  };
+}

@@ -1,23 +1,33 @@
 import { tokenLogProbs } from '../lib/index.js';
-import { type Group, makeLogits } from './harness.js';
+import type { Group } from './harness.js';
+import { agree, entropyError, logitsOf, logitsShapes, logProbError, type Scale } from './inputs.js';
 
-const SHAPES = [
-  { tokens: 2048, vocab: 32_000, dtype: 'float32' },
-  { tokens: 512, vocab: 151_936, dtype: 'float32' },
-  { tokens: 512, vocab: 151_936, dtype: 'bfloat16' },
-] as const;
-
-export const groups: Group[] = SHAPES.map(({ tokens, vocab, dtype }) => ({
-  name: `token_logprob ${tokens} x ${vocab} ${dtype}`,
-  setup: () => {
-    const logits = makeLogits(tokens, vocab, dtype);
-    const targets = Int32Array.from({ length: tokens }, (_, t) => (t * 977) % vocab);
-    return [
-      {
-        name: 'log-prob + entropy',
-        run: () => void tokenLogProbs(logits, targets),
-        bytes: logits.data.byteLength,
-      },
-    ];
-  },
-}));
+export const tokenLogprobGroups = (scale: Scale): Group[] =>
+  logitsShapes(scale).map((shape) => ({
+    name: `token_logprob ${shape.tokens} x ${shape.vocab} ${shape.dtype}`,
+    async setup(device) {
+      const { tokens, vocab, dtype } = shape;
+      const { numbers, targets, logits } = logitsOf(device, shape);
+      const own = device.tensor(targets);
+      const { logProbs, entropy } = tokenLogProbs(logits, own);
+      return {
+        contestants: [
+          {
+            name: 'log-prob + entropy',
+            run: () => void tokenLogProbs(logits, own),
+            traffic: tokens * vocab * (dtype === 'float32' ? 4 : 2),
+            versusPeers: true,
+          },
+        ],
+        peers: {
+          kind: 'token_logprob',
+          parameters: { ...shape },
+          arrays: { pattern: numbers, targets },
+          verify: agree({
+            logProbs: { values: await logProbs.read(), absolute: logProbError(vocab) },
+            entropy: { values: await entropy.read(), absolute: entropyError(vocab) },
+          }),
+        },
+      };
+    },
+  }));

@@ -19,6 +19,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'sample responses to a prompt',
     load: async () => (await import('./generate.js')).generateCommand,
   },
+  bench: {
+    summary: 'measure the kernels, against a copy of memory and PyTorch',
+    load: async () => (await import('./bench.js')).benchCommand,
+  },
   doctor: {
     summary: 'what this installation can use, and what is missing',
     load: async () => (await import('./doctor.js')).doctorCommand,

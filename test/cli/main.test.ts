@@ -21,7 +21,7 @@ const outside = suite('prl: from outside');
 outside('help, version and exit codes', () => {
   const help = prl(['--help']);
   assert.is(help.status, 0);
-  for (const command of ['train', 'eval', 'generate', 'doctor'])
+  for (const command of ['train', 'eval', 'generate', 'bench', 'doctor'])
     assert.match(help.stdout, new RegExp(`^ {2}${command} `, 'm'));
   const unknown = prl(['trian']);
   assert.is(unknown.status, 2);

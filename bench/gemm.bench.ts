@@ -1,0 +1,34 @@
+import { Tensor } from '../lib/index.js';
+import { native } from '../lib/native.js';
+import type { Group } from './harness.js';
+import { agree, normal, ROUNDOFF, type Scale } from './inputs.js';
+
+/** The CPU's float32 matrix product, which the policy network stands on; the GPU's is cuBLAS. */
+export const gemmGroups = ({ device: where, tiny }: Scale): Group[] => {
+  if (where !== 'cpu') return [];
+  const n = tiny ? 32 : 512;
+  return [
+    {
+      name: `gemm ${n} x ${n} x ${n} float32`,
+      setup() {
+        const square = (from: number) => Float32Array.from({ length: n * n }, (_, i) => normal(from + i));
+        const [a, b] = [square(0), square(n * n)];
+        const c = Tensor.zeros([n, n]);
+        const args = { a: Tensor.from(a), b: Tensor.from(b), c, m: n, n, k: n, transposeA: false, transposeB: false };
+        const run = () => void native().gemm({ ...args, accumulate: false, pack: false });
+        run();
+        // A sum of n products of normal numbers: roundings of both signs of numbers up to sqrt(n).
+        const absolute = 8 * ROUNDOFF.float32 * n;
+        return {
+          contestants: [{ name: 'matrix product', run, operations: 2 * n ** 3, versusPeers: true }],
+          peers: {
+            kind: 'gemm',
+            parameters: { n },
+            arrays: { a, b },
+            verify: agree({ c: { values: c.data.slice(), absolute } }),
+          },
+        };
+      },
+    },
+  ];
+};
