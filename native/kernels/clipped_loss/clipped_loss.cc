@@ -13,8 +13,8 @@ Status CheckLoss(const LossBatch& batch, const LossParams& p) {
   if (!(p.delta > 0)) return Error(Code::kOutOfRange, "delta must be above 0, not %g", p.delta);
   if (!(p.beta >= 0 && std::isfinite(p.beta))) return Error(Code::kOutOfRange, "beta must be at least 0 and finite, not %g", p.beta);
   if (!std::isfinite(p.entropy_coef)) return Error(Code::kOutOfRange, "entropyCoef must be finite, not %g", p.entropy_coef);
-  if (!(p.norm_tokens > 0 && std::isfinite(p.norm_tokens))) {
-    return Error(Code::kOutOfRange, "normalizer.tokens must be above 0 and finite, not %g", p.norm_tokens);
+  if (!(p.norm_tokens >= 0 && std::isfinite(p.norm_tokens))) {
+    return Error(Code::kOutOfRange, "normalizer.tokens must be at least 0 and finite, not %g", p.norm_tokens);
   }
   if (!(p.norm_sequences > 0 && std::isfinite(p.norm_sequences))) {
     return Error(Code::kOutOfRange, "normalizer.sequences must be above 0 and finite, not %g", p.norm_sequences);
@@ -26,6 +26,22 @@ Status CheckLoss(const LossBatch& batch, const LossParams& p) {
     return Error(Code::kInvalidArgument, "refLogProbs is needed when beta is not 0");
   }
   return Ok();
+}
+
+Status CheckClippedLoss(const ClippedLossArgs& args) {
+  PRL_RETURN_IF_ERROR(CheckLoss(args.batch, args.params));
+  if (args.params.entropy_coef != 0.0 && args.batch.tokens > 0 && !args.entropy) {
+    return Error(Code::kInvalidArgument, "entropy is needed when entropyCoef is not 0");
+  }
+  return Ok();
+}
+
+LossParams Counted(const LossBatch& batch, LossParams params) {
+  if (params.norm_tokens > 0) return params;
+  int64_t active = 0;
+  for (int64_t t = 0; t < batch.tokens; ++t) active += !batch.mask || batch.mask[t] != 0;
+  params.norm_tokens = active > 0 ? (double)active : 1.0;
+  return params;
 }
 
 Status BadLossToken(const ClippedLossArgs& args, int64_t token) {

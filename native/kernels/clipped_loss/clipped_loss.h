@@ -22,6 +22,7 @@
 #pragma once
 
 #include "runtime/cpu/isa.h"
+#include "runtime/cuda/entry.h"
 #include "runtime/status.h"
 
 namespace prl {
@@ -43,7 +44,7 @@ struct LossParams {
   double beta;               // 0: no KL term; ref is then only measured
   bool kl_ratio_correction;  // the KL term times the ratio, with gradient through both (TRL's use_bias_correction_kl)
   double entropy_coef;       // 0: no entropy term
-  double norm_tokens;        // active tokens of the optimizer batch
+  double norm_tokens;        // active tokens of the optimizer batch; 0: those of this call, counted by the kernel (1 if none)
   double norm_sequences;     // sequences of the optimizer batch
   double max_length;         // kSequenceMeanTokenSumNorm only
 };
@@ -95,9 +96,16 @@ struct ClippedLossArgs {
 
 // What a batch and its parameters must satisfy besides sizes; checked by every kernel with a loss.
 Status CheckLoss(const LossBatch& batch, const LossParams& params);
+Status CheckClippedLoss(const ClippedLossArgs& args);
+// The parameters with norm_tokens counted when it is 0; on the CPU.
+LossParams Counted(const LossBatch& batch, LossParams params);
 // The message for an active token without a finite loss.
 Status BadLossToken(const ClippedLossArgs& args, int64_t token);
 
 PRL_CPU_ENTRY(Status, ClippedLossCpu, (const ClippedLossArgs& args), (args))
+
+// Device pointers; queued, not run, when it returns. The offsets are checked by the kernel. The sums go to the report's values, in
+// the order of LossSums; args.sums is not used.
+PRL_CUDA_ENTRY(ClippedLossCuda, (const ClippedLossArgs& args, const CudaCall& call))
 
 }  // namespace prl

@@ -72,12 +72,11 @@ void LossOfSequence(const ClippedLossArgs& args, int64_t i, SequenceState* s) {
 
 }  // namespace
 
-Status ClippedLossCpu(const ClippedLossArgs& args) {
-  PRL_RETURN_IF_ERROR(CheckLoss(args.batch, args.params));
+Status ClippedLossCpu(const ClippedLossArgs& given) {
+  PRL_RETURN_IF_ERROR(CheckClippedLoss(given));
+  ClippedLossArgs args = given;
+  args.params = Counted(given.batch, given.params);
   const LossBatch& batch = args.batch;
-  if (args.params.entropy_coef != 0.0 && batch.tokens > 0 && !args.entropy) {
-    return Error(Code::kInvalidArgument, "entropy is needed when entropyCoef is not 0");
-  }
   SequenceState* state = PrepareSequences(batch, args.params, args.workspace);
   // About 4096 tokens a task; what a task holds does not change a number.
   const int64_t grain = 1 + 4096 * batch.sequences / (batch.tokens + 1);

@@ -123,9 +123,11 @@ Status LinearLogprobCpu(const LinearLogprobArgs& a) {
   return Logprobs(a, nullptr, chunks);
 }
 
-Status LinearPolicyLossCpu(const LinearPolicyLossArgs& args) {
+Status LinearPolicyLossCpu(const LinearPolicyLossArgs& given) {
+  PRL_RETURN_IF_ERROR(CheckLoss(given.batch, given.params));
+  LinearPolicyLossArgs args = given;
+  args.params = Counted(given.batch, given.params);
   const LinearLogprobArgs& a = args.linear;
-  PRL_RETURN_IF_ERROR(CheckLoss(args.batch, args.params));
   PRL_RETURN_IF_ERROR(CheckTargets(a.targets, args.batch.mask, a.tokens, a.vocab));
   if (a.tokens == 0) return ClippedLossCpu(LossArgs(args, nullptr, nullptr));
   Chunks chunks;

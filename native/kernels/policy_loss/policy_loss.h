@@ -29,4 +29,9 @@ inline int64_t PolicyLossWorkspaceFloats(int64_t tokens, int64_t sequences) { re
 
 PRL_CPU_ENTRY(Status, PolicyLossCpu, (const PolicyLossArgs& args), (args))
 
+// Device pointers; queued, not run, when it returns. Targets and offsets are checked by the kernels; the sums go to the report's
+// values, as those of ClippedLossCuda. workspace: PolicyLossCudaWorkspaceFloats(tokens, sequences), aligned to 16 bytes.
+PRL_CUDA_ENTRY(PolicyLossCuda, (const PolicyLossArgs& args, const CudaCall& call))
+inline int64_t PolicyLossCudaWorkspaceFloats(int64_t tokens, int64_t sequences) { return LossWorkspaceFloats(sequences) + 8 * tokens; }
+
 }  // namespace prl

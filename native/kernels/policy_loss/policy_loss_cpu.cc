@@ -34,8 +34,10 @@ Status TwoSweeps(const PolicyLossArgs& args, const TokenLogprobArgs& rows) {
 
 }  // namespace
 
-Status PolicyLossCpu(const PolicyLossArgs& args) {
-  PRL_RETURN_IF_ERROR(CheckLoss(args.batch, args.params));
+Status PolicyLossCpu(const PolicyLossArgs& given) {
+  PRL_RETURN_IF_ERROR(CheckLoss(given.batch, given.params));
+  PolicyLossArgs args = given;
+  args.params = Counted(given.batch, given.params);
   TokenLogprobArgs rows = args.logits;
   rows.mask = args.batch.mask;
   if (args.params.ratio_level == RatioLevel::kSequence || !args.d_logits) return TwoSweeps(args, rows);

@@ -1,33 +1,35 @@
-// Forward: one block per row, one pass over memory. Backward: one block or cluster per row; the second look is at shared memory.
+// Forward: one block per row, one look. Backward: one block or cluster per row, two looks at one reading.
 #include "kernels/token_logprob/token_logprob_row_cuda.h"
 
 namespace prl {
 namespace {
 
 __device__ void Write(const TokenLogprobArgs& args, int64_t r, RowResult result) {
-  if (threadIdx.x != 0) return;
   if (args.logprob) args.logprob[r] = result.logprob;
   if (args.entropy) args.entropy[r] = result.entropy;
   if (args.lse) args.lse[r] = result.lse;
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kRowThreads, 4) ForwardKernel(TokenLogprobArgs args, CudaReport* report) {
+__global__ void __launch_bounds__(kRowThreads, kRowOnceBlocks) ForwardKernel(TokenLogprobArgs args, CudaReport* report) {
   const int64_t r = blockIdx.x;
+  if (args.mask && args.mask[r] == 0) {
+    if (threadIdx.x == 0) Write(args, r, RowResult{});
+    return;
+  }
   const int32_t target = args.targets[r];
-  if (args.mask && args.mask[r] == 0) return Write(args, r, RowResult{});
   if (!CheckTarget(target, args.vocab, args.first_row + r, report)) return;
   const T* row = static_cast<const T*>(args.logits) + r * args.stride;
   const float target_logit = ToFloat(row[target]);
-  const float inv_temperature = 1.0f / args.temperature, scale = inv_temperature * 1.44269504f;
+  const float inv_temperature = 1.0f / args.temperature, scale = inv_temperature * kLog2E;
   RowShared* shared = reinterpret_cast<RowShared*>(SharedMemory());
-  const RowStats stats = Combine(LookAt<false>(SliceOf(row, args.vocab), scale, (Pack<T>*)nullptr, 0), shared);
-  if (!CheckRow(stats, args.first_row + r, report)) return;
+  const RowStats stats = Combine(LookOnce(SliceOf(row, args.vocab), scale), shared);
+  if (threadIdx.x != 0 || !CheckRow(stats, args.first_row + r, report)) return;
   Write(args, r, FinishOnDevice(stats, target_logit, scale, inv_temperature));
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kRowThreads, 4) BackwardKernel(TokenLogprobBackwardArgs args, int64_t keep, CudaReport* report) {
+__global__ void __launch_bounds__(kRowThreads, kRowBlocks) BackwardKernel(TokenLogprobBackwardArgs args, int keep, CudaReport* report) {
   const TokenLogprobArgs& f = args.forward;
   const int64_t r = blockIdx.x / ClusterSize();
   const T* row = static_cast<const T*>(f.logits) + r * f.stride;
@@ -39,24 +41,26 @@ __global__ void __launch_bounds__(kRowThreads, 4) BackwardKernel(TokenLogprobBac
   const int32_t target = f.targets[r];
   if (!CheckTarget(target, f.vocab, f.first_row + r, report)) return;
   const float target_logit = ToFloat(row[target]);  // before anyone writes: Combine has a barrier
-  const float inv_temperature = 1.0f / f.temperature, scale = inv_temperature * 1.44269504f;
+  const float inv_temperature = 1.0f / f.temperature, scale = inv_temperature * kLog2E;
   RowShared* shared = reinterpret_cast<RowShared*>(SharedMemory());
   Pack<T>* kept = reinterpret_cast<Pack<T>*>(SharedMemory() + kRowSharedBytes);
-  const RowStats stats = Combine(LookAt<true>(slice, scale, kept, keep), shared);
-  if (CheckRow(stats, f.first_row + r, report)) {
-    const RowResult result = FinishOnDevice(stats, target_logit, scale, inv_temperature);
-    const RowGradient g = GradientOf(d_logprob, d_entropy, result.entropy, inv_temperature);
-    WriteGradient(slice, out, stats, g, scale, kept, keep);
-    WriteTarget(slice, out, target, result, g, d_logprob * inv_temperature);
+  const RowStats stats = Combine(LookAndKeep(slice, scale, kept, keep), shared);
+  if (threadIdx.x == 0) {
+    shared->second.kind = RowSecondLook::kNothing;
+    if (CheckRow(stats, f.first_row + r, report)) {
+      const RowResult result = FinishOnDevice(stats, target_logit, scale, inv_temperature);
+      shared->second = SecondLook(stats, result, d_logprob, d_entropy, inv_temperature);
+    }
   }
-  ClusterSync();  // a block's shared memory must last until the others have read it
+  __syncthreads();
+  WriteGradient(slice, out, shared->second, target, scale, kept, keep);
 }
 
 template <typename T>
 Status LaunchBackward(const TokenLogprobBackwardArgs& args, const CudaCall& call) {
   DeviceLimits limits;
   PRL_RETURN_IF_ERROR(CudaLimits(&limits));
-  const RowPlan plan = PlanRow(limits, args.forward.vocab, sizeof(T), true);
+  const RowPlan plan = PlanRow(limits, args.forward.vocab, sizeof(T));
   return Launch("token_logprob", call.stream, {args.forward.rows * plan.cluster, kRowThreads, plan.shared_bytes, plan.cluster},
                 BackwardKernel<T>, args, plan.kept, call.report);
 }

@@ -1,13 +1,16 @@
 // One row on the GPU: over a block, or over a cluster of blocks that hold a slice each. Shared by the CUDA skeletons of
 // token_logprob, policy_loss and linear_logprob, so that there is one softmax on the device too.
 //
-// A row is read from memory once. What fits stays in shared memory, each 16-byte pack in the place of the thread that read it, so
-// that the gradient needs no barrier for its second look; the rest is read again (from the second-level cache, mostly). A row of
-// 151,936 bfloat16 is 304 KB: eight blocks keep 38 KB each, and several blocks per processor overlap one row's loads with
-// another's reductions and stores.
+// A row is read from memory once. What fits stays in shared memory, each 16-byte pack in the place of the thread that asked for
+// it, so that no look needs a barrier; the rest is read again (from the second-level cache, mostly). A row of 151,936 bfloat16 is
+// 304 KB: eight blocks keep 38 KB each, and several blocks per processor overlap one row's loads with another's reductions and
+// stores.
 //
 // Sums are relative to a reference c in units of ln 2, c = max * scale rounded once: 2^(x * scale - c) is then a single fused
 // multiply-add away from the logit, with no error from c itself, whatever offset the logits have.
+//
+// What is once per row and in double (log, exp, the loss of a token) is done by one thread of each block and handed round: GPUs
+// for games do 2 double operations a cycle and processor.
 #pragma once
 
 #include <cooperative_groups.h>
@@ -17,45 +20,75 @@
 #include "runtime/cuda/device_code.h"
 #include "runtime/cuda/launch.h"
 
+// What to vary first on a new GPU (docs/performance.md): -DPRL_ROW_...=n.
+#ifndef PRL_ROW_THREADS
+#define PRL_ROW_THREADS 256
+#endif
+#ifndef PRL_ROW_UNROLL
+#define PRL_ROW_UNROLL 4
+#endif
+#ifndef PRL_ROW_AHEAD
+#define PRL_ROW_AHEAD 3
+#endif
+#ifndef PRL_ROW_BLOCKS
+#define PRL_ROW_BLOCKS 5
+#endif
+#ifndef PRL_ROW_CLUSTER
+#define PRL_ROW_CLUSTER 8
+#endif
+
 namespace prl {
 
-constexpr int kRowThreads = 256;
+constexpr int kRowThreads = PRL_ROW_THREADS;
 constexpr int kRowWarps = kRowThreads / 32;
-constexpr int kRowUnroll = 4;  // packs that a thread has under way
+constexpr int kRowUnroll = PRL_ROW_UNROLL;    // packs of a group: what a thread works on at a time
+constexpr int kRowAhead = PRL_ROW_AHEAD;      // groups that a thread asks for before it needs them
+constexpr int kRowBlocks = PRL_ROW_BLOCKS;    // blocks that share a processor when rows are kept
+constexpr int kRowCluster = PRL_ROW_CLUSTER;  // most blocks of a row; more than 8 is not portable
+constexpr int kRowOnceBlocks = 4;             // the same for kernels that look once: they keep nothing
+constexpr float kLog2E = 1.44269504f;
 constexpr double kLn2 = 0.693147180559945309;
 
 // How a row is laid over the machine. Decided once on the host.
 struct RowPlan {
-  int cluster;        // blocks per row
-  int64_t kept;       // packs of a block's slice that stay in shared memory
+  int cluster;  // blocks per row
+  int kept;     // packs of a block's slice that stay in shared memory
   size_t shared_bytes;
 };
 
-// What the blocks of a row exchange, at the start of dynamic shared memory; the kept packs follow.
-struct RowShared {
-  float warp_c[kRowWarps];
-  float warp_sum[kRowWarps];
-  float warp_weighted[kRowWarps];
-  float c;                 // of this block's slice
+// A part of a row: sum = sum 2^y, weighted = sum 2^y y with y = x * scale - c.
+struct RowPart {
   double sum, weighted;
-  double broadcast[4];     // what thread 0 found for all
+  float c;
+};
+
+// What the second look needs of the row.
+struct RowSecondLook {
+  enum Kind : int { kNothing, kZeros, kGradient } kind;
+  float c, a, b;    // d logits = 2^y (a + b y)
+  float at_target;  // the target's, which has its own term
+};
+
+// What the threads of a row exchange, at the start of dynamic shared memory; the kept packs follow.
+struct RowShared {
+  RowPart warp[kRowWarps];
+  RowPart block[kRowCluster];  // each block of the cluster writes its own into all
+  RowSecondLook second;
 };
 constexpr size_t kRowSharedBytes = (sizeof(RowShared) + 15) / 16 * 16;
 
-// `keep`: there will be a second look.
-inline RowPlan PlanRow(const DeviceLimits& limits, int64_t vocab, size_t element, bool keep) {
-  const size_t bytes = (size_t)vocab * element;
-  RowPlan plan{1, 0, kRowSharedBytes};
-  if (!keep) return plan;
-  // Four blocks to a processor: enough to overlap one's wait with the others' transfers.
-  constexpr size_t kGood = 48 << 10, kMost = 76 << 10;
+// For kernels that look twice. The first look of the others needs kRowSharedBytes and a block per row.
+inline RowPlan PlanRow(const DeviceLimits& limits, int64_t vocab, size_t element) {
+  // A block's share of a processor's shared memory, of which CUDA takes 1 KB per block.
+  const auto share = [&](int blocks) { return (limits.shared_bytes + 1024) / blocks - 1024 - kRowSharedBytes; };
+  const size_t bytes = (size_t)vocab * element, least_blocks = 3;
+  RowPlan plan{1, 0, 0};
   if (limits.compute_capability >= 90) {
-    while (plan.cluster < 8 && bytes / plan.cluster > kGood) plan.cluster *= 2;
+    while (plan.cluster < kRowCluster && bytes / plan.cluster > share(kRowBlocks)) plan.cluster *= 2;
   }
-  const size_t limit = limits.shared_bytes - kRowSharedBytes < kMost ? limits.shared_bytes - kRowSharedBytes : kMost;
-  const size_t slice = (bytes / 16 + plan.cluster) / plan.cluster * 16;
-  plan.kept = (int64_t)((slice < limit ? slice : limit) / 16);
-  plan.shared_bytes += (size_t)plan.kept * 16;
+  const size_t slice = (bytes / 16 + plan.cluster) / plan.cluster * 16, limit = share(least_blocks);
+  plan.kept = (int)((slice < limit ? slice : limit) / 16);
+  plan.shared_bytes = kRowSharedBytes + (size_t)plan.kept * 16;
   return plan;
 }
 
@@ -70,39 +103,105 @@ __device__ inline float Exp2(float x) {
 #endif
 }
 
-__device__ inline unsigned ClusterSize() {
 #if defined(PRL_CUDA_EMULATOR) || __CUDA_ARCH__ >= 900
+#define PRL_CLUSTERS 1
+#endif
+__device__ inline unsigned ClusterSize() {
+#if PRL_CLUSTERS
   return cooperative_groups::this_cluster().num_blocks();
 #else
   return 1;
 #endif
 }
 __device__ inline unsigned ClusterRank() {
-#if defined(PRL_CUDA_EMULATOR) || __CUDA_ARCH__ >= 900
+#if PRL_CLUSTERS
   return cooperative_groups::this_cluster().block_rank();
 #else
   return 0;
 #endif
 }
-__device__ inline void ClusterSync() {
-#if defined(PRL_CUDA_EMULATOR) || __CUDA_ARCH__ >= 900
-  cooperative_groups::this_cluster().sync();
-#else
-  __syncthreads();
+// The two halves of a barrier of all threads of the cluster; nothing where a row has one block.
+__device__ inline void ClusterArrive() {
+#if PRL_CLUSTERS
+  if (ClusterSize() > 1) cooperative_groups::this_cluster().barrier_arrive();
+#endif
+}
+__device__ inline void ClusterWait() {
+#if PRL_CLUSTERS
+  if (ClusterSize() > 1) cooperative_groups::this_cluster().barrier_wait();
 #endif
 }
 // The same place in the shared memory of another block of the cluster.
 template <typename T>
 __device__ inline T* InBlock(T* here, unsigned rank) {
-#if defined(PRL_CUDA_EMULATOR) || __CUDA_ARCH__ >= 900
+#if PRL_CLUSTERS
   return cooperative_groups::this_cluster().map_shared_rank(here, rank);
 #else
   return here;
 #endif
 }
 
-// A thread's statistics: sum = sum 2^(x * scale - c), weighted = sum 2^y y with y = x * scale - c. Its share of a row is at most
-// a few hundred terms, so float32 does.
+// Global to shared memory without a register; seen by the thread that asked, after WaitCopies. At most kLater later groups (what
+// was asked for between two CloseCopies) may still be under way.
+template <typename T>
+__device__ inline void AskForCopy(Pack<T>* to, const Pack<T>* from) {
+#if !defined(PRL_CUDA_EMULATOR) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from) : "memory");
+#else
+  *to = LoadStreaming(from);
+#endif
+}
+__device__ inline void CloseCopies() {
+#if !defined(PRL_CUDA_EMULATOR) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int kLater>
+__device__ inline void WaitCopies() {
+#if !defined(PRL_CUDA_EMULATOR) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
+#endif
+}
+
+// The largest and the smallest of a group; a NaN among them counts for neither.
+template <typename T, int kN>
+__device__ inline void Extremes(const Pack<T> (&packs)[kN], float* most, float* least) {
+  *most = -INFINITY;
+  *least = INFINITY;
+#pragma unroll
+  for (int k = 0; k < kN; ++k) {
+#pragma unroll
+    for (int j = 0; j < Pack<T>::kSize; ++j) {
+      *most = fmaxf(*most, ToFloat(packs[k].value[j]));
+      *least = fminf(*least, ToFloat(packs[k].value[j]));
+    }
+  }
+}
+#if !defined(PRL_CUDA_EMULATOR) && __CUDA_ARCH__ >= 800
+// Two at a time in the storage type.
+template <typename Pair, typename T, int kN>
+__device__ inline void PairExtremes(const Pack<T> (&packs)[kN], float* most, float* least) {
+  const auto pair = [&](int i) { return reinterpret_cast<const Pair*>(&packs[i / 4])[i % 4]; };
+  Pair high = pair(0), low = high;
+#pragma unroll
+  for (int i = 1; i < 4 * kN; ++i) {
+    high = __hmax2(high, pair(i));
+    low = __hmin2(low, pair(i));
+  }
+  *most = fmaxf(__low2float(high), __high2float(high));
+  *least = fminf(__low2float(low), __high2float(low));
+}
+template <int kN>
+__device__ inline void Extremes(const Pack<BFloat16> (&packs)[kN], float* most, float* least) {
+  PairExtremes<__nv_bfloat162>(packs, most, least);
+}
+template <int kN>
+__device__ inline void Extremes(const Pack<Float16> (&packs)[kN], float* most, float* least) {
+  PairExtremes<__half2>(packs, most, least);
+}
+#endif
+
+// A thread's statistics. Its share of a row is at most a few hundred terms, so float32 does.
 struct ThreadStats {
   float c = -INFINITY, sum = 0.0f, weighted = 0.0f;
 
@@ -119,43 +218,63 @@ struct ThreadStats {
     sum += e;
     weighted += e * fmaxf(y, -3.0e38f);
   }
+  // The same for a logit so far from -inf that y is finite.
+  __device__ void AddFinite(float logit, float scale, float reference) {
+    const float y = fmaf(logit, scale, -reference), e = Exp2(y);
+    sum += e;
+    weighted = fmaf(e, y, weighted);
+  }
   // Nothing but -inf yet: measured against 0, so that 2^-inf is 0 and not NaN.
   __device__ float Reference() const { return c == -INFINITY ? 0.0f : c; }
 };
 
 template <typename T, int kN>
 __device__ inline void AddPacks(ThreadStats* stats, const Pack<T> (&packs)[kN], float scale) {
-  float most = -INFINITY;
-#pragma unroll
-  for (int k = 0; k < kN; ++k) {
-#pragma unroll
-    for (int j = 0; j < Pack<T>::kSize; ++j) most = fmaxf(most, ToFloat(packs[k].value[j]));
-  }
+  float most, least;
+  Extremes(packs, &most, &least);
   stats->Raise(most * scale);
   const float reference = stats->Reference();
+  const auto add_all = [&](auto add) {
 #pragma unroll
-  for (int k = 0; k < kN; ++k) {
+    for (int k = 0; k < kN; ++k) {
+      float logits[Pack<T>::kSize];
+      ToFloats(packs[k], logits);
 #pragma unroll
-    for (int j = 0; j < Pack<T>::kSize; ++j) stats->Add(ToFloat(packs[k].value[j]), scale, reference);
+      for (int j = 0; j < Pack<T>::kSize; ++j) add(logits[j]);
+    }
+  };
+  if (fmaf(least, scale, -reference) > -3.0e38f) {
+    add_all([&](float logit) { stats->AddFinite(logit, scale, reference); });
+  } else {
+    add_all([&](float logit) { stats->Add(logit, scale, reference); });
   }
 }
 
-// The part of a row that this block has: packs first .. last - 1 of the row's; the first block has the head too, the last the tail.
+// The part of a row that this block has: packs first .. first + count - 1 of the row's; the first block has the head too, the last
+// the tail.
 template <typename T>
 struct RowSlice {
   const T* row;
   RowCut cut;
-  int64_t first, last;
+  int64_t first;
+  int count;
   bool has_head, has_tail;
 
   __device__ const Pack<T>* packs() const { return reinterpret_cast<const Pack<T>*>(row + cut.head) + first; }
+  __device__ Pack<T>* packs_of(T* out) const { return reinterpret_cast<Pack<T>*>(out + cut.head) + first; }
   __device__ int64_t tail_begin() const { return cut.head + cut.packs * Pack<T>::kSize; }
-  // Whether element j lies in this block's part.
-  __device__ bool Has(int64_t j) const {
-    if (j < cut.head) return has_head;
-    if (j >= tail_begin()) return has_tail;
-    const int64_t pack = (j - cut.head) / Pack<T>::kSize;
-    return pack >= first && pack < last;
+  // The elements that belong to no pack, one a thread: f(index in the row).
+  template <typename F>
+  __device__ void ForSingle(F f) const {
+    if (has_head && threadIdx.x < cut.head) f((int64_t)threadIdx.x);
+    if (has_tail && threadIdx.x < cut.tail) f(tail_begin() + threadIdx.x);
+  }
+  // The thread of this block that reads and writes element j, or -1 when it lies in another block's part.
+  __device__ int ThreadOf(int64_t j) const {
+    if (j < cut.head) return has_head ? (int)j : -1;
+    if (j >= tail_begin()) return has_tail ? (int)(j - tail_begin()) : -1;
+    const int64_t pack = (j - cut.head) / Pack<T>::kSize - first;
+    return pack >= 0 && pack < count ? (int)(pack % kRowThreads) : -1;
   }
 };
 template <typename T>
@@ -164,44 +283,90 @@ __device__ inline RowSlice<T> SliceOf(const T* row, int64_t vocab) {
   const int64_t blocks = ClusterSize(), rank = ClusterRank();
   const int64_t share = (cut.packs + blocks - 1) / blocks;
   const int64_t first = min(cut.packs, rank * share);
-  return {row, cut, first, min(cut.packs, first + share), rank == 0, rank == blocks - 1};
+  return {row, cut, first, (int)min(cut.packs - first, share), rank == 0, rank == blocks - 1};
 }
 
-// First look: this thread's statistics of the slice. With kKeep the packs go to `kept`, as many as it holds.
-template <bool kKeep, typename T>
-__device__ inline ThreadStats LookAt(const RowSlice<T>& slice, float scale, Pack<T>* kept, int64_t keep) {
+// First look: this thread's statistics of the slice. The first `keep` packs go to `kept`; the others are read with `load`.
+template <typename T, typename Load>
+__device__ inline ThreadStats LookAt(const RowSlice<T>& slice, float scale, Pack<T>* kept, int keep, Load load) {
+  constexpr int kGroup = kRowUnroll * kRowThreads;
+  ClusterArrive();  // Combine waits: by then every block of the cluster runs
   ThreadStats stats;
-  const Pack<T>* packs = slice.packs();
-  const int64_t n = slice.last - slice.first;
-  int64_t i = threadIdx.x;
-  for (; i + (kRowUnroll - 1) * kRowThreads < n; i += kRowUnroll * kRowThreads) {
-    Pack<T> pack[kRowUnroll];
+  // The packs at `at` and every kRowThreads after it, `left` of them and those between: a whole group, or what is left.
+  const auto add = [&](const Pack<T>* at, int left, auto get) {
+    if (left > (kRowUnroll - 1) * kRowThreads) {
+      Pack<T> group[kRowUnroll];
 #pragma unroll
-    for (int k = 0; k < kRowUnroll; ++k) pack[k] = LoadStreaming(packs + i + k * kRowThreads);
-    AddPacks(&stats, pack, scale);
-    if (kKeep) {
-#pragma unroll
-      for (int k = 0; k < kRowUnroll; ++k) {
-        if (i + k * kRowThreads < keep) kept[i + k * kRowThreads] = pack[k];
+      for (int k = 0; k < kRowUnroll; ++k) group[k] = get(at + k * kRowThreads);
+      AddPacks(&stats, group, scale);
+    } else {
+      for (; left > 0; left -= kRowThreads, at += kRowThreads) {
+        const Pack<T> one[1] = {get(at)};
+        AddPacks(&stats, one, scale);
       }
     }
+  };
+  const int in_shared = min(slice.count, keep);
+  const Pack<T>* from = slice.packs() + threadIdx.x;
+  if (in_shared > 0) {
+    Pack<T>* to = kept + threadIdx.x;
+    int left_to_ask = in_shared - (int)threadIdx.x;
+    const auto ask = [&] {
+#pragma unroll
+      for (int k = 0; k < kRowUnroll; ++k) {
+        if (left_to_ask > k * kRowThreads) AskForCopy(to + k * kRowThreads, from + k * kRowThreads);
+      }
+      CloseCopies();
+      from += kGroup;
+      to += kGroup;
+      left_to_ask -= kGroup;
+    };
+    for (int group = 0; group < kRowAhead; ++group) ask();
+    const Pack<T>* at = kept + threadIdx.x;
+    for (int left = in_shared - (int)threadIdx.x; left > 0; left -= kGroup, at += kGroup) {
+      ask();
+      WaitCopies<kRowAhead>();
+      add(at, left, [](const Pack<T>* pack) { return *pack; });
+    }
   }
-  for (; i < n; i += kRowThreads) {
-    const Pack<T> pack[1] = {LoadStreaming(packs + i)};
-    AddPacks(&stats, pack, scale);
-    if (kKeep && i < keep) kept[i] = pack[0];
-  }
-  const auto single = [&](float logit) {
+  from = slice.packs() + in_shared + threadIdx.x;
+  for (int left = slice.count - in_shared - (int)threadIdx.x; left > 0; left -= kGroup, from += kGroup) add(from, left, load);
+  slice.ForSingle([&](int64_t j) {
+    const float logit = ToFloat(slice.row[j]);
     stats.Raise(logit * scale);
     stats.Add(logit, scale, stats.Reference());
-  };
-  if (slice.has_head && threadIdx.x < slice.cut.head) single(ToFloat(slice.row[threadIdx.x]));
-  if (slice.has_tail && threadIdx.x < slice.cut.tail) single(ToFloat(slice.row[slice.tail_begin() + threadIdx.x]));
+  });
   return stats;
 }
+// Of a kernel that looks once, of one that looks twice.
+template <typename T>
+__device__ inline ThreadStats LookOnce(const RowSlice<T>& slice, float scale) {
+  return LookAt(slice, scale, (Pack<T>*)nullptr, 0, [](const Pack<T>* pack) { return LoadStreaming(pack); });
+}
+template <typename T>
+__device__ inline ThreadStats LookAndKeep(const RowSlice<T>& slice, float scale, Pack<T>* kept, int keep) {
+  return LookAt(slice, scale, kept, keep, [](const Pack<T>* pack) { return *pack; });  // to be found in the cache again
+}
 
-// The statistics of the row from those of all threads of its blocks, the same bits in every thread: max in units of ln 2
-// relative to scale (so inv_temperature is ln 2 in what follows). Fixed order: lanes, warps, blocks.
+// The parts of the lanes of a warp against the largest c; the sums are right in lane 0. Fixed order.
+__device__ inline RowPart MergeLanes(RowPart part) {
+  float c = part.c;
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) c = fmaxf(c, __shfl_xor_sync(~0u, c, offset));
+  // A part that saw no finite logit has nothing to rescale; a NaN in the sum survives the product.
+  const float shift = part.c == c ? 0.0f : part.c - c, factor = Exp2(shift);
+  double sum = part.sum * (double)factor;
+  double weighted = factor == 0.0f ? 0.0 : (part.weighted + (double)shift * part.sum) * (double)factor;
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) {
+    sum += __shfl_down_sync(~0u, sum, offset);
+    weighted += __shfl_down_sync(~0u, weighted, offset);
+  }
+  return {sum, weighted, c};
+}
+
+// The statistics of the row from those of all threads of its blocks: in thread 0 of each block, the same bits in all of them; in
+// units of ln 2 and times scale (so inv_temperature is ln 2 in what follows). Order: lanes, warps, blocks. All threads must call.
 __device__ inline RowStats Combine(ThreadStats mine, RowShared* shared) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const auto in_warp = [](float x, auto op) {
@@ -209,53 +374,29 @@ __device__ inline RowStats Combine(ThreadStats mine, RowShared* shared) {
     for (int offset = 16; offset > 0; offset /= 2) x = op(x, __shfl_xor_sync(~0u, x, offset));
     return x;
   };
-  const auto most = [](float a, float b) { return fmaxf(a, b); };
   const auto plus = [](float a, float b) { return a + b; };
-  const float warp_c = in_warp(mine.c, most);
-  // A warp that saw no finite logit has nothing to rescale; a NaN in the sum survives the product.
-  const float factor = mine.c == warp_c ? 1.0f : Exp2(mine.c - warp_c);
-  const float shift = factor == 0.0f || mine.c == warp_c ? 0.0f : mine.c - warp_c;
-  const float sum = in_warp(mine.sum * factor, plus), weighted = in_warp((mine.weighted + shift * mine.sum) * factor, plus);
-  if (lane == 0) {
-    shared->warp_c[warp] = warp_c;
-    shared->warp_sum[warp] = sum;
-    shared->warp_weighted[warp] = weighted;
-  }
+  const float warp_c = in_warp(mine.c, [](float a, float b) { return fmaxf(a, b); });
+  const float shift = mine.c == warp_c ? 0.0f : mine.c - warp_c, factor = Exp2(shift);
+  const float sum = in_warp(mine.sum * factor, plus);
+  const float weighted = in_warp(factor == 0.0f ? 0.0f : (mine.weighted + shift * mine.sum) * factor, plus);
+  if (lane == 0) shared->warp[warp] = {sum, weighted, warp_c};
   __syncthreads();
-  // The same few sums in every thread: cheaper than handing one thread's result round.
-  const auto merge = [](int n, auto part, float* c, double* sum, double* weighted) {
-    *c = -INFINITY;
-    for (int k = 0; k < n; ++k) *c = fmaxf(*c, part(k).c);
-    *sum = *weighted = 0.0;
-    for (int k = 0; k < n; ++k) {
-      const auto p = part(k);
-      const float shift = p.c == *c ? 0.0f : p.c - *c, factor = Exp2(shift);
-      *sum += p.sum * (double)factor;
-      *weighted += factor == 0.0f ? 0.0 : (p.weighted + (double)shift * p.sum) * (double)factor;
-    }
-  };
-  struct Part {
-    float c;
-    double sum, weighted;
-  };
-  float c;
-  double total, total_weighted;
-  merge(kRowWarps, [&](int k) { return Part{shared->warp_c[k], (double)shared->warp_sum[k], (double)shared->warp_weighted[k]}; }, &c, &total,
-        &total_weighted);
+  constexpr RowPart kNone = {0.0, 0.0, -INFINITY};
+  RowPart part = kNone;
+  if (warp == 0) part = MergeLanes(lane < kRowWarps ? shared->warp[lane] : kNone);
   const int blocks = (int)ClusterSize();
   if (blocks > 1) {
-    if (threadIdx.x == 0) {
-      shared->c = c;
-      shared->sum = total;
-      shared->weighted = total_weighted;
+    ClusterWait();  // for LookAt's arrival
+    if (warp == 0) {
+      part.sum = __shfl_sync(~0u, part.sum, 0);
+      part.weighted = __shfl_sync(~0u, part.weighted, 0);
+      if (lane < blocks) *InBlock(&shared->block[ClusterRank()], lane) = part;
     }
-    ClusterSync();
-    merge(blocks, [&](int k) {
-      const RowShared* other = InBlock(shared, (unsigned)k);
-      return Part{other->c, other->sum, other->weighted};
-    }, &c, &total, &total_weighted);
+    ClusterArrive();
+    ClusterWait();
+    if (warp == 0) part = MergeLanes(lane < blocks ? shared->block[lane] : kNone);
   }
-  return {c, total, total_weighted * kLn2};
+  return {part.c, part.sum, part.weighted * kLn2};
 }
 
 // log-prob, entropy, log-sum-exp of the row; stats as Combine gives them.
@@ -265,60 +406,89 @@ __device__ inline RowResult FinishOnDevice(RowStats stats, float target_logit, f
   return result;
 }
 
-// Second look: d logits = p (a + b log p), p = 2^y / sum, at every symbol; the target's is put right afterwards.
-template <typename T>
-__device__ inline void WriteGradient(const RowSlice<T>& slice, T* out, RowStats stats, RowGradient g, float scale, const Pack<T>* kept,
-                                     int64_t keep) {
-  const float a = (float)(((double)g.a - (double)g.b * log(stats.sum)) / stats.sum), b = (float)((double)g.b * kLn2 / stats.sum);
-  const float c = stats.max;
-  const auto gradient = [&](float logit) {
-    const float y = fmaf(logit, scale, -c);
-    return Exp2(y) * fmaf(b, fmaxf(y, -3.0e38f), a);
-  };
-  const Pack<T>* packs = slice.packs();
-  Pack<T>* to = reinterpret_cast<Pack<T>*>(out + slice.cut.head) + slice.first;
-  const int64_t n = slice.last - slice.first;
-  const auto convert = [&](const Pack<T>& pack) {
-    Pack<T> made;
-#pragma unroll
-    for (int j = 0; j < Pack<T>::kSize; j += 2) {
-      FromFloats(gradient(ToFloat(pack.value[j])), gradient(ToFloat(pack.value[j + 1])), made.value + j);
-    }
-    return made;
-  };
-  const int64_t in_shared = min(n, keep);
-  int64_t i = threadIdx.x;
-  for (; i < in_shared; i += kRowThreads) StoreStreaming(to + i, convert(kept[i]));
-  for (; i < n; i += kRowThreads) StoreStreaming(to + i, convert(packs[i]));
-  const auto single = [&](int64_t j) { out[j] = FromFloat<T>(gradient(ToFloat(slice.row[j]))); };
-  if (slice.has_head && threadIdx.x < slice.cut.head) single(threadIdx.x);
-  if (slice.has_tail && threadIdx.x < slice.cut.tail) single(slice.tail_begin() + threadIdx.x);
+// d logits = p (a + b log p) with p = 2^y / sum; the target's from its log-probability, its two terms in float32, rounded to the
+// storage type once.
+__device__ inline RowSecondLook SecondLook(RowStats stats, RowResult result, float d_logprob, float d_entropy, float inv_temperature) {
+  const RowGradient g = GradientOf(d_logprob, d_entropy, result.entropy, inv_temperature);
+  const float p = (float)exp((double)result.logprob);
+  RowSecondLook look;
+  look.kind = RowSecondLook::kGradient;
+  look.c = stats.max;
+  look.a = (float)(((double)g.a - (double)g.b * log(stats.sum)) / stats.sum);
+  look.b = (float)((double)g.b * kLn2 / stats.sum);
+  look.at_target = (p > 0.0f ? p * (g.a + g.b * result.logprob) : 0.0f) + d_logprob * inv_temperature;
+  return look;
 }
 
-// The target's gradient from its log-probability: its two terms in float32, rounded to the storage type once.
-template <typename T>
-__device__ inline void WriteTarget(const RowSlice<T>& slice, T* out, int32_t target, RowResult result, RowGradient g, float at_target) {
-  __syncthreads();  // after this block's own writes
-  if (threadIdx.x != 0 || !slice.Has(target)) return;
-  const float p = (float)exp((double)result.logprob);
-  out[target] = FromFloat<T>((p > 0.0f ? p * (g.a + g.b * result.logprob) : 0.0f) + at_target);
+// Every element of the slice through `gradient`. What a thread writes is what it read: `out` may be the logits.
+template <typename T, typename Gradient>
+__device__ inline void WriteEach(const RowSlice<T>& slice, T* out, const Pack<T>* kept, int keep, Gradient gradient) {
+  const auto convert = [&](const Pack<T>& pack) {
+    Pack<T> made;
+    float logits[Pack<T>::kSize];
+    ToFloats(pack, logits);
+#pragma unroll
+    for (int j = 0; j < Pack<T>::kSize; j += 2) FromFloats(gradient(logits[j]), gradient(logits[j + 1]), made.value + j);
+    return made;
+  };
+  const int in_shared = min(slice.count, keep);
+  const Pack<T>* from = kept + threadIdx.x;
+  Pack<T>* to = slice.packs_of(out) + threadIdx.x;
+#pragma unroll 2
+  for (int left = in_shared - (int)threadIdx.x; left > 0; left -= kRowThreads, from += kRowThreads, to += kRowThreads) {
+    StoreStreaming(to, convert(*from));
+  }
+  // All loads of a group before its first store: the compiler cannot know that they do not overlap.
+  from = slice.packs() + in_shared + threadIdx.x;
+  to = slice.packs_of(out) + in_shared + threadIdx.x;
+  constexpr int kGroup = kRowUnroll * kRowThreads;
+  for (int left = slice.count - in_shared - (int)threadIdx.x; left > 0; left -= kGroup, from += kGroup, to += kGroup) {
+    Pack<T> group[kRowUnroll];
+#pragma unroll
+    for (int k = 0; k < kRowUnroll; ++k) {
+      if (left > k * kRowThreads) group[k] = from[k * kRowThreads];
+    }
+#pragma unroll
+    for (int k = 0; k < kRowUnroll; ++k) {
+      if (left > k * kRowThreads) StoreStreaming(to + k * kRowThreads, convert(group[k]));
+    }
+  }
+  slice.ForSingle([&](int64_t j) { out[j] = FromFloat<T>(gradient(ToFloat(slice.row[j]))); });
 }
 
 template <typename T>
 __device__ inline void WriteZeros(const RowSlice<T>& slice, T* out) {
-  Pack<T>* to = reinterpret_cast<Pack<T>*>(out + slice.cut.head) + slice.first;
+  Pack<T>* to = slice.packs_of(out);
   Pack<T> zeros;
 #pragma unroll
   for (int j = 0; j < Pack<T>::kSize; j += 2) FromFloats(0.0f, 0.0f, zeros.value + j);
-  for (int64_t i = threadIdx.x; i < slice.last - slice.first; i += kRowThreads) StoreStreaming(to + i, zeros);
-  if (slice.has_head && threadIdx.x < slice.cut.head) out[threadIdx.x] = zeros.value[0];
-  if (slice.has_tail && threadIdx.x < slice.cut.tail) out[slice.tail_begin() + threadIdx.x] = zeros.value[0];
+  for (int i = threadIdx.x; i < slice.count; i += kRowThreads) StoreStreaming(to + i, zeros);
+  slice.ForSingle([&](int64_t j) { out[j] = zeros.value[0]; });
 }
 
-// True when the row has a log-softmax; else it is reported.
+// Second look, as thread 0 has prepared it in shared memory (and a barrier made known).
+template <typename T>
+__device__ inline void WriteGradient(const RowSlice<T>& slice, T* out, const RowSecondLook& look, int32_t target, float scale,
+                                     const Pack<T>* kept, int keep) {
+  if (look.kind == RowSecondLook::kNothing) return;
+  if (look.kind == RowSecondLook::kZeros) return WriteZeros(slice, out);
+  const float c = look.c, a = look.a, b = look.b;
+  if (b == 0.0f) {
+    WriteEach(slice, out, kept, keep, [=](float logit) { return Exp2(fmaf(logit, scale, -c)) * a; });
+  } else {
+    WriteEach(slice, out, kept, keep, [=](float logit) {
+      const float y = fmaf(logit, scale, -c);
+      return Exp2(y) * fmaf(b, fmaxf(y, -3.0e38f), a);
+    });
+  }
+  // By the thread that has just written the target's place.
+  if ((int)threadIdx.x == slice.ThreadOf(target)) out[target] = FromFloat<T>(look.at_target);
+}
+
+// True when the row has a log-softmax; else it is reported. By thread 0.
 __device__ inline bool CheckRow(RowStats stats, int64_t row, CudaReport* report) {
   if (!RowIsBad(stats)) return true;
-  if (threadIdx.x == 0) ReportFailure(report, RowIsAllMasked(stats) ? Failure::kRowAllMasked : Failure::kRowNonFinite, row, 0u);
+  ReportFailure(report, RowIsAllMasked(stats) ? Failure::kRowAllMasked : Failure::kRowNonFinite, row, 0u);
   return false;
 }
 __device__ inline bool CheckTarget(int32_t target, int64_t vocab, int64_t row, CudaReport* report) {

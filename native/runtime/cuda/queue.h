@@ -25,7 +25,7 @@ namespace prl {
 struct CudaReport {
   unsigned long long failure;  // kernels/failures.h; all ones: none
   unsigned counter;            // for "the last block to finish": starts at all ones, so that the k-th atomicAdd returns k - 2
-  unsigned unused;
+  unsigned count;              // of the active tokens of a loss; starts at all ones too
   double values[20];           // the results that go to the host (the sums of a loss)
 };
 

@@ -1,0 +1,193 @@
+// A block per sequence, and the last block to finish adds them up: one launch for the whole batch.
+#include "kernels/clipped_loss/clipped_loss_cuda.h"
+
+namespace prl {
+namespace {
+
+// What a block leaves in the workspace.
+struct SequenceSums {
+  LossSums sums;
+  unsigned long long failure;  // kernels/failures.h
+};
+static_assert(sizeof(SequenceSums) <= sizeof(SequenceState), "the workspace is that of the CPU");
+static_assert(sizeof(LossSums) <= sizeof(CudaReport::values), "the sums go to the host in the report");
+
+struct Add {
+  __device__ LossSums operator()(LossSums a, const LossSums& b) const {
+    AddSums(&a, b);
+    return a;
+  }
+};
+
+// In thread 0.
+__device__ LossSums SumsOfBlock(const LossSums& mine) {
+  using Reduce = cub::BlockReduce<LossSums, kLossThreads>;
+  __shared__ typename Reduce::TempStorage storage;
+  return Reduce(storage).Reduce(mine, Add());
+}
+// In every thread.
+__device__ int64_t FirstOfBlock(int64_t mine) {
+  __shared__ unsigned long long first;
+  __syncthreads();
+  if (threadIdx.x == 0) first = ~0ull;
+  __syncthreads();
+  if (mine != INT64_MAX) atomicMin(&first, (unsigned long long)mine);
+  __syncthreads();
+  return first == ~0ull ? INT64_MAX : (int64_t)first;
+}
+
+// As BadLossToken says it on the CPU.
+__device__ unsigned long long WhatIsWrong(const ClippedLossArgs& args, int64_t sequence, int64_t token, int64_t end) {
+  const LossBatch& batch = args.batch;
+  if (args.params.ratio_level == RatioLevel::kToken) end = token + 1;
+  for (int64_t t = token; t < end; ++t) {
+    if (!IsActive(batch, t)) continue;
+    const int64_t advantage = batch.advantages_per_token ? t : sequence;
+    const auto bad = [](const float* values, int64_t i) { return values && !IsFinite(values[i]); };
+    const auto found = [](Failure kind, const float* values, int64_t i) { return PackFailure(kind, i, __float_as_uint(values[i])); };
+    if (bad(args.logprob, t)) return found(Failure::kLogProb, args.logprob, t);
+    if (bad(batch.advantages, advantage)) return found(Failure::kAdvantage, batch.advantages, advantage);
+    if (bad(batch.old_logprob, t)) return found(Failure::kOldLogProb, batch.old_logprob, t);
+    if (bad(batch.ref_logprob, t)) return found(Failure::kRefLogProb, batch.ref_logprob, t);
+    if (bad(args.entropy, t)) return found(Failure::kEntropy, args.entropy, t);
+  }
+  return PackFailure(Failure::kLossOverflow, token, __float_as_uint((float)LogRatio(batch, token, args.logprob[token])));
+}
+
+__device__ void AddToken(LossSums* sums, const ClippedLossArgs& args, const LossParams& params, int64_t t, const TokenLoss& token,
+                         double weight) {
+  const double log_ratio = LogRatio(args.batch, t, args.logprob[t]);
+  const double entropy = args.entropy ? (double)args.entropy[t] : 0.0;
+  sums->loss += weight * token.term + EntropyGradient(params) * entropy;
+  sums->tokens += 1.0;
+  sums->entropy += entropy;
+  sums->kl += token.kl;
+  sums->old_kl_k1 -= log_ratio;
+  sums->old_kl_k3 += expm1(log_ratio) - log_ratio;
+}
+
+// One sequence by the block: its gradient when it is asked for; its sums in thread 0.
+__device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossParams& params, int64_t i, Piece piece) {
+  const LossBatch& batch = args.batch;
+  const bool by_sequence = params.ratio_level == RatioLevel::kSequence;
+  const int64_t first = piece.begin + threadIdx.x;
+  double active = 0.0, log_ratio = 0.0;
+  for (int64_t t = first; t < piece.end; t += kLossThreads) {
+    if (!IsActive(batch, t)) continue;
+    active += 1.0;
+    if (by_sequence) log_ratio += LogRatio(batch, t, args.logprob[t]);
+  }
+  active = SumOfBlock(active);
+  const double weight = active == 0.0 ? 0.0 : WeightOfSequence(params, active);
+  double ratio = by_sequence ? SumOfBlock(log_ratio, [=](double sum) { return active == 0.0 ? 1.0 : exp(sum / active); }) : 1.0;
+  const double sequence_ratio = ratio;
+
+  LossSums sums = EmptySums();
+  double through_ratio = 0.0;  // d loss / d ratio of the sequence
+  int64_t bad = INT64_MAX;
+  for (int64_t t = first; t < piece.end; t += kLossThreads) {
+    float d_logprob = 0.0f, d_entropy = 0.0f;
+    if (IsActive(batch, t)) {
+      if (!by_sequence) {
+        ratio = exp(LogRatio(batch, t, args.logprob[t]));
+        AddRatio(&sums, ratio);
+      }
+      const TokenLoss token = LossOfToken(params, batch, i, t, args.logprob[t], args.entropy ? args.entropy[t] : 0.0f, ratio);
+      AddToken(&sums, args, params, t, token, weight);
+      AddClip(&sums, token);
+      through_ratio += weight * token.d_ratio;
+      d_logprob = (float)(weight * (token.d_direct + (by_sequence ? 0.0 : token.d_ratio * ratio)));
+      d_entropy = (float)EntropyGradient(params);
+      if (bad == INT64_MAX && !(token.finite && IsFinite(d_logprob))) bad = t;
+    }
+    if (args.d_logprob) args.d_logprob[t] = d_logprob;
+    if (args.d_entropy) args.d_entropy[t] = d_entropy;
+  }
+  bad = FirstOfBlock(bad);
+  if (by_sequence && args.d_logprob && active != 0.0) {
+    // d ratio / d logprob is ratio / active for each active token of the sequence.
+    const float shared = (float)SumOfBlock(through_ratio, [=](double sum) { return sum * sequence_ratio / active; });
+    if (bad == INT64_MAX && !IsFinite(shared)) bad = piece.begin;
+    for (int64_t t = first; t < piece.end; t += kLossThreads) {
+      if (IsActive(batch, t)) args.d_logprob[t] += shared;
+    }
+  }
+  sums = SumsOfBlock(sums);
+  if (threadIdx.x != 0 || active == 0.0) return {sums, kNoFailure};
+  sums.sequences = 1.0;
+  if (by_sequence) AddRatio(&sums, sequence_ratio);
+  if (by_sequence && !batch.advantages_per_token) {  // one ratio and one advantage: what clips one token clips all
+    sums.clip_low = sums.clip_low > 0.0 ? 1.0 : 0.0;
+    sums.clip_high = sums.clip_high > 0.0 ? 1.0 : 0.0;
+    sums.clip_count = 1.0;
+  }
+  return {sums, bad == INT64_MAX ? kNoFailure : WhatIsWrong(args, i, bad, piece.end)};
+}
+
+// All sequences, by the last block. A failure of an earlier kernel of the call, or of the offsets, comes first.
+__device__ void Finish(const SequenceSums* sequences, int64_t n, CudaReport* report) {
+  LossSums sums = EmptySums();
+  int64_t bad = INT64_MAX;
+  for (int64_t i = threadIdx.x; i < n; i += kLossThreads) {
+    AddSums(&sums, sequences[i].sums);
+    if (bad == INT64_MAX && sequences[i].failure != kNoFailure) bad = i;
+  }
+  bad = FirstOfBlock(bad);
+  sums = SumsOfBlock(sums);
+  if (threadIdx.x != 0) return;
+  *reinterpret_cast<LossSums*>(report->values) = sums;
+  if (bad != INT64_MAX) atomicCAS(&report->failure, (unsigned long long)kNoFailure, sequences[bad].failure);
+}
+
+__global__ void __launch_bounds__(kLossThreads) LossKernel(ClippedLossArgs args, CudaReport* report) {
+  SequenceSums* sequences = reinterpret_cast<SequenceSums*>(args.workspace);
+  const LossBatch& batch = args.batch;
+  const int64_t i = blockIdx.x;
+  if (i < batch.sequences) {
+    const Piece piece = PieceOf(batch.cu_seqlens, i, batch.sequences, batch.tokens, report, Failure::kOffsets);
+    const SequenceSums mine = LossOfSequence(args, Counted(args.params, report), i, piece);
+    if (threadIdx.x == 0) sequences[i] = mine;
+  }
+  __shared__ bool last;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    last = atomicAdd(&report->counter, 1u) == gridDim.x - 2u;  // it starts at all ones
+    __threadfence();
+  }
+  __syncthreads();
+  if (last) Finish(sequences, batch.sequences, report);
+}
+
+__global__ void __launch_bounds__(kLossThreads) CountKernel(const int32_t* mask, int64_t tokens, CudaReport* report) {
+  double mine = 0.0;
+  const int64_t step = (int64_t)gridDim.x * kLossThreads;
+  for (int64_t t = (int64_t)blockIdx.x * kLossThreads + threadIdx.x; t < tokens; t += step) mine += mask[t] != 0 ? 1.0 : 0.0;
+  const double sum = SumOfBlock(mine);
+  if (threadIdx.x == 0) atomicAdd(&report->count, (unsigned)sum);
+}
+
+}  // namespace
+
+Status CountTokens(const LossBatch& batch, LossParams* params, const CudaCall& call) {
+  if (params->norm_tokens > 0.0) return Ok();
+  if (!batch.mask || batch.tokens == 0) {
+    params->norm_tokens = batch.tokens > 0 ? (double)batch.tokens : 1.0;
+    return Ok();
+  }
+  const int64_t blocks = (batch.tokens + 8 * kLossThreads - 1) / (8 * kLossThreads);
+  return Launch("policyLoss", call.stream, {blocks < 256 ? blocks : 256, kLossThreads}, CountKernel, batch.mask, batch.tokens, call.report);
+}
+
+Status ClippedLossCounted(const ClippedLossArgs& args, const CudaCall& call) {
+  const int64_t blocks = args.batch.sequences > 0 ? args.batch.sequences : 1;
+  return Launch("policyLoss", call.stream, {blocks, kLossThreads}, LossKernel, args, call.report);
+}
+
+Status ClippedLossCuda(const ClippedLossArgs& args, const CudaCall& call) {
+  PRL_RETURN_IF_ERROR(CheckClippedLoss(args));
+  ClippedLossArgs counted = args;
+  PRL_RETURN_IF_ERROR(CountTokens(args.batch, &counted.params, call));
+  return ClippedLossCounted(counted, call);
+}
+
+}  // namespace prl
