@@ -1,4 +1,5 @@
 // The device: runs the threads of a launch as fibers. See fibers.h.
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -21,7 +22,7 @@
 #define PRL_ASAN(...)
 #endif
 
-#if defined(__x86_64__) && defined(__ELF__)
+#if defined(__x86_64__) && !defined(PRL_EMULATOR_UCONTEXT)
 // Saves what a call must keep, changes the stack, takes the other side's back. swapcontext would do the same, and also ask
 // the kernel for the signal mask each time.
 extern "C" void prl_emulator_switch(void** save, void* to) __attribute__((visibility("hidden")));
@@ -49,6 +50,7 @@ prl_emulator_switch:
 .size prl_emulator_switch, .-prl_emulator_switch
 )");
 #else
+#undef PRL_EMULATOR_UCONTEXT
 #define PRL_EMULATOR_UCONTEXT 1
 #include <ucontext.h>
 #endif
@@ -87,6 +89,10 @@ enum class Order { kForward, kReverse, kShuffle };
 
 class Scheduler {
  public:
+  Scheduler() {
+    PRL_ASAN(pthread_attr_t attributes; pthread_getattr_np(pthread_self(), &attributes);
+             pthread_attr_getstack(&attributes, &bottom_, &bottom_size_); pthread_attr_destroy(&attributes);)
+  }
   ~Scheduler() {
     for (auto& runner : runners_) {
       PRL_ASAN(ASAN_UNPOISON_MEMORY_REGION(runner->stack, kStackBytes);)
@@ -106,7 +112,7 @@ class Scheduler {
   [[noreturn]] void Fail(const char* message) {  // no objects here or in the caller: nothing on this stack is destroyed any more
     reason_ = message;
     failed_ = true;
-    ToScheduler(nullptr);
+    SwitchFrom(nullptr, nullptr);
     abort();  // a failed launch is never gone on with
   }
 
@@ -125,8 +131,9 @@ class Scheduler {
   void ReportDeadlock();
   Runner* FreshRunner();
   void ResetRunner(Runner* runner);
+  Runner* NextRunnable();
   void ToRunner(Runner* runner);
-  void ToScheduler(Runner* from);
+  void SwitchFrom(Runner* from, Runner* to);
 
   const std::function<void()>* invoke_ = nullptr;
   std::vector<Thread> threads_;
@@ -135,6 +142,7 @@ class Scheduler {
   std::vector<Block> blocks_;
   std::vector<unsigned char*> shared_;
   size_t started_ = 0, alive_ = 0;
+  size_t cursor_ = 0;  // how far the pass over order_ is
   size_t cluster_arrived_ = 0;
   uint64_t cluster_phase_ = 0;
   Order kind_ = Order::kForward;
@@ -149,10 +157,10 @@ class Scheduler {
 #if defined(PRL_EMULATOR_UCONTEXT)
   ucontext_t context_;
 #endif
-  PRL_ASAN(void* fake_ = nullptr; const void* bottom_ = nullptr; size_t bottom_size_ = 0;)
+  PRL_ASAN(void* fake_ = nullptr; void* bottom_ = nullptr; size_t bottom_size_ = 0;)  // the OS thread's own stack
 };
 
-thread_local std::unique_ptr<Scheduler> scheduler;
+__thread Scheduler* scheduler = nullptr;  // of this OS thread
 
 // ---- switching
 void RunnerMain() {
@@ -209,21 +217,32 @@ void Scheduler::ToRunner(Runner* runner) {
   PRL_ASAN(__sanitizer_finish_switch_fiber(fake_, nullptr, nullptr);)
 }
 
-// `from` is null when the fiber is left for good.
-void Scheduler::ToScheduler(Runner* from) {
+// To another fiber, or (null) to the scheduler. `from` is null when this fiber is left for good.
+void Scheduler::SwitchFrom(Runner* from, Runner* to) {
   Runner& runner = *running_;
-  PRL_ASAN(__sanitizer_start_switch_fiber(from ? &runner.fake : nullptr, bottom_, bottom_size_);)
   (void)from;
+  PRL_ASAN(__sanitizer_start_switch_fiber(from ? &runner.fake : nullptr, to ? to->stack : bottom_, to ? kStackBytes : bottom_size_);)
+  if (to) running_ = to;
 #if defined(PRL_EMULATOR_UCONTEXT)
-  swapcontext(&runner.context, &context_);
+  swapcontext(&runner.context, to ? &to->context : &context_);
 #else
-  prl_emulator_switch(&runner.saved, saved_);
+  prl_emulator_switch(&runner.saved, to ? to->saved : saved_);
 #endif
-  PRL_ASAN(__sanitizer_finish_switch_fiber(runner.fake, &bottom_, &bottom_size_);)
+  PRL_ASAN(__sanitizer_finish_switch_fiber(runner.fake, nullptr, nullptr);)
+}
+
+Runner* Scheduler::NextRunnable() {
+  while (cursor_ < order_.size()) {
+    const uint32_t i = order_[cursor_++];
+    if (state_[i] != kRunnable) continue;
+    current = &threads_[i];
+    return current->runner;
+  }
+  return nullptr;  // the pass is over
 }
 
 void Scheduler::RunnerLoop() {
-  PRL_ASAN(__sanitizer_finish_switch_fiber(nullptr, &bottom_, &bottom_size_);)
+  PRL_ASAN(__sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);)
   for (;;) {
     Runner* self = running_;
     while (started_ < order_.size()) {
@@ -235,14 +254,15 @@ void Scheduler::RunnerLoop() {
     }
     if (memcmp(self->stack, &kCanary, sizeof kCanary) != 0) Fail("a thread used more than its stack");
     free_.push_back(self);
-    ToScheduler(self);
+    SwitchFrom(self, NextRunnable());
   }
 }
 
 // ---- waiting
+// From fiber to fiber, not by way of the scheduler: all of them then stop at the same instruction, which the processor predicts.
 void Scheduler::GiveWay(Thread& thread) {
   thread.runner = running_;
-  ToScheduler(running_);
+  SwitchFrom(running_, started_ < order_.size() ? FreshRunner() : NextRunnable());
 }
 
 void Scheduler::WaitAtBarrier(int predicate) {
@@ -438,18 +458,13 @@ void Scheduler::SetUp(const LaunchShape& shape, uint64_t cluster) {
 
 bool Scheduler::RunCluster(const LaunchShape& shape, uint64_t cluster) {
   SetUp(shape, cluster);
-  while (started_ < order_.size() && !failed_) ToRunner(FreshRunner());
+  cursor_ = order_.size();  // no pass before all have started
+  ToRunner(FreshRunner());
   while (alive_ > 0 && !failed_) {
     if (kind_ == Order::kShuffle) Permute(order_);
-    bool any = false;
-    for (uint32_t i : order_) {
-      if (state_[i] != kRunnable) continue;
-      any = true;
-      current = &threads_[i];
-      ToRunner(current->runner);
-      if (failed_) break;
-    }
-    if (!any) ReportDeadlock();
+    cursor_ = 0;
+    if (Runner* next = NextRunnable()) ToRunner(next);
+    else ReportDeadlock();
   }
   current = nullptr;
   return !failed_;
@@ -496,7 +511,9 @@ bool Scheduler::Run(const LaunchShape& shape, const std::function<void()>& invok
 }  // namespace
 
 bool RunLaunch(const LaunchShape& shape, const std::function<void()>& thread, std::string* reason) {
-  if (!scheduler) scheduler = std::make_unique<Scheduler>();
+  static thread_local std::unique_ptr<Scheduler> owner;
+  if (!owner) owner = std::make_unique<Scheduler>();
+  scheduler = owner.get();
   return scheduler->Run(shape, thread, reason);
 }
 

@@ -790,8 +790,31 @@ static cudaError_t CheckShape(const cudaLaunchConfig_t& config, const FunctionLi
   return cudaSuccess;
 }
 
-cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread, std::vector<Piece>) {
+// A pointer among a kernel's arguments that a GPU could not follow: pageable host memory, or device memory that was freed. Any
+// eight bytes that look like an address are taken for one when something is mapped there.
+static bool PointsElsewhere(const std::vector<Piece>& arguments) {
+  Runtime& r = runtime();
+  Lock lock(r.mutex);
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    for (size_t at = 0; at + 8 <= arguments[i].bytes; at += 8) {
+      uintptr_t word = 0;
+      memcpy(&word, static_cast<const char*>(arguments[i].data) + at, 8);
+      const void* address = reinterpret_cast<const void*>(word);
+      if (word < (1ull << 32) || word >= (1ull << 47) || FindAllocation(address)) continue;
+      unsigned char resident = 0;
+      if (mincore(reinterpret_cast<void*>(word & ~(PageUp(1) - 1)), 1, &resident) != 0) continue;
+      const void* end = static_cast<const char*>(address) - 1;  // one past an allocation is a legal pointer
+      if (FindAllocation(end)) continue;
+      fprintf(stderr, "prl emulator: byte %zu of argument %zu of a kernel points to host memory or to freed memory: %p\n", at, i, address);
+      return true;
+    }
+  }
+  return false;
+}
+
+cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread, std::vector<Piece> arguments) {
   PRL_READY();
+  if (PointsElsewhere(arguments)) return Done(cudaErrorInvalidValue);
   FunctionLimits limits;
   {
     Lock lock(runtime().mutex);

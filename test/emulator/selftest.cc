@@ -142,7 +142,7 @@ struct Carry {
   __device__ int operator()(int total) {
     const int before = sum;
     sum += total;
-    return before;
+    return threadIdx.x == 0 ? before : -12345;  // only thread 0's answer counts
   }
 };
 __global__ void Tiles(const int* in, int* out, int n) {
@@ -212,6 +212,8 @@ __global__ void Exchange(int* out, int n) {
   int* mine = static_cast<int*>(prl_emulator_shared());
   cg::cluster_group cluster = cg::this_cluster();
   const int rank = (int)cluster.block_rank(), blocks = (int)cluster.num_blocks();
+  // The blocks come to the barrier at different times.
+  for (int k = 0; k < 3 * rank; ++k) __syncthreads();
   for (int i = threadIdx.x; i < n; i += blockDim.x) mine[i] = (int)blockIdx.x * 1000 + i;
   cluster.sync();
   int sum = 0;
@@ -325,6 +327,7 @@ __global__ void AddOne(int* x, int n) {
   if (i < n) x[i] += 1;
 }
 static void TestAsync() {
+  setenv("PRL_EMULATOR_DELAY", "50000", 1);  // so that a busy machine does not run the queue before the host goes on
   cudaStream_t a, b;
   OK(cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking));
   OK(cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking));
@@ -388,6 +391,7 @@ static void TestAsync() {
   OK(cudaStreamDestroy(a));
   OK(cudaStreamDestroy(b));
   OK(cudaFreeHost(staging));
+  unsetenv("PRL_EMULATOR_DELAY");
 }
 
 // ---- mistakes that must show
@@ -408,6 +412,12 @@ __global__ void WrongSize(float* out) {
   out[threadIdx.x] = Reduce(storage).Sum(1.0f);
 }
 __global__ void Misaligned(const char* p, int* out) { *out = __ldg(reinterpret_cast<const int*>(p + 1)); }
+struct Nested {
+  int n;
+  const int* from;
+  int* to;
+};
+__global__ void CopyNested(Nested arguments) { arguments.to[threadIdx.x] = arguments.from[threadIdx.x]; }
 template <typename... P, typename... A>
 static void ExpectFailure(const Shape& shape, void (*kernel)(P...), A... arguments) {
   OK(Run(shape, kernel, arguments...));
@@ -423,6 +433,15 @@ static void TestMistakes() {
   ExpectFailure({1, 32}, HalfWarp);
   ExpectFailure({1, 64}, WrongSize, sums.at);
   ExpectFailure({1, 1}, Misaligned, (const char*)out.at, out.at);
+  // A host pointer, or one to freed memory, is found before the kernel runs.
+  std::vector<int> host(1 << 16);
+  EXPECT(Run({1, 32}, CopyNested, Nested{1, host.data(), out.at}) == cudaErrorInvalidValue);
+  int* freed = nullptr;
+  OK(cudaMalloc(&freed, 400));
+  OK(Run({1, 32}, CopyNested, Nested{1, freed, out.at + 32}));
+  OK(cudaFree(freed));
+  EXPECT(Run({1, 32}, CopyNested, Nested{1, freed, out.at}) == cudaErrorInvalidValue);
+  cudaGetLastError();
   OK(Run({1, 64}, AddOne, out.at, 64));  // and all is well again
   OK(cudaDeviceSynchronize());
 }
