@@ -197,7 +197,10 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   static_assert((std::is_trivially_copyable<Expected>::value && ...), "kernel arguments are copied as bytes");
   auto arguments = std::make_shared<std::tuple<std::decay_t<Expected>...>>(static_cast<Expected>(std::forward<Actual>(actual))...);
   std::vector<prl_emulator::Piece> pieces;
-  std::apply([&](auto&... one) { (pieces.push_back({&one, sizeof one}), ...); }, *arguments);
+#if defined(__has_builtin) && __has_builtin(__builtin_clear_padding)
+  // Without what lay in the gaps between fields before: the launch looks for pointers that a GPU could not follow.
+  std::apply([&](auto&... one) { ((__builtin_clear_padding(&one), pieces.push_back({&one, sizeof one})), ...); }, *arguments);
+#endif
   return prl_emulator::Launch(*config, reinterpret_cast<const void*>(kernel),
                               [kernel, arguments] { std::apply(kernel, *arguments); }, std::move(pieces));
 }
