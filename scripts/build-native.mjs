@@ -63,24 +63,24 @@ export async function buildNative({
   }
   const nvcc = emulate || cudaArch === 'none' ? undefined : findNvcc();
   const work = join(root, 'build', `cmake${emulate ? '-emulated' : ''}${sanitize ? '-asan' : ''}`);
-  const args = [
-    require.resolve('cmake-js/bin/cmake-js'),
-    'compile',
-    '--directory',
-    root,
-    '--out',
-    work,
-    '--parallel',
-    String(jobs ?? availableParallelism()),
-  ];
-  if (nvcc) args.push(`--CDPRL_CUDA=ON`, `--CDPRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`);
+  const args = ['--directory', root, '--out', work, '--parallel', String(jobs ?? availableParallelism())];
+  // Said either way: a folder that was kept remembers what the build before was asked.
+  args.push(`--CDPRL_CUDA=${nvcc ? 'ON' : 'OFF'}`);
+  if (nvcc) args.push(`--CDPRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`);
   if (emulate) args.push('--CDPRL_CUDA_EMULATOR=ON');
   if (sanitize) args.push('--CDPRL_SANITIZE=ON');
   // cmake-js and npm each leave variables that change what CMake finds; only the compiler choice is ours to set.
   const env = { ...process.env };
   if (nvcc) env.CUDACXX = nvcc;
-  const run = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8', maxBuffer: 1 << 28 });
-  if (run.status !== 0) {
+  // `compile` alone would not look at the options again in a folder that was kept.
+  for (const command of ['configure', 'compile']) {
+    const run = spawnSync(process.execPath, [require.resolve('cmake-js/bin/cmake-js'), command, ...args], {
+      cwd: root,
+      env,
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+    });
+    if (run.status === 0) continue;
     console.error(run.stdout, run.stderr);
     fail(
       `the addon did not compile (cmake-js ended with ${run.status ?? run.signal}); the compiler's messages are above.`,
