@@ -89,8 +89,12 @@ export async function buildNative({
   const target = resolve(root, out ?? 'build/Release', 'prl.node');
   mkdirSync(dirname(target), { recursive: true });
   // Renamed into place: overwriting the file would pull it out from under a process that has it mapped.
-  copyFileSync(join(work, 'Release', 'prl.node'), `${target}.new`);
-  renameSync(`${target}.new`, target);
+  const built = [[join(work, 'Release', 'prl.node'), target]];
+  if (emulate) built.push([join(work, 'Release', 'libcublas_fake.so'), join(dirname(target), 'libcublas_fake.so')]);
+  for (const [from, to] of built) {
+    copyFileSync(from, `${to}.new`);
+    renameSync(`${to}.new`, to);
+  }
   if (!keep) rmSync(work, { recursive: true, force: true });
   const cuda = emulate
     ? ' with CUDA emulated'

@@ -1,6 +1,6 @@
 import { invalidArgument } from '../errors.js';
 import { native } from '../native.js';
-import { checkNumber, checkOptions } from '../options.js';
+import { checkInteger, checkNumber, checkOptions } from '../options.js';
 import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
 import { asInts, asTensor, Tensor, type TensorLike } from '../tensor.js';
 import {
@@ -121,14 +121,19 @@ function gradientTensor(logits: Tensor, gradient: PolicyLossFromLogitsArgs['grad
 }
 
 export interface LinearPolicyLossArgs extends LossBatch, PolicyLossOptions {
-  /** [T, width] float32: the hidden states that predict each token. */
+  /** [T, width]: the hidden states that predict each token. float32; on the GPU bfloat16 and float16 too. */
   hidden: Tensor;
-  /** [vocab, width] float32: the output head. */
+  /** [vocab, width]: the output head, of the same type. */
   head: Tensor;
   /** int32 [T]: the tokens. */
   targets: Tensor | ArrayLike<number>;
   /** Divides the logits. Default 1. */
   temperature?: number;
+  /**
+   * Bytes of logits that exist at once; the tokens go through in as many chunks as that takes. Default: 512 MiB on the GPU, where
+   * every chunk costs a pass over dHead; 16 MiB on the CPU (more when 64 tokens need more), where they should stay in cache.
+   */
+  workspaceBytes?: number;
 }
 
 export interface LinearPolicyLoss {
@@ -137,40 +142,45 @@ export interface LinearPolicyLoss {
   logProbs: Tensor;
   /** [T] float32; 0 for masked tokens. */
   entropy: Tensor;
-  /** [T, width]: d loss / d hidden. */
+  /** [T, width], of the type of hidden: d loss / d hidden. */
   dHidden: Tensor;
-  /** [vocab, width]: d loss / d head. */
+  /** [vocab, width] float32: d loss / d head. */
   dHead: Tensor;
   metrics: PolicyLossMetrics;
 }
-
-/** Floats of logits that exist at once: 16 MiB. */
-const CHUNK_FLOATS = 1 << 22;
 
 /**
  * The loss of {@link policyLoss} from hidden states and output head: logits are made a chunk of tokens at a time and never
  * stored whole.
  *
- * @throws as tokenLogProbs and policyLoss do
+ * @throws as tokenLogProbs and policyLoss do; on the GPU PrlError ERR_PRL_UNSUPPORTED where there is no cuBLAS (it says how to get it)
  */
 export function linearPolicyLoss(args: LinearPolicyLossArgs): LinearPolicyLoss {
-  checkOptions('linearPolicyLoss', args, ['hidden', 'head', 'targets', 'temperature', ...LOSS_BATCH, ...LOSS_OPTIONS]);
+  checkOptions('linearPolicyLoss', args, [
+    'hidden',
+    'head',
+    'targets',
+    'temperature',
+    'workspaceBytes',
+    ...LOSS_BATCH,
+    ...LOSS_OPTIONS,
+  ]);
   const hidden = asTensor('hidden', args.hidden);
   const head = asTensor('head', args.head);
   const tokens = hidden.shape[0];
   const batch = lossBatch(args, tokens);
   const out = {
-    logProbs: Tensor.zeros([tokens]),
-    entropy: Tensor.zeros([tokens]),
-    dHidden: Tensor.zeros(hidden.shape),
-    dHead: Tensor.zeros(head.shape),
+    logProbs: Tensor.empty([tokens]),
+    entropy: Tensor.empty([tokens]),
+    dHidden: Tensor.empty(hidden.shape),
+    dHead: Tensor.empty(head.shape),
   };
   const sums: LossSums = native().linearPolicyLoss({
     hidden,
     head,
     targets: asInts('targets', args.targets),
     temperature: checkNumber('temperature', args.temperature ?? 1, 0, Infinity, true),
-    chunk: Math.max(64, Math.floor(CHUNK_FLOATS / Math.max(1, head.shape[0]))),
+    workspaceBytes: checkInteger('workspaceBytes', args.workspaceBytes ?? Math.max(2 ** 24, 64 * 4 * head.shape[0]), 1),
     ...batch.native,
     ...lossParams(args, batch.given),
     ...out,

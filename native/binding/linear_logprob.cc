@@ -1,39 +1,63 @@
 #include "kernels/linear_logprob/linear_logprob.h"
 
+#include "binding/cuda.h"
 #include "binding/loss_args.h"
 #include "binding/register.h"
 
 namespace prl {
 namespace {
 
-std::unique_ptr<float[]> Parse(const Args& args, int64_t sequences, LinearLogprobArgs* linear) {
-  const TensorArg hidden = args.Tensor("hidden", {DType::kFloat32}), head = args.Tensor("head", {DType::kFloat32});
+// As many tokens as have their logits in `workspaceBytes`.
+int64_t ChunkOf(const Args& args, int64_t vocab, DType dtype) {
+  const int64_t bytes = args.Integer("workspaceBytes", 1, int64_t{1} << 46);
+  const int64_t row = args.on_gpu() ? LinearCudaRowBytes(vocab, dtype) : vocab * static_cast<int64_t>(SizeOf(dtype));
+  if (bytes < row) {
+    Throw(args.env(), Code::kOutOfRange, "workspaceBytes must have room for the logits of one token, %lld bytes; it is %lld", (long long)row,
+          (long long)bytes);
+  }
+  return row ? bytes / row : bytes;
+}
+
+LinearLogprobArgs Parse(const Args& args) {
+  const TensorArg hidden = args.Tensor("hidden"), head = args.Tensor("head", {hidden.dtype});
+  if (!args.on_gpu() && hidden.dtype != DType::kFloat32) {
+    Throw(args.env(), Code::kInvalidArgument, "hidden must be float32 on the CPU, not %s", NameOf(hidden.dtype));
+  }
   if (hidden.shape.size() != 2) Throw(args.env(), Code::kOutOfRange, "hidden must have the shape [tokens, width]");
   if (head.shape.size() != 2 || head.shape[1] != hidden.shape[1]) {
     Throw(args.env(), Code::kOutOfRange, "head must have the shape [vocab, %lld], the width of hidden", (long long)hidden.shape[1]);
   }
   const double temperature = args.Number("temperature");
   if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
-  linear->tokens = hidden.shape[0];
-  linear->width = hidden.shape[1];
-  linear->vocab = head.shape[0];
-  linear->hidden = hidden.f32();
-  linear->head = head.f32();
-  linear->temperature = static_cast<float>(temperature);
-  linear->targets = args.Ints("targets", linear->tokens).i32();
-  linear->logprob = args.Floats("logProbs", linear->tokens).f32();
-  linear->entropy = args.Floats("entropy", linear->tokens).f32();
-  const int64_t chunk = args.Integer("chunk", 1, int64_t{1} << 31);
-  linear->workspace_floats = LinearWorkspaceFloats(linear->tokens, sequences, linear->width, linear->vocab, chunk);
-  auto workspace = Scratch(linear->workspace_floats);
-  linear->workspace = workspace.get();
-  return workspace;
+  LinearLogprobArgs linear{};
+  linear.tokens = hidden.shape[0];
+  linear.width = hidden.shape[1];
+  linear.vocab = head.shape[0];
+  linear.dtype = hidden.dtype;
+  linear.hidden = hidden.data;
+  linear.head = head.data;
+  linear.temperature = static_cast<float>(temperature);
+  linear.targets = args.Ints("targets", linear.tokens).i32();
+  linear.logprob = args.Floats("logProbs", linear.tokens).f32();
+  linear.entropy = args.Floats("entropy", linear.tokens).f32();
+  linear.chunk = ChunkOf(args, linear.vocab, linear.dtype);
+  return linear;
+}
+
+std::unique_ptr<float[]> Workspace(const LinearLogprobArgs& a, int64_t sequences) {
+  return Scratch(LinearWorkspaceFloats(a.tokens, sequences, a.width, a.vocab, a.chunk));
 }
 
 Napi::Value Logprob(const Napi::CallbackInfo& info) {
-  const Args args(info);
-  LinearLogprobArgs kernel{};
-  const auto workspace = Parse(args, 0, &kernel);
+  const Args args(info, Args::kCpuOrGpu);
+  LinearLogprobArgs kernel = Parse(args);
+  if (args.on_gpu()) {
+    RunOnCuda(args.env(), "linearLogProbs", kernel.vocab, static_cast<size_t>(LayOutLinear(kernel, 0, false).bytes),
+              [&](const CudaCall& call) { return LinearLogprobCuda(kernel, call); });
+    return args.env().Undefined();
+  }
+  const auto workspace = Workspace(kernel, 0);
+  kernel.workspace = workspace.get();
   ThrowIfError(args.env(), LinearLogprobCpu(kernel));
   return args.env().Undefined();
 }
@@ -42,13 +66,17 @@ Napi::Value PolicyLoss(const Napi::CallbackInfo& info) {
   const Args args(info);
   LossSums sums;
   LinearPolicyLossArgs kernel{};
-  const TensorArg hidden = args.Tensor("hidden", {DType::kFloat32}), head = args.Tensor("head", {DType::kFloat32});
-  kernel.batch = ParseLossBatch(args, hidden.shape[0]);
+  kernel.linear = Parse(args);
+  const LinearLogprobArgs& linear = kernel.linear;
+  kernel.batch = ParseLossBatch(args, linear.tokens);
   kernel.params = ParseLossParams(args);
-  const auto workspace = Parse(args, kernel.batch.sequences, &kernel.linear);
-  kernel.d_hidden = args.Floats("dHidden", hidden.elements).f32();
-  kernel.d_head = args.Floats("dHead", head.elements).f32();
+  const TensorArg d_hidden = args.Tensor("dHidden", {linear.dtype});
+  if (d_hidden.elements != linear.tokens * linear.width) Throw(args.env(), Code::kOutOfRange, "dHidden must have the shape of hidden");
+  kernel.d_hidden = d_hidden.data;
+  kernel.d_head = args.Floats("dHead", linear.vocab * linear.width).f32();
   kernel.sums = &sums;
+  const auto workspace = Workspace(linear, kernel.batch.sequences);
+  kernel.linear.workspace = workspace.get();
   ThrowIfError(args.env(), LinearPolicyLossCpu(kernel));
   return SumsObject(args.env(), sums);
 }

@@ -80,14 +80,26 @@ Napi::Value SetThreads(const Napi::CallbackInfo& info) {
 
 // The matrix product as it is, for its test and its benchmark: c[m, n] (+)= op(a) op(b).
 Napi::Value Gemm(const Napi::CallbackInfo& info) {
-  const Args args(info);
+  const Args args(info, Args::kCpuOrGpu);
   const int64_t limit = int64_t{1} << 31;
   const int64_t m = args.Integer("m", 0, limit), n = args.Integer("n", 0, limit), k = args.Integer("k", 0, limit);
-  const bool transpose_a = args.Boolean("transposeA"), transpose_b = args.Boolean("transposeB");
-  const TensorArg a = args.Floats("a", m * k), b = args.Floats("b", k * n);
-  TensorArg c = args.Floats("c", m * n);
+  const bool transpose_a = args.Boolean("transposeA"), transpose_b = args.Boolean("transposeB"), accumulate = args.Boolean("accumulate");
+  const TensorArg a = args.Tensor("a"), b = args.Tensor("b", {a.dtype}), c = args.Tensor("c", {a.dtype, DType::kFloat32});
+  const auto check = [&](const char* name, const TensorArg& tensor, int64_t elements) {
+    if (tensor.elements == elements) return;
+    Throw(args.env(), Code::kOutOfRange, "%s must have %lld elements, not %lld", name, (long long)elements, (long long)tensor.elements);
+  };
+  check("a", a, m * k);
+  check("b", b, k * n);
+  check("c", c, m * n);
+  if (args.on_gpu()) {
+    ThrowIfError(args.env(), GemmCuda("gemm", {m, n, k, a.dtype, a.data, transpose_a ? m : k, transpose_a, b.data, transpose_b ? k : n,
+                                               transpose_b, c.dtype, c.data, n, accumulate}));
+    return args.env().Undefined();
+  }
+  if (a.dtype != DType::kFloat32) Throw(args.env(), Code::kInvalidArgument, "on the CPU a must be float32, not %s", NameOf(a.dtype));
   GemmArgs gemm{m, n, k, a.f32(), transpose_a ? 1 : k, transpose_a ? m : 1, b.f32(), transpose_b ? 1 : n, transpose_b ? k : 1,
-                c.f32(), n, args.Boolean("accumulate"), nullptr};
+                static_cast<float*>(c.data), n, accumulate, nullptr};
   std::vector<float> packed;
   if (args.Boolean("pack")) {
     packed.resize(static_cast<size_t>(PackedBSize(k, n)));
@@ -95,7 +107,7 @@ Napi::Value Gemm(const Napi::CallbackInfo& info) {
     gemm.packed_b = packed.data();
   }
   GemmCpu(gemm);
-  return info.Env().Undefined();
+  return args.env().Undefined();
 }
 
 // The copy that benchmarks measure themselves against: on the CPU with all threads, in pieces of 1 MiB.

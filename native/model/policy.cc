@@ -141,10 +141,9 @@ void Policy::ResetOptimizer() {
 }
 
 // For the output head, a chunk of tokens at a time: about 16 MB of logits, and no more rows than keep that small.
-float* Policy::Workspace(int64_t tokens, int64_t sequences, int64_t* floats) {
-  const int64_t chunk = std::clamp<int64_t>((int64_t{1} << 22) / config.vocab, 32, 2048);
-  *floats = LinearWorkspaceFloats(tokens, sequences, config.hidden, config.vocab, chunk);
-  return workspace_.Reserve(*floats);
+float* Policy::Workspace(int64_t tokens, int64_t sequences, int64_t* chunk) {
+  *chunk = std::clamp<int64_t>((int64_t{1} << 22) / config.vocab, 32, 2048);
+  return workspace_.Reserve(LinearWorkspaceFloats(tokens, sequences, config.hidden, config.vocab, *chunk));
 }
 
 Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy) {
@@ -166,7 +165,7 @@ Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy) {
     head.temperature = all.temperature;
     head.logprob = logprob + micro.first_scored;
     head.entropy = entropy ? entropy + micro.first_scored : nullptr;
-    head.workspace = Workspace(micro.scored, 0, &head.workspace_floats);
+    head.workspace = Workspace(micro.scored, 0, &head.chunk);
     PRL_RETURN_IF_ERROR(LinearLogprobCpu(head));
   }
   return Ok();
@@ -213,7 +212,7 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     head.temperature = all.temperature;
     head.logprob = logprob.data();
     head.entropy = entropy.data();
-    head.workspace = Workspace(micro.scored, micro.sequences, &head.workspace_floats);
+    head.workspace = Workspace(micro.scored, micro.sequences, &head.chunk);
     args.batch.tokens = micro.scored;
     args.batch.sequences = micro.sequences;
     args.batch.cu_seqlens = micro.cu_targets.data();
@@ -225,6 +224,7 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     args.params = batch.loss;
     args.d_hidden = d_hidden;
     args.d_head = gradients + layout.head;
+    args.add_to_head = true;
     args.sums = &part;
     const Status status = LinearPolicyLossCpu(args);
     if (status.code == Code::kNonFinite) {

@@ -78,7 +78,7 @@ class Policy {
   std::atomic<bool> cancelled{false};
 
  private:
-  float* Workspace(int64_t tokens, int64_t sequences, int64_t* floats);
+  float* Workspace(int64_t tokens, int64_t sequences, int64_t* chunk);
 
   Buffer<float> values_, gradients_, moment1_, moment2_, workspace_;
   Buffer<float> hidden_, d_hidden_;  // of the scored tokens of a micro-batch

@@ -585,6 +585,14 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void*
     in_host_function = false;
   });
 }
+// For libraries that a real program loads at run time and that stand in for CUDA's own here (fake_cublas.cc).
+extern "C" __attribute__((visibility("default"))) int prl_emulator_queue(void* stream, void (*function)(void*), void* data) {
+  return cudaLaunchHostFunc(static_cast<cudaStream_t>(stream), function, data);
+}
+extern "C" __attribute__((visibility("default"))) bool prl_emulator_on_device(const void* pointer, size_t bytes) {
+  Lock lock(runtime().mutex);
+  return OnDevice(pointer, bytes);
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   PRL_READY();
   Lock lock(runtime().mutex);

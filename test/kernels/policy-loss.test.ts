@@ -543,7 +543,7 @@ fromHidden('chunks and threads do not change the numbers (the sum over tokens ro
         head: Tensor.from(normals(vocab * width, 2, 0.3), [vocab, width]),
         targets: Tensor.from(makeTargets(vocab, 3)),
         temperature: 1,
-        chunk,
+        workspaceBytes: chunk * vocab * 4,
         cuSeqlens: Tensor.from(CU),
         advantages: Tensor.from(batch.advantages),
         advantagesPerToken: false,

@@ -1,7 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { setThreads, Tensor } from '../../lib/index.js';
+import { setThreads } from '../../lib/index.js';
 import { native, nativeInfo } from '../../lib/native.js';
+import type { DType } from '../../lib/tensor.js';
+import { blank, ON_GPU, place } from '../reference/device.js';
 import { near, normals, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';
 
 interface Case {
@@ -12,12 +14,19 @@ interface Case {
   transposeB?: boolean;
   accumulate?: boolean;
   pack?: boolean;
+  type?: keyof typeof UNIT_ROUNDOFF;
+  result?: keyof typeof UNIT_ROUNDOFF;
 }
 
-function run({ m, n, k, transposeA = false, transposeB = false, accumulate = false, pack = false }: Case) {
-  const a = normals(m * k, 1);
-  const b = normals(k * n, 2);
-  const c = normals(m * n, 3);
+/** The product, its value in float64, and how far apart the two may be. */
+async function run(
+  { m, n, k, transposeA = false, transposeB = false, accumulate = false, pack = false, ...types }: Case,
+  [first, second] = [normals(m * k, 1), normals(k * n, 2)],
+) {
+  const { type = 'float32', result = type } = types;
+  const [tensorA, tensorB] = [place(first, [m, k], type), place(second, [k, n], type)];
+  const out = place(normals(m * n, 3), [m, n], result);
+  const [a, b, c] = [await tensorA.read(), await tensorB.read(), await out.read()];
   const expected = new Float64Array(m * n);
   const bound = new Float64Array(m * n);
   for (let i = 0; i < m; i++) {
@@ -30,13 +39,17 @@ function run({ m, n, k, transposeA = false, transposeB = false, accumulate = fal
         magnitude += Math.abs(term);
       }
       expected[i * n + j] = sum;
-      bound[i * n + j] = magnitude;
+      // A chain of k roundings: at most k u of the sum of magnitudes (Higham, Accuracy and Stability, 3.5); then the storage's.
+      const storage = result === 'float32' ? 0 : 1.01 * UNIT_ROUNDOFF[result] * Math.abs(sum);
+      bound[i * n + j] = (k + 2) * UNIT_ROUNDOFF.float32 * magnitude + storage;
     }
   }
-  const out = Tensor.from(c.slice(), [m, n]);
-  const args = { m, n, k, transposeA, transposeB, accumulate, pack, c: out };
-  native().gemm({ ...args, a: Tensor.from(a, [m, k]), b: Tensor.from(b, [k, n]) });
-  return { got: out.data as Float32Array, expected, bound };
+  native().gemm({ m, n, k, transposeA, transposeB, accumulate, pack, a: tensorA, b: tensorB, c: out });
+  return { got: (await out.read()) as Float32Array, expected, bound };
+}
+
+function check({ got, expected, bound }: Awaited<ReturnType<typeof run>>, name: string) {
+  for (let i = 0; i < got.length; i++) near([got[i]], [expected[i]], bound[i], `${name} c[${i}]`);
 }
 
 // Sizes around the register tile (6 x 16, 14 x 32, 6 x 8), the blocks (96 and 224 rows, 256 terms) and odd ones.
@@ -44,17 +57,16 @@ const SIZES = [1, 2, 5, 6, 7, 13, 14, 15, 16, 17, 31, 33, 95, 97];
 const values = suite('gemm: values');
 for (const transposeA of [false, true]) {
   for (const transposeB of [false, true]) {
-    values(`every edge, A${transposeA ? "'" : ''} B${transposeB ? "'" : ''}`, () => {
+    values(`every edge, A${transposeA ? "'" : ''} B${transposeB ? "'" : ''}`, async () => {
       for (const m of SIZES) {
         for (const n of SIZES) {
           for (const k of [1, 3, 255, 257]) {
             if ((m + n + k) % 3 !== 0 && m > 1 && n > 1) continue; // a third of the grid
             const accumulate = (m + n) % 2 === 0;
-            const { got, expected, bound } = run({ m, n, k, transposeA, transposeB, accumulate, pack: n % 2 === 0 });
-            for (let i = 0; i < got.length; i++) {
-              // A chain of k roundings: at most k u of the sum of magnitudes (Higham, Accuracy and Stability, 3.5).
-              near([got[i]], [expected[i]], (k + 2) * UNIT_ROUNDOFF.float32 * bound[i], `m=${m} n=${n} k=${k} c[${i}]`);
-            }
+            check(
+              await run({ m, n, k, transposeA, transposeB, accumulate, pack: n % 2 === 0 }),
+              `m=${m} n=${n} k=${k}`,
+            );
           }
         }
       }
@@ -62,47 +74,80 @@ for (const transposeA of [false, true]) {
   }
 }
 
-values('empty products', () => {
-  assert.equal([...run({ m: 2, n: 3, k: 0 }).got], [0, 0, 0, 0, 0, 0]);
-  const kept = run({ m: 2, n: 3, k: 0, accumulate: true });
+if (ON_GPU) {
+  for (const [type, result] of [
+    ['bfloat16', 'bfloat16'],
+    ['bfloat16', 'float32'],
+    ['float16', 'float16'],
+    ['float16', 'float32'],
+  ] as const)
+    values(`${type} to ${result}: every way to transpose, written and added to`, async () => {
+      for (let way = 0; way < 8; way++)
+        for (const [m, n, k] of [
+          [1, 1, 1],
+          [5, 3, 17],
+          [3, 8, 64],
+          [33, 7, 130],
+        ]) {
+          const ways = { transposeA: way % 2 > 0, transposeB: way % 4 > 1, accumulate: way > 3 };
+          check(await run({ m, n, k, type, result, ...ways }), `${JSON.stringify(ways)} m=${m} n=${n} k=${k}`);
+        }
+    });
+  values('types that there is no product of', async () => {
+    const sizes = { m: 2, n: 2, k: 2, transposeA: false, transposeB: false, accumulate: false, pack: false };
+    const of = (dtype: DType) => blank([2, 2], dtype);
+    for (const [a, b, c, message] of [
+      ['float32', 'bfloat16', 'float32', /b must be float32, not bfloat16/],
+      ['float16', 'float16', 'bfloat16', /c must be float16 or float32, not bfloat16/],
+    ] as const)
+      throwsError(
+        () => native().gemm({ ...sizes, a: of(a), b: of(b), c: of(c) }),
+        TypeError,
+        'ERR_PRL_INVALID_ARGUMENT',
+        message,
+      );
+  });
+}
+
+values('empty products', async () => {
+  assert.equal([...(await run({ m: 2, n: 3, k: 0 })).got], [0, 0, 0, 0, 0, 0]);
+  const kept = await run({ m: 2, n: 3, k: 0, accumulate: true });
   assert.equal([...kept.got], [...kept.expected]);
-  assert.is(run({ m: 0, n: 3, k: 4 }).got.length, 0);
+  assert.is((await run({ m: 0, n: 3, k: 4 })).got.length, 0);
 });
 
-values('a row depends neither on the other rows nor on the threads, bit for bit', () => {
+values('the same bits for any number of threads and in every run', async () => {
   const { threads } = nativeInfo();
   const [m, n, k] = [211, 130, 600];
-  const whole = run({ m, n, k }).got;
+  const whole = (await run({ m, n, k })).got;
   for (const t of [1, 2, 5]) {
     setThreads(t);
-    assert.equal(run({ m, n, k }).got, whole);
+    assert.equal((await run({ m, n, k })).got, whole);
   }
   setThreads(threads);
-  const a = normals(m * k, 1);
-  const b = normals(k * n, 2);
-  for (const [row, rows] of [
-    [0, 1],
-    [5, 9],
-    [100, 111],
-  ]) {
-    const c = Tensor.zeros([rows, n]);
-    const args = { m: rows, n, k, transposeA: false, transposeB: false, accumulate: false, pack: true, c };
-    native().gemm({
-      ...args,
-      a: Tensor.from(a.slice(row * k, (row + rows) * k), [rows, k]),
-      b: Tensor.from(b, [k, n]),
-    });
-    const all = Tensor.zeros([m, n]);
-    native().gemm({ ...args, m, pack: false, a: Tensor.from(a, [m, k]), b: Tensor.from(b, [k, n]), c: all });
-    assert.equal(c.data, (all.data as Float32Array).slice(row * n, (row + rows) * n));
-  }
 });
+
+// cuBLAS promises no such thing: it chooses its method by the sizes.
+if (!ON_GPU)
+  values('a row depends not on the other rows, bit for bit', async () => {
+    const [m, n, k] = [211, 130, 600];
+    const [a, b] = [normals(m * k, 1), normals(k * n, 2)];
+    const whole = (await run({ m, n, k })).got;
+    for (const [row, rows] of [
+      [0, 1],
+      [5, 9],
+      [100, 111],
+    ]) {
+      const alone = await run({ m: rows, n, k, pack: true }, [a.slice(row * k, (row + rows) * k), b]);
+      assert.equal(alone.got, whole.slice(row * n, (row + rows) * n));
+    }
+  });
 
 values('wrong lengths are errors', () => {
   const args = { m: 2, n: 2, k: 2, transposeA: false, transposeB: false, accumulate: false, pack: false };
-  const t = Tensor.zeros([2, 2]);
+  const t = blank([2, 2]);
   throwsError(
-    () => native().gemm({ ...args, a: Tensor.zeros([3]), b: t, c: t }),
+    () => native().gemm({ ...args, a: blank([3]), b: t, c: t }),
     RangeError,
     'ERR_PRL_OUT_OF_RANGE',
     /a must have 4 elements, not 3/,

@@ -14,21 +14,20 @@ struct Chunks {
   int64_t rows;
 };
 
-Status MakeChunks(const LinearLogprobArgs& a, int64_t sequences, Chunks* chunks) {
-  const int64_t fixed = LossWorkspaceFloats(sequences) + 2 * a.tokens;
-  const int64_t fit = (a.workspace_floats - fixed) / (a.vocab + 2 * a.width);
-  if (fit < 1) return Error(Code::kInternal, "the workspace of linear_logprob has no room for the logits of one token");
-  const int64_t rows = fit < a.tokens ? fit : a.tokens;
+Chunks MakeChunks(const LinearLogprobArgs& a, int64_t sequences) {
+  const int64_t rows = a.chunk < a.tokens ? a.chunk : a.tokens;
   float* d_logprob = a.workspace + LossWorkspaceFloats(sequences);
   float* logits = d_logprob + 2 * a.tokens;
   float* hidden = logits + rows * a.vocab;
-  *chunks = {d_logprob, d_logprob + a.tokens, logits, hidden, hidden + rows * a.width, rows};
-  return Ok();
+  return {d_logprob, d_logprob + a.tokens, logits, hidden, hidden + rows * a.width, rows};
 }
+
+const float* Hidden(const LinearLogprobArgs& a, int64_t t) { return static_cast<const float*>(a.hidden) + t * a.width; }
+const float* Head(const LinearLogprobArgs& a) { return static_cast<const float*>(a.head); }
 
 // logits = hidden . head^T of `rows` tokens from `first` on.
 void MakeLogits(const LinearLogprobArgs& a, int64_t first, int64_t rows, float* logits) {
-  GemmCpu({rows, a.vocab, a.width, a.hidden + first * a.width, a.width, 1, a.head, 1, a.width, logits, a.vocab, false, nullptr});
+  GemmCpu({rows, a.vocab, a.width, Hidden(a, first), a.width, 1, Head(a), 1, a.width, logits, a.vocab, false, nullptr});
 }
 
 // The gradient of `rows` tokens from `first` on, from that of their logits, which is lost. Rows without a gradient are left
@@ -40,26 +39,26 @@ void PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int64_
   int64_t kept = 0;
   while (kept < rows && has_gradient(kept)) ++kept;
   const bool all = kept == rows;
-  if (!all) memcpy(chunks.hidden, a.hidden + first * a.width, (size_t)kept * row_bytes);
+  if (!all) memcpy(chunks.hidden, Hidden(a, first), (size_t)kept * row_bytes);
   for (int64_t r = kept; r < rows; ++r) {
     if (!has_gradient(r)) continue;
     memcpy(chunks.logits + kept * a.vocab, chunks.logits + r * a.vocab, (size_t)a.vocab * sizeof(float));
-    memcpy(chunks.hidden + kept * a.width, a.hidden + (first + r) * a.width, row_bytes);
+    memcpy(chunks.hidden + kept * a.width, Hidden(a, first + r), row_bytes);
     ++kept;
   }
   const float* d_logits = chunks.logits;
-  const float* hidden = all ? a.hidden + first * a.width : chunks.hidden;
-  float* d_hidden = all ? args.d_hidden + first * a.width : chunks.d_hidden;
-  GemmCpu({kept, a.width, a.vocab, d_logits, a.vocab, 1, a.head, a.width, 1, d_hidden, a.width, false, nullptr});
-  GemmCpu({a.vocab, a.width, kept, d_logits, 1, a.vocab, hidden, a.width, 1, args.d_head, a.width, true, nullptr});
+  const float* hidden = all ? Hidden(a, first) : chunks.hidden;
+  float* const out = static_cast<float*>(args.d_hidden) + first * a.width;
+  float* d_hidden = all ? out : chunks.d_hidden;
+  GemmCpu({kept, a.width, a.vocab, d_logits, a.vocab, 1, Head(a), a.width, 1, d_hidden, a.width, false, nullptr});
+  GemmCpu({a.vocab, a.width, kept, d_logits, 1, a.vocab, hidden, a.width, 1, args.d_head, a.width, args.add_to_head || first > 0, nullptr});
   if (all) return;
   for (int64_t r = 0; r < rows; ++r) {
-    float* out = args.d_hidden + (first + r) * a.width;
     if (has_gradient(r)) {
-      memcpy(out, d_hidden, row_bytes);
+      memcpy(out + r * a.width, d_hidden, row_bytes);
       d_hidden += a.width;
     } else {
-      memset(out, 0, row_bytes);
+      memset(out + r * a.width, 0, row_bytes);
     }
   }
 }
@@ -117,10 +116,7 @@ Status SequenceLevel(const LinearPolicyLossArgs& args, const Chunks& chunks) {
 
 Status LinearLogprobCpu(const LinearLogprobArgs& a) {
   PRL_RETURN_IF_ERROR(CheckTargets(a.targets, nullptr, a.tokens, a.vocab));
-  Chunks chunks;
-  if (a.tokens == 0) return Ok();
-  PRL_RETURN_IF_ERROR(MakeChunks(a, 0, &chunks));
-  return Logprobs(a, nullptr, chunks);
+  return a.tokens ? Logprobs(a, nullptr, MakeChunks(a, 0)) : Ok();
 }
 
 Status LinearPolicyLossCpu(const LinearPolicyLossArgs& given) {
@@ -129,9 +125,11 @@ Status LinearPolicyLossCpu(const LinearPolicyLossArgs& given) {
   args.params = Counted(given.batch, given.params);
   const LinearLogprobArgs& a = args.linear;
   PRL_RETURN_IF_ERROR(CheckTargets(a.targets, args.batch.mask, a.tokens, a.vocab));
-  if (a.tokens == 0) return ClippedLossCpu(LossArgs(args, nullptr, nullptr));
-  Chunks chunks;
-  PRL_RETURN_IF_ERROR(MakeChunks(a, args.batch.sequences, &chunks));
+  if (a.tokens == 0) {
+    if (!args.add_to_head) memset(args.d_head, 0, (size_t)(a.vocab * a.width) * sizeof(float));
+    return ClippedLossCpu(LossArgs(args, nullptr, nullptr));
+  }
+  const Chunks chunks = MakeChunks(a, args.batch.sequences);
   return args.params.ratio_level == RatioLevel::kSequence ? SequenceLevel(args, chunks) : TokenLevel(args, chunks);
 }
 

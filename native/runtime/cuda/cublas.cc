@@ -196,10 +196,11 @@ Status GemmCuda(const char* kernel, const CudaGemmArgs& g) {
   const std::lock_guard<std::mutex> lock(cublas.mutex);
   PRL_RETURN_IF_ERROR(Start(cublas, kernel));
   const float one = 1.0f, beta = g.accumulate ? 1.0f : 0.0f;
+  const auto row = [](int64_t elements) { return (int)(elements > 0 ? elements : 1); };  // 0 is no row length, even of nothing
   // A row-major matrix is, column by column, its transpose: C^T = B^T A^T.
   const int status = cublas.api.gemm_ex(cublas.handle, g.transpose_b ? kOpT : kOpN, g.transpose_a ? kOpT : kOpN, (int)g.n, (int)g.m,
-                                        (int)g.k, &one, g.b, TypeNumber(g.type), (int)g.b_row, g.a, TypeNumber(g.type), (int)g.a_row,
-                                        &beta, g.c, TypeNumber(g.c_type), (int)g.c_row, kCompute32F, kAlgorithmDefault);
+                                        (int)g.k, &one, g.b, TypeNumber(g.type), row(g.b_row), g.a, TypeNumber(g.type), row(g.a_row),
+                                        &beta, g.c, TypeNumber(g.c_type), row(g.c_row), kCompute32F, kAlgorithmDefault);
   if (status == 0) return Ok();
   char what[96];
   snprintf(what, sizeof what, "cublasGemmEx of %lld x %lld x %lld, %s to %s", (long long)g.m, (long long)g.n, (long long)g.k, NameOf(g.type),
