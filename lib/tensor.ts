@@ -105,7 +105,7 @@ export class Tensor {
    * A tensor on memory of the GPU that another process allocated and shares through CUDA IPC, without a copy: a trainer hands over
    * its logits and finds their gradient in place. PyTorch's `tensor.untyped_storage()._share_cuda_()` gives the handle (its second
    * value; two bytes in front of the 64 are understood) and the offset (its fourth value, plus the tensor's own storage offset in
-   * bytes).
+   * bytes). examples/pytorch-ipc shows it whole, and what PyTorch must be told afterwards.
    *
    * The memory stays the other process's, which must keep it until this tensor is disposed of. Streams of two processes know
    * nothing of each other: the other process synchronises before it sends the handle, and this one (`await synchronize()`) before
@@ -194,17 +194,20 @@ export async function synchronize(): Promise<void> {
 }
 let usedGpu = false;
 
-/** CUDA's 64 bytes, also behind PyTorch's two: its version and 'c' for memory of cudaMalloc. */
+/**
+ * CUDA's 64 bytes, also behind PyTorch's two: a version (1, 2 and 3 hold the same) and 'c' for memory of cudaMalloc. See
+ * shareIpcHandle in https://github.com/pytorch/pytorch/blob/v2.11.0/c10/cuda/CUDACachingAllocator.cpp.
+ */
 function ipcHandle(handle: Uint8Array): Uint8Array {
   if (!(handle instanceof Uint8Array)) throw invalidArgument('handle must be a Uint8Array');
-  if (handle.length === 66 && handle[1] === 'e'.charCodeAt(0))
+  if (handle.length === 64) return handle.slice();
+  if (handle.length === 66 && handle[1] === 'c'.charCodeAt(0)) return handle.slice(2);
+  if (handle[1] === 'e'.charCodeAt(0))
     throw new PrlError(
       'ERR_PRL_UNSUPPORTED',
-      'the handle is one of PyTorch for expandable segments, which are not shared this way: unset expandable_segments in PYTORCH_CUDA_ALLOC_CONF',
+      "the handle is one of PyTorch's expandable segments, which are not shared this way: leave expandable_segments out of PYTORCH_CUDA_ALLOC_CONF",
     );
-  if (handle.length === 66 && handle[1] === 'c'.charCodeAt(0)) return handle.slice(2);
-  if (handle.length === 64) return handle.slice();
-  throw outOfRange(`handle must have 64 bytes (or PyTorch's 66), not ${handle.length}`);
+  throw outOfRange(`handle must have CUDA's 64 bytes, or PyTorch's 66, not ${handle.length}`);
 }
 
 /** The data in the storage's own kind of array: as it is when it is one, else converted. */

@@ -137,7 +137,7 @@ if (files.length === 0) {
   console.error(`test:cuda: no test file that chooses its device matches ${positionals[0] ?? 'test/'}`);
   process.exit(1);
 }
-const { name, computeCapability } = found.cudaDevices[Number(process.env.PRL_DEVICE?.match(/^cuda:(\d+)$/)?.[1] ?? 0)];
+const { name, computeCapability } = found.cudaDevices.find(({ index }) => index === found.cudaDevice);
 const device = values.emulate ? 'the emulator (no GPU is used)' : `${name}, compute capability ${computeCapability}`;
 console.log(
   `${files.length} test files on ${device}${values.under ? `, under ${values.under}` : ''}, ${jobs} at a time`,

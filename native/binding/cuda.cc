@@ -15,23 +15,27 @@ constexpr napi_type_tag kMarkTag = {0x6be03f5a87d14c29ull, 0xa95c24e7f0183b6dull
 
 using SharedMemoryHandle = std::shared_ptr<DeviceMemory>;
 
-void Release(DeviceMemory* memory) {
+// The garbage collector is told what hangs on the small object of memory that is ours.
+void TellCollector(napi_env env, const DeviceMemory& memory, int sign) {
+  int64_t ignored;
+  if (memory.origin == DeviceMemory::kAllocated) napi_adjust_external_memory(env, sign * static_cast<int64_t>(memory.bytes), &ignored);
+}
+
+void Release(napi_env env, DeviceMemory* memory) {
   if (!memory->pointer) return;
   if (memory->origin == DeviceMemory::kAllocated) CudaRelease(memory->pointer);
   if (memory->origin == DeviceMemory::kIpc) CudaCloseIpc(memory->ipc_base);
   memory->pointer = nullptr;
+  TellCollector(env, *memory, -1);
 }
 
 Napi::Object BoxMemory(Napi::Env env, const DeviceMemory& memory) {
-  // The deleter runs when JavaScript has forgotten the tensor. The garbage collector is told what hangs on the small object.
-  Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(memory.bytes));
-  const int64_t bytes = static_cast<int64_t>(memory.bytes);
+  TellCollector(env, memory, 1);
   const napi_env raw = env;
-  return Box(env, kMemoryTag, SharedMemoryHandle(new DeviceMemory(memory), [raw, bytes](DeviceMemory* m) {
-    Release(m);
+  // The deleter runs when JavaScript has forgotten the tensor.
+  return Box(env, kMemoryTag, SharedMemoryHandle(new DeviceMemory(memory), [raw](DeviceMemory* m) {
+    Release(raw, m);
     delete m;
-    int64_t ignored;
-    napi_adjust_external_memory(raw, -bytes, &ignored);
   }));
 }
 
@@ -136,7 +140,7 @@ Napi::Value Synchronize(const Napi::CallbackInfo& info) {
 
 Napi::Value Dispose(const Napi::CallbackInfo& info) {
   const Args args(info);
-  Release(Unbox<SharedMemoryHandle>(args.env(), kMemoryTag, args.object().Get("memory"), "memory", "memory of the GPU").get());
+  Release(args.env(), Unbox<SharedMemoryHandle>(args.env(), kMemoryTag, args.object().Get("memory"), "memory", "memory of the GPU").get());
   return args.env().Undefined();
 }
 
@@ -189,11 +193,8 @@ Napi::Value ImportIpc(const Napi::CallbackInfo& info) {
   DeviceMemory memory;
   memory.bytes = static_cast<size_t>(BytesArg(args));
   memory.origin = DeviceMemory::kIpc;
-  ThrowIfError(args.env(), CudaImportIpc(static_cast<const unsigned char*>(handle.data), &memory.ipc_base));
+  ThrowIfError(args.env(), CudaImportIpc(static_cast<const unsigned char*>(handle.data), static_cast<size_t>(offset), memory.bytes, &memory.ipc_base));
   memory.pointer = static_cast<char*>(memory.ipc_base) + offset;
-  const Status fits = CudaCheckPointer(memory.pointer, memory.bytes);
-  if (!fits.ok()) CudaCloseIpc(memory.ipc_base);
-  ThrowIfError(args.env(), fits);
   return BoxMemory(args.env(), memory);
 }
 

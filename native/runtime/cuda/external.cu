@@ -62,11 +62,27 @@ Status CudaExportIpc(void* pointer, unsigned char handle[64], int64_t* offset) {
   return Ok();
 }
 
-Status CudaImportIpc(const unsigned char handle[64], void** base) {
+Status CudaImportIpc(const unsigned char handle[64], size_t offset, size_t bytes, void** base) {
   PRL_RETURN_IF_ERROR(CudaUse());
   cudaIpcMemHandle_t given;
   memcpy(&given, handle, 64);
-  PRL_CUDA_CHECK(cudaIpcOpenMemHandle(base, given, cudaIpcMemLazyEnablePeerAccess));
+  const cudaError_t error = cudaIpcOpenMemHandle(base, given, cudaIpcMemLazyEnablePeerAccess);
+  if (error == cudaErrorDeviceUninitialized) {  // what CUDA calls it
+    cudaGetLastError();
+    return Error(Code::kInvalidArgument, "the handle is this process's own (%s): use the tensor itself", cudaGetErrorName(error));
+  }
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    return Error(Code::kCuda, "%s when opening the handle (%s): it must come from a process of this machine that runs and still has the memory",
+                 cudaGetErrorName(error), cudaGetErrorString(error));
+  }
+  // Against the allocation that was opened: memory of another one may lie behind it.
+  unsigned long long start = 0;
+  size_t size = 0;
+  if (AllocationOf(*base, &start, &size) && (offset > size || bytes > size - offset)) {
+    CudaCloseIpc(*base);
+    return Error(Code::kOutOfRange, "the tensor needs %zu bytes from byte %zu on, but the memory of the handle has %zu", bytes, offset, size);
+  }
   return Ok();
 }
 

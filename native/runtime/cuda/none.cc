@@ -44,7 +44,7 @@ Status CudaCopy(void*, const void*, size_t) { return NoCuda(); }
 Status CudaFill(void*, int, size_t) { return NoCuda(); }
 Status CudaCheckPointer(const void*, size_t) { return NoCuda(); }
 Status CudaExportIpc(void*, unsigned char*, int64_t*) { return NoCuda(); }
-Status CudaImportIpc(const unsigned char*, void**) { return NoCuda(); }
+Status CudaImportIpc(const unsigned char*, size_t, size_t, void**) { return NoCuda(); }
 void CudaCloseIpc(void*) {}
 
 }  // namespace prl

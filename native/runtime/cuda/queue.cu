@@ -1,5 +1,6 @@
 #include "runtime/cuda/queue.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +25,7 @@ class CudaTicket {
   int slot = -1;
   cudaEvent_t done = nullptr;
   uint64_t number = 0;  // in the order of the queue
+  uint64_t thread = 0;  // that made the call
   std::string kernel;
   int64_t bound = 0;
   CudaReport result;     // once it is over
@@ -33,6 +35,7 @@ class CudaTicket {
 namespace {
 
 constexpr int kSlots = 1024;  // calls whose reports have not been looked at
+constexpr size_t kUntold = 64;
 constexpr size_t kKeepPinned = size_t{64} << 20;
 
 struct PinnedBlock {
@@ -50,6 +53,9 @@ struct Queue {
   cudaStream_t stream = nullptr;
   DeviceLimits limits{};
 
+  // PRL_CUDA_CACHE=off: every allocation is one of CUDA's, as large as was asked for, and goes back to it at once. For sanitizers,
+  // which know nothing of what lies within an allocation.
+  bool caching = true;
   std::multimap<size_t, void*> cache;
   std::unordered_map<void*, size_t> live;
   CudaMemoryUse use{0, 0, 0};
@@ -59,15 +65,26 @@ struct Queue {
   CudaReport* host_reports = nullptr;
   std::vector<int> free_slots;
   std::deque<CudaTicketPtr> pending;
+  std::deque<CudaTicketPtr> untold;  // calls that ended badly, until it is told; beyond kUntold only the last
   uint64_t queued = 0;
 };
 
+__global__ void Anything() {}
+
 Status Open(Queue* q) {
   PRL_RETURN_IF_ERROR(CudaChosenDevice(&q->device));
+  const char* caching = getenv("PRL_CUDA_CACHE");
+  q->caching = !caching || strcmp(caching, "off") != 0;
   PRL_CUDA_CHECK(cudaSetDevice(q->device));
   cudaDeviceProp properties;
   PRL_CUDA_CHECK(cudaGetDeviceProperties(&properties, q->device));
   q->limits = {10 * properties.major + properties.minor, properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
+  cudaFuncAttributes attributes;
+  if (cudaFuncGetAttributes(&attributes, Anything) != cudaSuccess) {
+    cudaGetLastError();
+    return Error(Code::kUnsupported, "this addon was compiled for other GPUs than %s: compile it on this machine, or with PRL_CUDA_ARCH=%d-real",
+                 properties.name, q->limits.compute_capability);
+  }
   PRL_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&q->device_reports), kSlots * sizeof(CudaReport)));
   PRL_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&q->host_reports), kSlots * sizeof(CudaReport)));
   for (int i = kSlots - 1; i >= 0; --i) q->free_slots.push_back(i);
@@ -102,27 +119,35 @@ Status FailureOf(const CudaTicket& ticket) {
   return Error(status.code, "%s: %s", ticket.kernel.c_str(), text);
 }
 
-// Calls that ended well are forgotten as soon as it is known; those that failed wait to be told. Under the mutex.
+// Takes the results of the calls that are over. Under the mutex.
 void Sweep(Queue& q) {
-  for (size_t i = 0; i < q.pending.size();) {
-    CudaTicket& ticket = *q.pending[i];
-    if (!ticket.over) {
-      if (cudaEventQuery(ticket.done) != cudaSuccess) {
+  while (!q.pending.empty()) {
+    const CudaTicketPtr& ticket = q.pending.front();
+    if (!ticket->over) {
+      if (cudaEventQuery(ticket->done) != cudaSuccess) {
         cudaGetLastError();  // "not ready" is no error
         return;              // what was queued later is not ready either
       }
-      Settle(q, ticket);
+      Settle(q, *ticket);
     }
-    if (ticket.result.failure == kNoFailure || ticket.told) {
-      q.pending.erase(q.pending.begin() + (ptrdiff_t)i);
-    } else {
-      ++i;
+    if (ticket->result.failure != kNoFailure && !ticket->told) {
+      if (q.untold.size() == kUntold) q.untold.pop_back();
+      q.untold.push_back(ticket);
     }
+    q.pending.pop_front();
   }
 }
 
+// Numbers of threads; those of the system are used again.
+uint64_t ThisThread() {
+  static std::atomic<uint64_t> threads{0};
+  thread_local const uint64_t number = ++threads;
+  return number;
+}
+
 // Small blocks in steps of 512 bytes, large ones in steps of 2 MiB, so that blocks fit again.
-size_t RoundUp(size_t bytes) {
+size_t RoundUp(const Queue& q, size_t bytes) {
+  if (!q.caching) return bytes ? bytes : 1;
   const size_t step = bytes <= (size_t{1} << 20) ? 512 : size_t{2} << 20;
   return bytes == 0 ? step : (bytes + step - 1) / step * step;
 }
@@ -140,7 +165,7 @@ Status AcquirePinned(Queue& q, size_t bytes, PinnedBlock** block) {
     for (auto it = q.pinned.begin(); it != q.pinned.end();) {
       const bool idle = !it->taken && cudaEventQuery(it->last_use) == cudaSuccess;
       if (!idle) cudaGetLastError();
-      if (idle && it->bytes > kKeepPinned && it->bytes < bytes) {  // large, and of no use now
+      if (idle && it->bytes > kKeepPinned && (it->bytes < bytes || it->bytes / 2 > bytes)) {  // large, and of no use now
         cudaEventDestroy(it->last_use);
         cudaFreeHost(it->memory);
         it = q.pinned.erase(it);
@@ -180,7 +205,7 @@ void ReleasePinned(Queue& q, void* memory) {
 
 struct MarkEvent {
   cudaEvent_t event = nullptr;
-  uint64_t number = 0;
+  uint64_t number = 0, thread = 0;
   ~MarkEvent() {
     if (event) cudaEventDestroy(event);
   }
@@ -213,12 +238,8 @@ Status CudaCall::Begin(size_t workspace_bytes) {
   const std::lock_guard<std::mutex> lock(q.mutex);
   Sweep(q);
   if (q.free_slots.empty()) {
-    // A thousand calls ahead of the GPU: wait for the oldest that runs.
-    for (const CudaTicketPtr& ticket : q.pending) {
-      if (ticket->over) continue;
-      PRL_CUDA_CHECK(cudaEventSynchronize(ticket->done));
-      break;
-    }
+    // A thousand calls ahead of the GPU: wait for the oldest.
+    if (!q.pending.empty()) PRL_CUDA_CHECK(cudaEventSynchronize(q.pending.front()->done));
     Sweep(q);
   }
   if (q.free_slots.empty()) return Error(Code::kInternal, "no slot for the report of a call");
@@ -240,6 +261,7 @@ Status CudaCall::End(const char* kernel, int64_t bound, CudaTicketPtr* ticket) {
   ticket_->kernel = kernel;
   ticket_->bound = bound;
   ticket_->number = ++q.queued;
+  ticket_->thread = ThisThread();
   q.pending.push_back(ticket_);
   if (ticket) *ticket = ticket_;
   ticket_.reset();
@@ -274,6 +296,7 @@ Status CudaMarkNow(CudaMark* mark) {
   const std::lock_guard<std::mutex> lock(q.mutex);
   PRL_CUDA_CHECK(cudaEventRecord(made->event, q.stream));
   made->number = q.queued;
+  made->thread = ThisThread();
   *mark = made;
   return Ok();
 }
@@ -289,13 +312,17 @@ Status CudaFailuresUntil(const CudaMark& mark) {
   const std::lock_guard<std::mutex> lock(q.mutex);
   Sweep(q);
   Status first;
-  const uint64_t until = static_cast<MarkEvent*>(mark.get())->number;
-  for (const CudaTicketPtr& ticket : q.pending) {
-    if (!ticket->over || ticket->number > until) break;
-    if (first.ok()) first = FailureOf(*ticket);
-    ticket->told = true;
+  const auto& until = *static_cast<MarkEvent*>(mark.get());
+  for (size_t i = 0; i < q.untold.size();) {
+    CudaTicket& ticket = *q.untold[i];
+    if (!ticket.told && (ticket.thread != until.thread || ticket.number > until.number)) {
+      ++i;
+      continue;
+    }
+    if (first.ok() && !ticket.told) first = FailureOf(ticket);
+    ticket.told = true;
+    q.untold.erase(q.untold.begin() + (ptrdiff_t)i);
   }
-  Sweep(q);
   return first;
 }
 
@@ -310,7 +337,7 @@ Status CudaAllocate(size_t bytes, void** pointer) {
   PRL_RETURN_IF_ERROR(CudaUse());
   Queue& q = TheQueue();
   const std::lock_guard<std::mutex> lock(q.mutex);
-  const size_t wanted = RoundUp(bytes);
+  const size_t wanted = RoundUp(q, bytes);
   // A cached block may be larger by a quarter, not more: the rest of it would be lost.
   const auto found = q.cache.lower_bound(wanted);
   size_t got = wanted;
@@ -347,8 +374,12 @@ void CudaRelease(void* pointer) {
   const auto found = q.live.find(pointer);
   if (found == q.live.end()) return;
   q.use.in_use -= (int64_t)found->second;
-  q.use.cached += (int64_t)found->second;
-  q.cache.emplace(found->second, pointer);
+  if (q.caching) {
+    q.use.cached += (int64_t)found->second;
+    q.cache.emplace(found->second, pointer);
+  } else {
+    cudaFree(pointer);  // waits for what uses it
+  }
   q.live.erase(found);
 }
 

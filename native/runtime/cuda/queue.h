@@ -63,7 +63,7 @@ Status CudaWait(const CudaTicketPtr& ticket, const double** values);
 using CudaMark = std::shared_ptr<void>;
 Status CudaMarkNow(CudaMark* mark);
 Status CudaWaitFor(const CudaMark& mark);
-// The first failure among the calls that ended before `mark` (which has been waited for), once.
+// The first failure among this thread's calls that ended before `mark` (made by the same thread; has been waited for), once.
 Status CudaFailuresUntil(const CudaMark& mark);
 // Milliseconds of the GPU between two marks, which are waited for.
 Status CudaElapsed(const CudaMark& from, const CudaMark& to, float* milliseconds);
@@ -89,7 +89,8 @@ Status CudaFill(void* to, int byte, size_t bytes);
 Status CudaCheckPointer(const void* pointer, size_t bytes);
 // 64 bytes that another process on this machine opens; offset: where `pointer` lies in the allocation that they name.
 Status CudaExportIpc(void* pointer, unsigned char handle[64], int64_t* offset);
-Status CudaImportIpc(const unsigned char handle[64], void** base);
+// Opens such a handle: `base` is where its allocation begins here. Fails unless [offset, offset + bytes) lies in it.
+Status CudaImportIpc(const unsigned char handle[64], size_t offset, size_t bytes, void** base);
 void CudaCloseIpc(void* base);  // waits for the stream
 
 }  // namespace prl
