@@ -143,6 +143,7 @@ class Scheduler {
   std::vector<unsigned char*> shared_;
   size_t started_ = 0, alive_ = 0;
   size_t cursor_ = 0;  // how far the pass over order_ is
+  const Block* ahead_ = nullptr;  // whose threads this pass runs: the block of the first that can
   size_t cluster_arrived_ = 0;
   uint64_t cluster_phase_ = 0;
   Order kind_ = Order::kForward;
@@ -231,10 +232,14 @@ void Scheduler::SwitchFrom(Runner* from, Runner* to) {
   PRL_ASAN(__sanitizer_finish_switch_fiber(runner.fake, nullptr, nullptr);)
 }
 
+// A pass is over one block of the cluster: it gets ahead of the others for as long as it can, so that a missing cluster barrier
+// shows.
 Runner* Scheduler::NextRunnable() {
   while (cursor_ < order_.size()) {
     const uint32_t i = order_[cursor_++];
     if (state_[i] != kRunnable) continue;
+    if (!ahead_) ahead_ = threads_[i].block;
+    if (threads_[i].block != ahead_) continue;
     current = &threads_[i];
     return current->runner;
   }
@@ -463,6 +468,7 @@ bool Scheduler::RunCluster(const LaunchShape& shape, uint64_t cluster) {
   while (alive_ > 0 && !failed_) {
     if (kind_ == Order::kShuffle) Permute(order_);
     cursor_ = 0;
+    ahead_ = nullptr;
     if (Runner* next = NextRunnable()) ToRunner(next);
     else ReportDeadlock();
   }
