@@ -1,8 +1,9 @@
 // The one place of the loss options: their names, defaults, checks, what the addon gets, and what its sums mean.
 import { invalidArgument } from '../errors.js';
+import { native } from '../native.js';
 import { checkChoice, checkInteger, checkNumber, checkOptions } from '../options.js';
 import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
-import { asInts, asTensor, type Tensor, type TensorLike } from '../tensor.js';
+import { asInts, asTensor, type Device, type Tensor, type TensorLike } from '../tensor.js';
 
 /** Names of the {@link PolicyLossOptions}, for checkOptions. */
 export const LOSS_OPTIONS = [
@@ -40,9 +41,10 @@ export interface LossParams {
 /**
  * Options with their defaults, checked.
  *
- * @param given active tokens, and sequences, of what the call gets: the normalizer when the options have none
+ * @param given active tokens (absent: the kernel counts them), and sequences, of what the call gets: the normalizer when the
+ *   options have none
  */
-export function lossParams(options: PolicyLossOptions, given: { tokens: number; sequences: number }): LossParams {
+export function lossParams(options: PolicyLossOptions, given: { tokens?: number; sequences: number }): LossParams {
   const lossType = checkChoice('lossType', options.lossType ?? 'dapo', ['grpo', 'dapo', 'bnpo', 'dr_grpo']);
   const level = checkChoice('importanceSamplingLevel', options.importanceSamplingLevel ?? 'token', [
     'token',
@@ -70,11 +72,14 @@ export function lossParams(options: PolicyLossOptions, given: { tokens: number; 
   };
 }
 
-function normalizer(options: PolicyLossOptions, lossType: string, given: { tokens: number; sequences: number }) {
+function normalizer(options: PolicyLossOptions, lossType: string, given: { tokens?: number; sequences: number }) {
   const asked = options.normalizer;
   // A batch without an active token has loss 0, not 0 / 0.
   if (asked === undefined)
-    return { normTokens: Math.max(1, given.tokens), normSequences: Math.max(1, given.sequences) };
+    return {
+      normTokens: given.tokens === undefined ? 0 : Math.max(1, given.tokens),
+      normSequences: Math.max(1, given.sequences),
+    };
   if (lossType === 'bnpo')
     throw invalidArgument(
       "normalizer has no meaning with lossType 'bnpo', which averages over the tokens of each call: use 'dapo'",
@@ -105,23 +110,20 @@ export interface LossBatch {
 export const LOSS_BATCH = ['advantages', 'cuSeqlens', 'oldLogProbs', 'refLogProbs', 'mask'] as const;
 
 /** The batch as the addon takes it, and its size. Lengths are checked by the addon. */
-export function lossBatch(batch: LossBatch, tokens: number) {
-  const cuSeqlens = asInts('cuSeqlens', batch.cuSeqlens);
-  const advantages = asTensor('advantages', batch.advantages);
-  const mask = batch.mask === undefined ? undefined : asInts('mask', batch.mask);
-  const given = {
-    tokens: mask ? (mask.data as Int32Array).reduce((n, m) => n + (m !== 0 ? 1 : 0), 0) : tokens,
-    sequences: Math.max(0, cuSeqlens.size - 1),
-  };
+export function lossBatch(batch: LossBatch, tokens: number, device: Device = 'cpu') {
+  const cuSeqlens = asInts('cuSeqlens', batch.cuSeqlens, device);
+  const advantages = asTensor('advantages', batch.advantages, device);
+  const optional = (name: 'oldLogProbs' | 'refLogProbs') =>
+    batch[name] === undefined ? undefined : asTensor(name, batch[name], device);
   const native = {
     cuSeqlens,
     advantages,
     advantagesPerToken: advantages.size === tokens,
-    oldLogProbs: batch.oldLogProbs === undefined ? undefined : asTensor('oldLogProbs', batch.oldLogProbs),
-    refLogProbs: batch.refLogProbs === undefined ? undefined : asTensor('refLogProbs', batch.refLogProbs),
-    mask,
+    oldLogProbs: optional('oldLogProbs'),
+    refLogProbs: optional('refLogProbs'),
+    mask: batch.mask === undefined ? undefined : asInts('mask', batch.mask, device),
   };
-  return { native, given };
+  return { native, given: { sequences: Math.max(0, cuSeqlens.size - 1) } };
 }
 
 /** The addon's sums over active tokens; those of micro-batches add (ratioMax and ratioMin by max and min). */
@@ -163,4 +165,27 @@ export function lossMetrics(sums: LossSums): PolicyLossMetrics {
     clipRatioRegion: (sums.clipLow + sums.clipHigh) / clips,
     effectiveSampleSize: none ? 1 : sums.ratio ** 2 / (sums.ratioCount * sums.ratioSquared),
   };
+}
+
+/** What a loss's function of the addon gives: the sums, or on the GPU a ticket for them. */
+export type NativeLoss = LossSums | { ticket: object };
+
+/**
+ * `outputs` with loss and metrics. On the GPU they are read when they are first asked for, which waits for the call and throws
+ * what it found wrong.
+ */
+export function withLoss<T extends object>(
+  result: NativeLoss,
+  outputs: T,
+): T & { loss: number; metrics: PolicyLossMetrics } {
+  let metrics = 'ticket' in result ? undefined : lossMetrics(result);
+  if (metrics) return { loss: metrics.loss, ...outputs, metrics };
+  const settle = () => {
+    metrics ??= lossMetrics(native().lossSums(result));
+    return metrics;
+  };
+  return Object.defineProperties(outputs, {
+    loss: { get: () => settle().loss, enumerable: true },
+    metrics: { get: settle, enumerable: true },
+  }) as T & { loss: number; metrics: PolicyLossMetrics };
 }

@@ -2,16 +2,8 @@ import { invalidArgument } from '../errors.js';
 import { native } from '../native.js';
 import { checkInteger, checkNumber, checkOptions } from '../options.js';
 import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
-import { asInts, asTensor, Tensor, type TensorLike } from '../tensor.js';
-import {
-  LOSS_BATCH,
-  LOSS_OPTIONS,
-  type LossBatch,
-  type LossSums,
-  lossBatch,
-  lossMetrics,
-  lossParams,
-} from './loss-options.js';
+import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
+import { LOSS_BATCH, LOSS_OPTIONS, type LossBatch, lossBatch, lossParams, withLoss } from './loss-options.js';
 import { checkLogits } from './token-log-probs.js';
 
 export interface PolicyLossArgs extends LossBatch, PolicyLossOptions {
@@ -21,13 +13,17 @@ export interface PolicyLossArgs extends LossBatch, PolicyLossOptions {
   entropy?: TensorLike;
 }
 
+/**
+ * Outputs are where the tensors of the call are. On the GPU the call is queued: `loss` and `metrics` wait for it when they are first
+ * read, and throw what it found wrong; if they never are, the next read() of a tensor or synchronize() throws it.
+ */
 export interface PolicyLoss {
-  loss: number;
+  readonly loss: number;
   /** [T] float32: d loss / d logProbs. */
   dLogProbs: Tensor;
   /** [T] float32: d loss / d entropy; absent when no entropy was given. */
   dEntropy?: Tensor;
-  metrics: PolicyLossMetrics;
+  readonly metrics: PolicyLossMetrics;
 }
 
 /**
@@ -39,12 +35,13 @@ export interface PolicyLoss {
  */
 export function policyLoss(args: PolicyLossArgs): PolicyLoss {
   checkOptions('policyLoss', args, ['logProbs', 'entropy', ...LOSS_BATCH, ...LOSS_OPTIONS]);
-  const logProbs = asTensor('logProbs', args.logProbs);
-  const entropy = args.entropy === undefined ? undefined : asTensor('entropy', args.entropy);
-  const batch = lossBatch(args, logProbs.size);
-  const dLogProbs = Tensor.zeros([logProbs.size]);
-  const dEntropy = entropy && Tensor.zeros([logProbs.size]);
-  const sums: LossSums = native().clippedLoss({
+  const device = deviceOf({ ...args });
+  const logProbs = asTensor('logProbs', args.logProbs, device);
+  const entropy = args.entropy === undefined ? undefined : asTensor('entropy', args.entropy, device);
+  const batch = lossBatch(args, logProbs.size, device);
+  const dLogProbs = Tensor.empty([logProbs.size], { device });
+  const dEntropy = entropy && Tensor.empty([logProbs.size], { device });
+  const result = native().clippedLoss({
     logProbs,
     entropy,
     ...batch.native,
@@ -52,7 +49,7 @@ export function policyLoss(args: PolicyLossArgs): PolicyLoss {
     dLogProbs,
     dEntropy,
   });
-  return { loss: sums.loss, dLogProbs, ...(dEntropy && { dEntropy }), metrics: lossMetrics(sums) };
+  return withLoss(result, { dLogProbs, ...(dEntropy && { dEntropy }) });
 }
 
 export interface PolicyLossFromLogitsArgs extends LossBatch, PolicyLossOptions {
@@ -69,15 +66,16 @@ export interface PolicyLossFromLogitsArgs extends LossBatch, PolicyLossOptions {
   gradient?: 'inplace' | Tensor | false;
 }
 
+/** Where, and when: as {@link PolicyLoss}. */
 export interface PolicyLossFromLogits {
-  loss: number;
+  readonly loss: number;
   /** [T] float32; 0 for masked tokens, whose logits are not read. */
   logProbs: Tensor;
   /** [T] float32; 0 for masked tokens. */
   entropy: Tensor;
   /** d loss / d logits; absent with `gradient: false`. */
   dLogits?: Tensor;
-  metrics: PolicyLossMetrics;
+  readonly metrics: PolicyLossMetrics;
 }
 
 /**
@@ -97,23 +95,24 @@ export function policyLossFromLogits(args: PolicyLossFromLogitsArgs): PolicyLoss
   ]);
   const { logits } = args;
   const rows = checkLogits(logits);
-  const batch = lossBatch(args, rows);
+  const device = deviceOf({ ...args });
+  const batch = lossBatch(args, rows, device);
   const dLogits = gradientTensor(logits, args.gradient);
-  const out = { logProbs: Tensor.zeros([rows]), entropy: Tensor.zeros([rows]) };
-  const sums: LossSums = native().policyLoss({
+  const out = { logProbs: Tensor.empty([rows], { device }), entropy: Tensor.empty([rows], { device }) };
+  const result = native().policyLoss({
     logits,
-    targets: asInts('targets', args.targets),
+    targets: asInts('targets', args.targets, device),
     temperature: checkNumber('temperature', args.temperature ?? 1, 0, Infinity, true),
     ...batch.native,
     ...lossParams(args, batch.given),
     ...out,
     dLogits,
   });
-  return { loss: sums.loss, ...out, ...(dLogits && { dLogits }), metrics: lossMetrics(sums) };
+  return withLoss(result, { ...out, ...(dLogits && { dLogits }) });
 }
 
 function gradientTensor(logits: Tensor, gradient: PolicyLossFromLogitsArgs['gradient']): Tensor | undefined {
-  if (gradient === undefined) return Tensor.zeros(logits.shape, { dtype: logits.dtype });
+  if (gradient === undefined) return Tensor.empty(logits.shape, { dtype: logits.dtype, device: logits.device });
   if (gradient === 'inplace') return logits;
   if (gradient === false) return undefined;
   if (gradient instanceof Tensor) return gradient;
@@ -175,7 +174,7 @@ export function linearPolicyLoss(args: LinearPolicyLossArgs): LinearPolicyLoss {
     dHidden: Tensor.empty(hidden.shape),
     dHead: Tensor.empty(head.shape),
   };
-  const sums: LossSums = native().linearPolicyLoss({
+  const result = native().linearPolicyLoss({
     hidden,
     head,
     targets: asInts('targets', args.targets),
@@ -185,5 +184,5 @@ export function linearPolicyLoss(args: LinearPolicyLossArgs): LinearPolicyLoss {
     ...lossParams(args, batch.given),
     ...out,
   });
-  return { loss: sums.loss, ...out, metrics: lossMetrics(sums) };
+  return withLoss(result, out);
 }

@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "binding/loss_args.h"
 #include "binding/register.h"
 
@@ -5,7 +7,7 @@ namespace prl {
 namespace {
 
 Napi::Value Run(const Napi::CallbackInfo& info) {
-  const Args args(info);
+  const Args args(info, Args::kCpuOrGpu);
   const TensorArg logprob = args.Tensor("logProbs", {DType::kFloat32});
   const int64_t tokens = logprob.elements;
   LossSums sums;
@@ -16,15 +18,34 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.entropy = args.OptionalFloats("entropy", tokens).f32();
   kernel.d_logprob = args.OptionalFloats("dLogProbs", tokens).f32();
   kernel.d_entropy = args.OptionalFloats("dEntropy", tokens).f32();
-  const auto workspace = Scratch(LossWorkspaceFloats(kernel.batch.sequences));
+  const int64_t floats = LossWorkspaceFloats(kernel.batch.sequences);
+  if (args.on_gpu()) {
+    return PendingSums(args.env(), RunOnCuda(args.env(), "policyLoss", tokens, static_cast<size_t>(floats) * sizeof(float),
+                                             [&](const CudaCall& call) {
+                                               kernel.workspace = static_cast<float*>(call.workspace);
+                                               return ClippedLossCuda(kernel, call);
+                                             }));
+  }
+  const auto workspace = Scratch(floats);
   kernel.workspace = workspace.get();
   kernel.sums = &sums;
   ThrowIfError(args.env(), ClippedLossCpu(kernel));
   return SumsObject(args.env(), sums);
 }
 
+// The sums of a call that was queued: waits for it, throws what it found wrong.
+Napi::Value Sums(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  LossSums sums;
+  std::memcpy(&sums, ValuesOf(args, "ticket"), sizeof sums);
+  return SumsObject(args.env(), sums);
+}
+
 }  // namespace
 
-void RegisterClippedLoss(Napi::Env env, Napi::Object exports) { Export(env, exports, "clippedLoss", Run); }
+void RegisterClippedLoss(Napi::Env env, Napi::Object exports) {
+  Export(env, exports, "clippedLoss", Run);
+  Export(env, exports, "lossSums", Sums);
+}
 
 }  // namespace prl

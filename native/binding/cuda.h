@@ -16,14 +16,14 @@ struct DeviceMemory {
 // The memory of `value` (Tensor.memory); throws when it is something else or disposed of.
 const DeviceMemory& DeviceMemoryOf(Napi::Env env, Napi::Value value, const char* name);
 
-// Begin, the kernel, End. `kernel` is the public name of what runs and `bound` what its failures compare with.
+// Begin, the kernel, End. `kernel` is the public name of what runs and `bounds` what its failures compare with.
 template <typename Run>
-CudaTicketPtr RunOnCuda(Napi::Env env, const char* kernel, int64_t bound, size_t workspace_bytes, const Run& run) {
+CudaTicketPtr RunOnCuda(Napi::Env env, const char* kernel, FailureBounds bounds, size_t workspace_bytes, const Run& run) {
   CudaCall call;
   CudaTicketPtr ticket;
   ThrowIfError(env, call.Begin(workspace_bytes));
   ThrowIfError(env, run(call));
-  ThrowIfError(env, call.End(kernel, bound, &ticket));
+  ThrowIfError(env, call.End(kernel, bounds, &ticket));
   return ticket;
 }
 // A ticket for JavaScript, and the values of the call that it stands for: waits, throws the call's failure.

@@ -58,6 +58,12 @@ Napi::Object SumsObject(Napi::Env env, const LossSums& sums) {
   return result;
 }
 
+Napi::Object PendingSums(Napi::Env env, CudaTicketPtr ticket) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("ticket", BoxTicket(env, std::move(ticket)));
+  return result;
+}
+
 std::unique_ptr<float[]> Scratch(int64_t floats) { return std::unique_ptr<float[]>(new float[static_cast<size_t>(floats)]); }
 
 }  // namespace prl

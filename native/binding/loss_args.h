@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "binding/args.h"
+#include "binding/cuda.h"
 #include "kernels/clipped_loss/clipped_loss.h"
 
 namespace prl {
@@ -15,6 +15,8 @@ LossParams ParseLossParams(const Args& args);
 LossBatch ParseLossBatch(const Args& args, int64_t tokens);
 // { loss, tokens, ... }: the plain sums.
 Napi::Object SumsObject(Napi::Env env, const LossSums& sums);
+// { ticket }: what lossSums({ ticket }) turns into them when they are wanted.
+Napi::Object PendingSums(Napi::Env env, CudaTicketPtr ticket);
 // Uninitialised scratch, aligned to 16 bytes.
 std::unique_ptr<float[]> Scratch(int64_t floats);
 

@@ -7,7 +7,7 @@ namespace prl {
 namespace {
 
 Napi::Value Run(const Napi::CallbackInfo& info) {
-  const Args args(info);
+  const Args args(info, Args::kCpuOrGpu);
   const TensorArg logits = args.Tensor("logits");
   if (logits.shape.size() != 2) Throw(args.env(), Code::kOutOfRange, "logits must have the shape [tokens, vocab]");
   const double temperature = args.Number("temperature");
@@ -30,6 +30,14 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   if (d_logits.present()) {
     if (d_logits.shape != logits.shape) Throw(args.env(), Code::kOutOfRange, "dLogits must have the shape of logits");
     kernel.d_logits = d_logits.data;
+  }
+  if (args.on_gpu()) {
+    const int64_t floats = PolicyLossCudaWorkspaceFloats(tokens, kernel.batch.sequences);
+    return PendingSums(args.env(), RunOnCuda(args.env(), "policyLossFromLogits", {rows.vocab, tokens}, static_cast<size_t>(floats) * sizeof(float),
+                                             [&](const CudaCall& call) {
+                                               kernel.workspace = static_cast<float*>(call.workspace);
+                                               return PolicyLossCuda(kernel, call);
+                                             }));
   }
   const auto workspace = Scratch(PolicyLossWorkspaceFloats(tokens, kernel.batch.sequences));
   kernel.workspace = workspace.get();

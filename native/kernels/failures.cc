@@ -8,7 +8,7 @@
 
 namespace prl {
 
-Status DescribeFailure(uint64_t failure, int64_t bound) {
+Status DescribeFailure(uint64_t failure, FailureBounds bounds) {
   if (failure == kNoFailure) return Ok();
   const auto kind = static_cast<Failure>((failure >> 32) & ((1u << kFailureKindBits) - 1));
   const long long index = (long long)(failure >> (32 + kFailureKindBits));
@@ -22,13 +22,13 @@ Status DescribeFailure(uint64_t failure, int64_t bound) {
   };
   const char* const active = ": what an active token brings must be finite";
   const auto offsets = [&](const char* name) {
-    return Error(Code::kOutOfRange, "%s must rise from 0 to %lld; piece %lld ends at %d", name, (long long)bound, index, integer);
+    return Error(Code::kOutOfRange, "%s must rise from 0 to %lld; piece %lld ends at %d", name, (long long)bounds.total, index, integer);
   };
   switch (kind) {
     case Failure::kOffsets: return offsets("cuSeqlens");
     case Failure::kStepOffsets: return offsets("cuSteps");
     case Failure::kScoreOffsets: return offsets("cuScores");
-    case Failure::kTarget: return TargetOutside(index, integer, bound);
+    case Failure::kTarget: return TargetOutside(index, integer, bounds.vocab);
     case Failure::kRowNonFinite: return BadRow(index, false);
     case Failure::kRowAllMasked: return BadRow(index, true);
     case Failure::kLogProb: return non_finite("logProbs", active);

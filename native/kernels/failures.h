@@ -41,7 +41,12 @@ PRL_HD unsigned long long PackFailure(Failure kind, int64_t index, uint32_t valu
   return (((place << kFailureKindBits) | (uint64_t)kind) << 32) | value_bits;
 }
 
-// `bound`: the vocabulary for kTarget, the total for offsets.
-Status DescribeFailure(uint64_t failure, int64_t bound);
+// What the values of kTarget and of the offsets are compared with; one number does where a kernel has only one of them.
+struct FailureBounds {
+  FailureBounds(int64_t bound) : vocab(bound), total(bound) {}
+  FailureBounds(int64_t vocab, int64_t total) : vocab(vocab), total(total) {}
+  int64_t vocab, total;
+};
+Status DescribeFailure(uint64_t failure, FailureBounds bounds);
 
 }  // namespace prl

@@ -4,6 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { policyLoss } from '../../lib/index.js';
 import type { PolicyLossOptions } from '../../lib/policy/types.js';
+import { ON_GPU, place } from '../reference/device.js';
 import { near, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { readSafetensors } from '../reference/safetensors.js';
 
@@ -45,7 +46,7 @@ function pack(padded: ArrayLike<number>): Float64Array {
   return packed;
 }
 
-function run({ inputs: roles, params }: Case) {
+async function run({ inputs: roles, params }: Case) {
   const role = (name: string) => (roles[name] ? inputs.get(roles[name])!.data : undefined);
   const packed = (name: string) => {
     const data = role(name);
@@ -74,7 +75,7 @@ function run({ inputs: roles, params }: Case) {
       sequences: meta.B,
     };
   const out = policyLoss({
-    logProbs: packed('new')!,
+    logProbs: ON_GPU ? place(packed('new')!) : packed('new')!,
     entropy: packed('entropy')!,
     oldLogProbs: packed('old'),
     refLogProbs: packed('ref'),
@@ -83,13 +84,14 @@ function run({ inputs: roles, params }: Case) {
     mask,
     ...options,
   });
-  return { out, mask, share: params.loss_type === 'dapo' ? 1 : 1 / accumulation };
+  const [dLogProbs, dEntropy] = await Promise.all([out.dLogProbs.read(), out.dEntropy!.read()]);
+  return { out, dLogProbs, dEntropy, mask, share: params.loss_type === 'dapo' ? 1 : 1 / accumulation };
 }
 
 const reference = suite('policyLoss: TRL reference values');
 for (const c of supported) {
-  reference(c.name, () => {
-    const { out, share } = run(c);
+  reference(c.name, async () => {
+    const { out, dLogProbs, dEntropy, share } = await run(c);
     // Inputs are exact in float32 and the arithmetic is double: the loss agrees to double rounding, a gradient to its own
     // rounding to float32 (at sequence level two: the direct part and the part through the ratio).
     near([out.loss * share], [c.loss], 1e-12 * (1 + Math.abs(c.loss)), 'loss');
@@ -97,7 +99,7 @@ for (const c of supported) {
     const largest = expected.reduce((m, g) => Math.max(m, Math.abs(g)), 0);
     const tolerance = c.params.importance_sampling_level === 'sequence' ? 4 * UNIT_ROUNDOFF.float32 * largest : 1e-30;
     near(
-      out.dLogProbs.data.map((g) => g),
+      dLogProbs,
       pack(expected).map((g) => g / share),
       tolerance,
       'gradient',
@@ -106,8 +108,8 @@ for (const c of supported) {
     const entropyGrad = grads.get(c.grad.replace('grad.', 'entropy_grad.'));
     if (c.params.entropy_coef) assert.ok(entropyGrad, 'an entropy gradient to compare with');
     near(
-      out.dEntropy!.data as Float32Array,
-      entropyGrad ? pack(entropyGrad.data) : new Float64Array(out.dEntropy!.size),
+      dEntropy,
+      entropyGrad ? pack(entropyGrad.data) : new Float64Array(dEntropy.length),
       0,
       'entropy gradient',
       1.01 * UNIT_ROUNDOFF.float32,
@@ -115,10 +117,10 @@ for (const c of supported) {
   });
 }
 
-reference('metrics', () => {
+reference('metrics', async () => {
   let compared = 0;
   for (const c of supported) {
-    const { out, mask } = run(c);
+    const { out, mask } = await run(c);
     const bySequence = c.params.importance_sampling_level === 'sequence';
     // TRL counts a sequence without a counted token, with ratio 1; we leave it out of means over sequences.
     const empty = meta.lengths.filter((_, i) => !mask.subarray(cuSeqlens[i], cuSeqlens[i + 1]).includes(1)).length;

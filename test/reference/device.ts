@@ -22,7 +22,7 @@ export async function fails(
 ): Promise<void> {
   let failure: unknown;
   try {
-    run();
+    await run();
     await synchronize();
   } catch (error) {
     failure = error;

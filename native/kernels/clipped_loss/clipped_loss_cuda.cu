@@ -19,21 +19,22 @@ struct Add {
   }
 };
 
-// In thread 0.
-__device__ LossSums SumsOfBlock(const LossSums& mine) {
-  using Reduce = cub::BlockReduce<LossSums, kLossThreads>;
-  __shared__ typename Reduce::TempStorage storage;
-  return Reduce(storage).Reduce(mine, Add());
-}
-// In every thread.
-__device__ int64_t FirstOfBlock(int64_t mine) {
-  __shared__ unsigned long long first;
+using ReduceSums = cub::BlockReduce<LossSums, kLossThreads>;
+struct Shared {
+  ReduceSums::TempStorage sums;
+  BlockSum<kLossThreads> sum;
+  unsigned long long first;
+  bool last;
+};
+
+// The smallest of the block, known to every thread.
+__device__ int64_t FirstOfBlock(int64_t mine, Shared& shared) {
+  __syncthreads();  // `first` may still be in use
+  if (threadIdx.x == 0) shared.first = INT64_MAX;
   __syncthreads();
-  if (threadIdx.x == 0) first = ~0ull;
+  if (mine != INT64_MAX) atomicMin(&shared.first, (unsigned long long)mine);
   __syncthreads();
-  if (mine != INT64_MAX) atomicMin(&first, (unsigned long long)mine);
-  __syncthreads();
-  return first == ~0ull ? INT64_MAX : (int64_t)first;
+  return (int64_t)shared.first;
 }
 
 // As BadLossToken says it on the CPU.
@@ -67,7 +68,8 @@ __device__ void AddToken(LossSums* sums, const ClippedLossArgs& args, const Loss
 }
 
 // One sequence by the block: its gradient when it is asked for; its sums in thread 0.
-__device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossParams& params, int64_t i, Piece piece) {
+__device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossParams& params, int64_t i, Piece piece,
+                                       Shared& shared) {
   const LossBatch& batch = args.batch;
   const bool by_sequence = params.ratio_level == RatioLevel::kSequence;
   const int64_t first = piece.begin + threadIdx.x;
@@ -77,10 +79,9 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
     active += 1.0;
     if (by_sequence) log_ratio += LogRatio(batch, t, args.logprob[t]);
   }
-  active = SumOfBlock(active);
+  active = shared.sum(active);
   const double weight = active == 0.0 ? 0.0 : WeightOfSequence(params, active);
-  double ratio = by_sequence ? SumOfBlock(log_ratio, [=](double sum) { return active == 0.0 ? 1.0 : exp(sum / active); }) : 1.0;
-  const double sequence_ratio = ratio;
+  const double sequence_ratio = by_sequence && active != 0.0 ? exp(shared.sum(log_ratio) / active) : 1.0;
 
   LossSums sums = EmptySums();
   double through_ratio = 0.0;  // d loss / d ratio of the sequence
@@ -88,6 +89,7 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
   for (int64_t t = first; t < piece.end; t += kLossThreads) {
     float d_logprob = 0.0f, d_entropy = 0.0f;
     if (IsActive(batch, t)) {
+      double ratio = sequence_ratio;
       if (!by_sequence) {
         ratio = exp(LogRatio(batch, t, args.logprob[t]));
         AddRatio(&sums, ratio);
@@ -103,16 +105,16 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
     if (args.d_logprob) args.d_logprob[t] = d_logprob;
     if (args.d_entropy) args.d_entropy[t] = d_entropy;
   }
-  bad = FirstOfBlock(bad);
+  bad = FirstOfBlock(bad, shared);
   if (by_sequence && args.d_logprob && active != 0.0) {
     // d ratio / d logprob is ratio / active for each active token of the sequence.
-    const float shared = (float)SumOfBlock(through_ratio, [=](double sum) { return sum * sequence_ratio / active; });
-    if (bad == INT64_MAX && !IsFinite(shared)) bad = piece.begin;
+    const float common = (float)(shared.sum(through_ratio) * sequence_ratio / active);
+    if (bad == INT64_MAX && !IsFinite(common)) bad = piece.begin;
     for (int64_t t = first; t < piece.end; t += kLossThreads) {
-      if (IsActive(batch, t)) args.d_logprob[t] += shared;
+      if (IsActive(batch, t)) args.d_logprob[t] += common;
     }
   }
-  sums = SumsOfBlock(sums);
+  sums = ReduceSums(shared.sums).Reduce(sums, Add());
   if (threadIdx.x != 0 || active == 0.0) return {sums, kNoFailure};
   sums.sequences = 1.0;
   if (by_sequence) AddRatio(&sums, sequence_ratio);
@@ -125,44 +127,44 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
 }
 
 // All sequences, by the last block. A failure of an earlier kernel of the call, or of the offsets, comes first.
-__device__ void Finish(const SequenceSums* sequences, int64_t n, CudaReport* report) {
+__device__ void Finish(const SequenceSums* sequences, int64_t n, CudaReport* report, Shared& shared) {
   LossSums sums = EmptySums();
   int64_t bad = INT64_MAX;
   for (int64_t i = threadIdx.x; i < n; i += kLossThreads) {
     AddSums(&sums, sequences[i].sums);
     if (bad == INT64_MAX && sequences[i].failure != kNoFailure) bad = i;
   }
-  bad = FirstOfBlock(bad);
-  sums = SumsOfBlock(sums);
+  bad = FirstOfBlock(bad, shared);
+  sums = ReduceSums(shared.sums).Reduce(sums, Add());
   if (threadIdx.x != 0) return;
   *reinterpret_cast<LossSums*>(report->values) = sums;
   if (bad != INT64_MAX) atomicCAS(&report->failure, (unsigned long long)kNoFailure, sequences[bad].failure);
 }
 
 __global__ void __launch_bounds__(kLossThreads) LossKernel(ClippedLossArgs args, CudaReport* report) {
+  Shared& shared = SharedAs<Shared>();
   SequenceSums* sequences = reinterpret_cast<SequenceSums*>(args.workspace);
   const LossBatch& batch = args.batch;
   const int64_t i = blockIdx.x;
   if (i < batch.sequences) {
     const Piece piece = PieceOf(batch.cu_seqlens, i, batch.sequences, batch.tokens, report, Failure::kOffsets);
-    const SequenceSums mine = LossOfSequence(args, Counted(args.params, report), i, piece);
+    const SequenceSums mine = LossOfSequence(args, Counted(args.params, report), i, piece, shared);
     if (threadIdx.x == 0) sequences[i] = mine;
   }
-  __shared__ bool last;
   if (threadIdx.x == 0) {
     __threadfence();
-    last = atomicAdd(&report->counter, 1u) == gridDim.x - 2u;  // it starts at all ones
+    shared.last = atomicAdd(&report->counter, 1u) == gridDim.x - 2u;  // it starts at all ones
     __threadfence();
   }
   __syncthreads();
-  if (last) Finish(sequences, batch.sequences, report);
+  if (shared.last) Finish(sequences, batch.sequences, report, shared);
 }
 
 __global__ void __launch_bounds__(kLossThreads) CountKernel(const int32_t* mask, int64_t tokens, CudaReport* report) {
   double mine = 0.0;
   const int64_t step = (int64_t)gridDim.x * kLossThreads;
   for (int64_t t = (int64_t)blockIdx.x * kLossThreads + threadIdx.x; t < tokens; t += step) mine += mask[t] != 0 ? 1.0 : 0.0;
-  const double sum = SumOfBlock(mine);
+  const double sum = SharedAs<BlockSum<kLossThreads>>()(mine);
   if (threadIdx.x == 0) atomicAdd(&report->count, (unsigned)sum);
 }
 
@@ -175,12 +177,13 @@ Status CountTokens(const LossBatch& batch, LossParams* params, const CudaCall& c
     return Ok();
   }
   const int64_t blocks = (batch.tokens + 8 * kLossThreads - 1) / (8 * kLossThreads);
-  return Launch("policyLoss", call.stream, {blocks < 256 ? blocks : 256, kLossThreads}, CountKernel, batch.mask, batch.tokens, call.report);
+  const LaunchShape shape{blocks < 256 ? blocks : 256, kLossThreads, sizeof(BlockSum<kLossThreads>)};
+  return Launch("policyLoss", call.stream, shape, CountKernel, batch.mask, batch.tokens, call.report);
 }
 
 Status ClippedLossCounted(const ClippedLossArgs& args, const CudaCall& call) {
   const int64_t blocks = args.batch.sequences > 0 ? args.batch.sequences : 1;
-  return Launch("policyLoss", call.stream, {blocks, kLossThreads}, LossKernel, args, call.report);
+  return Launch("policyLoss", call.stream, {blocks, kLossThreads, sizeof(Shared)}, LossKernel, args, call.report);
 }
 
 Status ClippedLossCuda(const ClippedLossArgs& args, const CudaCall& call) {

@@ -1,9 +1,8 @@
-// What the CUDA skeletons with a loss share: the count of the tokens, sums over a block.
+// What the CUDA skeletons with a loss share.
 #pragma once
 
-#include <cub/block/block_reduce.cuh>
-
 #include "kernels/clipped_loss/clipped_loss_math.h"
+#include "runtime/cuda/block_sum.h"
 #include "runtime/cuda/device_code.h"
 #include "runtime/cuda/launch.h"
 
@@ -21,22 +20,6 @@ Status ClippedLossCounted(const ClippedLossArgs& args, const CudaCall& call);
 __device__ inline LossParams Counted(LossParams params, const CudaReport* report) {
   if (params.norm_tokens == 0.0) params.norm_tokens = (double)max(1u, report->count + 1u);
   return params;
-}
-
-// then(sum of x over the block), the same in every thread; `then` is evaluated by one of them. Fixed order.
-template <typename Then>
-__device__ inline double SumOfBlock(double x, Then then) {
-  using Reduce = cub::BlockReduce<double, kLossThreads>;
-  __shared__ typename Reduce::TempStorage storage;
-  __shared__ double result;
-  __syncthreads();  // both may still be in use
-  const double sum = Reduce(storage).Sum(x);
-  if (threadIdx.x == 0) result = then(sum);
-  __syncthreads();
-  return result;
-}
-__device__ inline double SumOfBlock(double x) {
-  return SumOfBlock(x, [](double sum) { return sum; });
 }
 
 }  // namespace prl

@@ -15,7 +15,8 @@ __global__ void __launch_bounds__(kLossThreads) PrepareKernel(LossBatch batch, L
   const LossParams params = Counted(given, report);
   double active = 0.0;
   for (int64_t t = piece.begin + threadIdx.x; t < piece.end; t += kLossThreads) active += IsActive(batch, t) ? 1.0 : 0.0;
-  const double weight = SumOfBlock(active, [=](double sum) { return sum == 0.0 ? 0.0 : WeightOfSequence(params, sum); });
+  active = SharedAs<BlockSum<kLossThreads>>()(active);
+  const double weight = active == 0.0 ? 0.0 : WeightOfSequence(params, active);
   for (int64_t t = piece.begin + threadIdx.x; t < piece.end; t += kLossThreads) {
     lines[t] = {weight,
                 batch.advantages[batch.advantages_per_token ? t : i],
@@ -119,7 +120,8 @@ Status TwoSweeps(const PolicyLossArgs& args, const CudaCall& call) {
 }  // namespace
 
 Status PrepareLossRows(const LossBatch& batch, const LossParams& params, const int32_t* targets, TokenLine* lines, const CudaCall& call) {
-  return Launch("policyLossFromLogits", call.stream, {batch.sequences, kLossThreads}, PrepareKernel, batch, params, targets, lines, call.report);
+  const LaunchShape shape{batch.sequences, kLossThreads, sizeof(BlockSum<kLossThreads>)};
+  return Launch("policyLossFromLogits", call.stream, shape, PrepareKernel, batch, params, targets, lines, call.report);
 }
 
 Status SweepRowsCuda(const LossRows& rows, int64_t first, int64_t count, const void* logits, void* d_logits, const CudaCall& call) {

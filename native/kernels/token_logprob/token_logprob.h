@@ -14,7 +14,8 @@
 // Arithmetic is float32 whatever the storage; a row is read from memory once (online maximum and sum); offsets are 64-bit.
 // A logit of -inf is legal (a masked symbol): probability 0, gradient 0; a target there has log-probability -inf.
 // Failures name the first row: a target outside [0, vocab), a row that is all -inf, a NaN or +inf logit.
-// Rows are independent: results do not depend on the number of threads nor on the other rows.
+// Rows are independent: results do not depend on the number of threads nor on the other rows. On the GPU the order of a row's sums
+// follows its place relative to a 16-byte boundary: the same row gives the same bits where it lies alike.
 #pragma once
 
 #include "runtime/cpu/isa.h"

@@ -86,8 +86,9 @@ inline RowPlan PlanRow(const DeviceLimits& limits, int64_t vocab, size_t element
   if (limits.compute_capability >= 90) {
     while (plan.cluster < kRowCluster && bytes / plan.cluster > share(kRowBlocks)) plan.cluster *= 2;
   }
-  const size_t slice = (bytes / 16 + plan.cluster) / plan.cluster * 16, limit = share(least_blocks);
-  plan.kept = (int)((slice < limit ? slice : limit) / 16);
+  const size_t slice = (bytes / 16 + plan.cluster) / plan.cluster, limit = share(least_blocks) / 16;
+  // All of it, or whole rounds of the threads, so that pack i is thread i % kRowThreads' either way.
+  plan.kept = (int)(slice < limit ? slice : limit / kRowThreads * kRowThreads);
   plan.shared_bytes = kRowSharedBytes + (size_t)plan.kept * 16;
   return plan;
 }

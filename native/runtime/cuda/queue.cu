@@ -27,7 +27,7 @@ class CudaTicket {
   uint64_t number = 0;  // in the order of the queue
   uint64_t thread = 0;  // that made the call
   std::string kernel;
-  int64_t bound = 0;
+  FailureBounds bounds{0};
   CudaReport result;     // once it is over
   bool over = false, told = false;
 };
@@ -112,7 +112,7 @@ void Settle(Queue& q, CudaTicket& ticket) {
 }
 
 Status FailureOf(const CudaTicket& ticket) {
-  Status status = DescribeFailure(ticket.result.failure, ticket.bound);
+  Status status = DescribeFailure(ticket.result.failure, ticket.bounds);
   if (status.ok()) return status;
   char text[sizeof status.message];
   memcpy(text, status.message, sizeof text);
@@ -253,13 +253,13 @@ Status CudaCall::Begin(size_t workspace_bytes) {
   return Ok();
 }
 
-Status CudaCall::End(const char* kernel, int64_t bound, CudaTicketPtr* ticket) {
+Status CudaCall::End(const char* kernel, FailureBounds bounds, CudaTicketPtr* ticket) {
   Queue& q = TheQueue();
   const std::lock_guard<std::mutex> lock(q.mutex);
   PRL_CUDA_CHECK(cudaMemcpyAsync(q.host_reports + ticket_->slot, report, sizeof(CudaReport), cudaMemcpyDeviceToHost, q.stream));
   PRL_CUDA_CHECK(cudaEventRecord(ticket_->done, q.stream));
   ticket_->kernel = kernel;
-  ticket_->bound = bound;
+  ticket_->bounds = bounds;
   ticket_->number = ++q.queued;
   ticket_->thread = ThisThread();
   q.pending.push_back(ticket_);

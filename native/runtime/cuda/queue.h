@@ -8,7 +8,7 @@
 //     CudaCall call;
 //     PRL_RETURN_IF_ERROR(call.Begin(XCudaWorkspace(args)));    // a zero-cost report slot, and scratch
 //     PRL_RETURN_IF_ERROR(XCuda(args, call));                   // launches (runtime/cuda/launch.h); nothing has run yet
-//     PRL_RETURN_IF_ERROR(call.End("x", bound, &ticket));       // the report follows the kernels on the stream
+//     PRL_RETURN_IF_ERROR(call.End("x", bounds, &ticket));      // the report follows the kernels on the stream
 //
 // What the kernel finds wrong (kernels/failures.h) shows when the host next waits: for the ticket, or for the stream.
 #pragma once
@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "kernels/failures.h"
 #include "runtime/status.h"
 
 namespace prl {
@@ -40,8 +41,8 @@ struct CudaCall {
   ~CudaCall();  // gives the workspace back
 
   Status Begin(size_t workspace_bytes);
-  // `kernel`: the public name, for messages; `bound`: what the messages of this kernel compare with. ticket may be null.
-  Status End(const char* kernel, int64_t bound, CudaTicketPtr* ticket);
+  // `kernel`: the public name, for messages; `bounds`: what they compare with. ticket may be null.
+  Status End(const char* kernel, FailureBounds bounds, CudaTicketPtr* ticket);
 
   void* stream = nullptr;
   CudaReport* report = nullptr;  // in device memory
