@@ -11,6 +11,7 @@ export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads }
 export { Policy } from './policy/policy.js';
 export { characterTokenizer, Tokenizer } from './policy/tokenizer.js';
 export type * from './policy/types.js';
+export type * from './reward/process-reward-model.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';
 export { type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
 export type * from './tasks/task.js';
