@@ -37,7 +37,7 @@ export async function warmUp(
   const started = performance.now() - 1000 * seconds;
   const elapsed = () => (performance.now() - started) / 1000;
   const save = (step: number) =>
-    folder.writeCheckpoint(KIND, step, LOG, 1, async (path) => {
+    folder.writeCheckpoint(KIND, step, [LOG], 1, async (path) => {
       await savePolicy(path, policy, task);
       await policy.saveOptimizer(join(path, 'optimizer.bin'));
       await writeFile(join(path, 'state.json'), JSON.stringify({ seconds: elapsed() }));

@@ -5,6 +5,7 @@ import type { PolicyLike } from '../policy/types.js';
 import type { Task } from '../tasks/task.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions } from './options.js';
 import { type Row, RunFolder } from './run-folder.js';
+import type { SampleRow } from './sample-log.js';
 
 export type LoadPolicy = (folder: string) => PolicyLike | Promise<PolicyLike>;
 
@@ -22,13 +23,15 @@ export interface TrainerState {
 export interface TrainerRun {
   /** Where the run goes on; undefined at its beginning. */
   resumed?: { policy: PolicyLike; base: PolicyLike; state: TrainerState };
-  append(row: Row): Promise<void>;
+  append(metrics: Row, samples: SampleRow): Promise<void>;
   save(policy: PolicyLike, state: TrainerState): Promise<void>;
   /** Lets go of the folder, unless the caller opened it. */
   close(): Promise<void>;
 }
 
-const LOG = 'metrics.jsonl';
+const METRICS = 'metrics.jsonl';
+const SAMPLES = 'samples.jsonl';
+const LOGS = [METRICS, SAMPLES];
 const KIND = 'step';
 
 export interface OpenRun {
@@ -57,13 +60,16 @@ export async function openTrainerRun(
       );
     }
     if (!basePath) await saveBase(folder, policy, task);
-    await folder.truncate(LOG, checkpoint?.step ?? 0);
+    for (const log of LOGS) await folder.truncate(log, checkpoint?.step ?? 0);
     let saved = checkpoint?.step ?? -1;
     const run: TrainerRun = {
-      append: (row) => folder.append(LOG, row),
+      async append(metrics, samples) {
+        await folder.append(METRICS, metrics);
+        await folder.append(SAMPLES, samples);
+      },
       async save(current, state) {
         if (saved === state.step) return;
-        await folder.writeCheckpoint(KIND, state.step, LOG, options.saveTotalLimit, async (path) => {
+        await folder.writeCheckpoint(KIND, state.step, LOGS, options.saveTotalLimit, async (path) => {
           await savePolicy(path, current, task);
           await current.saveOptimizer(join(path, 'optimizer.bin'));
           await writeFile(join(path, 'trainer.json'), `${JSON.stringify(state)}\n`);

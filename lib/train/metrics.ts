@@ -16,6 +16,7 @@ export function rolloutMetrics(task: Task, rollout: Rollout, recomputed?: Float3
   const lengths = completions.map(({ length }) => length);
   return {
     reward: mean(rewards),
+    pass_at_n: mean(groups.map((values) => (values.some((reward) => reward > 0) ? 1 : 0))),
     reward_std: mean(deviations),
     frac_reward_zero_std: mean(deviations.map((value) => (value === 0 ? 1 : 0))),
     'completions/mean_length': mean(lengths),
@@ -25,6 +26,17 @@ export function rolloutMetrics(task: Task, rollout: Rollout, recomputed?: Float3
     ...measureRollout(task, rollout),
     ...(recomputed && differenceMetrics(rollout.logProbs, recomputed)),
   };
+}
+
+/**
+ * The share of wrong responses that are pushed up all the same: what a process reward does that takes fluent steps for right
+ * ones. Nothing where no response is wrong.
+ */
+export function creditMetrics({ rewards, cuSeqlens }: Rollout, advantages: Float32Array): Record<string, number> {
+  const wrong = [...rewards.keys()].filter((i) => rewards[i] <= 0);
+  if (wrong.length === 0) return {};
+  const sums = wrong.map((i) => advantages.subarray(cuSeqlens[i], cuSeqlens[i + 1]).reduce((a, b) => a + b, 0));
+  return { 'advantage/wrong_positive_ratio': mean(sums.map((sum) => (sum > 0 ? 1 : 0))) };
 }
 
 /** How far the log-probabilities of generation are from those that training computes of the same tokens. */

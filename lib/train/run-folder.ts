@@ -14,6 +14,7 @@ export type Row = { step: number; [name: string]: number };
  *     config.json                  what was asked for
  *     base/                        the policy before training, which is also the frozen reference
  *     metrics.jsonl                one row per step
+ *     samples.jsonl                one row per step: histograms, and responses of some steps
  *     checkpoints/step-000010/     weights, optimizer and the trainer's state, with a manifest
  *     lock-PID-...                 the process that works here
  *
@@ -74,19 +75,21 @@ export class RunFolder {
   }
 
   /**
-   * Saves a checkpoint of the course `kind` and drops the oldest ones. Rows of `log` are made durable first: a checkpoint
+   * Saves a checkpoint of the course `kind` and drops the oldest ones. Rows of `logs` are made durable first: a checkpoint
    * promises that all rows up to its step are there.
    */
   async writeCheckpoint(
     kind: string,
     step: number,
-    log: string,
+    logs: readonly string[],
     keep: number,
     fill: (folder: string) => Promise<void>,
   ): Promise<void> {
-    const handle = await open(this.file(log), 'a');
-    await handle.sync();
-    await handle.close();
+    for (const log of logs) {
+      const handle = await open(this.file(log), 'a');
+      await handle.sync();
+      await handle.close();
+    }
     await this.writeFolder(join('checkpoints', `${kind}-${String(step).padStart(6, '0')}`), fill);
     for (const old of (await this.#checkpoints(kind)).slice(keep)) await rm(old.path, { recursive: true, force: true });
   }
@@ -116,29 +119,32 @@ export class RunFolder {
     return found.sort((a, b) => b.step - a.step);
   }
 
-  async append(log: string, row: Row): Promise<void> {
+  async append<R extends { step: number } = Row>(log: string, row: R): Promise<void> {
     await appendFile(this.file(log), `${JSON.stringify(row)}\n`);
   }
 
-  /** Rows of a log up to `lastStep`; a row torn by a crash ends the log. */
-  async rows(log: string, lastStep = Infinity): Promise<Row[]> {
-    if (!existsSync(this.file(log))) return [];
-    const rows: Row[] = [];
-    for (const line of (await readFile(this.file(log), 'utf8')).split('\n')) {
-      try {
-        const row = JSON.parse(line) as Row;
-        if (row.step <= lastStep) rows.push(row);
-      } catch {
-        break;
-      }
-    }
-    return rows;
+  /** Rows of a log up to `lastStep`. */
+  async rows<R extends { step: number } = Row>(log: string, lastStep = Infinity): Promise<R[]> {
+    return (await readRows<R>(this.file(log))).filter(({ step }) => step <= lastStep);
   }
 
   /** Cuts a log back to the checkpoint that a run goes on from. */
-  async truncate(log: string, lastStep: number): Promise<Row[]> {
+  async truncate(log: string, lastStep: number): Promise<void> {
     const rows = await this.rows(log, lastStep);
     await writeFileAtomic(this.file(log), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-    return rows;
   }
+}
+
+/** Rows of a log, of a run that may be going on: a row that is torn or half-written ends it. None where there is no file. */
+export async function readRows<R extends { step: number } = Row>(file: string): Promise<R[]> {
+  if (!existsSync(file)) return [];
+  const rows: R[] = [];
+  for (const line of (await readFile(file, 'utf8')).split('\n')) {
+    try {
+      rows.push(JSON.parse(line) as R);
+    } catch {
+      break;
+    }
+  }
+  return rows;
 }

@@ -7,10 +7,11 @@ import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
 import { computeAdvantages } from './advantages.js';
 import { type LoadPolicy, openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
-import { type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
+import { creditMetrics, type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
 import { cutBatch } from './minibatch.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './options.js';
 import type { Row, RunFolder } from './run-folder.js';
+import { sampleRow } from './sample-log.js';
 import { learningRateAt } from './schedule.js';
 
 export interface TrainerSetup {
@@ -42,6 +43,8 @@ export interface TrainingStep {
   rollout: Rollout;
   /** [T] what the method made of the rewards. */
   advantages: Float32Array;
+  /** [S + 1] where the reasoning steps of the packed completions begin. */
+  cuSteps: Int32Array;
 }
 
 /**
@@ -120,7 +123,7 @@ export class Trainer {
       while (this.#state.step < this.options.maxSteps && !this.#stopping) {
         torn = true;
         const step = await this.#advance(signal);
-        await folder?.append(step.metrics);
+        await folder?.append(step.metrics, sampleRow(step.step, this.task, step));
         torn = false;
         if (this.#state.step % this.options.saveSteps === 0) await folder?.save(this.#policy, this.#state);
         if (this.#state.nonFiniteSteps >= this.options.maxNonFiniteSteps) {
@@ -232,6 +235,7 @@ export class Trainer {
       step: this.#state.step,
       ...rolloutMetrics(task, rollout, recomputed),
       ...metrics,
+      ...creditMetrics(rollout, advantages),
       'step_count/mean': (cuSteps.length - 1) / rollout.rewards.length,
       first_token_entropy: firstEntropy,
       ...updateMetrics(updates),
@@ -241,7 +245,7 @@ export class Trainer {
       ...Object.fromEntries(Object.entries(seconds).map(([phase, value]) => [`seconds/${phase}`, value])),
       'seconds/step': total,
     };
-    return { step: this.#state.step, metrics: row, rollout, advantages };
+    return { step: this.#state.step, metrics: row, rollout, advantages, cuSteps };
   }
 
   async #update(

@@ -40,6 +40,8 @@ function rows(folder: string): object[] {
     });
 }
 
+const samples = (folder: string) => readFileSync(join(folder, 'samples.jsonl'), 'utf8');
+
 /** The hashes of weights, optimizer and state of the last step. */
 const manifest = (folder: string) =>
   readFileSync(join(folder, 'checkpoints', `step-${String(STEPS).padStart(6, '0')}`, 'manifest.json'), 'utf8');
@@ -78,6 +80,8 @@ for (const kind of ['table', 'native']) {
         // About five; on a busy machine the child may be faster than this process.
         assert.ok(kills >= 1, 'it was never killed');
         assert.equal(rows(broken), rows(whole));
+        assert.is(samples(whole).split('\n').length, STEPS + 1);
+        assert.is(samples(broken), samples(whole));
         assert.is(manifest(broken), manifest(whole));
         assert.equal(readdirSync(join(broken, 'checkpoints')).sort(), readdirSync(join(whole, 'checkpoints')).sort());
       } finally {
@@ -116,8 +120,8 @@ folders('keeps the newest checkpoints and finds the newest one', async () => {
   const run = await RunFolder.open(path);
   assert.is(await run.latestCheckpoint('step'), undefined);
   for (const step of [5, 10, 1000000, 15])
-    await run.writeCheckpoint('step', step, 'metrics.jsonl', 3, write(String(step)));
-  await run.writeCheckpoint('warmup', 2000000, 'warmup.jsonl', 2, write('other'));
+    await run.writeCheckpoint('step', step, ['metrics.jsonl'], 3, write(String(step)));
+  await run.writeCheckpoint('warmup', 2000000, ['warmup.jsonl'], 2, write('other'));
   assert.equal(readdirSync(join(path, 'checkpoints')).sort(), [
     'step-000010',
     'step-000015',
@@ -136,8 +140,8 @@ for (const [what, damage] of [
 ] as const) {
   folders(`passes over a checkpoint with ${what}`, async () => {
     const run = await RunFolder.open(path);
-    await run.writeCheckpoint('step', 1, 'metrics.jsonl', 2, write('weights'));
-    await run.writeCheckpoint('step', 2, 'metrics.jsonl', 2, write('weights'));
+    await run.writeCheckpoint('step', 1, ['metrics.jsonl'], 2, write('weights'));
+    await run.writeCheckpoint('step', 2, ['metrics.jsonl'], 2, write('weights'));
     damage(join(path, 'checkpoints', 'step-000002', 'weights'));
     const warnings: string[] = [];
     assert.is((await run.latestCheckpoint('step', (message) => warnings.push(message)))?.step, 1);

@@ -1,0 +1,140 @@
+import type { Rollout } from '../rollout/rollout.js';
+import type { Task } from '../tasks/task.js';
+
+/** Sorted values with how often each came; of many different values, the middles of equal bins. */
+export type Histogram = [value: number, count: number][];
+
+export interface SampledStep {
+  text: string;
+  tokens: number;
+  /** Mean over the step's tokens. */
+  advantage: number;
+  /** What a process reward model thought of it. */
+  score?: number;
+}
+
+export interface SampledResponse {
+  reward: number;
+  finished: boolean;
+  steps: SampledStep[];
+  /** Steps that were left out, for length. */
+  omitted?: number;
+}
+
+export interface SampledGroup {
+  prompt: string;
+  answer: string;
+  /** Mean reward of the whole group. */
+  mean: number;
+  n: number;
+  responses: SampledResponse[];
+}
+
+/** A row of samples.jsonl: how rewards and lengths are spread in every step, responses in some. */
+export interface SampleRow {
+  step: number;
+  rewards: Histogram;
+  lengths: Histogram;
+  groups?: SampledGroup[];
+}
+
+const MAX_BINS = 32;
+const GROUPS = 2;
+const RESPONSES = 4;
+const MAX_STEPS = 48;
+const MAX_CHARACTERS = 400;
+
+/**
+ * Whether a step's responses are kept: all up to 16, then 8 to 16 in each doubling, so that the file of a long run stays small.
+ * It depends on nothing but the number: a resumed run keeps the same ones.
+ */
+export const keepsResponses = (step: number): boolean => step % 2 ** Math.max(0, Math.floor(Math.log2(step)) - 3) === 0;
+
+export interface StepToDescribe {
+  rollout: Rollout;
+  /** [T] */
+  advantages: Float32Array;
+  /** [S + 1] */
+  cuSteps: Int32Array;
+  /** [S] */
+  stepScores?: Float32Array;
+}
+
+export function sampleRow(step: number, task: Task, described: StepToDescribe): SampleRow {
+  const { rewards, completions } = described.rollout;
+  return {
+    step,
+    rewards: histogram(Array.from(rewards, round)),
+    lengths: histogram(completions.map(({ length }) => length)),
+    ...(keepsResponses(step) && { groups: sampleGroups(task, described) }),
+  };
+}
+
+/** JSON of float32 values without digits that mean nothing. */
+const round = (value: number) => Number(value.toPrecision(5));
+
+export function histogram(values: readonly number[]): Histogram {
+  const counts = new Map<number, number>();
+  const add = (value: number) => counts.set(value, (counts.get(value) ?? 0) + 1);
+  if (new Set(values).size <= MAX_BINS) values.forEach(add);
+  else {
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const width = (high - low) / MAX_BINS;
+    for (const value of values) {
+      const bin = Math.min(MAX_BINS - 1, Math.floor((value - low) / width));
+      add(round(low + (bin + 0.5) * width));
+    }
+  }
+  return [...counts].sort(([a], [b]) => a - b);
+}
+
+/** Problems with right and wrong responses first: they are the ones that teach. */
+function sampleGroups(task: Task, described: StepToDescribe): SampledGroup[] {
+  const { problems, groupIds, rewards } = described.rollout;
+  const groups = problems.map((problem, group) => ({
+    problem,
+    members: [...groupIds.keys()].filter((i) => groupIds[i] === group),
+  }));
+  const isMixed = ({ members }: { members: number[] }) => members.some((i) => rewards[i] !== rewards[members[0]]);
+  return [...groups.filter(isMixed), ...groups.filter((group) => !isMixed(group))]
+    .slice(0, GROUPS)
+    .map(({ problem, members }) => ({
+      prompt: problem.prompt,
+      answer: problem.answer,
+      mean: round(members.reduce((sum, i) => sum + rewards[i], 0) / members.length),
+      n: members.length,
+      responses: chooseResponses(described.rollout, members).map((i) => sampleResponse(task, described, i)),
+    }));
+}
+
+/** The best and the worst, then others in their order; no text twice. */
+function chooseResponses({ rewards, texts }: Rollout, members: readonly number[]): number[] {
+  const ranked = [...members].sort((a, b) => rewards[b] - rewards[a] || a - b);
+  const seen = new Set<string>();
+  return [ranked[0], ranked[ranked.length - 1], ...members]
+    .filter((i) => !seen.has(texts[i]) && seen.add(texts[i]))
+    .slice(0, RESPONSES);
+}
+
+function sampleResponse(task: Task, { rollout, advantages, cuSteps, stepScores }: StepToDescribe, i: number) {
+  const { cuSeqlens, completions, rewards, finished } = rollout;
+  const [from, to] = [cuSeqlens[i], cuSeqlens[i + 1]];
+  const own = [...cuSteps.keys()].filter((s) => cuSteps[s] >= from && cuSteps[s] < to);
+  const steps = own.slice(0, MAX_STEPS).map((s): SampledStep => {
+    const tokens = completions[i].subarray(cuSteps[s] - from, cuSteps[s + 1] - from);
+    const values = advantages.subarray(cuSteps[s], cuSteps[s + 1]);
+    const text = task.tokenizer.decode(tokens);
+    return {
+      text: text.length > MAX_CHARACTERS ? `${text.slice(0, MAX_CHARACTERS)}...` : text,
+      tokens: tokens.length,
+      advantage: round(values.reduce((a, b) => a + b, 0) / values.length),
+      ...(stepScores && { score: round(stepScores[s]) }),
+    };
+  });
+  return {
+    reward: round(rewards[i]),
+    finished: finished[i],
+    steps,
+    ...(own.length > MAX_STEPS && { omitted: own.length - MAX_STEPS }),
+  };
+}
