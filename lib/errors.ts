@@ -12,6 +12,9 @@ export type PrlErrorCode =
   | 'ERR_PRL_CUDA'
   | 'ERR_PRL_NATIVE_MISSING'
   | 'ERR_PRL_IO'
+  | 'ERR_PRL_HTTP'
+  | 'ERR_PRL_TIMEOUT'
+  | 'ERR_PRL_REWARD_MODEL'
   | 'ERR_PRL_CORRUPT'
   | 'ERR_PRL_INTERNAL';
 

@@ -17,6 +17,9 @@ export type OptionSpec = { readonly doc: string; readonly optional?: true } & (
   | { readonly type: 'boolean'; readonly default?: boolean }
   | { readonly type: 'string'; readonly default?: string }
   | { readonly type: 'choice'; readonly default?: string; readonly choices: readonly string[] }
+  /** Lists; in a terminal their items stand between commas. */
+  | { readonly type: 'integers'; readonly default?: readonly number[]; readonly min?: number; readonly max?: number }
+  | { readonly type: 'strings'; readonly default?: readonly string[] }
 );
 export type OptionTable = { readonly [name: string]: OptionSpec };
 
@@ -26,7 +29,11 @@ type ValueOf<S> = S extends { type: 'number' | 'integer' }
     ? boolean
     : S extends { choices: readonly (infer C)[] }
       ? C
-      : string;
+      : S extends { type: 'integers' }
+        ? readonly number[]
+        : S extends { type: 'strings' }
+          ? readonly string[]
+          : string;
 
 /** What a caller may pass. */
 export type OptionsOf<T extends OptionTable> = { -readonly [K in keyof T]?: ValueOf<T[K]> };
@@ -58,9 +65,23 @@ export function checkOption(name: string, spec: OptionSpec, value: unknown): unk
       return checkInteger(name, value, spec.min, spec.max);
     case 'choice':
       return checkChoice(name, value, spec.choices);
+    case 'integers':
+      return list(name, value).map((item, i) => checkInteger(`${name}[${i}]`, item, spec.min, spec.max));
+    case 'strings':
+      return list(name, value).map((item, i) => {
+        if (typeof item !== 'string' || item === '')
+          throw invalidArgument(`${name}[${i}] must be a string that is not empty, not ${JSON.stringify(item)}`);
+        return item;
+      });
     default:
       if (typeof value !== spec.type)
         throw invalidArgument(`${name} must be a ${spec.type}, not ${JSON.stringify(value)}`);
       return value;
   }
+}
+
+function list(name: string, value: unknown): unknown[] {
+  if (!Array.isArray(value) || value.length === 0)
+    throw invalidArgument(`${name} must be an array that is not empty, not ${JSON.stringify(value)}`);
+  return value;
 }

@@ -67,8 +67,22 @@ function convert(option: string, spec: OptionSpec, text: string | undefined): un
     return text !== 'false';
   }
   if (text === undefined) throw invalidArgument(`${option} needs a value`);
-  const value = spec.type === 'number' || spec.type === 'integer' ? number(option, text) : text;
-  return checkOption(option, spec, value);
+  return checkOption(option, spec, fromText(option, spec, text));
+}
+
+function fromText(option: string, spec: OptionSpec, text: string): unknown {
+  switch (spec.type) {
+    case 'number':
+    case 'integer':
+      return number(option, text);
+    case 'integers':
+      return text.split(',').map((item) => number(option, item));
+    case 'strings':
+      // As shells hand over what is typed between quotes.
+      return text.split(',').map((item) => item.replaceAll('\\n', '\n').replaceAll('\\t', '\t'));
+    default:
+      return text;
+  }
 }
 
 function number(option: string, text: string): number {
@@ -83,6 +97,10 @@ function placeholder(spec: OptionSpec): string {
       return '';
     case 'choice':
       return ` ${spec.choices.join('|')}`;
+    case 'integers':
+      return ' N,N,...';
+    case 'strings':
+      return ' TEXT,TEXT,...';
     default:
       return ` ${spec.type === 'string' ? 'TEXT' : spec.type === 'integer' ? 'N' : 'X'}`;
   }

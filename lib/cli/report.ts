@@ -2,9 +2,11 @@ import asciichart from 'asciichart';
 import type { EvaluationResult } from '../eval/evaluate.js';
 import type { PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
+import type { ProcessRewardModel } from '../reward/process-reward-model.js';
+import { scoreSteps } from '../reward/score-steps.js';
 import { collectRollout } from '../rollout/rollout.js';
 import type { Problem, Task } from '../tasks/task.js';
-import { computeAdvantages } from '../train/advantages.js';
+import { computeAdvantages, rolloutSteps } from '../train/advantages.js';
 import type { ResolvedTrainerOptions } from '../train/options.js';
 import type { Row } from '../train/run-folder.js';
 
@@ -65,6 +67,7 @@ export async function explainSamples(
   task: Task,
   problems: readonly Problem[],
   options: ResolvedTrainerOptions,
+  model?: ProcessRewardModel,
 ): Promise<ExplainedSample[]> {
   const { numGenerations: n, maxCompletionLength, temperature, seed } = options;
   const rollout = await collectRollout(policy, task, problems, {
@@ -73,11 +76,13 @@ export async function explainSamples(
     temperature,
     seed: seedOf(seed, 'samples'),
   });
-  const { logProbs } = await base.logProbs(
+  const { logProbs: refLogProbs } = await base.logProbs(
     rollout.prompts.map((prompt, i) => Int32Array.from([...prompt, ...rollout.completions[i]])),
     { temperature, start: rollout.prompts.map(({ length }) => length) },
   );
-  const { advantages, cuSteps } = computeAdvantages(rollout, logProbs, task.tokenizer, options);
+  const cuSteps = rolloutSteps(rollout, task.tokenizer, options);
+  const stepScores = model && (await scoreSteps(model, { ...rollout, cuSteps })).scores;
+  const { advantages } = computeAdvantages(rollout, { cuSteps, refLogProbs, stepScores }, options);
   return problems.map((problem, group) => {
     const members = [...rollout.groupIds.keys()].filter((i) => rollout.groupIds[i] === group);
     const shown = members[0];

@@ -48,6 +48,33 @@ export function splitSteps(
   return Int32Array.from(cuSteps);
 }
 
+/**
+ * Which steps each response has.
+ *
+ * @param cuSteps [S + 1] as splitSteps gives it
+ * @param cuSeqlens [B + 1] where each response begins among the tokens, then their number
+ * @returns int32 [B + 1]: response i owns steps result[i] .. result[i + 1] - 1
+ */
+export function stepsOfResponses(cuSteps: ArrayLike<number>, cuSeqlens: ArrayLike<number>): Int32Array {
+  if (cuSteps?.length === undefined || cuSeqlens?.length === undefined || cuSteps.length * cuSeqlens.length === 0)
+    throw invalidArgument('stepsOfResponses takes cuSteps and cuSeqlens, which hold at least one offset each');
+  const owned = new Int32Array(cuSeqlens.length);
+  let k = 0;
+  for (let i = 0; i < cuSeqlens.length; i++) {
+    while (k < cuSteps.length - 1 && cuSteps[k] < cuSeqlens[i]) {
+      if (!(cuSteps[k + 1] > cuSteps[k]))
+        throw outOfRange(`cuSteps[${k + 1}] = ${cuSteps[k + 1]} must be above the offset before it, ${cuSteps[k]}`);
+      k++;
+    }
+    if (cuSteps[k] !== cuSeqlens[i])
+      throw outOfRange(`cuSteps must hold the start of every response, but not cuSeqlens[${i}] = ${cuSeqlens[i]}`);
+    owned[i] = k;
+  }
+  if (k !== cuSteps.length - 1)
+    throw outOfRange(`cuSteps must end at ${cuSeqlens[cuSeqlens.length - 1]}, the number of tokens`);
+  return owned;
+}
+
 /** The function that says where the steps after the first begin. */
 function beginsOf(split: StepSplit): (response: ArrayLike<number> | readonly string[], i: number) => Iterable<number> {
   const known = {

@@ -1,29 +1,46 @@
+import { groupAdvantages } from '../kernels/group-advantages.js';
 import { prlAdvantages } from '../kernels/step-advantages.js';
-import { type MethodBatch, type MethodResult, type OutcomeOptions, outcomeAdvantages } from './method.js';
+import {
+  groupOptions,
+  type MethodBatch,
+  type MethodResult,
+  type OutcomeOptions,
+  outcomeAdvantages,
+  spread,
+} from './method.js';
 
 export interface PrlOptions extends OutcomeOptions {
   eta: number;
   suffix: 'inclusive' | 'exclusive';
+  prlAdvantage: 'outcome' | 'process';
 }
 
 /**
  * PRL (arXiv 2601.10201v1, "Process Reward Learning"). The optimal policy of reward maximisation under a KL penalty makes the
  * log-ratio to the reference a process reward: a step earns -(1 / eta) * sum of (oldLogp - refLogp), and the tokens of a step
  * get the outcome advantage plus what is earned from the step's last token on.
+ *
+ * prlAdvantage 'process' is the published code's other way (its prm_adv): the reward plus what is earned from each token on, summed
+ * over a response's tokens, then normalised in the group: one value per response, whatever the steps.
  */
-export function prl(batch: MethodBatch, { eta, suffix, ...options }: PrlOptions): MethodResult {
-  const { oldLogProbs, cuSeqlens, cuSteps } = batch;
+export function prl(batch: MethodBatch, { eta, suffix, prlAdvantage, ...options }: PrlOptions): MethodResult {
+  const { rewards, groupIds, oldLogProbs, cuSeqlens, cuSteps } = batch;
   const refLogProbs = batch.refLogProbs!;
-  const advantages = prlAdvantages({
-    outcomeAdvantages: outcomeAdvantages(batch, options),
+  const process = prlAdvantage === 'process';
+  const values = prlAdvantages({
+    outcomeAdvantages: process ? rewards : outcomeAdvantages(batch, options),
     oldLogProbs,
     refLogProbs,
     cuSeqlens,
-    cuSteps,
+    cuSteps: process ? Int32Array.from({ length: oldLogProbs.length + 1 }, (_, t) => t) : cuSteps,
     eta,
     suffix,
   }).data as Float32Array;
   let total = 0;
   for (let t = 0; t < oldLogProbs.length; t++) total -= (oldLogProbs[t] - refLogProbs[t]) / eta;
-  return { advantages, metrics: { 'process_reward/mean': total / (cuSteps.length - 1) } };
+  const metrics = { 'process_reward/mean': total / (cuSteps.length - 1) };
+  if (!process) return { advantages: values, metrics };
+  const sums = rewards.map((_, i) => values.subarray(cuSeqlens[i], cuSeqlens[i + 1]).reduce((a, b) => a + b, 0));
+  const normalized = groupAdvantages(sums, groupIds, groupOptions(options)).data as Float32Array;
+  return { advantages: spread(normalized, cuSeqlens), metrics };
 }

@@ -1,21 +1,36 @@
-import { splitSteps } from '../kernels/split-steps.js';
+import { type StepSplit, splitSteps } from '../kernels/split-steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 
 export interface StepOptions {
-  stepSplit: 'newline' | 'blankLine' | 'length';
+  stepSplit: StepSplit['kind'];
   /** Tokens of a step, for 'length'. */
   stepLength: number;
+  /** Ids of the tokens that end a step, for 'tokens'. */
+  stepTokens?: readonly number[];
+  /** What ends a step in the decoded text, for 'strings'. */
+  stepStrings?: readonly string[];
 }
 
-/** cuSteps [S + 1]: where the reasoning steps of packed completions begin. */
+/** Where the steps after the first begin in a response, as rising token positions: for stepSplit 'offsets'. */
+export type StepOffsets = (response: { tokens: Int32Array; text: string; prompt: string }) => ArrayLike<number>;
+
+/** cuSteps [S + 1]: where the reasoning steps of packed completions begin. `offsets` are those of each completion, for 'offsets'. */
 export function completionSteps(
   completions: readonly Int32Array[],
   tokenizer: Tokenizer,
-  { stepSplit, stepLength }: StepOptions,
+  { stepSplit: kind, stepLength, stepTokens, stepStrings }: StepOptions,
+  offsets?: readonly ArrayLike<number>[],
 ): Int32Array {
-  if (stepSplit === 'length') return splitSteps(completions, { kind: 'length', length: stepLength });
-  return splitSteps(
-    completions.map((tokens) => tokenizer.pieces(tokens)),
-    { kind: stepSplit },
-  );
+  switch (kind) {
+    case 'length':
+      return splitSteps(completions, { kind, length: stepLength });
+    case 'tokens':
+      return splitSteps(completions, { kind, tokens: stepTokens! });
+    case 'offsets':
+      return splitSteps(completions, { kind, offsets: offsets! });
+    default: {
+      const pieces = completions.map((tokens) => tokenizer.pieces(tokens));
+      return splitSteps(pieces, kind === 'strings' ? { kind, strings: stepStrings! } : { kind });
+    }
+  }
 }

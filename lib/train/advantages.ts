@@ -1,20 +1,73 @@
+import { invalidArgument } from '../errors.js';
+import { frpo } from '../methods/frpo.js';
 import { grpo } from '../methods/grpo.js';
 import type { MethodBatch, MethodResult } from '../methods/method.js';
 import { prl } from '../methods/prl.js';
-import { completionSteps } from '../methods/steps.js';
+import { progrs } from '../methods/progrs.js';
+import { raft } from '../methods/raft.js';
+import { completionSteps, type StepOffsets } from '../methods/steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
+import type { ProcessRewardModel } from '../reward/process-reward-model.js';
 import type { Rollout } from '../rollout/rollout.js';
 import type { ResolvedTrainerOptions } from './options.js';
 
-/** The method's advantages of a rollout, and the steps they stand on. */
-export function computeAdvantages(
-  rollout: Rollout,
-  refLogProbs: Float32Array | undefined,
+const METHODS: {
+  [name in ResolvedTrainerOptions['method']]: (b: MethodBatch, o: ResolvedTrainerOptions) => MethodResult;
+} = { prl, frpo, progrs, grpo, raft };
+
+/** Methods that compare with the frozen reference. */
+export const needsReference = ({ method, beta }: ResolvedTrainerOptions): boolean =>
+  method === 'prl' || method === 'frpo' || beta > 0;
+
+/** What a method stands on, besides its options. */
+export interface MethodSetup {
+  processRewardModel?: ProcessRewardModel;
+  stepOffsets?: StepOffsets;
+}
+
+/** Options that cannot go together, or without something in the setup; before anything is spent. */
+export function checkMethod(options: ResolvedTrainerOptions, { processRewardModel, stepOffsets }: MethodSetup): void {
+  const { method, stepSplit, stepTokens, stepStrings } = options;
+  if (method === 'progrs' && !processRewardModel)
+    throw invalidArgument(
+      "method 'progrs' needs a process reward model (Trainer: processRewardModel, command line: --prm). Train one with `prl prm collect` and `prl prm train`, name a server that serves one (HttpPrm, --prm URL), or write a function (FunctionPrm)",
+    );
+  if (processRewardModel && method !== 'progrs')
+    throw invalidArgument(`a process reward model is given, but method '${method}' would not ask it: use 'progrs'`);
+  const { granularity, combine, frpoEstimator, frpoBaseline } = options;
+  if (method === 'progrs' && granularity === 'step' && combine === 'reward')
+    throw invalidArgument("combine 'reward' gives one number per response: it needs granularity 'response'");
+  if (method === 'frpo' && frpoBaseline && frpoEstimator === 'k1')
+    throw invalidArgument("frpoBaseline needs frpoEstimator 'k3': the terms of k1 have both signs and need none");
+  for (const [kind, name, value] of [
+    ['tokens', 'stepTokens', stepTokens],
+    ['strings', 'stepStrings', stepStrings],
+    ['offsets', 'stepOffsets', stepOffsets],
+  ] as const) {
+    if (stepSplit === kind && value === undefined) throw invalidArgument(`stepSplit '${kind}' needs ${name}`);
+    if (stepSplit !== kind && value !== undefined)
+      throw invalidArgument(`${name} has no meaning with stepSplit '${stepSplit}': it needs stepSplit '${kind}'`);
+  }
+}
+
+/** Where the reasoning steps of a rollout begin. */
+export function rolloutSteps(
+  { completions, texts, problems, groupIds }: Rollout,
   tokenizer: Tokenizer,
   options: ResolvedTrainerOptions,
-): MethodResult & { cuSteps: Int32Array } {
-  const { rewards, groupIds, cuSeqlens, logProbs: oldLogProbs } = rollout;
-  const cuSteps = completionSteps(rollout.completions, tokenizer, options);
-  const batch: MethodBatch = { rewards, groupIds, cuSeqlens, cuSteps, oldLogProbs, refLogProbs };
-  return { cuSteps, ...(options.method === 'prl' ? prl(batch, options) : grpo(batch, options)) };
+  stepOffsets?: StepOffsets,
+): Int32Array {
+  const offsets =
+    stepOffsets &&
+    completions.map((tokens, i) => stepOffsets({ tokens, text: texts[i], prompt: problems[groupIds[i]].prompt }));
+  return completionSteps(completions, tokenizer, options, offsets);
+}
+
+/** The method's advantages of a rollout in steps. */
+export function computeAdvantages(
+  { rewards, groupIds, cuSeqlens, logProbs: oldLogProbs }: Rollout,
+  steps: Pick<MethodBatch, 'cuSteps' | 'refLogProbs' | 'stepScores'>,
+  options: ResolvedTrainerOptions,
+): MethodResult {
+  return METHODS[options.method]({ rewards, groupIds, cuSeqlens, oldLogProbs, ...steps }, options);
 }

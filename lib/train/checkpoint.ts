@@ -15,6 +15,8 @@ export interface TrainerState {
   step: number;
   /** Tokens generated. */
   tokens: number;
+  /** Tokens that the process reward model read; absent in runs that are older than it. */
+  prmTokens?: number;
   /** Steps in a row without a finite update. */
   nonFiniteSteps: number;
 }

@@ -1,12 +1,10 @@
-import { deviation } from '../methods/method.js';
+import { deviation, mean } from '../methods/method.js';
 import type { UpdateMetrics } from '../policy/types.js';
 import { measureRollout, type Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
 
 /** Parts of a step that are timed as seconds/NAME. */
-export type Phase = 'rollout' | 'check' | 'reference' | 'advantages' | 'update' | 'evaluation';
-
-const mean = (values: ArrayLike<number>) => Array.from(values).reduce((a, b) => a + b, 0) / values.length;
+export type Phase = 'rollout' | 'check' | 'reference' | 'prm' | 'advantages' | 'update' | 'evaluation';
 
 /** What a rollout says before anything is learnt from it, under TRL's names. */
 export function rolloutMetrics(task: Task, rollout: Rollout, recomputed?: Float32Array): Record<string, number> {

@@ -1,11 +1,14 @@
 import { invalidArgument, PrlError, unknownOption } from '../errors.js';
 import { type EvaluationOptions, type EvaluationResult, evaluate } from '../eval/evaluate.js';
+import type { StepOffsets } from '../methods/steps.js';
 import { resolveOptions } from '../options-table.js';
 import type { PolicyLike, UpdateMetrics } from '../policy/types.js';
 import { permutation, randomStream, seedOf } from '../random.js';
+import type { ProcessRewardModel } from '../reward/process-reward-model.js';
+import { scoreSteps } from '../reward/score-steps.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
-import { computeAdvantages } from './advantages.js';
+import { checkMethod, computeAdvantages, needsReference, rolloutSteps } from './advantages.js';
 import { type LoadPolicy, openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
 import { creditMetrics, type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
 import { cutBatch } from './minibatch.js';
@@ -20,6 +23,10 @@ export interface TrainerSetup {
   task: Task;
   /** The frozen reference. Default: a copy of `policy`, made when the options need one. */
   reference?: PolicyLike;
+  /** Scores the steps of responses: for method 'progrs'. It is not trained, and not disposed of. */
+  processRewardModel?: ProcessRewardModel;
+  /** Where the steps of a response begin, for stepSplit 'offsets'. */
+  stepOffsets?: StepOffsets;
   /** Folder for config, metrics and checkpoints. Default: none is written. */
   output?: string | RunFolder;
   /** Go on with the run in `output`, when there is one. */
@@ -32,7 +39,10 @@ export interface TrainerSetup {
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
 }
 
-const SETUP = ['policy', 'task', 'reference', 'output', 'resume', 'loadPolicy', 'onWarning', 'onProgress'];
+const SETUP = [
+  ...['policy', 'task', 'reference', 'processRewardModel', 'stepOffsets', 'output', 'resume', 'loadPolicy'],
+  ...['onWarning', 'onProgress'],
+];
 /** Refused with the reason, where an unknown name would only be called unknown. */
 const TRUNCATION = ['topK', 'topP', 'minP', 'repetitionPenalty'];
 
@@ -43,8 +53,10 @@ export interface TrainingStep {
   rollout: Rollout;
   /** [T] what the method made of the rewards. */
   advantages: Float32Array;
-  /** [S + 1] where the reasoning steps of the packed completions begin. */
+  /** [S + 1] where the reasoning steps begin among the T tokens. */
   cuSteps: Int32Array;
+  /** [S] what the process reward model gave each step, for the methods that ask one. */
+  stepScores?: Float32Array;
 }
 
 /**
@@ -62,7 +74,7 @@ export class Trainer {
   readonly #setup: TrainerSetup;
   #policy: PolicyLike;
   #reference: PolicyLike | undefined;
-  #state: TrainerState = { step: 0, tokens: 0, nonFiniteSteps: 0 };
+  #state: TrainerState = { step: 0, tokens: 0, prmTokens: 0, nonFiniteSteps: 0 };
   #stopping = false;
   #running = false;
 
@@ -80,6 +92,7 @@ export class Trainer {
     this.options = resolveOptions('Trainer', TRAINER_OPTIONS, given);
     for (const name of ['policy', 'task'] as const)
       if (!this.#setup[name]) throw invalidArgument(`new Trainer needs '${name}'`);
+    checkMethod(this.options, this.#setup);
     this.task = this.#setup.task;
     this.#policy = this.#setup.policy;
     if (this.#policy.config.vocab_size < this.task.tokenizer.vocabSize) {
@@ -178,8 +191,7 @@ export class Trainer {
         base ??= folder.resumed.base;
       }
     }
-    const needed = this.options.method === 'prl' || this.options.beta > 0;
-    if (needed) this.#reference ??= base ?? this.#policy.clone();
+    if (needsReference(this.options)) this.#reference ??= base ?? this.#policy.clone();
     return folder;
   }
 
@@ -215,13 +227,18 @@ export class Trainer {
     const firstEntropy = await timed('check', () => this.#firstTokenEntropy(rollout, signal));
     const reference = this.#reference;
     const refLogProbs = reference && (await timed('reference', () => this.#logProbs(reference, rollout, signal)));
-    const { advantages, cuSteps, metrics } = await timed('advantages', () =>
-      computeAdvantages(rollout, refLogProbs, task.tokenizer, options),
+    const cuSteps = rolloutSteps(rollout, task.tokenizer, options, this.#setup.stepOffsets);
+    const { processRewardModel: model } = this.#setup;
+    const scored = model && (await timed('prm', () => scoreSteps(model, { ...rollout, cuSteps, signal })));
+    const stepScores = scored?.scores;
+    const { advantages, metrics } = await timed('advantages', () =>
+      computeAdvantages(rollout, { cuSteps, refLogProbs, stepScores }, options),
     );
     const updates = await timed('update', () => this.#update(rollout, advantages, refLogProbs, signal));
 
     this.#state.step = index + 1;
     this.#state.tokens += rollout.logProbs.length;
+    this.#state.prmTokens = (this.#state.prmTokens ?? 0) + (scored?.tokens ?? 0);
     const finite = updates.every(({ metrics: { applied } }) => applied);
     this.#state.nonFiniteSteps = finite ? 0 : this.#state.nonFiniteSteps + 1;
     if (!finite) this.#setup.onWarning?.(`step ${index + 1}: an update was not finite and was not applied`);
@@ -241,11 +258,12 @@ export class Trainer {
       ...updateMetrics(updates),
       ...(evaluation && { 'eval/average_at_n': evaluation.averageAtN, 'eval/pass_at_n': evaluation.passAtN }),
       num_tokens: this.#state.tokens,
+      ...(scored && { 'prm/tokens': scored.tokens, num_prm_tokens: this.#state.prmTokens }),
       tokens_per_second: rollout.logProbs.length / total,
       ...Object.fromEntries(Object.entries(seconds).map(([phase, value]) => [`seconds/${phase}`, value])),
       'seconds/step': total,
     };
-    return { step: this.#state.step, metrics: row, rollout, advantages, cuSteps };
+    return { step: this.#state.step, metrics: row, rollout, advantages, cuSteps, stepScores };
   }
 
   async #update(

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { grpo } from '../../lib/methods/grpo.js';
-import type { MethodBatch } from '../../lib/methods/method.js';
+import type { MethodBatch, OutcomeOptions } from '../../lib/methods/method.js';
 import { prl } from '../../lib/methods/prl.js';
 import { completionSteps } from '../../lib/methods/steps.js';
 import { ArithmeticTask } from '../../lib/tasks/arithmetic.js';
@@ -23,6 +23,14 @@ const batch: MethodBatch = {
   oldLogProbs: Float32Array.from({ length: total }, (_, t) => -0.1 * ((t % 7) + 1)),
   refLogProbs: Float32Array.from({ length: total }, (_, t) => -0.2 * ((t % 5) + 1)),
 };
+const outcomeOptions = (scaleRewards: 'group' | 'batch' | 'none'): OutcomeOptions => ({
+  scaleRewards,
+  advantageEstimator: 'grpo',
+  advantageStd: 'sample',
+  advantageEpsilon: 1e-4,
+  singleton: 'zero',
+});
+const prlOptions = { eta: 4, suffix: 'inclusive', prlAdvantage: 'outcome' } as const;
 // Mean 1/3; sample deviation of (1, 0, 0).
 const deviation = Math.sqrt(1 / 3);
 
@@ -40,7 +48,7 @@ methods('steps end after each newline; the answer and the end are the last one',
 });
 
 methods('grpo: the outcome on every token, scaled as asked', () => {
-  const scaled = (scaleRewards: 'group' | 'batch' | 'none') => grpo(batch, { scaleRewards }).advantages;
+  const scaled = (scaleRewards: 'group' | 'batch' | 'none') => grpo(batch, outcomeOptions(scaleRewards)).advantages;
   const epsilon = 1e-4;
   near(scaled('group'), spread([2 / 3, -1 / 3, -1 / 3, 0].map((a) => a / (deviation + epsilon))), 1e-6);
   near(scaled('none'), spread([2 / 3, -1 / 3, -1 / 3, 0]), 1e-6);
@@ -50,7 +58,7 @@ methods('grpo: the outcome on every token, scaled as asked', () => {
 
 methods('prl: the outcome minus the log-ratio from the last token of the step on, divided by eta', () => {
   const eta = 4;
-  const { advantages, metrics } = prl(batch, { scaleRewards: 'none', eta, suffix: 'inclusive' });
+  const { advantages, metrics } = prl(batch, { ...outcomeOptions('none'), ...prlOptions, eta });
   const outcome = [2 / 3, -1 / 3, -1 / 3, 0];
   const delta = Array.from({ length: total }, (_, t) => batch.oldLogProbs[t] - batch.refLogProbs![t]);
   const expected = Array.from({ length: total }, (_, t) => {
@@ -66,7 +74,7 @@ methods('prl: the outcome minus the log-ratio from the last token of the step on
 
 methods('prl with the reference itself is grpo', () => {
   const same = { ...batch, refLogProbs: batch.oldLogProbs };
-  const { advantages } = prl(same, { scaleRewards: 'group', eta: 1, suffix: 'inclusive' });
-  assert.equal(advantages, grpo(batch, { scaleRewards: 'group' }).advantages);
+  const { advantages } = prl(same, { ...outcomeOptions('group'), ...prlOptions });
+  assert.equal(advantages, grpo(batch, outcomeOptions('group')).advantages);
 });
 methods.run();

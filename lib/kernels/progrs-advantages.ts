@@ -1,0 +1,177 @@
+import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import { checkChoice, checkNumber, checkOptions } from '../options.js';
+import { asFloats, asInts, type DType, deviceOf, Tensor, type TensorData } from '../tensor.js';
+import { coherence } from './coherence.js';
+import { type GroupAdvantagesOptions, groupAdvantages, outcomeConditionedCenter } from './group-advantages.js';
+import { stepsOfResponses } from './split-steps.js';
+
+/** B responses of S steps and T tokens in all, packed. */
+export interface ProgrsAdvantagesArgs {
+  /** [B] what the outcome alone gives each response (see groupAdvantages), for combine 'advantage'. */
+  outcomeAdvantages?: Tensor | ArrayLike<number>;
+  /** [B] for combine 'reward'. */
+  rewards?: Tensor | ArrayLike<number>;
+  /** For combine 'reward': how the sums of rewards and process scores become advantages. */
+  normalize?: GroupAdvantagesOptions;
+  /** [S] in [0, 1], from a process reward model. */
+  stepScores: Tensor | ArrayLike<number>;
+  /** [B] booleans or integers. */
+  correct: Tensor | ArrayLike<number> | readonly boolean[];
+  /** [B] any integers: equal means the same prompt. */
+  groupIds: Tensor | ArrayLike<number>;
+  /** int32 [B + 1] over the tokens. */
+  cuSeqlens: Tensor | ArrayLike<number>;
+  /** int32 [S + 1]: where each step begins, then T (see splitSteps). */
+  cuSteps: Tensor | ArrayLike<number>;
+  /** Weight of the process scores. */
+  lambda: number;
+  /** Share of the mean step score in a response's process score; the rest is coherence. Default 0.5. */
+  alpha?: number;
+  /** Of coherence: see there. */
+  windows?: ArrayLike<number>;
+  lambdaVar?: number;
+  /**
+   * 'incorrect' (default, the paper): the scores of a group's incorrect responses lose their mean; 'both': each outcome loses its
+   * own; 'none': scores as they are, which rewards fluent wrong answers and is here to be compared with.
+   */
+  center?: 'incorrect' | 'both' | 'none';
+  /** 'response' (default): one process score for all tokens of a response; 'step': each step's own score for its tokens. */
+  granularity?: 'response' | 'step';
+  /** 'advantage' (default): added to the outcome's advantage; 'reward': added to the reward, and both normalised together. */
+  combine?: 'advantage' | 'reward';
+}
+
+const KNOWN = [
+  ...['outcomeAdvantages', 'rewards', 'normalize', 'stepScores', 'correct', 'groupIds', 'cuSeqlens', 'cuSteps'],
+  ...['lambda', 'alpha', 'windows', 'lambdaVar', 'center', 'granularity', 'combine'],
+];
+
+/**
+ * PROGRS' token advantages (arXiv 2604.02341, "outcome-conditioned centering"): the outcome's advantage plus lambda times a centred
+ * process score, P = alpha * mean of the step scores + (1 - alpha) * their coherence. With granularity 'step' the score of a
+ * token is its step's, centred on the mean over all steps of the group's incorrect responses. The paper leaves lambda, alpha, the
+ * windows and lambdaVar open: the defaults are ours.
+ *
+ * A few numbers per step: it works on the CPU. Read tensors on the GPU before.
+ *
+ * @returns [T] float32
+ */
+export function progrsAdvantages(args: ProgrsAdvantagesArgs): Tensor {
+  checkOptions('progrsAdvantages', args, KNOWN);
+  const lambda = checkNumber('lambda', args.lambda, 0, 1e9);
+  const combine = checkChoice('combine', args.combine ?? 'advantage', ['advantage', 'reward']);
+  const granularity = checkChoice('granularity', args.granularity ?? 'response', ['response', 'step']);
+  checkTogether(args, combine, granularity);
+  const { outcomeAdvantages, rewards, stepScores, groupIds } = args;
+  const base = combine === 'reward' ? rewards : outcomeAdvantages;
+  const { correct, cuSeqlens, cuSteps } = args;
+  const flags = Array.isArray(correct) ? Int32Array.from(correct, Number) : (correct as Tensor | ArrayLike<number>);
+  if (deviceOf({ base, stepScores, correct: flags, groupIds, cuSeqlens, cuSteps }) === 'cuda')
+    throw new PrlError('ERR_PRL_UNSUPPORTED', 'progrsAdvantages works on the CPU: read() its tensors first');
+  const sequences = ints('cuSeqlens', cuSeqlens);
+  const outcome = floats(combine === 'reward' ? 'rewards' : 'outcomeAdvantages', base!, sequences.length - 1);
+  const steps = ints('cuSteps', cuSteps);
+  const cuScores = stepsOfResponses(steps, sequences);
+  const responses: Responses = {
+    scores: floats('stepScores', stepScores, steps.length - 1),
+    cuScores,
+    correct: ints('correct', flags, sequences.length - 1),
+    groupIds: ints('groupIds', groupIds, sequences.length - 1),
+  };
+  const advantages = new Float32Array(sequences[outcome.length]);
+  if (granularity === 'step') {
+    const centered = centeredSteps(responses, args.center);
+    for (let i = 0; i < outcome.length; i++)
+      for (let k = cuScores[i]; k < cuScores[i + 1]; k++)
+        advantages.fill(outcome[i] + lambda * centered[k], steps[k], steps[k + 1]);
+  } else {
+    const centered = center(processScores(responses, args), responses.correct, responses.groupIds, args.center);
+    const sums = Float32Array.from(outcome, (value, i) => value + lambda * centered[i]);
+    const values = combine === 'reward' ? data(groupAdvantages(sums, responses.groupIds, args.normalize)) : sums;
+    values.forEach((value, i) => {
+      advantages.fill(value, sequences[i], sequences[i + 1]);
+    });
+  }
+  return Tensor.from(advantages);
+}
+
+interface Responses {
+  /** [S] */
+  scores: Float32Array;
+  /** [B + 1] */
+  cuScores: Int32Array;
+  /** [B] */
+  correct: Int32Array;
+  groupIds: Int32Array;
+}
+
+/** [B] alpha * mean of the step scores + (1 - alpha) * coherence; 0 for a response without steps. */
+function processScores(
+  { scores, cuScores }: Responses,
+  { alpha: given, windows, lambdaVar }: ProgrsAdvantagesArgs,
+): Float32Array {
+  const alpha = checkNumber('alpha', given ?? 0.5, 0, 1);
+  const coherent = data(coherence(scores, cuScores, { windows, lambdaVar }));
+  return coherent.map((value, i) => {
+    const own = scores.subarray(cuScores[i], cuScores[i + 1]);
+    const fine = own.reduce((sum, score) => sum + score, 0) / Math.max(1, own.length);
+    return alpha * fine + (1 - alpha) * value;
+  });
+}
+
+/** [S]: every step as if it were a response with the outcome of its own. */
+function centeredSteps({ scores, cuScores, correct, groupIds }: Responses, how: ProgrsAdvantagesArgs['center']) {
+  // The addon's check of the scores, and of their place.
+  coherence(scores, cuScores, { windows: [1], lambdaVar: 0 });
+  const ofSteps = (values: Int32Array) => {
+    const spread = new Int32Array(scores.length);
+    values.forEach((value, i) => {
+      spread.fill(value, cuScores[i], cuScores[i + 1]);
+    });
+    return spread;
+  };
+  return center(scores, ofSteps(correct), ofSteps(groupIds), how);
+}
+
+function center(
+  scores: Float32Array,
+  correct: Int32Array,
+  groupIds: Int32Array,
+  how: ProgrsAdvantagesArgs['center'] = 'incorrect',
+): Float32Array {
+  if (checkChoice('center', how, ['incorrect', 'both', 'none']) === 'none') return scores;
+  return data(outcomeConditionedCenter(scores, correct, groupIds, { center: how as 'incorrect' | 'both' }));
+}
+
+/** What would be ignored otherwise. */
+function checkTogether(args: ProgrsAdvantagesArgs, combine: string, granularity: string): void {
+  if (combine === 'reward' && granularity === 'step')
+    throw invalidArgument("combine 'reward' gives one number per response: it needs granularity 'response'");
+  const [needed, unused] =
+    combine === 'reward'
+      ? (['rewards', ['outcomeAdvantages']] as const)
+      : (['outcomeAdvantages', ['rewards', 'normalize']] as const);
+  if (args[needed] === undefined) throw invalidArgument(`progrsAdvantages with combine '${combine}' needs ${needed}`);
+  const idle = granularity === 'step' ? [...unused, 'alpha', 'windows', 'lambdaVar'] : unused;
+  for (const name of idle)
+    if (args[name as keyof ProgrsAdvantagesArgs] !== undefined)
+      throw invalidArgument(`${name} has no meaning with combine '${combine}' and granularity '${granularity}'`);
+}
+
+const data = (tensor: Tensor) => tensor.data as Float32Array;
+
+function floats(name: string, values: Tensor | ArrayLike<number>, length: number): Float32Array {
+  const list = sized(name, asFloats(name, values), 'float32', length) as Float32Array;
+  const wrong = list.findIndex((value) => !Number.isFinite(value));
+  if (wrong >= 0) throw new PrlError('ERR_PRL_NON_FINITE', `${name}[${wrong}] is ${list[wrong]}`);
+  return list;
+}
+
+const ints = (name: string, values: Tensor | ArrayLike<number>, length?: number) =>
+  sized(name, asInts(name, values), 'int32', length) as Int32Array;
+
+function sized(name: string, tensor: Tensor, dtype: DType, length = tensor.size): TensorData {
+  if (tensor.dtype !== dtype) throw invalidArgument(`${name} must be ${dtype}, not ${tensor.dtype}`);
+  if (tensor.size !== length) throw outOfRange(`${name} must have ${length} elements, not ${tensor.size}`);
+  return tensor.data;
+}

@@ -1,0 +1,74 @@
+import { PrlError } from '../errors.js';
+import { stepsOfResponses } from '../kernels/split-steps.js';
+import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+
+/**
+ * Asks a process reward model, which scores equal responses to equal prompts once, and checks what it answers: no model is
+ * trusted to keep the contract.
+ *
+ * @throws PrlError ERR_PRL_REWARD_MODEL for a model that fails, or scores that are too few, too many or outside [0, 1]
+ */
+export async function scoreSteps(
+  model: ProcessRewardModel,
+  { prompts, completions, cuSteps, signal }: StepBatch,
+): Promise<StepScores> {
+  const cuSeqlens = offsets(completions.map(({ length }) => length));
+  const cuScores = stepsOfResponses(cuSteps, cuSeqlens);
+  const stepsOf = (i: number) => cuSteps.subarray(cuScores[i], cuScores[i + 1]).map((begin) => begin - cuSeqlens[i]);
+
+  // The first response of each kind, and which of them each response is like.
+  const firsts: number[] = [];
+  const known = new Map<string, number>();
+  const like = completions.map((tokens, i) => {
+    const key = `${prompts[i].join()}|${tokens.join()}|${stepsOf(i).join()}`;
+    const place = known.get(key) ?? known.set(key, firsts.length).size - 1;
+    if (place === firsts.length) firsts.push(i);
+    return place;
+  });
+  const starts = offsets(firsts.map((i) => completions[i].length));
+  const steps = firsts.flatMap((i, place) => Array.from(stepsOf(i), (begin) => begin + starts[place]));
+  const asked: StepBatch = {
+    prompts: firsts.map((i) => prompts[i]),
+    completions: firsts.map((i) => completions[i]),
+    cuSteps: Int32Array.from([...steps, starts[firsts.length]]),
+    signal,
+  };
+  const { scores, tokens } = checkScores(model.name, await ask(model, asked), steps.length);
+
+  const owned = offsets(firsts.map((i) => cuScores[i + 1] - cuScores[i]));
+  const all = new Float32Array(cuSteps.length - 1);
+  like.forEach((place, i) => {
+    all.set(scores.subarray(owned[place], owned[place + 1]), cuScores[i]);
+  });
+  return { scores: all, tokens };
+}
+
+async function ask(model: ProcessRewardModel, batch: StepBatch): Promise<StepScores> {
+  try {
+    return await model.score(batch);
+  } catch (error) {
+    if (String((error as { code?: string })?.code).startsWith('ERR_PRL_')) throw error;
+    throw failure(`${model.name} failed: ${(error as Error)?.message ?? error}`, error);
+  }
+}
+
+function checkScores(name: string, answer: StepScores, steps: number): StepScores {
+  const { scores, tokens } = answer ?? {};
+  if (!(scores instanceof Float32Array))
+    throw failure(`${name} must give { scores: Float32Array, tokens: number }, not ${typeof scores} scores`);
+  if (scores.length !== steps) throw failure(`${name} gave ${scores.length} scores for ${steps} steps`);
+  const wrong = scores.findIndex((score) => !(score >= 0 && score <= 1));
+  if (wrong >= 0) throw failure(`${name} gave step ${wrong} the score ${scores[wrong]}, which is outside [0, 1]`);
+  if (!(tokens >= 0)) throw failure(`${name} must say how many tokens it read, not ${tokens}`);
+  return { scores, tokens };
+}
+
+const failure = (message: string, cause?: unknown) => new PrlError('ERR_PRL_REWARD_MODEL', message, { cause });
+
+function offsets(lengths: readonly number[]): Int32Array {
+  const result = new Int32Array(lengths.length + 1);
+  lengths.forEach((length, i) => {
+    result[i + 1] = result[i] + length;
+  });
+  return result;
+}
