@@ -321,7 +321,7 @@ errors('options', () => {
     /does not take 'topK': sampling from a truncated/,
   );
   throwsError(make({ topP: 0.9 }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /truncated/);
-  throwsError(make({ method: 'ppo' }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /'prl', 'grpo'/);
+  throwsError(make({ method: 'ppo' }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /'prl', 'frpo', 'progrs', 'grpo', 'raft'/);
   throwsError(make({ numGenerations: 1.5 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /numGenerations/);
   throwsError(make({ temperature: 0 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /temperature must be above 0/);
   throwsError(make({ maskTruncatedCompletions: 1 }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /boolean/);
