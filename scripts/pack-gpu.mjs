@@ -1,0 +1,118 @@
+// Makes one archive that runs the GPU tests, the benchmarks and the PyTorch example on a machine that has a GPU, but no node, no
+// compiler and no network. See docs/gpu.md.
+//
+//   node scripts/pack-gpu.mjs [--cuda-arch 90a-real] [--out .gpu/prl-gpu.tar.xz] [--emulated]
+//
+//   --cuda-arch  for which GPUs; 90a-real serves H100 and H200
+//   --emulated   puts in the addon for the emulator too, so that the archive can be tried where there is no GPU
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { buildNative } from './build-native.mjs';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const { values } = parseArgs({
+  options: {
+    'cuda-arch': { type: 'string', default: '90a-real' },
+    out: { type: 'string' },
+    emulated: { type: 'boolean' },
+  },
+});
+const folder = join(root, 'build', 'pack', 'prl-gpu');
+const packageJson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+
+/** Runs a tool; gives its output, or undefined where it is not there. Anything else that goes wrong ends the script. */
+function run(command, args, options = {}) {
+  const { error, status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8', ...options });
+  if (error?.code === 'ENOENT') return undefined;
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed: ${stderr || stdout || error}`);
+  return stdout.trim();
+}
+
+/** Copies what is under root/`from` and passes `wanted` to the same place in the archive. */
+function take(from, wanted = () => true) {
+  const isWanted = (path) => statSync(path).isDirectory() || wanted(path);
+  cpSync(join(root, from), join(folder, from), { recursive: true, filter: isWanted });
+}
+
+/** The packages that are needed at run time, from the lock file, with those that they need. */
+function runtimePackages() {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+  const onlyToBuild = new Set(['cmake-js', 'node-addon-api', 'node-api-headers']);
+  const queue = [...Object.keys(packageJson.dependencies).filter((name) => !onlyToBuild.has(name)), 'uvu'];
+  const found = new Set();
+  for (const name of queue) {
+    if (found.has(name)) continue;
+    found.add(name);
+    queue.push(...Object.keys(packages[`node_modules/${name}`].dependencies ?? {}));
+  }
+  return [...found];
+}
+
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(join(folder, 'bin'), { recursive: true });
+
+const nvcc = process.env.CUDACXX ?? 'nvcc';
+const cudaVersion = run(nvcc, ['--version'])?.match(/release ([\d.]+)/)?.[1];
+await buildNative({ cudaArch: values['cuda-arch'], out: join(folder, 'build', 'Release'), keep: true });
+if (values.emulated) await buildNative({ emulate: true, out: join(folder, 'build', 'emulated'), keep: true });
+
+// TypeScript to JavaScript, every file in its place: relative imports and paths to fixtures stay as they are.
+run(process.execPath, [
+  join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
+  '-p',
+  '.',
+  '--noEmit',
+  'false',
+  '--rootDir',
+  '.',
+  '--outDir',
+  folder,
+]);
+for (const fixtures of ['advantages', 'loss']) take(`test/fixtures/${fixtures}`);
+for (const scripts of ['bench/peers', 'examples/pytorch-ipc']) take(scripts, (path) => path.endsWith('.py'));
+for (const file of ['scripts/test-cuda.mjs', 'scripts/uvu.mjs']) take(file);
+for (const name of runtimePackages()) take(`node_modules/${name}`, (path) => !/\.(map|md|d\.[mc]?ts)$/.test(path));
+
+copyFileSync(realpathSync(process.execPath), join(folder, 'bin', 'node'));
+chmodSync(join(folder, 'bin', 'node'), 0o755);
+if (run('strip', [join(folder, 'bin', 'node')]) === undefined)
+  console.warn('strip is not here: the node binary stays as it is');
+copyFileSync(join(root, 'scripts', 'gpu-run.sh'), join(folder, 'run.sh'));
+chmodSync(join(folder, 'run.sh'), 0o755);
+
+const { name, version } = packageJson;
+writeFileSync(
+  join(folder, 'package.json'),
+  `${JSON.stringify({ name, version, type: 'module', exports: { '.': './lib/index.js', './package.json': './package.json' } }, null, 2)}\n`,
+);
+const about = {
+  commit: `${run('git', ['rev-parse', 'HEAD'])}${run('git', ['status', '--porcelain']) ? ' with changes' : ''}`,
+  packed: new Date().toISOString(),
+  cudaArch: values['cuda-arch'],
+  cuda: cudaVersion ?? 'unknown',
+  node: process.version,
+};
+writeFileSync(join(folder, 'pack.json'), `${JSON.stringify(about, null, 2)}\n`);
+
+const compression = run('xz', ['--version']) === undefined ? ['gz', '-czf'] : ['xz', '-cJf'];
+const out = resolve(root, values.out ?? `.gpu/prl-gpu.tar.${compression[0]}`);
+mkdirSync(dirname(out), { recursive: true });
+run('tar', ['-C', dirname(folder), compression[1], out, 'prl-gpu'], { env: { ...process.env, XZ_OPT: '-9' } });
+const files = readdirSync(folder, { recursive: true }).length;
+console.log(
+  `${out}: ${(statSync(out).size / 2 ** 20).toFixed(1)} MiB, ${files} files, commit ${about.commit}, for ${about.cudaArch}`,
+);
