@@ -799,7 +799,7 @@ static cudaError_t CheckShape(const cudaLaunchConfig_t& config, const FunctionLi
 }
 
 // A pointer among a kernel's arguments that a GPU could not follow: pageable host memory, or device memory that was freed. Any
-// eight bytes that look like an address are taken for one when something is mapped there.
+// eight bytes that look like an address are taken for one when something is mapped there; below 2^45 it is a pair of small numbers.
 static bool PointsElsewhere(const std::vector<Piece>& arguments) {
   Runtime& r = runtime();
   Lock lock(r.mutex);
@@ -808,7 +808,7 @@ static bool PointsElsewhere(const std::vector<Piece>& arguments) {
       uintptr_t word = 0;
       memcpy(&word, static_cast<const char*>(arguments[i].data) + at, 8);
       const void* address = reinterpret_cast<const void*>(word);
-      if (word < (1ull << 32) || word >= (1ull << 47) || FindAllocation(address)) continue;
+      if (word < (1ull << 45) || word >= (1ull << 47) || FindAllocation(address)) continue;
       unsigned char resident = 0;
       if (mincore(reinterpret_cast<void*>(word & ~(PageUp(1) - 1)), 1, &resident) != 0) continue;
       const void* end = static_cast<const char*>(address) - 1;  // one past an allocation is a legal pointer
