@@ -19,7 +19,7 @@ interface Request {
 }
 
 async function answer({ handle, offset, shape, dtype, ...batch }: Request) {
-  const logits = Tensor.importIpc({ handle: Buffer.from(handle, 'base64'), offset }, shape, dtype);
+  const logits = Tensor.importIpc({ handle: Uint8Array.from(Buffer.from(handle, 'base64')), offset }, shape, dtype);
   try {
     const { loss, metrics } = policyLossFromLogits({
       logits,
