@@ -5,6 +5,7 @@ export * from './kernels/coherence.js';
 export * from './kernels/group-advantages.js';
 export * from './kernels/policy-loss.js';
 export * from './kernels/progrs-advantages.js';
+export * from './kernels/quantile-loss.js';
 export * from './kernels/split-steps.js';
 export * from './kernels/step-advantages.js';
 export * from './kernels/token-log-probs.js';

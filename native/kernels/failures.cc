@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/coherence/coherence.h"
+#include "kernels/quantile_loss/quantile_loss.h"
 #include "kernels/token_logprob/token_logprob.h"
 
 namespace prl {
@@ -46,6 +47,8 @@ Status DescribeFailure(uint64_t failure, FailureBounds bounds) {
     case Failure::kReward: return non_finite("rewards");
     case Failure::kScore: return non_finite("scores");
     case Failure::kStepScore: return ScoreOutside(index, real);
+    case Failure::kQuantileValue: return BadQuantileValue(index, real);
+    case Failure::kQuantileTarget: return BadQuantileTarget(index, real);
   }
   return Error(Code::kInternal, "unknown failure %llx", (unsigned long long)failure);
 }

@@ -29,6 +29,8 @@ enum class Failure : uint32_t {
   kScore,
   kStepScore,
   kScoreOffsets,      // cuScores
+  kQuantileValue,     // of a row; the index is the row's
+  kQuantileTarget,
 };
 
 constexpr uint64_t kNoFailure = ~uint64_t{0};

@@ -1,0 +1,64 @@
+import { invalidArgument, outOfRange } from '../errors.js';
+import { native } from '../native.js';
+import { checkNumber, checkOptions } from '../options.js';
+import { asFloats, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
+
+export interface QuantileLossOptions {
+  /** The levels that the columns of `values` stand for: 1 to 16, each above 0 and below 1. Default [0.1, 0.5, 0.9]. */
+  quantiles?: readonly number[];
+  /** Rows of the whole optimizer batch, when this call gets a part of it. Default: what is given. */
+  normalizer?: { rows: number };
+}
+
+/** On the GPU `loss` waits for the call when it is first read, and throws what it found wrong. */
+export interface QuantileLoss {
+  readonly loss: number;
+  /** [rows, quantiles] float32: d loss / d values, where the values are. */
+  dValues: Tensor;
+}
+
+/**
+ * The pinball loss of predicted quantiles (Koenker and Bassett 1978), its mean over rows and quantiles, and its gradient:
+ * rho_q(e) = max(q e, (q - 1) e) with e = target - value. What minimises it is the q-quantile of the targets.
+ *
+ * @param values [rows, quantiles] float32; they may cross
+ * @param targets [rows]
+ * @throws PrlError ERR_PRL_NON_FINITE for a value or target that is not finite; it names the row
+ */
+export function quantileLoss(
+  values: Tensor,
+  targets: TensorLike | ArrayLike<number>,
+  options: QuantileLossOptions = {},
+): QuantileLoss {
+  checkOptions('quantileLoss', options, ['quantiles', 'normalizer']);
+  const device = deviceOf({ values, targets });
+  const { shape } = asTensor('values', values);
+  const dValues = Tensor.empty(shape, { device });
+  const result: number | object = native().quantileLoss({
+    values,
+    targets: asFloats('targets', targets, device),
+    quantiles: checkQuantiles(options.quantiles ?? [0.1, 0.5, 0.9]),
+    normRows: options.normalizer ? checkNumber('normalizer.rows', options.normalizer.rows, 0, 2 ** 53, true) : 0,
+    dValues,
+  });
+  if (typeof result === 'number') return { loss: result, dValues };
+  let loss: number | undefined;
+  return {
+    get loss() {
+      loss ??= native().quantileLossValue({ ticket: result }) as number;
+      return loss;
+    },
+    dValues,
+  };
+}
+
+/** 1 to 16 numbers between 0 and 1, as an array. */
+export function checkQuantiles(quantiles: readonly number[]): number[] {
+  if (!Array.isArray(quantiles)) throw invalidArgument('quantiles must be an array of numbers');
+  if (quantiles.length < 1 || quantiles.length > 16)
+    throw outOfRange(`quantiles must hold 1 to 16 numbers, not ${quantiles.length}`);
+  return quantiles.map((q, j) => {
+    if (checkNumber(`quantiles[${j}]`, q, 0, 1, true) === 1) throw outOfRange(`quantiles[${j}] must be below 1`);
+    return q;
+  });
+}
