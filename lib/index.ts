@@ -14,8 +14,12 @@ export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads }
 export { Policy } from './policy/policy.js';
 export { characterTokenizer, Tokenizer } from './policy/tokenizer.js';
 export type * from './policy/types.js';
+export { FunctionPrm, type FunctionPrmOptions, type ScoreSteps } from './reward/function-prm.js';
+export { HttpPrm, type HttpPrmOptions } from './reward/http-prm.js';
+export { loadProcessRewardModel } from './reward/load.js';
 export type * from './reward/process-reward-model.js';
 export { scoreSteps } from './reward/score-steps.js';
+export type { StepTexts } from './reward/step-texts.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';
 export { type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
 export type * from './tasks/task.js';

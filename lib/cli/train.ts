@@ -5,8 +5,11 @@ import { type EvaluationResult, evaluate, type ProblemRecord } from '../eval/eva
 import { type OptionTable, resolveOptions } from '../options-table.js';
 import { Policy } from '../policy/policy.js';
 import type { PolicyLike } from '../policy/types.js';
+import { loadProcessRewardModel } from '../reward/load.js';
+import type { ProcessRewardModel } from '../reward/process-reward-model.js';
 import { ArithmeticTask } from '../tasks/arithmetic.js';
 import type { Task } from '../tasks/task.js';
+import { checkMethod } from '../train/advantages.js';
 import { saveBase, settleConfig } from '../train/checkpoint.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions, TRAINER_OPTIONS } from '../train/options.js';
 import { RunFolder } from '../train/run-folder.js';
@@ -23,6 +26,10 @@ const RUN_OPTIONS = {
   task: { type: 'choice', choices: ['arithmetic'], default: 'arithmetic', doc: 'What to train on' },
   preset: { type: 'choice', choices: PRESET_NAMES, default: 'quickstart', doc: 'Model, warm start and other defaults' },
   model: { type: 'string', doc: 'Folder of a policy to start from, instead of the warm start' },
+  prm: {
+    type: 'string',
+    doc: 'Process reward model for method progrs: a folder of prl prm train, or the address of a server (http://HOST:PORT/pooling or /classify)',
+  },
   output: { type: 'string', doc: 'Run folder (default: a new one in runs/)' },
   resume: { type: 'boolean', doc: 'Go on with the run in --output' },
 } as const satisfies OptionTable;
@@ -55,6 +62,7 @@ interface Session {
   task: Task;
   preset: Preset;
   model: string | undefined;
+  processRewardModel: ProcessRewardModel | undefined;
   options: ResolvedTrainerOptions;
   interrupt: Interrupt;
   shown: string;
@@ -72,6 +80,7 @@ async function train(values: Values): Promise<number> {
     else console.log(`Saved. Go on with: prl train --resume --output ${session.shown}`);
     return code;
   } finally {
+    session.processRewardModel?.dispose?.();
     await session.folder.close();
   }
 }
@@ -81,10 +90,11 @@ async function openSession(values: Values): Promise<Session> {
     task: _,
     preset: given,
     model,
+    prm,
     output,
     resume,
     ...trainer
-  } = values as Values & { preset?: PresetName; model?: string; output?: string; resume?: boolean };
+  } = values as Values & { preset?: PresetName; model?: string; prm?: string; output?: string; resume?: boolean };
   if (resume && output === undefined) throw invalidArgument('--resume needs --output, the folder of the run');
   const stamp = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
   const path = output ?? `runs/arithmetic-${trainer.method ?? TRAINER_OPTIONS.method.default}-${stamp}`;
@@ -98,13 +108,18 @@ async function openSession(values: Values): Promise<Session> {
     const options = resolveOptions('prl train', TRAINER_OPTIONS, { ...preset.trainer, ...before, ...trainer });
     const start = model ?? known?.command?.model;
     const task = new ArithmeticTask({ levels: preset.levels });
-    await settleConfig(folder, 'command', { preset: name, model: start });
+    const scorer = prm ?? known?.command?.prm;
+    const processRewardModel = scorer && (await loadProcessRewardModel(scorer, task.tokenizer));
+    checkMethod(options, { processRewardModel });
+    // A server may have moved.
+    await settleConfig(folder, 'command', { preset: name, model: start, prm: scorer }, ['prm']);
     await settleConfig(folder, 'trainer', { task: task.name, ...options }, RESUMABLE_OPTIONS);
     return {
       folder,
       task,
       preset,
       model: start,
+      processRewardModel,
       options,
       interrupt: new Interrupt(),
       shown: relative('', folder.path) || '.',
@@ -116,7 +131,7 @@ async function openSession(values: Values): Promise<Session> {
 }
 
 async function trainIn(session: Session): Promise<number> {
-  const { folder, task, options, interrupt } = session;
+  const { folder, task, options, processRewardModel, interrupt } = session;
   const base = await basePolicy(session);
   if (!base) return interrupt.exitCode!;
   const before = await evaluations(session, 'before', base);
@@ -127,6 +142,7 @@ async function trainIn(session: Session): Promise<number> {
     ...options,
     policy: base.clone(),
     reference: base,
+    processRewardModel,
     task,
     output: folder,
     resume: true,
@@ -216,7 +232,7 @@ async function evaluations(
 }
 
 async function report(
-  { folder, task, options }: Session,
+  { folder, task, options, processRewardModel }: Session,
   before: Evaluations,
   after: Evaluations,
   base: Policy,
@@ -262,7 +278,9 @@ async function report(
   const mixed = ({ prompt, correct }: ProblemRecord) =>
     /(.*[+*-]){2}/.test(prompt) && correct > 0 && correct < before.trained.n;
   const problems = before.trained.records.filter(mixed).slice(0, 3);
-  const samples = await Promise.all([base, policy].map((each) => explainSamples(each, base, task, problems, options)));
+  const samples = await Promise.all(
+    [base, policy].map((each) => explainSamples(each, base, task, problems, options, processRewardModel)),
+  );
   const charts = plots(rows);
   if (charts) console.log(`\n${charts}`);
   if (problems.length > 0) {

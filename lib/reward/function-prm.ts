@@ -1,0 +1,77 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { mapConcurrently } from '../concurrent.js';
+import { invalidArgument, PrlError } from '../errors.js';
+import { checkInteger, checkOptions } from '../options.js';
+import type { Tokenizer } from '../policy/tokenizer.js';
+import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+import { joinScores, responsesOf, type StepTexts } from './step-texts.js';
+
+type Scores = ArrayLike<number>;
+
+/**
+ * Scores the steps of one response: a number in [0, 1] for each. Where it asks a model that reads other tokens than prompt and
+ * response once, it says how many.
+ */
+export type ScoreSteps = (
+  response: StepTexts,
+  options: { signal: AbortSignal },
+) => Scores | { scores: Scores; tokens: number } | Promise<Scores | { scores: Scores; tokens: number }>;
+
+export interface FunctionPrmOptions {
+  /** The policy's: what turns token ids into the text that the function is given. */
+  tokenizer: Tokenizer;
+  /** Default 'function'. */
+  name?: string;
+  /** Responses that are with the function at a time, when it is asynchronous. Default 16. */
+  concurrency?: number;
+}
+
+/** Milliseconds of work between which the event loop gets a turn. */
+const SLICE = 5;
+
+/** A function of yours as a process reward model. */
+export class FunctionPrm implements ProcessRewardModel {
+  readonly name: string;
+  readonly #score: ScoreSteps;
+  readonly #tokenizer: Tokenizer;
+  readonly #concurrency: number;
+
+  constructor(score: ScoreSteps, options: FunctionPrmOptions) {
+    checkOptions('FunctionPrm', options, ['tokenizer', 'name', 'concurrency']);
+    if (typeof score !== 'function') throw invalidArgument('FunctionPrm takes a function that scores the steps');
+    if (!options.tokenizer) throw invalidArgument("FunctionPrm needs the policy's tokenizer");
+    this.name = options.name ?? 'function';
+    this.#score = score;
+    this.#tokenizer = options.tokenizer;
+    this.#concurrency = checkInteger('concurrency', options.concurrency ?? 16, 1, 4096);
+  }
+
+  async score(batch: StepBatch): Promise<StepScores> {
+    let since = performance.now();
+    const answers = await mapConcurrently(
+      responsesOf(batch, this.#tokenizer),
+      this.#concurrency,
+      async ({ prompt, response, steps, tokens: read }, signal) => {
+        if (performance.now() - since > SLICE) {
+          await turn();
+          since = performance.now();
+        }
+        if (signal.aborted)
+          throw new PrlError('ERR_PRL_ABORTED', 'the scoring of steps was aborted', { cause: signal.reason });
+        const answer = await this.#score({ prompt, response, steps }, { signal });
+        const { scores, tokens } =
+          typeof answer === 'object' && answer !== null && 'scores' in answer
+            ? answer
+            : { scores: answer, tokens: read };
+        if (scores?.length !== steps.length)
+          throw new PrlError(
+            'ERR_PRL_REWARD_MODEL',
+            `${this.name} must give an array of ${steps.length} scores for ${steps.length} steps, not ${JSON.stringify(scores)}`,
+          );
+        return { scores, tokens };
+      },
+      batch.signal,
+    );
+    return joinScores(answers);
+  }
+}

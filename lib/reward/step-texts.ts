@@ -1,0 +1,43 @@
+import { stepsOfResponses } from '../kernels/split-steps.js';
+import type { Tokenizer } from '../policy/tokenizer.js';
+import type { StepBatch, StepScores } from './process-reward-model.js';
+
+/** A response to be scored, as text. */
+export interface StepTexts {
+  prompt: string;
+  response: string;
+  /** The response in its steps, whitespace and all: joined they are the response. */
+  steps: readonly string[];
+}
+
+export interface TextResponse extends StepTexts {
+  /** Tokens of prompt and response, in the policy's encoding. */
+  tokens: number;
+}
+
+/** The responses of a batch as text. */
+export function responsesOf({ prompts, completions, cuSteps }: StepBatch, tokenizer: Tokenizer): TextResponse[] {
+  const cuSeqlens = [0];
+  for (const { length } of completions) cuSeqlens.push(cuSeqlens[cuSeqlens.length - 1] + length);
+  const cuScores = stepsOfResponses(cuSteps, cuSeqlens);
+  return completions.map((completion, i) => {
+    const pieces = tokenizer.pieces(completion);
+    const steps: string[] = [];
+    for (let k = cuScores[i]; k < cuScores[i + 1]; k++)
+      steps.push(pieces.slice(cuSteps[k] - cuSeqlens[i], cuSteps[k + 1] - cuSeqlens[i]).join(''));
+    return {
+      prompt: tokenizer.decode(prompts[i]),
+      response: steps.join(''),
+      steps,
+      tokens: prompts[i].length + completion.length,
+    };
+  });
+}
+
+/** What is known of each response as one answer. */
+export function joinScores(answers: readonly { scores: ArrayLike<number>; tokens: number }[]): StepScores {
+  return {
+    scores: Float32Array.from(answers.flatMap(({ scores }) => Array.from(scores))),
+    tokens: answers.reduce((sum, { tokens }) => sum + tokens, 0),
+  };
+}
