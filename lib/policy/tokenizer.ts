@@ -14,6 +14,8 @@ export class Tokenizer {
   readonly #json: Json;
   readonly #config: Json;
   readonly #exact: boolean;
+  /** A token's text does not depend on its neighbours, but for characters in several tokens. */
+  readonly #independent: boolean;
   readonly #pieces = new Map<number, string>();
 
   constructor(json: Json, config: Json) {
@@ -28,6 +30,7 @@ export class Tokenizer {
     this.eosTokenId = id;
     // With nothing between text and model, decoding must give the text back.
     this.#exact = json.normalizer == null && json.pre_tokenizer == null;
+    this.#independent = ['Fuse', 'ByteLevel'].includes((json.decoder as Json | null)?.type as string);
   }
 
   /** Reads tokenizer.json and tokenizer_config.json of a model's folder. */
@@ -71,15 +74,48 @@ export class Tokenizer {
     return tokens.length === 0 ? '' : this.#inner.decode(Array.from(tokens), { skip_special_tokens: true });
   }
 
-  /** The text of each token by itself; '' for special tokens. */
+  /**
+   * The text that each token adds to the text of `tokens`; '' for special tokens. A byte-level token may hold a part of a
+   * character: the character belongs to the token that completes it.
+   */
   pieces(tokens: ArrayLike<number>): string[] {
-    return Array.from(tokens, (token) => {
-      let piece = this.#pieces.get(token);
-      if (piece === undefined) this.#pieces.set(token, (piece = this.decode([token])));
-      return piece;
-    });
+    const pieces = new Array<string>(tokens.length).fill('');
+    // What tokens begin .. told - 1 add is known; they are decoded again before what follows, on which they may bear.
+    let [begin, told] = [0, 0];
+    for (let t = 0; t < tokens.length; t++) {
+      const own = this.#piece(tokens[t]);
+      if (this.#independent && told === t && !own.includes(INCOMPLETE)) {
+        pieces[t] = own;
+        begin = t;
+      } else {
+        const text = this.#raw(tokens, begin, t + 1);
+        if (text.endsWith(INCOMPLETE) && t + 1 < tokens.length && t - told < LONGEST_CHARACTER) continue;
+        pieces[t] = text.slice(this.#raw(tokens, begin, told).length);
+        begin = told;
+      }
+      told = t + 1;
+    }
+    return pieces;
+  }
+
+  #piece(token: number): string {
+    let piece = this.#pieces.get(token);
+    if (piece === undefined) this.#pieces.set(token, (piece = this.#raw([token], 0, 1)));
+    return piece;
+  }
+
+  /** The text of some of `tokens` as it was sampled: spaces before punctuation stay. */
+  #raw(tokens: ArrayLike<number>, from: number, to: number): string {
+    if (from === to) return '';
+    const options = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
+    return this.#inner.decode(Array.prototype.slice.call(tokens, from, to), options);
   }
 }
+
+/** What a decoder puts in the place of bytes that are no character, or not one yet. */
+const INCOMPLETE = '\ufffd';
+/** Tokens that are waited for until a character is complete: more than a character has bytes, as one token may end it and begin the next. */
+const LONGEST_CHARACTER = 16;
 
 /** A tokenizer with one token per character of `alphabet`, after `<pad>` (0) and `<eos>` (1). */
 export function characterTokenizer(alphabet: string): Tokenizer {

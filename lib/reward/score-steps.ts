@@ -1,5 +1,6 @@
 import { PrlError } from '../errors.js';
 import { stepsOfResponses } from '../kernels/split-steps.js';
+import { cumulative } from '../packed.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 
 /**
@@ -12,7 +13,7 @@ export async function scoreSteps(
   model: ProcessRewardModel,
   { prompts, completions, cuSteps, signal }: StepBatch,
 ): Promise<StepScores> {
-  const cuSeqlens = offsets(completions.map(({ length }) => length));
+  const cuSeqlens = cumulative(completions.map(({ length }) => length));
   const cuScores = stepsOfResponses(cuSteps, cuSeqlens);
   const stepsOf = (i: number) => cuSteps.subarray(cuScores[i], cuScores[i + 1]).map((begin) => begin - cuSeqlens[i]);
 
@@ -25,7 +26,7 @@ export async function scoreSteps(
     if (place === firsts.length) firsts.push(i);
     return place;
   });
-  const starts = offsets(firsts.map((i) => completions[i].length));
+  const starts = cumulative(firsts.map((i) => completions[i].length));
   const steps = firsts.flatMap((i, place) => Array.from(stepsOf(i), (begin) => begin + starts[place]));
   const asked: StepBatch = {
     prompts: firsts.map((i) => prompts[i]),
@@ -35,7 +36,7 @@ export async function scoreSteps(
   };
   const { scores, tokens } = checkScores(model.name, await ask(model, asked), steps.length);
 
-  const owned = offsets(firsts.map((i) => cuScores[i + 1] - cuScores[i]));
+  const owned = cumulative(firsts.map((i) => cuScores[i + 1] - cuScores[i]));
   const all = new Float32Array(cuSteps.length - 1);
   like.forEach((place, i) => {
     all.set(scores.subarray(owned[place], owned[place + 1]), cuScores[i]);
@@ -64,11 +65,3 @@ function checkScores(name: string, answer: StepScores, steps: number): StepScore
 }
 
 const failure = (message: string, cause?: unknown) => new PrlError('ERR_PRL_REWARD_MODEL', message, { cause });
-
-function offsets(lengths: readonly number[]): Int32Array {
-  const result = new Int32Array(lengths.length + 1);
-  lengths.forEach((length, i) => {
-    result[i + 1] = result[i] + length;
-  });
-  return result;
-}

@@ -1,4 +1,5 @@
 import { stepsOfResponses } from '../kernels/split-steps.js';
+import { cumulative } from '../packed.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { StepBatch, StepScores } from './process-reward-model.js';
 
@@ -17,8 +18,7 @@ export interface TextResponse extends StepTexts {
 
 /** The responses of a batch as text. */
 export function responsesOf({ prompts, completions, cuSteps }: StepBatch, tokenizer: Tokenizer): TextResponse[] {
-  const cuSeqlens = [0];
-  for (const { length } of completions) cuSeqlens.push(cuSeqlens[cuSeqlens.length - 1] + length);
+  const cuSeqlens = cumulative(completions.map(({ length }) => length));
   const cuScores = stepsOfResponses(cuSteps, cuSeqlens);
   return completions.map((completion, i) => {
     const pieces = tokenizer.pieces(completion);

@@ -1,3 +1,4 @@
+import { cumulative } from '../packed.js';
 import type { GenerateOptions, PolicyLike } from '../policy/types.js';
 import type { Problem, Task } from '../tasks/task.js';
 
@@ -50,10 +51,7 @@ export async function collectRollout(
     onProgress,
   });
   const samples = groups.flatMap(({ completions }, group) => completions.map((sample) => ({ ...sample, group })));
-  const cuSeqlens = new Int32Array(samples.length + 1);
-  samples.forEach(({ tokens }, i) => {
-    cuSeqlens[i + 1] = cuSeqlens[i] + tokens.length;
-  });
+  const cuSeqlens = cumulative(samples.map(({ tokens }) => tokens.length));
   const logProbs = new Float32Array(cuSeqlens[samples.length]);
   samples.forEach((sample, i) => {
     logProbs.set(sample.logProbs, cuSeqlens[i]);

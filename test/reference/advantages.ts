@@ -1,4 +1,5 @@
-// Float64 references of group centering, PRL and FRPO, written from the formulas; quadratic where that is plainer.
+// Float64 references of group centering, PRL, FRPO and PROGRS, written from the formulas; quadratic where that is plainer.
+import { coherenceReference } from './coherence.js';
 
 export function groupAdvantagesReference(
   rewards: ArrayLike<number>,
@@ -76,4 +77,40 @@ export function prlReference(
     }
   }
   return out;
+}
+
+/** PROGRS per token; `steps` are the scores of each response's steps, `lengths` the tokens of each of them. */
+export function progrsReference(
+  outcome: ArrayLike<number>,
+  steps: readonly (readonly number[])[],
+  lengths: readonly (readonly number[])[],
+  correct: ArrayLike<number>,
+  groups: ArrayLike<number>,
+  lambda: number,
+  {
+    alpha = 0.5,
+    windows = [2, 3, 5] as readonly number[],
+    lambdaVar = 1,
+    center = 'incorrect' as 'incorrect' | 'both' | 'none',
+    granularity = 'response' as 'response' | 'step',
+    combine = 'advantage' as 'advantage' | 'reward',
+    normalize = {},
+  } = {},
+): number[] {
+  const average = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+  /** Less the mean of what the responses like i (in group and outcome) have. */
+  const shift = (i: number, values: readonly (readonly number[])[]) => {
+    if (center === 'none' || (center === 'incorrect' && correct[i])) return 0;
+    return average(values.filter((_, j) => groups[j] === groups[i] && !correct[j] === !correct[i]).flat());
+  };
+  if (granularity === 'step')
+    return steps.flatMap((own, i) =>
+      own.flatMap((score, k) => Array(lengths[i][k]).fill(outcome[i] + lambda * (score - shift(i, steps)))),
+    );
+  const process = steps.map((own) => [
+    own.length === 0 ? 0 : alpha * average(own) + (1 - alpha) * coherenceReference(own, windows, lambdaVar),
+  ]);
+  const sums = process.map(([value], i) => outcome[i] + lambda * (value - shift(i, process)));
+  const values = combine === 'reward' ? groupAdvantagesReference(sums, groups, normalize) : sums;
+  return steps.flatMap((own, i) => own.flatMap((_, k) => Array(lengths[i][k]).fill(values[i])));
 }
