@@ -1,0 +1,199 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  FunctionPrm,
+  loadProcessRewardModel,
+  PrlError,
+  type ProcessRewardModel,
+  type ScoreSteps,
+  type StepBatch,
+  type StepTexts,
+  scoreSteps,
+} from '../../lib/index.js';
+import { completionSteps } from '../../lib/methods/steps.js';
+import { echoTask } from '../fakes/echo-task.js';
+import { rejectsWith } from '../policy/rejects.js';
+import { throwsError } from '../reference/numbers.js';
+
+const { tokenizer } = echoTask;
+/** Responses as the trainer hands them over. */
+export function batchOf(texts: readonly [prompt: string, response: string][]): StepBatch {
+  const completions = texts.map(([, response]) =>
+    Int32Array.from([...tokenizer.encode(response), tokenizer.eosTokenId]),
+  );
+  return {
+    prompts: texts.map(([prompt]) => tokenizer.encode(prompt)),
+    completions,
+    cuSteps: completionSteps(completions, tokenizer, { stepSplit: 'newline', stepLength: 1 }),
+  };
+}
+/** A score that tells steps apart. */
+const digits = ({ steps }: StepTexts) => steps.map((step) => Number(step.trim() || 0) / 100);
+const functionPrm = (score: ScoreSteps, concurrency = 16) => new FunctionPrm(score, { tokenizer, concurrency });
+const rounded = (scores: ArrayLike<number>) => Array.from(scores, (score) => Math.round(score * 100));
+
+const functions = suite('FunctionPrm');
+functions('is given texts, step by step, and gives a score to each step', async () => {
+  const seen: StepTexts[] = [];
+  const prm = functionPrm((response) => {
+    seen.push(response);
+    return digits(response);
+  });
+  const batch = batchOf([
+    ['1', '12\n34\n5'],
+    ['2', '6'],
+  ]);
+  const { scores, tokens } = await prm.score(batch);
+  assert.equal(rounded(scores), [12, 34, 5, 6]);
+  assert.is(tokens, 1 + 8 + 1 + 2, 'prompts and responses, each read once');
+  assert.equal(seen, [
+    { prompt: '1', response: '12\n34\n5', steps: ['12\n', '34\n', '5'] },
+    { prompt: '2', response: '6', steps: ['6'] },
+  ]);
+});
+functions('may be asynchronous, a few at a time, and say what it cost', async () => {
+  let [now, most] = [0, 0];
+  const prm = functionPrm(async (response) => {
+    most = Math.max(most, ++now);
+    await new Promise((done) => setTimeout(done, response.prompt === '1' ? 20 : 1));
+    now--;
+    return { scores: digits(response), tokens: 100 };
+  }, 3);
+  const { scores, tokens } = await prm.score(batchOf(Array.from({ length: 10 }, (_, i) => [String(i), `${i}\n${i}`])));
+  assert.equal(rounded(scores), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9]);
+  assert.is(tokens, 1000);
+  assert.is(most, 3);
+});
+functions('leaves turns to the event loop', async () => {
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  const busy = functionPrm((response) => {
+    const end = performance.now() + 6;
+    while (performance.now() < end);
+    return digits(response);
+  }, 1);
+  await busy.score(batchOf(Array.from({ length: 10 }, () => ['1', '2'])));
+  clearInterval(timer);
+  assert.ok(turns >= 5, `${turns} turns`);
+});
+functions('the first failure stops the others', async () => {
+  let calls = 0;
+  const prm = functionPrm(async ({ prompt }, { signal }) => {
+    calls++;
+    if (prompt === '0') throw new Error('no');
+    await new Promise((done) => signal.addEventListener('abort', done));
+    return [1];
+  }, 2);
+  const batch = batchOf(Array.from({ length: 10 }, (_, i) => [String(9 - i), '1']));
+  // Two wait for ever at first: only an abort ends them.
+  const first = batchOf([['1', '1'], ['0', '1'], ...Array.from({ length: 8 }, () => ['2', '1'] as [string, string])]);
+  assert.match(await prm.score(first).catch(({ message }) => message), /^no$/);
+  assert.is(calls, 2);
+  await rejectsWith(
+    functionPrm(() => [0.5]).score({ ...batch, signal: AbortSignal.abort() }),
+    PrlError,
+    'ERR_PRL_ABORTED',
+    /aborted/,
+  );
+});
+functions('errors', async () => {
+  await rejectsWith(
+    functionPrm(() => [0.1, 0.2]).score(batchOf([['1', '2']])),
+    PrlError,
+    'ERR_PRL_REWARD_MODEL',
+    /function must give an array of 1 scores for 1 steps, not \[0.1,0.2\]/,
+  );
+  await rejectsWith(
+    functionPrm((() => undefined) as never).score(batchOf([['1', '2']])),
+    PrlError,
+    'ERR_PRL_REWARD_MODEL',
+    /not undefined/,
+  );
+  throwsError(() => new FunctionPrm(5 as never, { tokenizer }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /function/);
+  throwsError(
+    () => new FunctionPrm(() => [], { tokenizer, concurency: 1 } as never),
+    TypeError,
+    'ERR_PRL_UNKNOWN_OPTION',
+    /'concurrency'/,
+  );
+});
+functions.run();
+
+const scoring = suite('scoreSteps');
+scoring('equal responses to equal prompts are scored once', async () => {
+  let asked = 0;
+  const prm = functionPrm((response) => {
+    asked++;
+    return digits(response).map((score) => score + Number(response.prompt) / 10);
+  });
+  const batch = batchOf([
+    ['1', '2\n3'],
+    ['2', '2\n3'],
+    ['1', '2\n3'],
+    ['1', '2'],
+    ['2', '2\n3'],
+    ['1', '2\n3'],
+  ]);
+  const { scores, tokens } = await scoreSteps(prm, batch);
+  assert.equal(rounded(scores), [12, 13, 22, 23, 12, 13, 12, 22, 23, 12, 13]);
+  assert.is(asked, 3);
+  assert.is(tokens, 5 + 5 + 3);
+});
+scoring('equal responses cut in other places are other responses', async () => {
+  const prm = functionPrm(({ steps }) => steps.map((step) => step.length / 10));
+  const [completion, prompt] = [tokenizer.encode('123456'), tokenizer.encode('1')];
+  const { scores } = await scoreSteps(prm, {
+    prompts: [prompt, prompt],
+    completions: [completion, completion],
+    cuSteps: Int32Array.of(0, 2, 6, 9, 12),
+  });
+  assert.equal(rounded(scores), [20, 40, 30, 30]);
+});
+scoring('responses without tokens have no scores', async () => {
+  const prm = functionPrm(digits);
+  const [empty, one] = [new Int32Array(), tokenizer.encode('7')];
+  const { scores } = await scoreSteps(prm, {
+    prompts: [one, one, one],
+    completions: [empty, one, empty],
+    cuSteps: Int32Array.of(0, 1),
+  });
+  assert.equal(rounded(scores), [7]);
+});
+scoring('what a model answers is checked', async () => {
+  const answers = (answer: unknown): ProcessRewardModel => ({ name: 'mine', score: async () => answer as never });
+  const wrong = (answer: unknown, message: RegExp) =>
+    rejectsWith(scoreSteps(answers(answer), batchOf([['1', '2\n3']])), PrlError, 'ERR_PRL_REWARD_MODEL', message);
+  await wrong(undefined, /mine must give \{ scores: Float32Array/);
+  await wrong({ scores: [0.1, 0.2], tokens: 1 }, /not object scores/);
+  await wrong({ scores: Float32Array.of(0.1), tokens: 1 }, /mine gave 1 scores for 2 steps/);
+  await wrong({ scores: Float32Array.of(0.1, NaN), tokens: 1 }, /step 1 the score NaN/);
+  await wrong({ scores: Float32Array.of(-0.5, 0), tokens: 1 }, /step 0 the score -0.5, which is outside/);
+  await wrong({ scores: Float32Array.of(0, 1) }, /how many tokens it read, not undefined/);
+  const cause = new Error('out of paper');
+  const failing: ProcessRewardModel = { name: 'mine', score: () => Promise.reject(cause) };
+  await rejectsWith(
+    scoreSteps(failing, batchOf([['1', '2']])),
+    PrlError,
+    'ERR_PRL_REWARD_MODEL',
+    /mine failed: out of paper/,
+  );
+});
+scoring.run();
+
+const loading = suite('loadProcessRewardModel');
+loading('addresses of servers, with what the endpoint needs', async () => {
+  const name = async (spec: string) => (await loadProcessRewardModel(spec, tokenizer)).name;
+  assert.match(await name('http://localhost:8000'), /at http:\/\/localhost:8000\/pooling$/);
+  assert.match(
+    await name('http://localhost:8000/v2/classify?positiveClass=0'),
+    /at http:\/\/localhost:8000\/v2\/classify$/,
+  );
+  assert.match(await name('https://host/pooling/?separator=<s>&chat=true&model=m'), /at https:\/\/host\/pooling$/);
+  for (const [spec, code, message] of [
+    ['http://', 'INVALID_ARGUMENT', /not an address/],
+    ['http://host/classify?separator=x', 'INVALID_ARGUMENT', /belong to endpoint 'pooling'/],
+    ['http://host/?seperator=x', 'UNKNOWN_OPTION', /'separator'/],
+  ] as const)
+    await rejectsWith(loadProcessRewardModel(spec, tokenizer), TypeError, `ERR_PRL_${code}`, message);
+});
+loading.run();
