@@ -28,6 +28,10 @@ args('become values of the table in its types; what is not given stays away', ()
     maskTruncatedCompletions: true,
   });
   assert.equal(parse('--no-resume'), { resume: false });
+  assert.equal(parse('--coherence-windows 1,4 --step-strings \\n\\n,Step'), {
+    coherenceWindows: [1, 4],
+    stepStrings: ['\n\n', 'Step'],
+  });
   assert.equal(parse('--entropy-coef -0.5'), { entropyCoef: -0.5 });
   assert.equal(parse('--seed 1 --seed 2'), { seed: 2 }, 'the last one counts');
 });
@@ -37,6 +41,9 @@ args('errors name what is wrong', () => {
     throwsError(() => parse(line), kind === 'type' ? TypeError : RangeError, `ERR_PRL_${code}`, message);
   wrong('--lerning-rate 3', 'type', 'UNKNOWN_OPTION', /no option '--lerning-rate'. Did you mean '--learning-rate'/);
   wrong('--learningRate 3', 'type', 'UNKNOWN_OPTION', /Did you mean '--learning-rate'/);
+  wrong('--coherence-windows 2,x', 'type', 'INVALID_ARGUMENT', /--coherence-windows must be a number, not 'x'/);
+  wrong('--coherence-windows 0', 'range', 'OUT_OF_RANGE', /--coherence-windows\[0\]/);
+  wrong('--step-strings ,a', 'type', 'INVALID_ARGUMENT', /--step-strings\[0\]/);
   wrong('--no-seed', 'type', 'UNKNOWN_OPTION', /--no-seed/);
   wrong('-s 3', 'type', 'UNKNOWN_OPTION', /'-s'/);
   wrong('--seed', 'type', 'INVALID_ARGUMENT', /--seed needs a value/);

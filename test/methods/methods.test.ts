@@ -1,10 +1,15 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { coherence, groupAdvantages, progrsAdvantages } from '../../lib/index.js';
+import { frpo } from '../../lib/methods/frpo.js';
 import { grpo } from '../../lib/methods/grpo.js';
 import type { MethodBatch, OutcomeOptions } from '../../lib/methods/method.js';
 import { prl } from '../../lib/methods/prl.js';
+import { progrs } from '../../lib/methods/progrs.js';
+import { raft } from '../../lib/methods/raft.js';
 import { completionSteps } from '../../lib/methods/steps.js';
 import { ArithmeticTask } from '../../lib/tasks/arithmetic.js';
+import { frpoReference, groupAdvantagesReference } from '../reference/advantages.js';
 import { near } from '../reference/numbers.js';
 
 const { tokenizer } = new ArithmeticTask();
@@ -76,5 +81,134 @@ methods('prl with the reference itself is grpo', () => {
   const same = { ...batch, refLogProbs: batch.oldLogProbs };
   const { advantages } = prl(same, { ...outcomeOptions('group'), ...prlOptions });
   assert.equal(advantages, grpo(batch, outcomeOptions('group')).advantages);
+});
+methods('advantage estimators, deviations and groups of one, as the kernel has them', () => {
+  const { rewards, groupIds } = batch;
+  const none = { epsilon: 1e-4 };
+  for (const [change, expected] of [
+    [{ advantageEstimator: 'rloo' }, { kind: 'rloo' }],
+    [{ advantageEstimator: 'dr_grpo' }, { kind: 'dr_grpo' }],
+    [{ advantageStd: 'population' }, { std: 'population', ...none }],
+    [{ advantageEpsilon: 0.5 }, { epsilon: 0.5 }],
+    [{ singleton: 'raw' }, { singleton: 'raw', ...none }],
+    [
+      { scaleRewards: 'batch', advantageStd: 'population' },
+      { scale: 'batch', std: 'population', ...none },
+    ],
+    [{ scaleRewards: 'none', advantageStd: 'population' }, { std: 'none' }],
+  ] as const) {
+    const { advantages } = grpo(batch, { ...outcomeOptions('group'), ...change });
+    const values = Array.from(groupAdvantages(rewards, groupIds, expected).data);
+    assert.equal(Array.from(advantages), spread(values), JSON.stringify(change));
+  }
+});
+
+methods('raft: right responses count, the others do not', () => {
+  assert.equal(Array.from(raft(batch).advantages), spread([1, 0, 0, 0]));
+  assert.equal(
+    Array.from(raft({ ...batch, rewards: Float32Array.of(-1, 0.5, 0, 2) }).advantages),
+    spread([0, 1, 0, 1]),
+  );
+});
+
+methods('prl as process advantage: rewards and suffix sums, summed per response, then normalised', () => {
+  const eta = 4;
+  const delta = Array.from({ length: total }, (_, t) => batch.oldLogProbs[t] - batch.refLogProbs![t]);
+  for (const suffix of ['inclusive', 'exclusive'] as const) {
+    const sums = completions.map((_, i) => {
+      let sum = 0;
+      for (let t = cuSeqlens[i]; t < cuSeqlens[i + 1]; t++) {
+        sum += batch.rewards[i];
+        for (let j = suffix === 'inclusive' ? t : t + 1; j < cuSeqlens[i + 1]; j++) sum -= delta[j] / eta;
+      }
+      return sum;
+    });
+    const options = { ...outcomeOptions('group'), eta, suffix, prlAdvantage: 'process' } as const;
+    const { advantages, metrics } = prl(batch, options);
+    // Sums of up to 16 tokens, rounded to float32 before they are compared.
+    near(advantages, spread([...groupAdvantagesReference(sums, batch.groupIds)]), 1e-5, suffix);
+    const outcome = prl(batch, { ...options, prlAdvantage: 'outcome' });
+    assert.equal(metrics, outcome.metrics);
+  }
+});
+
+const frpoOptions = { frpoBeta: 0.25, frpoEstimator: 'k1', frpoDirection: 'reverse', frpoBaseline: false } as const;
+methods('prl with steps of one token is frpo with beta 1 / eta and k1, bit for bit', () => {
+  const cuSteps = completionSteps(completions, tokenizer, { stepSplit: 'length', stepLength: 1 });
+  const { advantages } = prl({ ...batch, cuSteps }, { ...outcomeOptions('group'), ...prlOptions, eta: 4 });
+  assert.equal(frpo(batch, { ...outcomeOptions('group'), ...frpoOptions }).advantages, advantages);
+});
+
+methods('frpo: options reach the kernel; the divergence is measured without its weight', () => {
+  const outcome = [2 / 3, -1 / 3, -1 / 3, 0];
+  for (const estimator of ['k1', 'k3'] as const)
+    for (const direction of ['reverse', 'forward'] as const)
+      for (const frpoBeta of [0, 0.25]) {
+        const baseline = estimator === 'k3';
+        const names = { frpoEstimator: estimator, frpoDirection: direction, frpoBaseline: baseline };
+        const { advantages, metrics } = frpo(batch, { ...outcomeOptions('none'), ...names, frpoBeta });
+        const args = [batch.oldLogProbs, batch.refLogProbs!, cuSeqlens] as const;
+        const options = { estimator, direction, baseline };
+        near(advantages, frpoReference(outcome, ...args, frpoBeta, options), 1e-6, JSON.stringify(options), 1e-6);
+        const divergence = frpoReference([0, 0, 0, 0], ...args, -1, options);
+        near([metrics['future_kl/mean']], [divergence.reduce((a, b) => a + b, 0) / total], 1e-5);
+      }
+});
+
+const progrsOptions = {
+  ...outcomeOptions('group'),
+  lambda: 1,
+  alpha: 0.5,
+  coherenceWindows: [2, 3, 5],
+  lambdaVar: 1,
+  center: 'incorrect',
+  granularity: 'response',
+  combine: 'advantage',
+} as const;
+// Three steps, one, two and one.
+const stepScores = Float32Array.of(0.9, 0.8, 0.7, 0.1, 0.9, 0.6, 0.5);
+const correct = [1, 0, 0, 0];
+methods('progrs: options reach the kernel', () => {
+  const { groupIds, cuSteps } = batch;
+  const common = { stepScores, correct, groupIds, cuSeqlens, cuSteps };
+  const outcomeAdvantages = groupAdvantages(batch.rewards, groupIds).data;
+  const same = (change: object, args: object) => {
+    const { advantages } = progrs({ ...batch, stepScores }, { ...progrsOptions, ...change });
+    const expected = progrsAdvantages({ ...common, lambda: 1, ...args }).data;
+    assert.equal(Array.from(advantages), Array.from(expected), JSON.stringify(change));
+    return expected;
+  };
+  const outputs = [
+    same({}, { outcomeAdvantages }),
+    same({ lambda: 3 }, { outcomeAdvantages, lambda: 3 }),
+    same({ alpha: 0.25 }, { outcomeAdvantages, alpha: 0.25 }),
+    same({ coherenceWindows: [1, 3] }, { outcomeAdvantages, windows: [1, 3] }),
+    same({ lambdaVar: 0.5 }, { outcomeAdvantages, lambdaVar: 0.5 }),
+    same({ center: 'both' }, { outcomeAdvantages, center: 'both' }),
+    same({ center: 'none' }, { outcomeAdvantages, center: 'none' }),
+    same({ granularity: 'step' }, { outcomeAdvantages, granularity: 'step' }),
+    same(
+      { combine: 'reward', scaleRewards: 'none' },
+      { rewards: batch.rewards, combine: 'reward', normalize: { std: 'none' } },
+    ),
+  ];
+  assert.is(new Set(outputs.map((values) => values.join())).size, outputs.length, 'each option does something');
+});
+
+methods('progrs: what it says of the model, and of wrong responses', () => {
+  const of = (change: object, rewards = batch.rewards) =>
+    progrs({ ...batch, rewards, stepScores }, { ...progrsOptions, ...change }).metrics;
+  // One group of the four, all wrong: naive scores push all of them up, centred ones those above the mean.
+  const wrong = { ...batch, groupIds: new Int32Array(4), rewards: new Float32Array(4), stepScores };
+  for (const center of ['incorrect', 'none', 'both'] as const) {
+    const { metrics } = progrs(wrong, { ...progrsOptions, center });
+    assert.is(metrics['prm/wrong_positive_share_naive'], 1);
+    assert.is(metrics['prm/wrong_positive_share'], 0.5, 'the first and the third');
+  }
+  const metrics = of({});
+  near([metrics['prm/score_mean']], [4.5 / 7], 1e-6);
+  const coherent = coherence(stepScores, [0, 3, 4, 6, 7]).data;
+  near([metrics['prm/coherence_mean']], [Array.from(coherent).reduce((a, b) => a + b, 0) / 4], 1e-6);
+  assert.not.ok('prm/wrong_positive_share' in of({}, new Float32Array(4).fill(1)), 'no response is wrong');
 });
 methods.run();

@@ -3,13 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { PrlError } from '../../lib/index.js';
+import { FunctionPrm, PrlError, type ProcessRewardModel, type StepOffsets } from '../../lib/index.js';
 import type { PolicyBatch, UpdateOptions } from '../../lib/policy/types.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';
 import { Trainer, type TrainingStep } from '../../lib/train/trainer.js';
 import { warmStart } from '../../lib/train/warm-start.js';
 import { echoTask } from '../fakes/echo-task.js';
 import { TablePolicy } from '../fakes/table-policy.js';
+import { rejectsWith } from '../policy/rejects.js';
 import { near, throwsError } from '../reference/numbers.js';
 
 const SMALL = { promptsPerStep: 4, numGenerations: 8, maxCompletionLength: 4, learningRate: 4, maxSteps: 12, seed: 3 };
@@ -24,9 +25,17 @@ const rewards = (steps: TrainingStep[]) => steps.map(({ metrics }) => metrics.re
 const last = <T>(list: T[]) => list[list.length - 1];
 
 const learning = suite('Trainer');
-for (const method of ['grpo', 'prl'] as const) {
+/** Knows the answer: how much of a response is as it should be. */
+const knowing = () =>
+  new FunctionPrm(({ prompt, steps }) => steps.map((step) => (step.startsWith(prompt) ? 1 / step.trim().length : 0)), {
+    tokenizer: echoTask.tokenizer,
+  });
+for (const method of ['grpo', 'raft', 'prl', 'frpo', 'progrs'] as const) {
   learning(`${method} learns a task that chance solves now and then`, async () => {
-    const steps = await run(new Trainer({ policy: policy(), task: echoTask, method, ...SMALL, maxSteps: 60 }));
+    const setup = method === 'progrs' ? { processRewardModel: knowing() } : {};
+    const steps = await run(
+      new Trainer({ policy: policy(), task: echoTask, method, ...setup, ...SMALL, maxSteps: 60 }),
+    );
     assert.is(steps.length, 60);
     const mean = (part: TrainingStep[]) => rewards(part).reduce((a, b) => a + b, 0) / part.length;
     assert.ok(mean(steps.slice(0, 5)) < 0.3, `begins at ${mean(steps.slice(0, 5))}`);
@@ -70,6 +79,99 @@ learning('metrics under the names of TRL', async () => {
     assert.type(metrics[name], 'number', name);
   near([metrics.first_token_entropy], [Math.log(policy().vocab)], 1e-6);
   near([metrics.learning_rate], [SMALL.learningRate * 0.2], 1e-12);
+});
+
+learning('progrs: scores of the model, step by step, and what they cost', async () => {
+  const scored: number[] = [];
+  const model = knowing();
+  const counting: ProcessRewardModel = {
+    name: 'counting',
+    async score(batch) {
+      scored.push(batch.completions.length);
+      return model.score(batch);
+    },
+  };
+  const setup = { task: echoTask, method: 'progrs', processRewardModel: counting, stepSplit: 'length' } as const;
+  const steps = await run(new Trainer({ policy: policy(), ...setup, stepLength: 2, ...SMALL, maxSteps: 3 }));
+  let total = 0;
+  for (const [i, { metrics, rollout, cuSteps, stepScores }] of steps.entries()) {
+    assert.is(stepScores!.length, cuSteps.length - 1);
+    assert.is(cuSteps[cuSteps.length - 1], rollout.logProbs.length);
+    near([metrics['prm/score_mean']], [stepScores!.reduce((a, b) => a + b, 0) / stepScores!.length], 1e-6);
+    for (const name of [
+      'prm/coherence_mean',
+      'prm/wrong_positive_share',
+      'prm/wrong_positive_share_naive',
+      'seconds/prm',
+    ])
+      assert.type(metrics[name], 'number', name);
+    total += metrics['prm/tokens'];
+    assert.is(metrics.num_prm_tokens, total);
+    assert.ok(scored[i] <= rollout.rewards.length);
+    const distinct = new Set(rollout.completions.map((tokens, r) => `${rollout.prompts[r]}|${tokens}`));
+    assert.is(scored[i], distinct.size, 'each response once');
+  }
+  assert.ok(total > 0);
+  const [{ metrics, stepScores }] = await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, maxSteps: 1 }));
+  assert.is(stepScores, undefined);
+  for (const name of ['prm/tokens', 'num_prm_tokens', 'prm/score_mean']) assert.not.ok(name in metrics, name);
+});
+
+learning('a group of wrong responses teaches with progrs and not with grpo', async () => {
+  const hopeless = { ...echoTask, verify: () => 0 };
+  const moved = async (method: 'grpo' | 'progrs') => {
+    const table = policy();
+    const setup = method === 'progrs' ? { processRewardModel: knowing() } : {};
+    const [{ advantages, cuSteps, rollout }] = await run(
+      new Trainer({ policy: table, task: hopeless, method, ...setup, ...SMALL, maxSteps: 1 }),
+    );
+    const own = rollout.problems.map((_, group) =>
+      [...rollout.groupIds.keys()]
+        .filter((i) => rollout.groupIds[i] === group)
+        .map((i) => advantages[rollout.cuSeqlens[i]]),
+    );
+    // The sum of what a group prefers is 0, up to roundings of numbers up to 1.
+    for (const values of own) near([values.reduce((a, b) => a + b, 0)], [0], 4 * values.length * 2 ** -24);
+    assert.is(cuSteps[0], 0);
+    return table.table.some((value) => value !== 0);
+  };
+  assert.is(await moved('grpo'), false);
+  assert.is(await moved('progrs'), true);
+});
+
+learning('steps where a function says so', async () => {
+  const seen: string[] = [];
+  const stepOffsets: StepOffsets = ({ tokens, text, prompt }) => {
+    seen.push(`${prompt} ${text}`);
+    return tokens.length > 1 ? [tokens.length - 1] : [];
+  };
+  const [{ cuSteps, rollout }] = await run(
+    new Trainer({ policy: policy(), task: echoTask, ...SMALL, maxSteps: 1, stepSplit: 'offsets', stepOffsets }),
+  );
+  const expected = rollout.completions.flatMap(({ length }, i) => {
+    const begin = rollout.cuSeqlens[i];
+    return length > 1 ? [begin, begin + length - 1] : [begin];
+  });
+  assert.equal(Array.from(cuSteps), [...expected, rollout.logProbs.length]);
+  assert.equal(
+    seen,
+    rollout.texts.map((text, i) => `${rollout.problems[rollout.groupIds[i]].prompt} ${text}`),
+  );
+});
+
+learning('a process reward model that fails ends the run with its error, and nothing is learnt', async () => {
+  const table = policy();
+  const failing: ProcessRewardModel = { name: 'mine', score: () => Promise.reject(new Error('gone')) };
+  const trainer = new Trainer({
+    policy: table,
+    task: echoTask,
+    method: 'progrs',
+    processRewardModel: failing,
+    ...SMALL,
+  });
+  await rejectsWith(run(trainer), PrlError, 'ERR_PRL_REWARD_MODEL', /mine failed: gone/);
+  assert.ok(table.table.every((value) => value === 0));
+  assert.is(trainer.step, 0);
 });
 
 learning('leaving responses without an advantage out of a batch changes nothing', async () => {
@@ -268,6 +370,16 @@ files('stop, and resume with a policy of other weights: the folder decides', asy
   );
 });
 
+files('the tokens of the process reward model are counted over the whole run', async () => {
+  const setup = { method: 'progrs', processRewardModel: knowing() };
+  const tokens = (steps: TrainingStep[]) => steps.map(({ metrics }) => metrics.num_prm_tokens);
+  const whole = await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, ...setup, method: 'progrs' }));
+  const first = await run(inFolder({ ...setup, maxSteps: 5 }));
+  const second = await run(inFolder({ ...setup, resume: true }));
+  assert.equal([...tokens(first), ...tokens(second)], tokens(whole));
+  assert.equal([...rewards(first), ...rewards(second)], rewards(whole));
+});
+
 files('leaving the loop saves, and the same trainer can go on', async () => {
   const trainer = inFolder();
   for await (const { step } of trainer.run()) if (step === 2) break;
@@ -332,6 +444,28 @@ errors('options', () => {
     'ERR_PRL_INVALID_ARGUMENT',
     /5 symbols but the task's tokenizer 13/,
   );
+});
+errors('methods and what they need', () => {
+  const make = (options: object) => () => new Trainer({ policy: policy(), task: echoTask, ...options });
+  const wrong = (options: object, message: RegExp) =>
+    throwsError(make(options), TypeError, 'ERR_PRL_INVALID_ARGUMENT', message);
+  const processRewardModel = knowing();
+  wrong({ method: 'progrs' }, /needs a process reward model .*prl prm train.*HttpPrm.*FunctionPrm/);
+  wrong({ method: 'prl', processRewardModel }, /method 'prl' would not ask it/);
+  wrong({ method: 'progrs', processRewardModel, combine: 'reward', granularity: 'step' }, /granularity 'response'/);
+  wrong({ method: 'frpo', frpoBaseline: true }, /frpoEstimator 'k3'/);
+  for (const [kind, name, value] of [
+    ['tokens', 'stepTokens', [2]],
+    ['strings', 'stepStrings', ['\n']],
+    ['offsets', 'stepOffsets', () => []],
+  ] as const) {
+    wrong({ stepSplit: kind }, new RegExp(`stepSplit '${kind}' needs ${name}`));
+    wrong({ [name]: value }, new RegExp(`${name} has no meaning with stepSplit 'newline'`));
+    make({ stepSplit: kind, [name]: value })();
+  }
+  wrong({ stepSplit: 'strings', stepStrings: [''] }, /stepStrings\[0\] must be a string that is not empty/);
+  wrong({ stepSplit: 'strings', stepStrings: [] }, /stepStrings must be an array that is not empty/);
+  throwsError(make({ coherenceWindows: [2, 0] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /coherenceWindows\[1\]/);
 });
 errors('defaults lie within their own bounds', () => {
   for (const [name, spec] of Object.entries(TRAINER_OPTIONS)) {
