@@ -1,5 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -123,6 +125,47 @@ runs('SIGTERM finishes the step, saves and leaves with 143; --resume goes on to 
     ['\u001b', '\r'].some((control) => resumed.stdout.includes(control)),
     'plain lines where there is no terminal',
   );
+});
+
+runs('progrs with a process reward model that a server has', async () => {
+  const server = createServer(async (request, response) => {
+    let text = '';
+    for await (const chunk of request) text += chunk;
+    const { input } = JSON.parse(text) as { input: string };
+    const scores = Array.from(input.matchAll(/<extra_0>/g), (_, k) => 1 / (k + 1));
+    response.end(JSON.stringify({ data: [{ index: 0, data: scores }], usage: { prompt_tokens: 7 } }));
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const output = join(folder, 'progrs');
+  const train = (args: string[]) =>
+    new Promise<{ status: number | null; text: string }>((resolve) => {
+      const child = spawn(process.execPath, [...main, 'train', '--output', output, ...args], {
+        cwd: packageRoot,
+        env: environment,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      let text = '';
+      for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk));
+      child.once('exit', (status) => resolve({ status, text }));
+    });
+  try {
+    const first = await train(['--model', model, '--method', 'progrs', '--prm', address, '--max-steps', '1', ...SMALL]);
+    assert.is(first.status, 0, first.text);
+    const second = await train(['--resume', '--max-steps', '2']);
+    assert.is(second.status, 0, second.text);
+    const rows = readFileSync(join(output, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
+    const [one, two] = rows.map((row) => JSON.parse(row));
+    assert.is(one['prm/tokens'] % 7, 0);
+    assert.ok(one['prm/tokens'] > 0);
+    assert.is(two.num_prm_tokens, one['prm/tokens'] + two['prm/tokens']);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+  const without = prl(['train', '--model', model, '--method', 'progrs', '--output', join(folder, 'none'), ...SMALL]);
+  assert.is(without.status, 2);
+  assert.match(without.stderr, /--prm/);
 });
 
 runs('eval and generate take a model, a run and a checkpoint', () => {
