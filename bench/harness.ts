@@ -2,8 +2,8 @@
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BenchDevice, Run } from './device.js';
-import type { PeerCase, Peers, Rejected, Variant } from './peers.js';
-import { quantile, ratio, type Spread, spread } from './statistics.js';
+import { type PeerCase, PeerFailure, type Peers, type Rejected, type Variant } from './peers.js';
+import { ratio, type Spread, spread } from './statistics.js';
 
 export interface Contestant {
   name: string;
@@ -52,7 +52,7 @@ export interface GroupResult {
   name: string;
   runs: number;
   rows: Row[];
-  /** Peers that are missing or whose outputs differ: never timed. */
+  /** Peers that are missing, whose outputs differ (never timed) or that failed. */
   rejected: Rejected[];
   /** Formulations that were slower than another of their family when warming up. */
   slower: { name: string; milliseconds: number }[];
@@ -85,13 +85,13 @@ interface Turn extends Contestant {
 
 export async function measure(group: Group, { device, runs, peers, onRound }: Measuring): Promise<GroupResult> {
   const { contestants, peers: peerCase } = await group.setup(device);
-  const loaded = peers && peerCase ? await peers.load(peerCase) : { variants: [], rejected: [] };
+  const { variants, rejected } = peers && peerCase ? await peers.load(peerCase) : { variants: [], rejected: [] };
   let turns: Turn[] = [];
   for (const contestant of contestants) turns.push(await ownTurn(contestant, 'ours', device));
   if (contestants.some((contestant) => contestant.traffic !== undefined))
     turns.push(await ownTurn({ name: 'copy of memory', ...device.copy(COPY_BYTES) }, 'copy', device));
   const traffic = contestants.find(({ versusPeers }) => versusPeers)?.traffic;
-  for (const variant of loaded.variants) turns.push(peerTurn(variant, peers!, traffic));
+  for (const variant of variants) turns.push(peerTurn(variant, peers!, traffic));
 
   let slower: GroupResult['slower'] = [];
   let load = processorTime(peers);
@@ -104,7 +104,13 @@ export async function measure(group: Group, { device, runs, peers, onRound }: Me
       turn.prepare?.();
       device.flush();
       await sleep(1); // the threads that flushed go to sleep: nobody begins with warm ones
-      (round < 0 ? turn.warmUp : turn.times).push(await turn.clock());
+      try {
+        (round < 0 ? turn.warmUp : turn.times).push(await turn.clock());
+      } catch (error) {
+        if (!(error instanceof PeerFailure)) throw error;
+        rejected.push({ name: turn.name, reason: error.message });
+        turns = turns.filter((other) => other !== turn);
+      }
       if (turn.side === 'peer') await sleep(SPIN_MS);
     }
     onRound?.(round + WARM_UP + 1, WARM_UP + runs);
@@ -115,7 +121,7 @@ export async function measure(group: Group, { device, runs, peers, onRound }: Me
     name: group.name,
     runs,
     rows: turns.map((turn) => rowOf(turn, turns)),
-    rejected: loaded.rejected,
+    rejected,
     slower,
     othersCores: others / seconds,
   };
@@ -135,7 +141,7 @@ function peerTurn({ name, family, extraBytes }: Variant, peers: Peers, traffic: 
 
 /** Of formulations of the same thing only the one that was fastest when warming up goes on. */
 function fastestOfFamilies(turns: Turn[]) {
-  const milliseconds = (turn: Turn) => quantile(turn.warmUp, 0.5);
+  const milliseconds = (turn: Turn) => Math.min(...turn.warmUp); // the least disturbed
   const isFastest = (turn: Turn) =>
     turns.every((other) => other === turn || other.family !== turn.family || milliseconds(turn) <= milliseconds(other));
   const slower = turns.filter((turn) => !isFastest(turn));

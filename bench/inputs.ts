@@ -41,6 +41,11 @@ export function logRatio(t: number): number {
   return d;
 }
 
+/** As many responses of equal length, each with one advantage: every peer takes them. */
+export const SEQUENCES = 8;
+export const evenSequences = (tokens: number) =>
+  Int32Array.from({ length: SEQUENCES + 1 }, (_, i) => (i * tokens) / SEQUENCES);
+
 /** About `count` rows from the first to the last. */
 export function sampleRows(rows: number, count = 32): number[] {
   const n = Math.min(rows, count);
@@ -62,6 +67,8 @@ export interface Expected {
   /** How far a peer that computes in float32 may be: absolute + relative * |value|. */
   absolute: number;
   relative?: number;
+  /** Its storage type; default float32. */
+  dtype?: LogitsShape['dtype'];
 }
 
 /**
@@ -70,12 +77,12 @@ export interface Expected {
  */
 export function agree(expected: { [name: string]: Expected }): PeerCase['verify'] {
   return (outputs) => {
-    for (const [name, { values, absolute, relative = 0 }] of Object.entries(expected)) {
+    for (const [name, { values, absolute, relative = 0, dtype = 'float32' }] of Object.entries(expected)) {
       const output = outputs.get(name);
       if (output === undefined) return `it gives no ${name}`;
       if (output.values.length !== values.length)
         return `${name} has ${output.values.length} elements, ours has ${values.length}`;
-      const rounding = output.dtype === 'float32' ? 0 : 8 * ROUNDOFF[output.dtype];
+      const rounding = output.dtype === dtype ? 0 : 8 * ROUNDOFF[output.dtype];
       for (let i = 0; i < values.length; i++) {
         const tolerance = absolute + (relative + rounding) * Math.abs(values[i]);
         // Written so that a NaN is a difference.
@@ -101,6 +108,7 @@ export const entropyError = (vocab: number) => Math.log(vocab) * logProbError(vo
 export const gradientError = (vocab: number, dtype: 'float32' | 'bfloat16', largest: number) => ({
   relative: 2 * logProbError(vocab) + 16 * u + (dtype === 'float32' ? 0 : 4 * ROUNDOFF[dtype]),
   absolute: 4 * u * largest,
+  dtype,
 });
 /** The mean of terms of about 1, each with the error of its ratio. */
 export const lossError = (vocab: number) => 4 * logProbError(vocab);

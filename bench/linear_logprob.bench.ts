@@ -5,6 +5,7 @@ import type { BenchDevice } from './device.js';
 import type { Contestant, Group, Prepared } from './harness.js';
 import {
   agree,
+  evenSequences,
   logProbError,
   logRatio,
   lossError,
@@ -13,6 +14,7 @@ import {
   ROUNDOFF,
   repeated,
   type Scale,
+  SEQUENCES,
   sampleRows,
 } from './inputs.js';
 
@@ -49,13 +51,13 @@ async function prepare(device: BenchDevice, shape: Shape): Promise<Prepared> {
   const hiddenNumbers = pattern(1);
   const headNumbers = pattern(2 / Math.sqrt(width), 100_003);
   const targets = Int32Array.from({ length: tokens }, (_, t) => (t * 977) % vocab);
-  const advantages = Float32Array.from({ length: tokens }, (_, t) => normal(t));
+  const advantages = Float32Array.from({ length: SEQUENCES }, (_, i) => normal(i + 1));
   const batch = {
     hidden: repeated(device, hiddenNumbers, [tokens, width], dtype),
     head: repeated(device, headNumbers, [vocab, width], dtype),
     targets: device.tensor(targets),
     advantages: device.tensor(advantages),
-    cuSeqlens: device.tensor(Int32Array.of(0, tokens)),
+    cuSeqlens: device.tensor(evenSequences(tokens)),
   };
   const current = (await linearPolicyLoss(batch).logProbs.read()) as Float32Array;
   const oldLogProbs = current.map((x, t) => x - logRatio(t));
@@ -69,6 +71,7 @@ async function prepare(device: BenchDevice, shape: Shape): Promise<Prepared> {
   // A sum of products of a gradient (see gradientError) whose absolute values add up to a few times the largest sum.
   const near = (values: Float32Array) => ({
     values,
+    dtype,
     relative: dtype === 'float32' ? 0 : 4 * ROUNDOFF[dtype],
     absolute: 8 * (2 * logProb + 16 * ROUNDOFF.float32) * values.reduce((most, x) => Math.max(most, Math.abs(x)), 0),
   });
@@ -87,7 +90,7 @@ async function prepare(device: BenchDevice, shape: Shape): Promise<Prepared> {
     contestants,
     peers: {
       kind: 'linear_logprob',
-      parameters: { ...shape, hiddenRows, headRows },
+      parameters: { ...shape, sequences: SEQUENCES, hiddenRows, headRows },
       arrays: { hiddenPattern: hiddenNumbers, headPattern: headNumbers, targets, advantages, oldLogProbs },
       verify: agree({
         loss: { values: [await loss], absolute: lossError(vocab) + 4 * logProb },

@@ -1,5 +1,6 @@
 // The peers: a python that stays, with which we talk in lines of JSON, so that its runs stand between ours.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,85 +41,111 @@ export interface Rejected {
 // part of its time: we let it keep them.
 const ENVIRONMENT = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: '100000000000' };
 
+/** A peer could not do what was asked: it is named and left out, the others go on. */
+export class PeerFailure extends Error {}
+
 export class Peers {
   /** Versions of what was found, and what is missing. */
-  readonly versions: Record<string, string>;
-  readonly missing: Rejected[];
+  versions: Record<string, string> = {};
+  missing: Rejected[] = [];
   /** Processor time of the peer's process, in seconds, as of its last answer. */
   cpuSeconds = 0;
-  readonly #child: ChildProcess;
-  readonly #answers: AsyncIterator<string>;
-  readonly #scratch: string;
+  readonly #python: string;
+  readonly #arguments: string[];
+  readonly #scratch = mkdtempSync(join(tmpdir(), 'prl-peers-'));
+  #child!: ChildProcess;
+  #answers!: AsyncIterator<string>;
   #errors = '';
+  /** What ended the process, when it has ended. */
+  #ended?: string;
 
   private constructor(python: string, threads: number, device: Device) {
-    this.#scratch = mkdtempSync(join(tmpdir(), 'prl-peers-'));
+    this.#python = python;
     const server = join(packageRoot, 'bench', 'peers', 'server.py');
-    const args = [server, '--threads', String(threads), '--device', device, '--scratch', this.#scratch];
-    this.#child = spawn(python, args, {
-      env: { ...process.env, ...ENVIRONMENT },
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
-    this.#child.on('error', ({ message }) => (this.#errors += message));
-    this.#child.stderr!.on('data', (text: Buffer) => (this.#errors = (this.#errors + text).slice(-4000)));
-    this.#child.stdin!.on('error', () => {}); // it is gone: the missing answer says so
-    this.#answers = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
-    this.versions = {};
-    this.missing = [];
+    this.#arguments = [server, '--threads', String(threads), '--device', device, '--scratch', this.#scratch];
   }
 
   static async start(python: string, options: { threads: number; device: Device }): Promise<Peers> {
     const peers = new Peers(python, options.threads, options.device);
-    const { versions, missing } = await peers.#answer(`${python} as --peers`);
-    Object.assign(peers.versions, versions);
-    peers.missing.push(...missing);
+    try {
+      await peers.#launch();
+    } catch (error) {
+      peers.close();
+      if (!(error instanceof PeerFailure)) throw error;
+      throw new PrlError('ERR_PRL_UNSUPPORTED', `--peers ${python}: ${error.message}`);
+    }
     return peers;
+  }
+
+  async #launch(): Promise<void> {
+    this.#errors = '';
+    this.#ended = undefined;
+    const child = spawn(this.#python, this.#arguments, {
+      env: { ...process.env, ...ENVIRONMENT },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    child.on('error', ({ message }) => (this.#errors += message));
+    child.stderr.on('data', (text: Buffer) => (this.#errors = (this.#errors + text).slice(-4000)));
+    child.stdin.on('error', () => {}); // it is gone: the missing answer says so
+    this.#child = child;
+    this.#answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const { versions, missing } = await this.#answer('its start');
+    this.versions = versions;
+    this.missing = missing;
   }
 
   /** Loads a case; checks every variant against what `verify` expects. Those that pass can be timed. */
   async load({ kind, parameters, arrays, verify }: PeerCase): Promise<{ variants: Variant[]; rejected: Rejected[] }> {
+    if (this.#ended !== undefined) await this.#launch(); // a new group, a new process
     const files: Record<string, { file: string; dtype: string }> = {};
     for (const [name, data] of Object.entries(arrays)) {
       const file = join(this.#scratch, `in-${name}`);
       writeFileSync(file, data);
       files[name] = { file, dtype: data instanceof Float32Array ? 'float32' : 'int32' };
     }
-    const answer = await this.#ask({ op: 'load', kind, parameters, arrays: files });
-    const rejected: Rejected[] = [...answer.rejected];
     const variants: Variant[] = [];
-    for (const { name, family } of answer.variants) {
-      const reason = await this.#check(name, verify);
-      if (reason === undefined) variants.push({ name, family, extraBytes: this.#extraBytes });
-      else rejected.push({ name, reason });
-    }
+    const rejected: Rejected[] = [];
+    const orReject = async (name: string, attempt: () => Promise<void>) => {
+      try {
+        await attempt();
+      } catch (error) {
+        if (!(error instanceof PeerFailure)) throw error;
+        rejected.push({ name, reason: error.message });
+      }
+    };
+    await orReject(`all peers of '${kind}'`, async () => {
+      const answer = await this.#ask({ op: 'load', kind, parameters, arrays: files }, 'loading the inputs');
+      rejected.push(...answer.rejected);
+      for (const { name, family } of answer.variants)
+        await orReject(name, async () => {
+          variants.push({ name, family, extraBytes: await this.#check(name, verify) });
+        });
+    });
     return { variants, rejected };
   }
-  #extraBytes: number | null = null;
 
-  async #check(variant: string, verify: PeerCase['verify']): Promise<string | undefined> {
-    const { outputs, yardstick, extraBytes, error } = await this.#ask({ op: 'check', variant });
-    if (error !== undefined) return error;
-    this.#extraBytes = extraBytes;
-    if (yardstick) return undefined;
+  /** Its peak memory; throws when its outputs are not what they should be. */
+  async #check(variant: string, verify: PeerCase['verify']): Promise<number | null> {
+    const { outputs, yardstick, extraBytes } = await this.#ask({ op: 'check', variant }, `checking '${variant}'`);
+    if (yardstick) return extraBytes;
     const read = new Map<string, Output>();
     for (const [name, { file, dtype }] of Object.entries<{ file: string; dtype: Output['dtype'] }>(outputs)) {
       const bytes = readFileSync(file);
       read.set(name, { values: new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4), dtype });
     }
-    return verify(read);
+    const wrong = await verify(read);
+    if (wrong !== undefined) throw new PeerFailure(wrong);
+    return extraBytes;
   }
 
   /** Milliseconds of one run, by the peer's own clock. */
   async time(variant: string): Promise<number> {
-    const { milliseconds, error } = await this.#ask({ op: 'time', variant });
-    if (error !== undefined)
-      throw new PrlError('ERR_PRL_INTERNAL', `the peer '${variant}' failed when timed: ${error}`);
-    return milliseconds;
+    return (await this.#ask({ op: 'time', variant }, `timing '${variant}'`)).milliseconds;
   }
 
   /** Frees the case. */
-  unload(): Promise<unknown> {
-    return this.#ask({ op: 'unload' });
+  async unload(): Promise<void> {
+    if (this.#ended === undefined) await this.#ask({ op: 'unload' }, 'freeing the inputs');
   }
 
   close(): void {
@@ -126,20 +153,27 @@ export class Peers {
     rmSync(this.#scratch, { recursive: true, force: true });
   }
 
-  #ask(request: object) {
+  // biome-ignore lint/suspicious/noExplicitAny: the shape depends on the question
+  async #ask(request: object, doing: string): Promise<any> {
+    if (this.#ended !== undefined) throw new PeerFailure(this.#ended);
     this.#child.stdin!.write(`${JSON.stringify(request)}\n`);
-    return this.#answer('the peer');
+    const answer = await this.#answer(doing);
+    this.cpuSeconds = answer.cpuSeconds;
+    if (answer.error !== undefined) throw new PeerFailure(answer.error);
+    return answer;
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: the shape depends on the question
-  async #answer(who: string): Promise<any> {
+  async #answer(doing: string): Promise<any> {
     const { value, done } = await this.#answers.next();
-    if (done) {
-      this.close();
-      throw new PrlError('ERR_PRL_UNSUPPORTED', `${who} ended without an answer:\n${this.#errors.trim()}`);
-    }
-    const answer = JSON.parse(value);
-    this.cpuSeconds = answer.cpuSeconds ?? this.cpuSeconds;
-    return answer;
+    if (!done) return JSON.parse(value);
+    const how = this.#child.pid === undefined ? '' : ` (${await howItEnded(this.#child)})`;
+    this.#ended = `its process ended in ${doing}${how} ${this.#errors.trim()}`.trim();
+    throw new PeerFailure(this.#ended);
   }
+}
+
+async function howItEnded(child: ChildProcess): Promise<string> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  return child.signalCode ?? `exit code ${child.exitCode}`;
 }

@@ -4,6 +4,7 @@ import type { BenchDevice } from './device.js';
 import type { Group, Prepared } from './harness.js';
 import {
   agree,
+  evenSequences,
   gradientError,
   type LogitsShape,
   logitsOf,
@@ -12,11 +13,9 @@ import {
   lossError,
   normal,
   type Scale,
+  SEQUENCES,
   sampleRows,
 } from './inputs.js';
-
-/** As many responses of equal length, each with one advantage, as every peer takes them. */
-const SEQUENCES = 8;
 
 export const policyLossGroups = (scale: Scale): Group[] =>
   logitsShapes(scale).map((shape) => ({
@@ -31,13 +30,12 @@ async function prepare(device: BenchDevice, shape: LogitsShape): Promise<Prepare
   const current = (await tokenLogProbs(logits, ownTargets).logProbs.read()) as Float32Array;
   const oldLogProbs = current.map((x, t) => x - logRatio(t));
   const advantages = Float32Array.from({ length: SEQUENCES }, (_, i) => normal(i + 1));
-  const cuSeqlens = Int32Array.from({ length: SEQUENCES + 1 }, (_, i) => (i * tokens) / SEQUENCES);
   const gradient = device.buffer([tokens, vocab], dtype);
   const batch = {
     logits,
     targets: ownTargets,
     advantages: device.tensor(advantages),
-    cuSeqlens: device.tensor(cuSeqlens),
+    cuSeqlens: device.tensor(evenSequences(tokens)),
     oldLogProbs: device.tensor(oldLogProbs),
   };
   const run = (options: object) => () => void policyLossFromLogits({ ...batch, ...options });

@@ -46,7 +46,8 @@ const allGroups = (scale: Scale) => [
   ...growthGroups(scale),
 ];
 
-export async function runBench(options: BenchOptions): Promise<void> {
+/** Measures; true when every group could be. */
+export async function runBench(options: BenchOptions): Promise<boolean> {
   const { device, runs, tiny, filter = '', threads, json, onProgress } = options;
   const all = allGroups({ device, tiny });
   const groups = all.filter(({ name }) => name.includes(filter));
@@ -65,19 +66,29 @@ export async function runBench(options: BenchOptions): Promise<void> {
   try {
     if (peers) console.log(peerLines(peers));
     const results: GroupResult[] = [];
+    const failed: { name: string; code?: string; message: string }[] = [];
     const bench = openDevice(device, tiny);
     for (const [index, group] of groups.entries()) {
       const progress = (round: number, rounds: number) =>
         onProgress?.({ name: group.name, index, groups: groups.length }, round, rounds);
       progress(0, WARM_UP + runs);
-      const result = await measure(group, { device: bench, runs, peers, onRound: progress });
-      results.push(result);
-      console.log(`\n${tableOf(result, machine)}`);
-      // After every group, so that what was measured is kept whatever comes.
-      if (json)
-        await writeFileAtomic(json, `${JSON.stringify({ ...conditions(options, peers), groups: results }, null, 1)}\n`);
+      try {
+        const result = await measure(group, { device: bench, runs, peers, onRound: progress });
+        results.push(result);
+        console.log(`\n${tableOf(result, machine)}`);
+      } catch (error) {
+        // The other groups may be hours of a rented GPU: they go on.
+        const { message, code } = error as PrlError;
+        failed.push({ name: group.name, code, message });
+        console.log(`\n${group.name}\nfailed: ${message}`);
+      }
+      if (json) {
+        const everything = { ...conditions(options, peers), groups: results, failed };
+        await writeFileAtomic(json, `${JSON.stringify(everything, null, 1)}\n`);
+      }
       await collectGarbage();
     }
+    return failed.length === 0;
   } finally {
     peers?.close();
   }

@@ -128,7 +128,7 @@ const found = probe(env);
 if (found.reason) nothing(found.reason, remedyFor(found));
 
 const pattern = new RegExp(positionals[0] ?? '');
-const files = ['kernels', 'runtime']
+const files = ['kernels', 'runtime', 'bench']
   .flatMap((folder) => readdirSync(join(root, 'test', folder)).map((name) => `${folder}/${name}`))
   .filter((name) => /\.test\.[jt]s$/.test(name) && pattern.test(name))
   .filter((name) => readFileSync(join(root, 'test', name), 'utf8').includes('reference/device.js'))

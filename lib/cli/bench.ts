@@ -28,7 +28,7 @@ found equal to ours.`,
     const options = resolveOptions('prl bench', OPTIONS, values);
     const { runBench } = await import('../../bench/run.js');
     let progress: Progress | undefined;
-    await runBench({
+    const complete = await runBench({
       ...options,
       onProgress({ name, index, groups }, round, rounds) {
         if (round === 0) {
@@ -39,6 +39,6 @@ found equal to ours.`,
         if (round === rounds) progress?.stop();
       },
     });
-    return 0;
+    return complete ? 0 : 1;
   },
 };
