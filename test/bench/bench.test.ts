@@ -2,19 +2,21 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageRoot } from '../../lib/native.js';
 import { DEVICE, ON_GPU } from '../reference/device.js';
 
 const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
+// TypeScript in a checkout, JavaScript in a packed folder.
+const main = join(packageRoot, 'lib', 'cli', `main${extname(import.meta.url)}`);
 const bench = (...args: string[]) =>
-  spawnSync(
-    process.execPath,
-    ['--import', 'tsx', join(packageRoot, 'lib/cli/main.ts'), 'bench', '--tiny', '--device', DEVICE, ...args],
-    { cwd: packageRoot, encoding: 'utf8', env: environment },
-  );
+  spawnSync(process.execPath, [...process.execArgv, main, 'bench', '--tiny', '--device', DEVICE, ...args], {
+    cwd: packageRoot,
+    encoding: 'utf8',
+    env: environment,
+  });
 
 const test = suite('prl bench');
 
