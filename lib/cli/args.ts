@@ -10,6 +10,8 @@ export interface Command {
   summary: string;
   /** Options in groups, for the help. */
   groups: { title: string; options: OptionTable }[];
+  /** What may be given without a name: handed to `run` as a list of strings under `name`. Default: nothing. */
+  operands?: { name: string; placeholder: string; required?: boolean };
   /** Options that must be given. */
   required?: readonly string[];
   examples: readonly [command: string, meaning: string][];
@@ -37,8 +39,13 @@ export function parseOptions(command: Command, argv: string[]): Values {
     ),
   });
   const values: Values = {};
+  const operands: string[] = [];
   for (const token of tokens) {
     if (token.kind === 'positional') {
+      if (command.operands) {
+        operands.push(token.value);
+        continue;
+      }
       throw invalidArgument(
         `prl ${command.name} takes options only, not '${token.value}'. Did you mean '--${nearest(token.value, names)}'?`,
       );
@@ -53,6 +60,11 @@ export function parseOptions(command: Command, argv: string[]): Values {
       );
     }
     values[name] = convert(token.rawName, table[name], negated ? 'false' : token.value);
+  }
+  if (command.operands) {
+    const { name, placeholder, required } = command.operands;
+    if (required && operands.length === 0) throw invalidArgument(`prl ${command.name} needs ${placeholder}`);
+    values[name] = operands;
   }
   for (const name of command.required ?? [])
     if (values[name] === undefined) throw invalidArgument(`prl ${command.name} needs --${kebab(name)}`);
@@ -108,7 +120,11 @@ function placeholder(spec: OptionSpec): string {
 
 /** The help of a command, from the tables that check its options. */
 export function helpOf(command: Command): string {
-  const lines = [command.summary, '', `  prl ${command.name} [options]`];
+  const lines = [
+    command.summary,
+    '',
+    `  prl ${[command.name, command.operands?.placeholder].filter(Boolean).join(' ')} [options]`,
+  ];
   for (const { title, options } of command.groups) {
     lines.push('', `${title}:`);
     const rows = Object.entries(options).map(([name, spec]) => {

@@ -7,7 +7,7 @@ import type { Command } from './args.js';
 import { Interrupt } from './interrupt.js';
 import { modelFolder } from './model-folder.js';
 import { Progress } from './progress.js';
-import { table } from './report.js';
+import { table } from './summary.js';
 
 const OPTIONS = {
   model: { type: 'string', doc: 'Folder of a model, or of a run (its newest checkpoint)' },

@@ -19,6 +19,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'sample responses to a prompt',
     load: async () => (await import('./generate.js')).generateCommand,
   },
+  report: {
+    summary: 'one HTML page of a run or of several: curves, histograms, credit of each step',
+    load: async () => (await import('./report.js')).reportCommand,
+  },
   bench: {
     summary: 'measure the kernels, against a copy of memory and PyTorch',
     load: async () => (await import('./bench.js')).benchCommand,

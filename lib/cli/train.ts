@@ -19,7 +19,7 @@ import { Interrupt } from './interrupt.js';
 import { modelFolder } from './model-folder.js';
 import { PRESET_NAMES, PRESETS, type Preset, type PresetName } from './presets.js';
 import { Progress } from './progress.js';
-import { type Evaluations, evaluationTable, explainSamples, plots, samplesText } from './report.js';
+import { type Evaluations, evaluationTable, explainSamples, plots, samplesText } from './summary.js';
 import { warmUp } from './warm-up.js';
 
 const RUN_OPTIONS = {

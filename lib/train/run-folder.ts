@@ -140,11 +140,14 @@ export async function readRows<R extends { step: number } = Row>(file: string): 
   if (!existsSync(file)) return [];
   const rows: R[] = [];
   for (const line of (await readFile(file, 'utf8')).split('\n')) {
+    let row: R | null;
     try {
-      rows.push(JSON.parse(line) as R);
+      row = JSON.parse(line);
     } catch {
       break;
     }
+    if (typeof row?.step !== 'number') break;
+    rows.push(row);
   }
   return rows;
 }

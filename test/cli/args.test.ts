@@ -6,12 +6,13 @@ import { doctorCommand } from '../../lib/cli/doctor.js';
 import { evalCommand } from '../../lib/cli/eval.js';
 import { generateCommand } from '../../lib/cli/generate.js';
 import { PRESETS } from '../../lib/cli/presets.js';
+import { reportCommand } from '../../lib/cli/report.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { resolveOptions } from '../../lib/options-table.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';
 import { throwsError } from '../reference/numbers.js';
 
-const COMMANDS: Command[] = [trainCommand, evalCommand, generateCommand, benchCommand, doctorCommand];
+const COMMANDS: Command[] = [trainCommand, evalCommand, generateCommand, reportCommand, benchCommand, doctorCommand];
 const parse = (line: string) => parseOptions(trainCommand, line === '' ? [] : line.split(' '));
 
 const args = suite('prl: options');
@@ -60,6 +61,14 @@ args('errors name what is wrong', () => {
     'ERR_PRL_INVALID_ARGUMENT',
     /needs --prompt/,
   );
+});
+
+args('operands are for the commands that take some', () => {
+  const report = (line: string) => parseOptions(reportCommand, line === '' ? [] : line.split(' '));
+  assert.equal(report('a --output x.html b'), { folders: ['a', 'b'], output: 'x.html' });
+  assert.ok(helpOf(reportCommand).includes('prl report RUN... [options]'));
+  throwsError(() => report('--output x'), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /prl report needs RUN\.\.\./);
+  throwsError(() => report('a --otput x'), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /Did you mean '--output'/);
 });
 
 args('help lists every option with its meaning and default, and examples that parse', () => {

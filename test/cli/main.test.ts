@@ -8,6 +8,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ArithmeticTask, Policy } from '../../lib/index.js';
 import { packageRoot } from '../../lib/native.js';
+import { openPage } from '../report/browser.js';
 
 // Node warns on stderr when both are set.
 const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
@@ -23,7 +24,7 @@ const outside = suite('prl: from outside');
 outside('help, version and exit codes', () => {
   const help = prl(['--help']);
   assert.is(help.status, 0);
-  for (const command of ['train', 'eval', 'generate', 'bench', 'doctor'])
+  for (const command of ['train', 'eval', 'generate', 'report', 'bench', 'doctor'])
     assert.match(help.stdout, new RegExp(`^ {2}${command} `, 'm'));
   const unknown = prl(['trian']);
   assert.is(unknown.status, 2);
@@ -183,5 +184,20 @@ runs('eval and generate take a model, a run and a checkpoint', () => {
   const wrong = prl(['generate', '--model', model, '--prompt', 'hello']);
   assert.is(wrong.status, 2);
   assert.match(wrong.stderr, /holds "h"/);
+});
+
+runs('report makes a page of a run', async () => {
+  const run = join(folder, 'run');
+  const made = prl(['report', run]);
+  assert.is(made.status, 0, made.stderr);
+  assert.match(made.stdout, /report\.html: \d+ KiB/);
+  const { document } = await openPage(readFileSync(join(run, 'report.html'), 'utf8'));
+  const titles = [...document.querySelectorAll('h2')].map(({ textContent }) => textContent);
+  assert.equal(titles, ['Run', 'Learning curves', 'Rewards and lengths', 'Credit of each step', 'Samples', 'Settings']);
+  assert.ok(document.querySelectorAll('canvas').length > 10);
+  const absent = prl(['report', run, join(folder, 'none'), '--output', join(folder, 'x.html')]);
+  assert.is(absent.status, 1);
+  assert.match(absent.stderr, /there is no folder .*none/);
+  assert.not.ok(existsSync(join(folder, 'x.html')));
 });
 runs.run();
