@@ -195,9 +195,9 @@ runs('report makes a page of a run', async () => {
   const titles = [...document.querySelectorAll('h2')].map(({ textContent }) => textContent);
   assert.equal(titles, ['Run', 'Learning curves', 'Rewards and lengths', 'Credit of each step', 'Samples', 'Settings']);
   assert.ok(document.querySelectorAll('canvas').length > 10);
-  const absent = prl(['report', run, join(folder, 'none'), '--output', join(folder, 'x.html')]);
+  const absent = prl(['report', run, join(folder, 'nowhere'), '--output', join(folder, 'x.html')]);
   assert.is(absent.status, 1);
-  assert.match(absent.stderr, /there is no folder .*none/);
+  assert.match(absent.stderr, /there is no folder .*nowhere/);
   assert.not.ok(existsSync(join(folder, 'x.html')));
 });
 runs.run();
