@@ -36,10 +36,13 @@ static inline RowStats StatsOfRow(const T* row, int64_t vocab, float inv_tempera
     VF m0 = tail, m1 = none, m2 = none, m3 = none;
     int64_t i = 0;
     for (; i + 4 * kLanes <= whole; i += 4 * kLanes) {
-      m0 = Max(Load(p + i), m0);
-      m1 = Max(Load(p + i + kLanes), m1);
-      m2 = Max(Load(p + i + 2 * kLanes), m2);
-      m3 = Max(Load(p + i + 3 * kLanes), m3);
+      VF x0, x1, x2, x3;
+      LoadPair(p + i, &x0, &x1);
+      LoadPair(p + i + 2 * kLanes, &x2, &x3);
+      m0 = Max(x0, m0);
+      m1 = Max(x1, m1);
+      m2 = Max(x2, m2);
+      m3 = Max(x3, m3);
     }
     for (; i < whole; i += kLanes) m0 = Max(Load(p + i), m0);
     const float found = ReduceMax(Max(Max(m0, m1), Max(m2, m3)));
@@ -50,7 +53,9 @@ static inline RowStats StatsOfRow(const T* row, int64_t vocab, float inv_tempera
     VF sum0{}, sum1{}, weighted0{}, weighted1{};
     for (i = 0; i + 2 * kLanes <= whole; i += 2 * kLanes) {
       __builtin_prefetch(p + i + kRowBlock);  // the next block comes from memory while this one is computed
-      const VF y0 = Max(floor, (Load(p + i) - max) * scale), y1 = Max(floor, (Load(p + i + kLanes) - max) * scale);
+      VF x0, x1;
+      LoadPair(p + i, &x0, &x1);
+      const VF y0 = Max(floor, (x0 - max) * scale), y1 = Max(floor, (x1 - max) * scale);
       const VF e0 = Exp2NonPositive(y0), e1 = Exp2NonPositive(y1);
       sum0 += e0;
       sum1 += e1;
@@ -120,7 +125,16 @@ static inline void GradientOfRow(const T* row, T* out, int64_t vocab, int32_t ta
     for (int64_t begin = 0; begin < vocab; begin += kRowBlock) {
       const int64_t n = vocab - begin < kRowBlock ? vocab - begin : kRowBlock, whole = n - n % kLanes;
       float* block = kStage ? staged : (float*)(out + begin);
-      for (int64_t i = 0; i < whole; i += kLanes) {
+      int64_t i = 0;
+      for (; i + 2 * kLanes <= whole; i += 2 * kLanes) {
+        VF x0, x1;
+        LoadPair(row + begin + i, &x0, &x1);
+        const VF y0 = Max(floor, (x0 - max) * scale), y1 = Max(floor, (x1 - max) * scale);
+        Store(block + i, Exp2NonPositive(y0) * (a + b * y0));
+        Store(block + i + kLanes, Exp2NonPositive(y1) * (a + b * y1));
+      }
+      const int64_t paired = i;
+      if (i < whole) {
         const VF y = Max(floor, (Load(row + begin + i) - max) * scale);
         Store(block + i, Exp2NonPositive(y) * (a + b * y));
       }
@@ -128,7 +142,8 @@ static inline void GradientOfRow(const T* row, T* out, int64_t vocab, int32_t ta
         const VF y = Max(floor, (LoadPartial(row + begin + whole, (int)(n - whole), -__builtin_inff()) - max) * scale);
         StorePartial(out + begin + whole, (int)(n - whole), Exp2NonPositive(y) * (a + b * y));
       }
-      for (int64_t i = 0; kStage && i < whole; i += kLanes) Store(out + begin + i, Load(staged + i));
+      for (i = 0; kStage && i < paired; i += 2 * kLanes) StorePair(out + begin + i, Load(staged + i), Load(staged + i + kLanes));
+      if (kStage && paired < whole) Store(out + begin + paired, Load(staged + paired));
     }
   }
   // The target last, from its log-probability: its two terms in float32, rounded to the storage type once.
