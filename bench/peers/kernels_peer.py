@@ -65,8 +65,10 @@ def token_logprob(p, arrays, device):
     missing = []
     try:
         utils = trl_utils()
-        both = lambda: (utils.selective_log_softmax(z, y), utils.entropy_from_logits(z))
-        variants.append(Variant("TRL", "selective_log_softmax, entropy_from_logits", without_grad(simple(both, names))))
+        both = lambda z: (utils.selective_log_softmax(z, y), utils.entropy_from_logits(z))
+        variants.append(Variant("TRL", "selective_log_softmax, entropy_from_logits", without_grad(simple(lambda: both(z), names))))
+        if z.dtype != torch.float32:  # in 16 bits it rounds its results to the logits' type
+            variants.append(Variant("TRL", "the same of float32 logits", without_grad(simple(lambda: both(z.float()), names))))
     except Missing as error:
         missing.append(("TRL", str(error)))
     if device == "cuda":
@@ -210,7 +212,7 @@ def policy_loss(p, arrays, device):
         utils = trl_utils()
         trl_loss = lambda z, y, advantages, old: clipped(utils.selective_log_softmax(z, y), advantages, old)
         variants.append(Variant("TRL", "selective_log_softmax, autograd", lambda: sampled(autograd(trl_loss, (z,), rest))))
-        if dtype != torch.float32:  # in 16 bits it rounds log-probabilities to the logits' type
+        if dtype != torch.float32:  # as above
             widened = lambda z, *rest: trl_loss(z.float(), *rest)
             variants.append(Variant("TRL", "selective_log_softmax of float32 logits, autograd",
                                     lambda: sampled(autograd(widened, (z,), rest))))
