@@ -59,6 +59,12 @@ inline int __syncthreads_and(int p, PRL_EMULATOR_WHERE) {
   const prl_emulator::Vote vote = prl_emulator::SyncThreads(p, {function, file, line});
   return vote.count == vote.threads;
 }
+// Those of clusters (compute capability 9.0 on); cooperative_groups.h has the same as methods.
+inline unsigned __clusterSizeInBlocks() { return prl_emulator::ClusterBlocks(); }
+inline unsigned __clusterRelativeBlockRank() { return prl_emulator::current->block->rank; }
+inline void __cluster_barrier_arrive() { prl_emulator::ClusterArrive(); }
+inline void __cluster_barrier_wait(PRL_EMULATOR_WHERE) { prl_emulator::ClusterWait({function, file, line}); }
+inline void* __cluster_map_shared_rank(const void* shared, unsigned rank) { return prl_emulator::MapSharedRank(shared, rank); }
 inline void __syncwarp(unsigned mask = 0xffffffffu, PRL_EMULATOR_WHERE) {
   prl_emulator::WarpWait(prl_emulator::WarpOp::kSync, mask, 0, 0, {function, file, line});
 }

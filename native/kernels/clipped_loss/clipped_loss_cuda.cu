@@ -1,5 +1,6 @@
 // A block per sequence, and the last block to finish adds them up: one launch for the whole batch.
 #include "kernels/clipped_loss/clipped_loss_cuda.h"
+#include "runtime/cuda/block_sum.h"
 
 namespace prl {
 namespace {

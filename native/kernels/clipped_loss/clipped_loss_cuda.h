@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernels/clipped_loss/clipped_loss_math.h"
-#include "runtime/cuda/block_sum.h"
 #include "runtime/cuda/device_code.h"
 #include "runtime/cuda/launch.h"
 

@@ -8,21 +8,21 @@
 namespace prl {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kCoherenceThreads = 128;
 
-__global__ void __launch_bounds__(kThreads) CoherenceKernel(CoherenceArgs a, CudaReport* report) {
-  BlockSum<kThreads>& block_sum = SharedAs<BlockSum<kThreads>>();
+__global__ void __launch_bounds__(kCoherenceThreads) CoherenceKernel(CoherenceArgs a, CudaReport* report) {
+  BlockSum<kCoherenceThreads>& block_sum = SharedAs<BlockSum<kCoherenceThreads>>();
   const Piece own = PieceOf(a.cu_scores, blockIdx.x, a.responses, a.scores, report, Failure::kScoreOffsets);
   const float* scores = a.step_scores + own.begin;
   const int64_t steps = own.end - own.begin;
-  for (int64_t k = threadIdx.x; k < steps; k += kThreads) {
+  for (int64_t k = threadIdx.x; k < steps; k += kCoherenceThreads) {
     if (!IsScore(scores[k])) ReportFailure(report, Failure::kStepScore, own.begin + k, scores[k]);
   }
   double total = 0.0;
   for (int32_t j = 0; j < a.window_sizes && steps > 0; ++j) {
     const int64_t size = a.windows[j], windows = (steps + size - 1) / size;
     double sum = 0.0;
-    for (int64_t k = threadIdx.x; k < windows; k += kThreads) {
+    for (int64_t k = threadIdx.x; k < windows; k += kCoherenceThreads) {
       const int64_t begin = k * size, rest = steps - begin;
       sum += WindowScore(scores + begin, size < rest ? size : rest, a.lambda_var);
     }
@@ -34,7 +34,8 @@ __global__ void __launch_bounds__(kThreads) CoherenceKernel(CoherenceArgs a, Cud
 }  // namespace
 
 Status CoherenceCuda(const CoherenceArgs& a, const CudaCall& call) {
-  return Launch("coherence", call.stream, {a.responses, kThreads, sizeof(BlockSum<kThreads>)}, CoherenceKernel, a, call.report);
+  const LaunchShape shape{a.responses, kCoherenceThreads, sizeof(BlockSum<kCoherenceThreads>)};
+  return Launch("coherence", call.stream, shape, CoherenceKernel, a, call.report);
 }
 
 }  // namespace prl

@@ -9,7 +9,7 @@
 namespace prl {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kGroupThreads = 128;
 
 __device__ void CheckOwn(float value, Failure kind, CudaReport* report) {
   if (threadIdx.x == 0 && !isfinite(value)) ReportFailure(report, kind, blockIdx.x, value);
@@ -20,24 +20,24 @@ struct Moments {
   double count, mean, squares;
 };
 template <typename Belongs>
-__device__ Moments MomentsOf(const float* values, int64_t n, const Belongs& belongs, BlockSum<kThreads>& block_sum) {
+__device__ Moments MomentsOf(const float* values, int64_t n, const Belongs& belongs, BlockSum<kGroupThreads>& block_sum) {
   double count = 0.0, sum = 0.0, squares = 0.0;
-  for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+  for (int64_t i = threadIdx.x; i < n; i += kGroupThreads) {
     if (!belongs(i)) continue;
     count += 1.0;
     sum += (double)values[i];
   }
   count = block_sum(count);
   const double mean = block_sum(sum) / count;
-  for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+  for (int64_t i = threadIdx.x; i < n; i += kGroupThreads) {
     const double x = belongs(i) ? (double)values[i] - mean : 0.0;
     squares += x * x;
   }
   return {count, mean, block_sum(squares)};
 }
 
-__global__ void __launch_bounds__(kThreads) GroupAdvantageKernel(GroupAdvantageArgs a, CudaReport* report) {
-  BlockSum<kThreads>& block_sum = SharedAs<BlockSum<kThreads>>();
+__global__ void __launch_bounds__(kGroupThreads) GroupAdvantageKernel(GroupAdvantageArgs a, CudaReport* report) {
+  BlockSum<kGroupThreads>& block_sum = SharedAs<BlockSum<kGroupThreads>>();
   const float reward = a.rewards[blockIdx.x];
   const int32_t id = a.group[blockIdx.x];
   CheckOwn(reward, Failure::kReward, report);
@@ -48,8 +48,8 @@ __global__ void __launch_bounds__(kThreads) GroupAdvantageKernel(GroupAdvantageA
   if (threadIdx.x == 0) a.out[blockIdx.x] = GroupAdvantage(a, (double)reward, group.count, group.mean, deviation);
 }
 
-__global__ void __launch_bounds__(kThreads) OutcomeCenterKernel(OutcomeCenterArgs a, CudaReport* report) {
-  BlockSum<kThreads>& block_sum = SharedAs<BlockSum<kThreads>>();
+__global__ void __launch_bounds__(kGroupThreads) OutcomeCenterKernel(OutcomeCenterArgs a, CudaReport* report) {
+  BlockSum<kGroupThreads>& block_sum = SharedAs<BlockSum<kGroupThreads>>();
   const float score = a.scores[blockIdx.x];
   const int32_t id = a.group[blockIdx.x];
   const bool correct = a.correct[blockIdx.x] != 0, keep = correct && !a.center_correct;
@@ -62,11 +62,13 @@ __global__ void __launch_bounds__(kThreads) OutcomeCenterKernel(OutcomeCenterArg
 }  // namespace
 
 Status GroupAdvantageCuda(const GroupAdvantageArgs& a, const CudaCall& call) {
-  return Launch("group_center", call.stream, {a.responses, kThreads, sizeof(BlockSum<kThreads>)}, GroupAdvantageKernel, a, call.report);
+  const LaunchShape shape{a.responses, kGroupThreads, sizeof(BlockSum<kGroupThreads>)};
+  return Launch("group_center", call.stream, shape, GroupAdvantageKernel, a, call.report);
 }
 
 Status OutcomeCenterCuda(const OutcomeCenterArgs& a, const CudaCall& call) {
-  return Launch("group_center", call.stream, {a.responses, kThreads, sizeof(BlockSum<kThreads>)}, OutcomeCenterKernel, a, call.report);
+  const LaunchShape shape{a.responses, kGroupThreads, sizeof(BlockSum<kGroupThreads>)};
+  return Launch("group_center", call.stream, shape, OutcomeCenterKernel, a, call.report);
 }
 
 }  // namespace prl

@@ -3,6 +3,7 @@
 #include "kernels/clipped_loss/clipped_loss_cuda.h"
 #include "kernels/policy_loss/policy_loss_rows_cuda.h"
 #include "kernels/token_logprob/token_logprob_row_cuda.h"
+#include "runtime/cuda/block_sum.h"
 
 namespace prl {
 namespace {

@@ -8,10 +8,10 @@
 namespace prl {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kQuantileThreads = 256;
 
-struct Shared {
-  BlockSum<kThreads> sum;
+struct QuantileShared {
+  BlockSum<kQuantileThreads> sum;
   bool last;
 };
 
@@ -29,11 +29,12 @@ __device__ double LossOfRow(const QuantileLossArgs& a, int64_t r, double weight,
   return sum;
 }
 
-__global__ void __launch_bounds__(kThreads) LossKernel(QuantileLossArgs a, double weight, double* partial, CudaReport* report) {
-  Shared& shared = SharedAs<Shared>();
+__global__ void __launch_bounds__(kQuantileThreads) QuantileLossKernel(QuantileLossArgs a, double weight, double* partial,
+                                                                       CudaReport* report) {
+  QuantileShared& shared = SharedAs<QuantileShared>();
   double mine = 0.0;
-  const int64_t step = (int64_t)gridDim.x * kThreads;
-  for (int64_t r = (int64_t)blockIdx.x * kThreads + threadIdx.x; r < a.rows; r += step) mine += LossOfRow(a, r, weight, report);
+  const int64_t step = (int64_t)gridDim.x * kQuantileThreads;
+  for (int64_t r = (int64_t)blockIdx.x * kQuantileThreads + threadIdx.x; r < a.rows; r += step) mine += LossOfRow(a, r, weight, report);
   const double sum = shared.sum(mine);
   if (threadIdx.x == 0) {
     partial[blockIdx.x] = sum;
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) LossKernel(QuantileLossArgs a, doubl
   __syncthreads();
   if (!shared.last) return;
   double total = 0.0;
-  for (unsigned block = threadIdx.x; block < gridDim.x; block += kThreads) total += partial[block];
+  for (unsigned block = threadIdx.x; block < gridDim.x; block += kQuantileThreads) total += partial[block];
   total = shared.sum(total);
   if (threadIdx.x == 0) report->values[0] = weight * total;
 }
@@ -53,8 +54,8 @@ __global__ void __launch_bounds__(kThreads) LossKernel(QuantileLossArgs a, doubl
 
 Status QuantileLossCuda(const QuantileLossArgs& a, const CudaCall& call) {
   PRL_RETURN_IF_ERROR(CheckQuantileLoss(a));
-  const LaunchShape shape{QuantileLossBlocks(a), kThreads, sizeof(Shared)};
-  return Launch("quantileLoss", call.stream, shape, LossKernel, a, QuantileWeight(a), static_cast<double*>(call.workspace), call.report);
+  const LaunchShape shape{QuantileLossBlocks(a), kQuantileThreads, sizeof(QuantileShared)};
+  return Launch("quantileLoss", call.stream, shape, QuantileLossKernel, a, QuantileWeight(a), static_cast<double*>(call.workspace), call.report);
 }
 
 }  // namespace prl

@@ -12,12 +12,12 @@
 namespace prl {
 namespace {
 
-constexpr int kThreads = 256;
-using Scan = cub::BlockScan<double, kThreads>;
-struct Shared {
-  BlockSum<kThreads> sum;
+constexpr int kStepThreads = 256;
+using Scan = cub::BlockScan<double, kStepThreads>;
+struct StepShared {
+  BlockSum<kStepThreads> sum;
   Scan::TempStorage scan;
-  float advantages[kThreads];
+  float advantages[kStepThreads];
   float lowest;  // the advantage of the lowest token of a round
 };
 
@@ -37,7 +37,7 @@ struct StepRange {
 };
 __device__ StepRange StepsOf(const StepRewardArgs& a, Piece own, CudaReport* report) {
   // Each thread of the grid looks at its share of all offsets.
-  for (int64_t k = (int64_t)blockIdx.x * kThreads + threadIdx.x; k < a.steps; k += (int64_t)gridDim.x * kThreads) {
+  for (int64_t k = (int64_t)blockIdx.x * kStepThreads + threadIdx.x; k < a.steps; k += (int64_t)gridDim.x * kStepThreads) {
     if (!IsPiece(a.cu_steps, k, a.steps, a.tokens)) ReportFailure(report, Failure::kStepOffsets, k, (unsigned)a.cu_steps[k + 1]);
   }
   const unsigned low = LowerBound(a.cu_steps, 0, (unsigned)a.steps, (int32_t)own.begin);
@@ -55,23 +55,23 @@ __device__ void ReportInput(const StepRewardArgs& a, int64_t t, CudaReport* repo
   ReportFailure(report, old ? Failure::kOldLogProb : Failure::kRefLogProb, t, old ? a.old_logprob[t] : a.ref_logprob[t]);
 }
 
-__global__ void __launch_bounds__(kThreads) FutureSumKernel(StepRewardArgs a, double* sums, CudaReport* report) {
+__global__ void __launch_bounds__(kStepThreads) FutureSumKernel(StepRewardArgs a, double* sums, CudaReport* report) {
   const Piece own = PieceOf(a.cu_seqlens, blockIdx.x, a.sequences, a.tokens, report, Failure::kOffsets);
   double sum = 0.0;
-  for (int64_t t = own.begin + threadIdx.x; t < own.end; t += kThreads) sum += FutureTerm(a.generator, LogRatio(a, t));
-  sum = SharedAs<BlockSum<kThreads>>()(sum);
+  for (int64_t t = own.begin + threadIdx.x; t < own.end; t += kStepThreads) sum += FutureTerm(a.generator, LogRatio(a, t));
+  sum = SharedAs<BlockSum<kStepThreads>>()(sum);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, const double* sums, CudaReport* report) {
-  Shared& shared = SharedAs<Shared>();
+__global__ void __launch_bounds__(kStepThreads) StepAdvantageKernel(StepRewardArgs a, const double* sums, CudaReport* report) {
+  StepShared& shared = SharedAs<StepShared>();
   const Piece own = PieceOf(a.cu_seqlens, blockIdx.x, a.sequences, a.tokens, report, Failure::kOffsets);
   const StepRange steps = a.cu_steps ? StepsOf(a, own, report) : StepRange{};
   const double outcome = (double)a.outcome[blockIdx.x];
   if (threadIdx.x == 0 && !isfinite(outcome)) ReportFailure(report, Failure::kOutcome, blockIdx.x, a.outcome[blockIdx.x]);
   double mean_future = 0.0;
   if (sums && a.tokens > 0) {
-    for (int64_t i = threadIdx.x; i < a.sequences; i += kThreads) mean_future += sums[i];
+    for (int64_t i = threadIdx.x; i < a.sequences; i += kStepThreads) mean_future += sums[i];
     mean_future = shared.sum(mean_future) / (double)a.tokens;
     // The last resort: if a token is to blame it says so itself and comes first.
     if (blockIdx.x == 0 && threadIdx.x == 0 && !isfinite(mean_future)) {
@@ -84,9 +84,9 @@ __global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, co
   float carried_advantage = 0.0f;  // of the step that holds the first token behind
   int64_t t = own.end - 1 - threadIdx.x;
   double d = t >= own.begin ? LogRatio(a, t) : 0.0;
-  for (int64_t last = own.end - 1; last >= own.begin; last -= kThreads, t -= kThreads) {
+  for (int64_t last = own.end - 1; last >= own.begin; last -= kStepThreads, t -= kStepThreads) {
     const bool mine = t >= own.begin;
-    const double next = t - kThreads >= own.begin ? LogRatio(a, t - kThreads) : 0.0;  // under way during the scan
+    const double next = t - kStepThreads >= own.begin ? LogRatio(a, t - kStepThreads) : 0.0;  // under way during the scan
     const double term = mine ? FutureTerm(a.generator, d) : 0.0;
     double before, total;
     Scan(shared.scan).ExclusiveSum(term, before, total);
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, co
       shared.advantages[threadIdx.x] = advantage;
       __syncthreads();
       if (b != t) advantage = b <= last ? shared.advantages[last - b] : carried_advantage;
-      if (threadIdx.x == kThreads - 1) shared.lowest = advantage;
+      if (threadIdx.x == kStepThreads - 1) shared.lowest = advantage;
     }
     if (mine) a.out[t] = advantage;
     __syncthreads();  // the next round writes what this one read
@@ -117,10 +117,11 @@ __global__ void __launch_bounds__(kThreads) AdvantageKernel(StepRewardArgs a, co
 Status StepRewardCuda(const StepRewardArgs& a, const CudaCall& call) {
   double* sums = a.baseline ? static_cast<double*>(call.workspace) : nullptr;
   if (sums) {
-    const LaunchShape shape{a.sequences, kThreads, sizeof(BlockSum<kThreads>)};
+    const LaunchShape shape{a.sequences, kStepThreads, sizeof(BlockSum<kStepThreads>)};
     PRL_RETURN_IF_ERROR(Launch("step_reward", call.stream, shape, FutureSumKernel, a, sums, call.report));
   }
-  return Launch("step_reward", call.stream, {a.sequences, kThreads, sizeof(Shared)}, AdvantageKernel, a, (const double*)sums, call.report);
+  const LaunchShape shape{a.sequences, kStepThreads, sizeof(StepShared)};
+  return Launch("step_reward", call.stream, shape, StepAdvantageKernel, a, (const double*)sums, call.report);
 }
 
 }  // namespace prl

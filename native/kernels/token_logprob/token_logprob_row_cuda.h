@@ -13,8 +13,6 @@
 // for games do 2 double operations a cycle and processor.
 #pragma once
 
-#include <cooperative_groups.h>
-
 #include "kernels/token_logprob/token_logprob.h"
 #include "kernels/token_logprob/token_logprob_math.h"
 #include "runtime/cuda/device_code.h"
@@ -104,19 +102,20 @@ __device__ inline float Exp2(float x) {
 #endif
 }
 
+// CUDA's own functions, those behind cooperative_groups: its header would be most of a file's compilation.
 #if defined(PRL_CUDA_EMULATOR) || __CUDA_ARCH__ >= 900
 #define PRL_CLUSTERS 1
 #endif
 __device__ inline unsigned ClusterSize() {
 #if PRL_CLUSTERS
-  return cooperative_groups::this_cluster().num_blocks();
+  return __clusterSizeInBlocks();
 #else
   return 1;
 #endif
 }
 __device__ inline unsigned ClusterRank() {
 #if PRL_CLUSTERS
-  return cooperative_groups::this_cluster().block_rank();
+  return __clusterRelativeBlockRank();
 #else
   return 0;
 #endif
@@ -124,19 +123,19 @@ __device__ inline unsigned ClusterRank() {
 // The two halves of a barrier of all threads of the cluster; nothing where a row has one block.
 __device__ inline void ClusterArrive() {
 #if PRL_CLUSTERS
-  if (ClusterSize() > 1) cooperative_groups::this_cluster().barrier_arrive();
+  if (ClusterSize() > 1) __cluster_barrier_arrive();
 #endif
 }
 __device__ inline void ClusterWait() {
 #if PRL_CLUSTERS
-  if (ClusterSize() > 1) cooperative_groups::this_cluster().barrier_wait();
+  if (ClusterSize() > 1) __cluster_barrier_wait();
 #endif
 }
 // The same place in the shared memory of another block of the cluster.
 template <typename T>
 __device__ inline T* InBlock(T* here, unsigned rank) {
 #if PRL_CLUSTERS
-  return cooperative_groups::this_cluster().map_shared_rank(here, rank);
+  return static_cast<T*>(__cluster_map_shared_rank(here, rank));
 #else
   return here;
 #endif

@@ -16,6 +16,7 @@
 #include "runtime/cuda/launch.h"
 
 namespace prl {
+const void* AnyKernel();  // probe.cu
 
 class CudaTicket {
  public:
@@ -69,8 +70,6 @@ struct Queue {
   uint64_t queued = 0;
 };
 
-__global__ void Anything() {}
-
 Status Open(Queue* q) {
   PRL_RETURN_IF_ERROR(CudaChosenDevice(&q->device));
   const char* caching = getenv("PRL_CUDA_CACHE");
@@ -80,7 +79,7 @@ Status Open(Queue* q) {
   PRL_CUDA_CHECK(cudaGetDeviceProperties(&properties, q->device));
   q->limits = {10 * properties.major + properties.minor, properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
   cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, Anything) != cudaSuccess) {
+  if (cudaFuncGetAttributes(&attributes, AnyKernel()) != cudaSuccess) {
     cudaGetLastError();
     return Error(Code::kUnsupported, "this addon was compiled for other GPUs than %s: compile it on this machine, or with PRL_CUDA_ARCH=%d-real",
                  properties.name, q->limits.compute_capability);
