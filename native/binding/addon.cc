@@ -13,6 +13,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prl::RegisterStepReward(env, exports);
   prl::RegisterGroupCenter(env, exports);
   prl::RegisterCoherence(env, exports);
+  prl::RegisterQuantileHead(env, exports);
   prl::RegisterQuantileLoss(env, exports);
   return exports;
 }

@@ -120,25 +120,6 @@ Napi::Value ResetOptimizer(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Sequences ParseSequences(const Args& args, const ModelConfig& config) {
-  Sequences s;
-  ReadIds(args, config, &s.ids, &s.cu_seqlens);
-  const int64_t count = static_cast<int64_t>(s.cu_seqlens.size()) - 1;
-  const TensorArg start = args.Ints("start", count);
-  s.start.assign(start.i32(), start.i32() + count);
-  for (int64_t i = 0; i < count; ++i) {
-    const int32_t length = s.cu_seqlens[i + 1] - s.cu_seqlens[i];
-    if (s.start[i] < 1 || s.start[i] > length) {
-      Throw(args.env(), Code::kOutOfRange, "start[%lld] = %d must be from 1 to %d, the length of the sequence", (long long)i, s.start[i], length);
-    }
-  }
-  const double temperature = args.Number("temperature");
-  if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
-  s.temperature = static_cast<float>(temperature);
-  s.micro_batch_tokens = args.Integer("microBatchTokens", 1, kMaxInt);
-  return s;
-}
-
 Napi::Value LogProbs(const Napi::CallbackInfo& info) {
   const Args args(info);
   const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
@@ -175,36 +156,18 @@ Napi::Value Logits(const Napi::CallbackInfo& info) {
       [logits](Napi::Env env) { return ToFloat32Array(env, *logits); });
 }
 
-std::vector<float> Floats(const TensorArg& tensor) {
-  return tensor.present() ? std::vector<float>(tensor.f32(), tensor.f32() + tensor.elements) : std::vector<float>();
-}
-
 TrainingBatch ParseBatch(const Args& args, const ModelConfig& config) {
   TrainingBatch batch;
   batch.sequences = ParseSequences(args, config);
   const int64_t tokens = batch.sequences.ScoredOffsets().back();
   batch.advantages_per_token = args.Boolean("advantagesPerToken");
-  batch.advantages = Floats(args.Floats("advantages", batch.advantages_per_token ? tokens : batch.sequences.count()));
-  batch.old_logprob = Floats(args.OptionalFloats("oldLogProbs", tokens));
-  batch.ref_logprob = Floats(args.OptionalFloats("refLogProbs", tokens));
+  batch.advantages = CopyFloats(args.Floats("advantages", batch.advantages_per_token ? tokens : batch.sequences.count()));
+  batch.old_logprob = CopyFloats(args.OptionalFloats("oldLogProbs", tokens));
+  batch.ref_logprob = CopyFloats(args.OptionalFloats("refLogProbs", tokens));
   const TensorArg mask = args.OptionalInts("mask", tokens);
   if (mask.present()) batch.mask.assign(mask.i32(), mask.i32() + tokens);
   batch.loss = ParseLossParams(args);
   return batch;
-}
-
-OptimizerParams ParseOptimizer(const Args& args) {
-  OptimizerParams o{};
-  o.learning_rate = args.Number("learningRate");
-  o.weight_decay = args.Number("weightDecay");
-  o.beta1 = args.Number("adamBeta1");
-  o.beta2 = args.Number("adamBeta2");
-  o.epsilon = args.Number("adamEpsilon");
-  o.max_grad_norm = args.Has("maxGradNorm") ? args.Number("maxGradNorm") : INFINITY;
-  for (double beta : {o.beta1, o.beta2}) {
-    if (!(beta >= 0 && beta < 1)) Throw(args.env(), Code::kOutOfRange, "adamBeta1 and adamBeta2 must be in [0, 1), not %g", beta);
-  }
-  return o;
 }
 
 // Gradients of a batch; with `step` an optimizer step on top, unless something was not finite.
@@ -261,6 +224,43 @@ void ReadIds(const Args& args, const ModelConfig& config, std::vector<int32_t>* 
   }
   ids->assign(id.i32(), id.i32() + id.elements);
   cu_seqlens->assign(offsets.i32(), offsets.i32() + count + 1);
+}
+
+Sequences ParseSequences(const Args& args, const ModelConfig& config) {
+  Sequences s;
+  ReadIds(args, config, &s.ids, &s.cu_seqlens);
+  const int64_t count = static_cast<int64_t>(s.cu_seqlens.size()) - 1;
+  const TensorArg start = args.Ints("start", count);
+  s.start.assign(start.i32(), start.i32() + count);
+  for (int64_t i = 0; i < count; ++i) {
+    const int32_t length = s.cu_seqlens[i + 1] - s.cu_seqlens[i];
+    if (s.start[i] < 1 || s.start[i] > length) {
+      Throw(args.env(), Code::kOutOfRange, "start[%lld] = %d must be from 1 to %d, the length of the sequence", (long long)i, s.start[i], length);
+    }
+  }
+  const double temperature = args.Number("temperature");
+  if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
+  s.temperature = static_cast<float>(temperature);
+  s.micro_batch_tokens = args.Integer("microBatchTokens", 1, kMaxInt);
+  return s;
+}
+
+std::vector<float> CopyFloats(const TensorArg& tensor) {
+  return tensor.present() ? std::vector<float>(tensor.f32(), tensor.f32() + tensor.elements) : std::vector<float>();
+}
+
+OptimizerParams ParseOptimizer(const Args& args) {
+  OptimizerParams o{};
+  o.learning_rate = args.Number("learningRate");
+  o.weight_decay = args.Number("weightDecay");
+  o.beta1 = args.Number("adamBeta1");
+  o.beta2 = args.Number("adamBeta2");
+  o.epsilon = args.Number("adamEpsilon");
+  o.max_grad_norm = args.Has("maxGradNorm") ? args.Number("maxGradNorm") : INFINITY;
+  for (double beta : {o.beta1, o.beta2}) {
+    if (!(beta >= 0 && beta < 1)) Throw(args.env(), Code::kOutOfRange, "adamBeta1 and adamBeta2 must be in [0, 1), not %g", beta);
+  }
+  return o;
 }
 
 void RegisterPolicy(Napi::Env env, Napi::Object exports) {

@@ -32,6 +32,13 @@ Napi::Value RunOnPolicy(const Args& args, std::function<Status(Policy&)> work, s
 // ids and cuSeqlens: token ids in the vocabulary, sequences of at least one token and at most max_positions.
 void ReadIds(const Args& args, const ModelConfig& config, std::vector<int32_t>* ids, std::vector<int32_t>* cu_seqlens);
 
+// Those, and start, temperature, microBatchTokens.
+Sequences ParseSequences(const Args& args, const ModelConfig& config);
+// learningRate, weightDecay, adamBeta1 ..., maxGradNorm?
+OptimizerParams ParseOptimizer(const Args& args);
+// Empty for an absent tensor.
+std::vector<float> CopyFloats(const TensorArg& tensor);
+
 // A new Float32Array with these values.
 Napi::Value ToFloat32Array(Napi::Env env, const std::vector<float>& values);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "kernels/clipped_loss/clipped_loss.h"
 #include "model/config.h"
 #include "model/generate.h"
+#include "model/layers/adamw_math.h"
 #include "model/transformer.h"
 #include "model/weights.h"
 #include "runtime/buffer.h"
@@ -44,6 +46,9 @@ struct OptimizerParams {
   double max_grad_norm;  // infinity: no clipping
 };
 
+// Step number `steps` (from 1) of a parameter, `norm` the global one before clipping.
+AdamWStep StepOf(const OptimizerParams& params, int64_t steps, double norm, bool decays);
+
 enum class Arena { kValues, kGradients, kMoment1, kMoment2 };
 
 class Policy {
@@ -66,6 +71,13 @@ class Policy {
 
   // logprob, entropy (or null): [scored tokens].
   Status LogProbs(const Sequences& sequences, float* logprob, float* entropy);
+  // Hidden states (after the final norm) of the last token of each step [steps, hidden], and log-probabilities of the scored tokens;
+  // either may be null. `ends`: the steps' last tokens among the scored ones, rising. *tokens: those that the network read.
+  Status StepStates(const Sequences& sequences, const std::vector<int32_t>& ends, float* states, float* logprob, int64_t* tokens);
+  // A loss of those hidden states: states [steps, hidden] of the steps from `first` on -> their gradient. Called once per micro-batch.
+  using StepLoss = std::function<Status(int64_t first, int64_t steps, const float* states, float* d_states)>;
+  // The backbone's gradients of it, in place of those that were there, and the sum of their squares.
+  Status StepGradients(const Sequences& sequences, const std::vector<int32_t>& ends, const StepLoss& loss, double* sum_squares);
   // Logits of every position of one sequence, [ids, vocab].
   Status Logits(const std::vector<int32_t>& ids, float* logits);
   // Gradients of the loss, in place of those that were there, their global norm and the sums behind the metrics.
@@ -78,6 +90,8 @@ class Policy {
   std::atomic<bool> cancelled{false};
 
  private:
+  Status ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets, const float* hidden, float temperature,
+                     float* logprob, float* entropy);
   float* Workspace(int64_t tokens, int64_t sequences, int64_t* chunk);
 
   Buffer<float> values_, gradients_, moment1_, moment2_, workspace_;
