@@ -19,6 +19,7 @@ export type OptionSpec = { readonly doc: string; readonly optional?: true } & (
   | { readonly type: 'choice'; readonly default?: string; readonly choices: readonly string[] }
   /** Lists; in a terminal their items stand between commas. */
   | { readonly type: 'integers'; readonly default?: readonly number[]; readonly min?: number; readonly max?: number }
+  | { readonly type: 'numbers'; readonly default?: readonly number[]; readonly min?: number; readonly max?: number }
   | { readonly type: 'strings'; readonly default?: readonly string[] }
 );
 export type OptionTable = { readonly [name: string]: OptionSpec };
@@ -29,7 +30,7 @@ type ValueOf<S> = S extends { type: 'number' | 'integer' }
     ? boolean
     : S extends { choices: readonly (infer C)[] }
       ? C
-      : S extends { type: 'integers' }
+      : S extends { type: 'integers' | 'numbers' }
         ? readonly number[]
         : S extends { type: 'strings' }
           ? readonly string[]
@@ -67,6 +68,8 @@ export function checkOption(name: string, spec: OptionSpec, value: unknown): unk
       return checkChoice(name, value, spec.choices);
     case 'integers':
       return list(name, value).map((item, i) => checkInteger(`${name}[${i}]`, item, spec.min, spec.max));
+    case 'numbers':
+      return list(name, value).map((item, i) => checkNumber(`${name}[${i}]`, item, spec.min, spec.max));
     case 'strings':
       return list(name, value).map((item, i) => {
         if (typeof item !== 'string' || item === '')

@@ -88,6 +88,7 @@ function fromText(option: string, spec: OptionSpec, text: string): unknown {
     case 'integer':
       return number(option, text);
     case 'integers':
+    case 'numbers':
       return text.split(',').map((item) => number(option, item));
     case 'strings':
       // As shells hand over what is typed between quotes.
@@ -111,6 +112,8 @@ function placeholder(spec: OptionSpec): string {
       return ` ${spec.choices.join('|')}`;
     case 'integers':
       return ' N,N,...';
+    case 'numbers':
+      return ' X,X,...';
     case 'strings':
       return ' TEXT,TEXT,...';
     default:

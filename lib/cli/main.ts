@@ -23,6 +23,18 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'one HTML page of a run or of several: curves, histograms, credit of each step',
     load: async () => (await import('./report.js')).reportCommand,
   },
+  'prm collect': {
+    summary: 'sample responses and continue their steps: data for a process reward model',
+    load: async () => (await import('./prm.js')).prmCollectCommand,
+  },
+  'prm train': {
+    summary: 'train a process reward model on it',
+    load: async () => (await import('./prm.js')).prmTrainCommand,
+  },
+  'prm eval': {
+    summary: 'how well a process reward model knows which responses end right',
+    load: async () => (await import('./prm.js')).prmEvalCommand,
+  },
   bench: {
     summary: 'measure the kernels, against a copy of memory and PyTorch',
     load: async () => (await import('./bench.js')).benchCommand,
@@ -36,8 +48,8 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
 /** Errors of this kind are the caller's: exit code 2. */
 const USAGE = ['ERR_PRL_INVALID_ARGUMENT', 'ERR_PRL_OUT_OF_RANGE', 'ERR_PRL_UNKNOWN_OPTION'];
 
-function help(): string {
-  const rows = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`);
+function help(commands = Object.entries(COMMANDS)): string {
+  const rows = commands.map(([name, { summary }]) => `  ${name.padEnd(13)}${summary}`);
   return [
     'Trains reasoning policies with process rewards.',
     '',
@@ -49,7 +61,17 @@ function help(): string {
   ].join('\n');
 }
 
-async function main([name, ...rest]: string[]): Promise<number> {
+async function main(argv: string[]): Promise<number> {
+  // Some commands have two words.
+  const group = Object.entries(COMMANDS).filter(([command]) => command.startsWith(`${argv[0]} `));
+  const isOption = argv[1] === undefined || argv[1].startsWith('-');
+  if (group.length > 0 && isOption) {
+    console.log(help(group));
+    return argv[1] === undefined ? 2 : 0;
+  }
+  const words = group.length > 0 ? 2 : 1;
+  const name = argv.length > 0 ? argv.slice(0, words).join(' ') : undefined;
+  const rest = argv.slice(words);
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     console.log(help());
     return name === undefined ? 2 : 0;

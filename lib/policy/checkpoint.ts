@@ -12,7 +12,8 @@ export interface ParameterInfo {
   shape: number[];
 }
 
-async function readJson(path: string): Promise<Record<string, unknown>> {
+/** The object in a JSON file. */
+export async function readJson(path: string): Promise<Record<string, unknown>> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');

@@ -172,6 +172,11 @@ export class Policy implements PolicyLike {
     return groupCompletions(flat, prompts.length, args.n);
   }
 
+  /** @internal A native call on this policy, in its turn among the others. */
+  call<T>(signal: AbortSignal | undefined, start: (policy: object) => Promise<T>): Promise<T> {
+    return this.#run(signal, () => start(this.#handle));
+  }
+
   clone(): Policy {
     this.#idle();
     return new Policy(structuredClone(this.config), native().policyClone({ policy: this.#handle }));

@@ -2,6 +2,7 @@ import { invalidArgument } from '../errors.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { HttpPrm } from './http-prm.js';
 import type { ProcessRewardModel } from './process-reward-model.js';
+import { QuantilePrm } from './quantile-prm.js';
 
 /**
  * The process reward model that a command line names: the address of a server that serves one, such as
@@ -9,11 +10,12 @@ import type { ProcessRewardModel } from './process-reward-model.js';
  *     http://localhost:8000/pooling?separator=<extra_0>&chat=true
  *     http://localhost:8000/classify?model=NAME&positiveClass=1
  *
- * or the folder of one that `prl prm train` made.
+ * or the folder of one that `prl prm train` made, which may end in ?quantile=0.1 (which of its quantiles is the score).
  */
 export async function loadProcessRewardModel(spec: string, tokenizer: Tokenizer): Promise<ProcessRewardModel> {
   if (/^https?:\/\//.test(spec)) return fromAddress(spec, tokenizer);
-  throw invalidArgument(`'${spec}' is no process reward model: it must be an address that begins with http`);
+  const [, folder, quantile] = /^(.*?)(?:\?quantile=(.*))?$/s.exec(spec)!;
+  return QuantilePrm.load(folder, quantile === undefined ? {} : { quantile: Number(quantile) });
 }
 
 function fromAddress(spec: string, tokenizer: Tokenizer): HttpPrm {

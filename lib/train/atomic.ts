@@ -29,7 +29,7 @@ export async function writeFileAtomic(path: string, text: string): Promise<void>
   await sync(dirname(path));
 }
 
-async function sha256(path: string): Promise<string> {
+export async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(path)) hash.update(chunk);
   return hash.digest('hex');
@@ -37,7 +37,7 @@ async function sha256(path: string): Promise<string> {
 
 /**
  * Fills a folder under a temporary name, adds manifest.json with the size and SHA-256 of every file, and only then gives it
- * its name. An older folder of that name is replaced.
+ * its name; folders in it are legal. An older folder of that name is replaced.
  */
 export async function writeFolderAtomic(path: string, fill: (folder: string) => Promise<void>): Promise<void> {
   const parent = dirname(path);
@@ -47,10 +47,11 @@ export async function writeFolderAtomic(path: string, fill: (folder: string) => 
   await mkdir(temporary);
   await fill(temporary);
   const files: { [name: string]: { size: number; sha256: string } } = {};
-  for (const name of (await readdir(temporary)).sort()) {
+  for (const name of (await readdir(temporary, { recursive: true })).sort()) {
     const file = join(temporary, name);
     await sync(file);
-    files[name] = { size: (await stat(file)).size, sha256: await sha256(file) };
+    const status = await stat(file);
+    if (status.isFile()) files[name] = { size: status.size, sha256: await sha256(file) };
   }
   await writeFileAtomic(join(temporary, 'manifest.json'), `${JSON.stringify({ files }, null, 1)}\n`);
   await rm(path, { recursive: true, force: true });

@@ -1,0 +1,248 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { PrlError } from '../errors.js';
+import { type OptionTable, resolveOptions } from '../options-table.js';
+import { Policy } from '../policy/policy.js';
+import { Tokenizer } from '../policy/tokenizer.js';
+import { collectPrmData } from '../prm/collect.js';
+import { readPrmData } from '../prm/data.js';
+import { type CalibrationBin, evaluatePrm, type PrmEvaluation } from '../prm/evaluate.js';
+import { splitExamples } from '../prm/examples.js';
+import { PRM_TRAIN_OPTIONS, trainQuantilePrm } from '../prm/train.js';
+import { QuantilePrm } from '../reward/quantile-prm.js';
+import { ArithmeticTask } from '../tasks/arithmetic.js';
+import { sha256 } from '../train/atomic.js';
+import { TRAINER_OPTIONS } from '../train/options.js';
+import type { Command } from './args.js';
+import { Interrupt } from './interrupt.js';
+import { modelFolder } from './model-folder.js';
+import { Progress } from './progress.js';
+import { table } from './summary.js';
+
+const COLLECT_OPTIONS = {
+  model: {
+    type: 'string',
+    doc: 'Folder of a model, or of a run (its newest checkpoint); RUN/base is the base of a run',
+  },
+  output: { type: 'string', doc: 'File to write; one that is there is gone on with' },
+  task: { type: 'choice', choices: ['arithmetic'], default: 'arithmetic', doc: 'Whose problems' },
+  split: {
+    type: 'choice',
+    choices: ['train', 'test'],
+    default: 'train',
+    doc: 'test: problems that training never sees',
+  },
+  level: { type: 'string', default: '2-6', doc: 'Difficulty' },
+  problems: { type: 'integer', default: 200, min: 1, doc: 'Problems' },
+  n: { type: 'integer', default: 2, min: 1, doc: 'Responses per problem' },
+  continuations: { type: 'integer', default: 8, min: 1, doc: 'Drawn from the end of each step' },
+  maxCompletionLength: TRAINER_OPTIONS.maxCompletionLength,
+  temperature: { type: 'number', default: 1, above: 0, doc: 'Of sampling' },
+  stepSplit: {
+    type: 'choice',
+    choices: ['newline', 'blankLine', 'length'],
+    default: 'newline',
+    doc: 'Where steps end; as in the training that the model is for',
+  },
+  stepLength: TRAINER_OPTIONS.stepLength,
+  seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Decides problems and samples' },
+} as const satisfies OptionTable;
+
+export const prmCollectCommand: Command = {
+  name: 'prm collect',
+  summary:
+    'Samples responses, cuts them in steps, draws continuations from the end of each step, and stores how many ended right.',
+  groups: [{ title: 'Options', options: COLLECT_OPTIONS }],
+  required: ['model', 'output'],
+  examples: [
+    [
+      'prl prm collect --model runs/a/base --output a.jsonl',
+      'Two responses to each of 200 problems, 8 continuations of each step',
+    ],
+    ['prl prm collect --model runs/a/base --split test --output test.jsonl', 'For prl prm eval: other problems'],
+  ],
+  notes: 'It can be stopped at any moment; the same command goes on where it was.',
+  async run(values) {
+    const { model, output, ...options } = resolveOptions('prl prm collect', COLLECT_OPTIONS, values);
+    const folder = await modelFolder(model!);
+    const policy = await Policy.load(folder);
+    const interrupt = new Interrupt();
+    let progress: Progress | undefined;
+    let last = { done: 0, prefixes: 0, tokens: 0 };
+    try {
+      for await (const { total, ...now } of collectPrmData({
+        ...options,
+        policy,
+        model: await weightsHash(folder),
+        task: new ArithmeticTask(),
+        output: output!,
+        signal: interrupt.signal,
+      })) {
+        last = now;
+        progress ??= new Progress('collect', total, now.done);
+        progress.update(now.done, `${now.prefixes} steps, ${now.tokens} tokens`);
+      }
+    } catch (error) {
+      progress?.stop();
+      if (interrupt.exitCode === undefined || (error as PrlError).code !== 'ERR_PRL_ABORTED') throw error;
+      console.log(`Saved ${last.done} problems. The same command goes on with them.`);
+      return interrupt.exitCode;
+    }
+    progress?.done(`${last.done} problems, ${last.prefixes} steps in ${output}, ${last.tokens} tokens generated`);
+    return 0;
+  },
+};
+
+/** Of a model in one file or several: what tells it from others. */
+async function weightsHash(folder: string): Promise<string> {
+  const [whole, index] = ['model.safetensors', 'model.safetensors.index.json'].map((name) => join(folder, name));
+  return sha256(existsSync(whole) ? whole : index);
+}
+
+const TRAIN_FILES = {
+  model: { type: 'string', doc: 'Folder of the model that the data was collected with' },
+  data: { type: 'string', doc: 'What prl prm collect wrote' },
+  output: { type: 'string', doc: 'Folder to write; a process reward model that is there is replaced' },
+} as const satisfies OptionTable;
+
+export const prmTrainCommand: Command = {
+  name: 'prm train',
+  summary:
+    'Trains a quantile head on the network of a policy: quantiles of the chance that a step leads to a right answer.',
+  groups: [
+    { title: 'Files', options: TRAIN_FILES },
+    { title: 'Training', options: PRM_TRAIN_OPTIONS },
+  ],
+  required: ['model', 'data', 'output'],
+  examples: [
+    ['prl prm train --model runs/a/base --data a.jsonl --output prm', 'The head alone: seconds'],
+    ['prl train --model runs/a/base --method progrs --prm prm', 'Then use it, frozen'],
+  ],
+  async run(values) {
+    const { model, data: file, output, ...given } = values;
+    const options = resolveOptions('prl prm train', PRM_TRAIN_OPTIONS, given);
+    const folder = await modelFolder(model as string);
+    const data = await readPrmData(file as string);
+    if (data.settings.model !== (await weightsHash(folder)))
+      console.warn(
+        `prl: ${file} was collected with another model than ${folder}: the head learns what became of that one's responses`,
+      );
+    const policy = await Policy.load(folder);
+    const tokenizer = await Tokenizer.load(folder).catch(() => undefined);
+    const interrupt = new Interrupt();
+    const progress = new Progress('prm', options.epochs);
+    const {
+      model: prm,
+      best,
+      steps,
+    } = await trainQuantilePrm({
+      policy,
+      data,
+      options,
+      signal: interrupt.signal,
+      onEpoch: ({ epoch, loss, heldOutLoss, bestLoss, bestEpoch }) =>
+        progress.update(
+          epoch,
+          `pinball ${loss.toFixed(4)}  held out ${heldOutLoss.toFixed(4)}  best ${bestLoss.toFixed(4)} (epoch ${bestEpoch})`,
+        ),
+    }).finally(() => progress.stop());
+    const { heldOut, seed } = options;
+    prm.info = {
+      data: await sha256(file as string),
+      heldOut,
+      seed,
+      steps,
+      epoch: best.epoch,
+      heldOutLoss: best.heldOutLoss,
+    };
+    await prm.save(output as string, async (backbone) => tokenizer?.save(backbone));
+    progress.done(
+      `epoch ${best.epoch}, held-out pinball ${best.heldOutLoss.toFixed(4)}, ${steps.train} + ${steps.heldOut} steps`,
+    );
+    const { brier, brierConstant, aucLast } = await evaluatePrm(
+      prm,
+      splitExamples(data, heldOut, seed).heldOut,
+      data.settings.continuations,
+    );
+    console.log(
+      `On held-out problems: Brier ${brier.toFixed(3)} (a constant: ${brierConstant.toFixed(3)}), AUC of the answer ${auc(aucLast)}`,
+    );
+    return 0;
+  },
+};
+
+const EVAL_OPTIONS = {
+  prm: { type: 'string', doc: 'Folder of a process reward model' },
+  data: {
+    type: 'string',
+    doc: 'What prl prm collect wrote; of the data it was trained on, the held-out problems count',
+  },
+  quantile: { type: 'number', doc: "Which quantile is the score (default: the model's)" },
+  output: { type: 'string', doc: 'Write all figures to this JSON file' },
+  json: { type: 'boolean', doc: 'Print JSON' },
+} as const satisfies OptionTable;
+
+export const prmEvalCommand: Command = {
+  name: 'prm eval',
+  summary: 'How well a process reward model knows, after each step, how likely the response is to end right.',
+  groups: [{ title: 'Options', options: EVAL_OPTIONS }],
+  required: ['prm', 'data'],
+  examples: [['prl prm eval --prm prm --data test.jsonl', 'Coverage, Brier score, AUC and a calibration plot']],
+  async run(values) {
+    const { prm: folder, data: file, quantile, output, json } = resolveOptions('prl prm eval', EVAL_OPTIONS, values);
+    const prm = await QuantilePrm.load(folder!, { quantile });
+    const data = await readPrmData(file!);
+    // Of data that it was trained on only the held-out part says anything.
+    const { info } = prm;
+    const seen = info.data === (await sha256(file!));
+    const { train, heldOut } = splitExamples(data, seen ? Number(info.heldOut) : 1, seen ? Number(info.seed) : 0);
+    if (heldOut.length === 0) throw new PrlError('ERR_PRL_CORRUPT', `${file} holds no responses to evaluate on`);
+    if (seen)
+      console.warn(
+        `prl: the model was trained on ${train.length} of these responses: the other ${heldOut.length} count`,
+      );
+    const result = await evaluatePrm(prm, heldOut, data.settings.continuations);
+    const text = JSON.stringify(result, null, 2);
+    if (output !== undefined) await (await import('../train/atomic.js')).writeFileAtomic(output, `${text}\n`);
+    console.log(json ? text : evaluationText(result));
+    return 0;
+  },
+};
+
+const auc = (value: number | null) => value?.toFixed(3) ?? 'undefined (all responses end alike)';
+
+function evaluationText(result: PrmEvaluation): string {
+  const { responses, steps, right, quantile, coverage, brier, brierConstant, pinball, pinballConstant } = result;
+  return [
+    `${responses} responses (${(100 * right).toFixed(0)}% right), ${steps} steps; the score is quantile ${quantile}`,
+    '',
+    table([
+      ['', 'model', 'best constant'],
+      ['Brier score', brier.toFixed(4), brierConstant.toFixed(4)],
+      ['pinball loss', pinball.toFixed(4), pinballConstant.toFixed(4)],
+      ['AUC of the answer, last step', auc(result.aucLast), '0.500'],
+      ['AUC of the answer, any step', auc(result.aucAny), '0.500'],
+    ]),
+    '',
+    table([
+      ['quantile', 'targets below', 'below or equal'],
+      ...coverage.map(({ quantile, below, notAbove }) => [String(quantile), below.toFixed(3), notAbove.toFixed(3)]),
+    ]),
+    'A calibrated quantile lies between the two shares.',
+    '',
+    ...calibrationPlot(result.calibration),
+  ].join('\n');
+}
+
+/** A bar per bin: how many of the continuations ended right, and where it should have ended. */
+function calibrationPlot(bins: readonly CalibrationBin[]): string[] {
+  const width = 40;
+  return [
+    'score      steps  ended right (#), mean score (|)',
+    ...bins.map(({ low, high, steps, score, target }) => {
+      const bar = [...'#'.repeat(Math.round((target ?? 0) * width)).padEnd(width)];
+      if (score !== undefined) bar[Math.min(width - 1, Math.round(score * width))] = '|';
+      return `${low.toFixed(1)}-${high.toFixed(1)} ${String(steps).padStart(8)}  ${bar.join('')}  ${target?.toFixed(2) ?? ''}`.trimEnd();
+    }),
+  ];
+}

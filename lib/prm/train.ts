@@ -1,0 +1,217 @@
+import { invalidArgument, PrlError } from '../errors.js';
+import { quantileLoss } from '../kernels/quantile-loss.js';
+import { type OptionsOf, type OptionTable, resolveOptions } from '../options-table.js';
+import type { Policy } from '../policy/policy.js';
+import { permutation, randomStream } from '../random.js';
+import { type EncodedSteps, QuantilePrm } from '../reward/quantile-prm.js';
+import { Tensor } from '../tensor.js';
+import type { PrmData } from './data.js';
+import { batchOf, type ExampleBatch, type PrmExample, pickSteps, splitExamples } from './examples.js';
+
+/** Every option of the training of a process reward model. */
+export const PRM_TRAIN_OPTIONS = {
+  backbone: {
+    type: 'choice',
+    choices: ['frozen', 'finetune'],
+    default: 'frozen',
+    doc: 'Train the head alone, or the network under it too (which then keeps a frozen copy for the features)',
+  },
+  features: {
+    type: 'boolean',
+    default: true,
+    doc: 'Read log-probabilities of the frozen model beside the hidden state (without them the head learns little)',
+  },
+  quantiles: {
+    type: 'numbers',
+    default: [0.1, 0.5, 0.9],
+    doc: 'Levels that the head predicts, rising, each above 0 and below 1',
+  },
+  quantile: {
+    type: 'number',
+    doc: 'Which of them is the score (default: 0.5, else the middle one); a low one is cautious',
+  },
+  width: { type: 'integer', default: 64, min: 1, max: 2 ** 14, doc: "Of the head's hidden layer" },
+  epochs: { type: 'integer', default: 60, min: 1, doc: 'At most' },
+  patience: {
+    type: 'integer',
+    default: 10,
+    min: 1,
+    doc: 'Epochs without a lower loss on held-out problems before it stops',
+  },
+  batchSize: { type: 'integer', default: 256, min: 1, doc: 'Steps of an optimizer step' },
+  learningRate: { type: 'number', default: 3e-3, min: 0, doc: "AdamW's, of the head" },
+  backboneLearningRate: {
+    type: 'number',
+    default: 1e-4,
+    min: 0,
+    doc: "AdamW's, of the network with --backbone finetune",
+  },
+  weightDecay: { type: 'number', default: 0.01, min: 0, doc: 'Decoupled weight decay of matrices' },
+  heldOut: {
+    type: 'number',
+    default: 0.2,
+    above: 0,
+    max: 0.9,
+    doc: 'Share of the problems that is held out for early stopping',
+  },
+  seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Of the weights, the split and the shuffles' },
+} as const satisfies OptionTable;
+export type PrmTrainOptions = OptionsOf<typeof PRM_TRAIN_OPTIONS>;
+
+export interface PrmEpoch {
+  /** From 1; 0 is before training. */
+  epoch: number;
+  epochs: number;
+  /** Mean pinball loss of the optimizer steps. */
+  loss: number;
+  /** On the held-out problems, after the epoch. */
+  heldOutLoss: number;
+  /** The lowest so far, and when. */
+  bestLoss: number;
+  bestEpoch: number;
+}
+
+export interface PrmTraining {
+  policy: Policy;
+  data: PrmData;
+  options?: PrmTrainOptions;
+  onEpoch?: (epoch: PrmEpoch) => void;
+  signal?: AbortSignal;
+}
+
+export interface TrainedPrm {
+  model: QuantilePrm;
+  best: PrmEpoch;
+  steps: { train: number; heldOut: number };
+}
+
+/** Trains a quantile PRM on collected data; what comes out is the epoch that did best on the held-out problems. */
+export async function trainQuantilePrm(training: PrmTraining): Promise<TrainedPrm> {
+  const { policy, data, signal, onEpoch = () => {} } = training;
+  const options = resolveOptions('trainQuantilePrm', PRM_TRAIN_OPTIONS, training.options ?? {});
+  const { backbone, features, quantiles, quantile, width, seed, epochs, patience } = options;
+  const sides = splitExamples(data, options.heldOut, seed);
+  for (const [side, examples] of Object.entries(sides))
+    if (examples.length === 0)
+      throw invalidArgument(
+        `the data has ${data.problems.length} problems, none of which is on the side '${side}': collect more`,
+      );
+  const finetune = backbone === 'finetune';
+  const model = QuantilePrm.create(policy, { quantiles, quantile, width, features, seed, finetune });
+  try {
+    const [train, heldOut] = [batchOf(sides.train), batchOf(sides.heldOut)];
+    const encoded = await model.encode({ ...train, signal });
+    model.standardize(encoded);
+    let heldOutEncoded = await model.encode({ ...heldOut, signal });
+    const heldOutLoss = async () =>
+      lossOf(await model.predict(heldOutEncoded, signal), heldOut.targets, model.quantiles);
+    let best: PrmEpoch = {
+      epoch: 0,
+      epochs,
+      loss: Number.NaN,
+      heldOutLoss: await heldOutLoss(),
+      bestLoss: 0,
+      bestEpoch: 0,
+    };
+    best.bestLoss = best.heldOutLoss;
+    let weights = model.weights();
+    for (let epoch = 1; epoch <= epochs && epoch <= best.epoch + patience; epoch++) {
+      const random = randomStream(seed, 'prm epoch', epoch);
+      const loss =
+        backbone === 'frozen'
+          ? await headEpoch(model, encoded, train.targets, random, options, signal)
+          : await finetuneEpoch(model, sides.train, encoded, random, options, signal);
+      if (backbone === 'finetune') heldOutEncoded = await model.encode({ ...heldOut, signal });
+      const now: PrmEpoch = { ...best, epoch, loss, heldOutLoss: await heldOutLoss() };
+      if (now.heldOutLoss < best.heldOutLoss) {
+        best = { ...now, bestLoss: now.heldOutLoss, bestEpoch: epoch };
+        weights = model.weights();
+      }
+      onEpoch({ ...now, bestLoss: best.heldOutLoss, bestEpoch: best.epoch });
+    }
+    model.restore(weights);
+    return { model, best, steps: { train: train.targets.length, heldOut: heldOut.targets.length } };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+type Resolved = ReturnType<typeof resolveOptions<typeof PRM_TRAIN_OPTIONS>>;
+
+async function headEpoch(
+  model: QuantilePrm,
+  encoded: EncodedSteps,
+  targets: Float32Array,
+  random: () => number,
+  { batchSize, learningRate, weightDecay }: Resolved,
+  signal?: AbortSignal,
+): Promise<number> {
+  const order = permutation(encoded.steps, random);
+  let sum = 0;
+  for (let from = 0; from < order.length; from += batchSize) {
+    const which = order.subarray(from, from + batchSize);
+    const update = await model.update(
+      pickSteps(encoded, which),
+      Float32Array.from(which, (k) => targets[k]),
+      {
+        learningRate,
+        weightDecay,
+        signal,
+      },
+    );
+    sum += check(update) * which.length;
+  }
+  return sum / order.length;
+}
+
+/** Responses stay whole: a batch is as many as bring about batchSize steps. */
+async function finetuneEpoch(
+  model: QuantilePrm,
+  examples: readonly PrmExample[],
+  { features }: EncodedSteps,
+  random: () => number,
+  { batchSize, learningRate, backboneLearningRate, weightDecay }: Resolved,
+  signal?: AbortSignal,
+): Promise<number> {
+  const firsts = new Int32Array(examples.length);
+  for (let i = 1; i < firsts.length; i++) firsts[i] = firsts[i - 1] + examples[i - 1].steps.length;
+  const total = firsts[firsts.length - 1] + examples[firsts.length - 1].steps.length;
+  const width = features.length / total;
+  let [sum, which, steps] = [0, [] as number[], 0];
+  const run = async () => {
+    const batch: ExampleBatch = batchOf(which.map((i) => examples[i]));
+    const own = which.map((i) => features.subarray(firsts[i] * width, (firsts[i] + examples[i].steps.length) * width));
+    const rows = Float32Array.from(own.flatMap((part) => [...part]));
+    const { targets, ...sequences } = batch;
+    const update = await model.finetune({ ...sequences, signal }, rows, targets, {
+      learningRate,
+      backboneLearningRate,
+      weightDecay,
+    });
+    sum += check(update) * steps;
+    which = [];
+    steps = 0;
+  };
+  for (const i of permutation(examples.length, random)) {
+    which.push(i);
+    steps += examples[i].steps.length;
+    if (steps >= batchSize) await run();
+  }
+  if (steps > 0) await run();
+  return sum / total;
+}
+
+function check({ loss, applied }: { loss: number; applied: boolean }): number {
+  if (!applied)
+    throw new PrlError(
+      'ERR_PRL_NON_FINITE',
+      'the loss of the process reward model is not finite: lower the learning rate',
+    );
+  return loss;
+}
+
+/** Of sorted quantiles. */
+function lossOf(predicted: Float32Array, targets: Float32Array, quantiles: readonly number[]): number {
+  return quantileLoss(Tensor.from(predicted, [targets.length, quantiles.length]), targets, { quantiles }).loss;
+}
