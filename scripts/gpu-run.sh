@@ -45,13 +45,13 @@ sanitize() {
     echo "compute-sanitizer is not here"
     return 1
   }
-  export PRL_CUDA_CACHE=off PRL_TEST_SANITIZED=1
+  export PRL_CUDA_CACHE=off
   for tool in memcheck racecheck initcheck synccheck; do
     echo "== $tool"
     limited $((LIMIT / 4)) node scripts/test-cuda.mjs '^kernels/' --jobs "${JOBS:-8}" --timeout $((LIMIT / 5)) \
       --under "$sanitizer --tool $tool --target-processes all --error-exitcode 99" || status=1
   done
-  unset PRL_CUDA_CACHE PRL_TEST_SANITIZED
+  unset PRL_CUDA_CACHE
   return $status
 }
 
