@@ -79,7 +79,7 @@ async function prepare(device: BenchDevice, shape: Shape): Promise<Prepared> {
   const contestants: Contestant[] = [
     {
       name: 'loss + both gradients',
-      run: () => void linearPolicyLoss(args),
+      run: () => void linearPolicyLoss({ ...args, dHidden, dHead }),
       traffic: 2 * elementSize * width * (tokens + vocab),
       operations: 6 * tokens * width * vocab,
       versusPeers: true,

@@ -3,6 +3,7 @@ export { type EvaluationOptions, type EvaluationResult, evaluate, type ProblemRe
 export * from './eval/metrics.js';
 export * from './kernels/coherence.js';
 export * from './kernels/group-advantages.js';
+export * from './kernels/linear-policy-loss.js';
 export * from './kernels/policy-loss.js';
 export * from './kernels/progrs-advantages.js';
 export * from './kernels/quantile-loss.js';

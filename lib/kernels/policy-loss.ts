@@ -1,6 +1,6 @@
 import { invalidArgument } from '../errors.js';
 import { native } from '../native.js';
-import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { checkNumber, checkOptions } from '../options.js';
 import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
 import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
 import { LOSS_BATCH, LOSS_OPTIONS, type LossBatch, lossBatch, lossParams, withLoss } from './loss-options.js';
@@ -117,72 +117,4 @@ function gradientTensor(logits: Tensor, gradient: PolicyLossFromLogitsArgs['grad
   if (gradient === false) return undefined;
   if (gradient instanceof Tensor) return gradient;
   throw invalidArgument(`gradient must be 'inplace', a Tensor or false, not ${JSON.stringify(gradient)}`);
-}
-
-export interface LinearPolicyLossArgs extends LossBatch, PolicyLossOptions {
-  /** [T, width]: the hidden states that predict each token. float32; on the GPU bfloat16 and float16 too. */
-  hidden: Tensor;
-  /** [vocab, width]: the output head, of the same type. */
-  head: Tensor;
-  /** int32 [T]: the tokens. */
-  targets: Tensor | ArrayLike<number>;
-  /** Divides the logits. Default 1. */
-  temperature?: number;
-  /**
-   * Bytes of logits that exist at once; the tokens go through in as many chunks as that takes. Default: 512 MiB on the GPU, where
-   * every chunk costs a pass over dHead; 16 MiB on the CPU (more when 64 tokens need more), where they should stay in cache.
-   */
-  workspaceBytes?: number;
-}
-
-export interface LinearPolicyLoss {
-  loss: number;
-  /** [T] float32; 0 for masked tokens. */
-  logProbs: Tensor;
-  /** [T] float32; 0 for masked tokens. */
-  entropy: Tensor;
-  /** [T, width], of the type of hidden: d loss / d hidden. */
-  dHidden: Tensor;
-  /** [vocab, width] float32: d loss / d head. */
-  dHead: Tensor;
-  metrics: PolicyLossMetrics;
-}
-
-/**
- * The loss of {@link policyLoss} from hidden states and output head: logits are made a chunk of tokens at a time and never
- * stored whole.
- *
- * @throws as tokenLogProbs and policyLoss do; on the GPU PrlError ERR_PRL_UNSUPPORTED where there is no cuBLAS (it says how to get it)
- */
-export function linearPolicyLoss(args: LinearPolicyLossArgs): LinearPolicyLoss {
-  checkOptions('linearPolicyLoss', args, [
-    'hidden',
-    'head',
-    'targets',
-    'temperature',
-    'workspaceBytes',
-    ...LOSS_BATCH,
-    ...LOSS_OPTIONS,
-  ]);
-  const hidden = asTensor('hidden', args.hidden);
-  const head = asTensor('head', args.head);
-  const tokens = hidden.shape[0];
-  const batch = lossBatch(args, tokens);
-  const out = {
-    logProbs: Tensor.empty([tokens]),
-    entropy: Tensor.empty([tokens]),
-    dHidden: Tensor.empty(hidden.shape),
-    dHead: Tensor.empty(head.shape),
-  };
-  const result = native().linearPolicyLoss({
-    hidden,
-    head,
-    targets: asInts('targets', args.targets),
-    temperature: checkNumber('temperature', args.temperature ?? 1, 0, Infinity, true),
-    workspaceBytes: checkInteger('workspaceBytes', args.workspaceBytes ?? Math.max(2 ** 24, 64 * 4 * head.shape[0]), 1),
-    ...batch.native,
-    ...lossParams(args, batch.given),
-    ...out,
-  });
-  return withLoss(result, out);
 }

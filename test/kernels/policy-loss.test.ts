@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
+  linearLogProbs,
   linearPolicyLoss,
   type PolicyLossArgs,
   type PolicyLossFromLogitsArgs,
@@ -8,9 +9,8 @@ import {
   policyLoss,
   policyLossFromLogits,
   setThreads,
-  Tensor,
 } from '../../lib/index.js';
-import { native, nativeInfo } from '../../lib/native.js';
+import { nativeInfo } from '../../lib/native.js';
 import type { PolicyLossOptions } from '../../lib/policy/types.js';
 import { type LossCase, lossValue } from '../reference/clipped-loss.js';
 import { blank, fails, ON_GPU, place } from '../reference/device.js';
@@ -530,10 +530,10 @@ fromLogits('errors', async () => {
 fromLogits.run();
 
 const fromHidden = suite('linearPolicyLoss');
-fromHidden('equals the composition in float64, every aggregation and level', () => {
+fromHidden('equals the composition in float64, every aggregation and level', async () => {
   const width = 6;
   const vocab = 19;
-  OPTIONS.forEach((o, i) => {
+  for (const [i, o] of OPTIONS.entries()) {
     const inputs = makeInputs(10 * i + 5, o);
     const hidden = normals(T * width, i + 50);
     const head = normals(vocab * width, i + 51);
@@ -547,8 +547,8 @@ fromHidden('equals the composition in float64, every aggregation and level', () 
     nearCurrent(inputs, logits, vocab, targets);
     const ref = reference(logits, vocab, targets, inputs);
     const out = linearPolicyLoss({
-      hidden: Tensor.from(hidden, [T, width]),
-      head: Tensor.from(head, [vocab, width]),
+      hidden: place(hidden, [T, width]),
+      head: place(head, [vocab, width]),
       targets,
       temperature: ref.temperature,
       ...inputs.batch,
@@ -556,8 +556,8 @@ fromHidden('equals the composition in float64, every aggregation and level', () 
     });
     const name = JSON.stringify(o);
     near([out.loss], [ref.loss], 2e-6, `loss ${name}`);
-    near(out.logProbs.data, ref.logProbs, 4e-6, `logProbs ${name}`);
-    near(out.entropy.data, ref.entropy, 4e-6, `entropy ${name}`);
+    near(await out.logProbs.read(), ref.logProbs, 4e-6, `logProbs ${name}`);
+    near(await out.entropy.read(), ref.entropy, 4e-6, `entropy ${name}`);
     const dHidden = new Float64Array(T * width);
     const dHead = new Float64Array(vocab * width);
     for (let t = 0; t < T; t++)
@@ -566,63 +566,61 @@ fromHidden('equals the composition in float64, every aggregation and level', () 
           dHidden[t * width + k] += ref.dLogits[t * vocab + j] * head[j * width + k];
           dHead[j * width + k] += ref.dLogits[t * vocab + j] * hidden[t * width + k];
         }
-    near(out.dHidden.data, dHidden, 2e-6, `dHidden ${name}`);
-    near(out.dHead.data, dHead, 5e-6, `dHead ${name}`);
-  });
+    near(await out.dHidden.read(), dHidden, 2e-6, `dHidden ${name}`);
+    near(await out.dHead.read(), dHead, 5e-6, `dHead ${name}`);
+  }
 });
-fromHidden('chunks and threads do not change the numbers (the sum over tokens rounds chunk by chunk)', () => {
+fromHidden('chunks and threads do not change the numbers (the sum over tokens rounds chunk by chunk)', async () => {
   const [width, vocab] = [33, 301];
   const { threads } = nativeInfo();
-  for (const level of [0, 1]) {
+  for (const level of ['token', 'sequence'] as const) {
     const { batch } = makeInputs(8, { offPolicy: true, holes: true });
-    const run = (chunk: number) => {
-      const out = {
-        logProbs: Tensor.zeros([T]),
-        entropy: Tensor.zeros([T]),
-        dHidden: Tensor.zeros([T, width]),
-        dHead: Tensor.zeros([vocab, width]),
-      };
-      const sums = native().linearPolicyLoss({
-        hidden: Tensor.from(normals(T * width, 1), [T, width]),
-        head: Tensor.from(normals(vocab * width, 2, 0.3), [vocab, width]),
-        targets: Tensor.from(makeTargets(vocab, 3)),
-        temperature: 1,
-        workspaceBytes: chunk * vocab * 4,
-        cuSeqlens: Tensor.from(CU),
-        advantages: Tensor.from(batch.advantages),
-        advantagesPerToken: false,
-        oldLogProbs: undefined,
-        mask: Tensor.from(batch.mask!),
-        ...{ ratioLevel: level, aggregation: 1, epsilonLow: 0.2, epsilonHigh: 0.2, beta: 0, klRatioCorrection: true },
-        ...{ entropyCoef: 0.01, normTokens: 12, normSequences: B, maxLength: 1 },
-        ...out,
+    const run = async (chunk: number) => {
+      // Logits of a token begin on a 128-byte boundary on the GPU.
+      const out = linearPolicyLoss({
+        hidden: place(normals(T * width, 1), [T, width]),
+        head: place(normals(vocab * width, 2, 0.3), [vocab, width]),
+        targets: makeTargets(vocab, 3),
+        workspaceBytes: chunk * Math.ceil((vocab * 4) / 128) * 128,
+        cuSeqlens: CU,
+        advantages: batch.advantages,
+        mask: batch.mask,
+        lossType: 'grpo',
+        importanceSamplingLevel: level,
+        entropyCoef: 0.01,
       });
-      return { ...out, sums };
+      const { logProbs, entropy, dHidden, dHead, metrics } = out;
+      const read = { logProbs: await logProbs.read(), entropy: await entropy.read(), dHidden: await dHidden.read() };
+      return { ...read, dHead: await dHead.read(), metrics };
     };
-    const whole = run(1000);
+    const whole = await run(1000);
     for (const chunk of [1, 2, 7, T - 1, T]) {
       for (const n of [1, 2, 5]) {
         setThreads(n);
-        const out = run(chunk);
-        assert.equal(out.sums, whole.sums);
-        for (const part of ['logProbs', 'entropy', 'dHidden'] as const) assert.equal(out[part].data, whole[part].data);
+        const out = await run(chunk);
+        for (const part of ['logProbs', 'entropy', 'dHidden'] as const) {
+          // cuBLAS chooses its method by the sizes: a logit is a sum of `width` products in another order.
+          if (ON_GPU) near(out[part], whole[part], 64 * UNIT_ROUNDOFF.float32, part);
+          else assert.equal(out[part], whole[part]);
+        }
+        if (!ON_GPU) assert.equal(out.metrics, whole.metrics);
         // At most T terms, each rounded in another order.
-        near(out.dHead.data, whole.dHead.data, T * UNIT_ROUNDOFF.float32 * 4, 'dHead');
-        if (chunk >= T) assert.equal(out.dHead.data, whole.dHead.data);
+        near(out.dHead, whole.dHead, T * UNIT_ROUNDOFF.float32 * 4, 'dHead');
+        if (chunk >= T) assert.equal(out.dHead, whole.dHead);
       }
     }
     setThreads(threads);
   }
 });
-fromHidden('hidden states of tokens without a gradient may be anything', () => {
+fromHidden('hidden states of tokens without a gradient may be anything', async () => {
   const [width, vocab] = [6, 19];
   for (const importanceSamplingLevel of ['token', 'sequence'] as const) {
     const { batch } = makeInputs(8, { holes: true });
     const hidden = normals(T * width, 1);
     const run = (h: Float32Array, targets: Int32Array) =>
       linearPolicyLoss({
-        hidden: Tensor.from(h, [T, width]),
-        head: Tensor.from(normals(vocab * width, 2), [vocab, width]),
+        hidden: place(h, [T, width]),
+        head: place(normals(vocab * width, 2), [vocab, width]),
         targets,
         importanceSamplingLevel,
         ...batch,
@@ -637,42 +635,124 @@ fromHidden('hidden states of tokens without a gradient may be anything', () => {
     );
     assert.equal(spoiled.metrics, clean.metrics);
     for (const part of ['dHidden', 'dHead', 'logProbs', 'entropy'] as const)
-      assert.equal(spoiled[part].data, clean[part].data);
+      assert.equal(await spoiled[part].read(), await clean[part].read());
   }
 });
-fromHidden('errors', () => {
+fromHidden('gradients go where they are told, and micro-batches add up', async () => {
+  const [width, vocab] = [7, 23];
+  const hidden = normals(T * width, 1);
+  const head = place(normals(vocab * width, 2), [vocab, width]);
+  const targets = makeTargets(vocab, 3);
+  const { batch } = makeInputs(8, { offPolicy: true });
+  const normalizer = { tokens: T, sequences: B };
+  const whole = linearPolicyLoss({ hidden: place(hidden, [T, width]), head, targets, ...batch, normalizer });
+  const dHead = place(new Float32Array(vocab * width).fill(NaN), [vocab, width]);
+  const dHidden: number[] = [];
+  for (const [from, to] of [
+    [0, 3],
+    [3, B],
+  ]) {
+    const slice = (x: Float32Array) => x.slice(CU[from], CU[to]);
+    const part = linearPolicyLoss({
+      hidden: place(hidden.slice(CU[from] * width, CU[to] * width), [CU[to] - CU[from], width]),
+      head,
+      targets: targets.slice(CU[from], CU[to]),
+      cuSeqlens: CU.slice(from, to + 1).map((x) => x - CU[from]),
+      advantages: batch.advantages.slice(from, to),
+      oldLogProbs: slice(batch.oldLogProbs!),
+      refLogProbs: slice(batch.refLogProbs),
+      normalizer,
+      dHidden: blank([CU[to] - CU[from], width]),
+      dHead,
+      accumulate: from > 0,
+    });
+    assert.is(part.dHead, dHead);
+    dHidden.push(...(await part.dHidden.read()));
+  }
+  near(dHidden, await whole.dHidden.read(), 64 * UNIT_ROUNDOFF.float32, 'dHidden');
+  near(await dHead.read(), await whole.dHead.read(), T * UNIT_ROUNDOFF.float32 * 4, 'dHead');
+});
+fromHidden('linearLogProbs equals the same from logits', async () => {
+  const [width, vocab] = [6, 37];
+  const hidden = place(normals(T * width, 1), [T, width]);
+  const head = place(normals(vocab * width, 2), [vocab, width]);
+  const targets = makeTargets(vocab, 3);
+  const loss = linearPolicyLoss({ hidden, head, targets, cuSeqlens: CU, advantages: normals(B, 4), temperature: 0.7 });
+  for (const workspaceBytes of [undefined, 5 * 256]) {
+    const { logProbs, entropy } = linearLogProbs({ hidden, head, targets, temperature: 0.7, workspaceBytes });
+    near(await logProbs.read(), await loss.logProbs.read(), 64 * UNIT_ROUNDOFF.float32, 'logProbs');
+    near(await entropy.read(), await loss.entropy.read(), 64 * UNIT_ROUNDOFF.float32, 'entropy');
+  }
+  const nothing = linearLogProbs({ hidden: blank([0, width]), head, targets: new Int32Array(0) });
+  assert.equal(await nothing.logProbs.read(), new Float32Array(0));
+});
+fromHidden('16-bit hidden states on the GPU', async () => {
+  const [width, vocab] = [16, 45];
+  for (const dtype of ['bfloat16', 'float16'] as const) {
+    const hidden = place(normals(T * width, 1), [T, width], dtype);
+    const head = place(normals(vocab * width, 2, 0.25), [vocab, width], dtype);
+    const { batch } = makeInputs(8, { offPolicy: true, holes: true });
+    const targets = makeTargets(vocab, 3);
+    const run = () => linearPolicyLoss({ hidden, head, targets, ...batch });
+    if (!ON_GPU) {
+      throwsError(run, TypeError, 'ERR_PRL_INVALID_ARGUMENT', /hidden must be float32 on the CPU/);
+      continue;
+    }
+    const out = run();
+    const exact = linearPolicyLoss({
+      hidden: place(await hidden.read(), [T, width]),
+      head: place(await head.read(), [vocab, width]),
+      targets,
+      ...batch,
+    });
+    assert.is(out.dHidden.dtype, dtype);
+    assert.is(out.dHead.dtype, 'float32');
+    // Logits of about 4 are rounded to the storage type; their gradients again.
+    const unit = UNIT_ROUNDOFF[dtype];
+    near(await out.logProbs.read(), await exact.logProbs.read(), 8 * unit, `logProbs ${dtype}`);
+    near(await out.dHidden.read(), await exact.dHidden.read(), 32 * unit, `dHidden ${dtype}`);
+    near(await out.dHead.read(), await exact.dHead.read(), 32 * unit, `dHead ${dtype}`);
+  }
+});
+fromHidden('errors', async () => {
   const [width, vocab] = [3, 4];
   const args = {
-    hidden: Tensor.from(normals(2 * width, 1), [2, width]),
-    head: Tensor.from(normals(vocab * width, 1), [vocab, width]),
+    hidden: place(normals(2 * width, 1), [2, width]),
+    head: place(normals(vocab * width, 1), [vocab, width]),
     targets: [0, 1],
     advantages: new Float32Array(1),
     cuSeqlens: [0, 2],
   };
   const bad = (change: object) => () => linearPolicyLoss({ ...args, ...change } as never);
   throwsError(
-    bad({ head: Tensor.zeros([vocab, width + 1]) }),
+    bad({ head: blank([vocab, width + 1]) }),
     RangeError,
     'ERR_PRL_OUT_OF_RANGE',
     /head must have the shape \[vocab, 3\]/,
   );
-  throwsError(bad({ hidden: Tensor.zeros([2]) }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /hidden must have the shape/);
-  throwsError(bad({ targets: [0, 4] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /targets\[1\] = 4/);
+  throwsError(bad({ hidden: blank([2]) }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /hidden must have the shape/);
+  await fails(bad({ targets: [0, 4] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /targets\[1\] = 4/);
   throwsError(
-    bad({ head: Tensor.zeros([vocab, width], { dtype: 'bfloat16' }) }),
+    bad({ head: blank([vocab, width], 'bfloat16') }),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
     /head must be float32/,
   );
-  const nan = Tensor.from([1, 1, 1, NaN, 1, 1], [2, width]);
-  throwsError(bad({ hidden: nan }), PrlError, 'ERR_PRL_NON_FINITE', /logits row 1/);
+  const nan = place([1, 1, 1, NaN, 1, 1], [2, width]);
+  await fails(bad({ hidden: nan }), PrlError, 'ERR_PRL_NON_FINITE', /logits row 1/);
+  throwsError(bad({ accumulate: true }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /accumulate needs dHead/);
+  throwsError(bad({ dHead: args.head }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /dHead and head share memory/);
+  throwsError(bad({ dHidden: args.hidden }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /dHidden and hidden share memory/);
+  throwsError(bad({ dHead: blank([vocab]) }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /dHead/);
+  throwsError(bad({ workspaceBytes: 3 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /workspaceBytes must have room/);
   const none = linearPolicyLoss({
     ...args,
-    hidden: Tensor.zeros([0, width]),
+    hidden: blank([0, width]),
     targets: [],
     cuSeqlens: [0],
     advantages: new Float32Array(0),
   });
   assert.is(none.loss, 0);
+  assert.equal(await none.dHead.read(), new Float32Array(vocab * width));
 });
 fromHidden.run();

@@ -8,18 +8,18 @@
 namespace prl {
 namespace {
 
-constexpr const char* kName = "linearPolicyLoss";
 constexpr int kCopyThreads = 256;
 
 struct Chunks {
+  const char* name;  // what the user called
   LinearCudaLayout layout;
   void *logits, *hidden, *per_token;
   float* loss;
 };
-Chunks MakeChunks(const LinearLogprobArgs& a, int64_t sequences, bool masked, const CudaCall& call) {
+Chunks MakeChunks(const char* name, const LinearLogprobArgs& a, int64_t sequences, bool masked, const CudaCall& call) {
   const LinearCudaLayout layout = LayOutLinear(a, sequences, masked);
   char* const base = static_cast<char*>(call.workspace);
-  return {layout, base + layout.logits, base + layout.hidden, base + layout.per_token, reinterpret_cast<float*>(base + layout.loss)};
+  return {name, layout, base + layout.logits, base + layout.hidden, base + layout.per_token, reinterpret_cast<float*>(base + layout.loss)};
 }
 
 // Rows [first, first + rows) for each chunk; stops at the first failure.
@@ -39,7 +39,7 @@ Pointer RowOf(const LinearLogprobArgs& a, Pointer matrix, int64_t first) {
 
 // logits = hidden . head^T of `rows` tokens from `first` on.
 Status MakeLogits(const LinearLogprobArgs& a, const Chunks& chunks, int64_t first, int64_t rows) {
-  return GemmCuda(kName, {rows, a.vocab, a.width, a.dtype, RowOf(a, a.hidden, first), a.width, false, a.head, a.width, true, a.dtype,
+  return GemmCuda(chunks.name, {rows, a.vocab, a.width, a.dtype, RowOf(a, a.hidden, first), a.width, false, a.head, a.width, true, a.dtype,
                           chunks.logits, chunks.layout.stride, false});
 }
 
@@ -51,12 +51,12 @@ __global__ void __launch_bounds__(kCopyThreads) CopyActiveRows(const T* from, co
   for (int64_t i = threadIdx.x; i < n; i += kCopyThreads) to[r * n + i] = active ? from[r * n + i] : T{};
 }
 
-Status CopyActive(const LinearLogprobArgs& a, const int32_t* mask, int64_t first, int64_t rows, void* to, const CudaCall& call) {
+Status CopyActive(const char* name, const LinearLogprobArgs& a, const int32_t* mask, int64_t first, int64_t rows, void* to, const CudaCall& call) {
   const void* from = RowOf(a, a.hidden, first);
   const size_t row_bytes = (size_t)a.width * SizeOf(a.dtype);
   const auto copy = [&](auto unit) {
     using T = decltype(unit);
-    return Launch(kName, call.stream, {rows, kCopyThreads}, CopyActiveRows<T>, static_cast<const T*>(from), mask + first,
+    return Launch(name, call.stream, {rows, kCopyThreads}, CopyActiveRows<T>, static_cast<const T*>(from), mask + first,
                   (int64_t)(row_bytes / sizeof(T)), static_cast<T*>(to));
   };
   if (row_bytes % 16 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0) return copy(uint4{});
@@ -69,13 +69,13 @@ Status PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int6
   const int64_t stride = chunks.layout.stride;
   const void* hidden = RowOf(a, a.hidden, first);
   if (args.batch.mask) {
-    PRL_RETURN_IF_ERROR(CopyActive(a, args.batch.mask, first, rows, chunks.hidden, call));
+    PRL_RETURN_IF_ERROR(CopyActive(chunks.name, a, args.batch.mask, first, rows, chunks.hidden, call));
     hidden = chunks.hidden;
   }
-  PRL_RETURN_IF_ERROR(GemmCuda(kName, {rows, a.width, a.vocab, a.dtype, chunks.logits, stride, false, a.head, a.width, false, a.dtype,
+  PRL_RETURN_IF_ERROR(GemmCuda(chunks.name, {rows, a.width, a.vocab, a.dtype, chunks.logits, stride, false, a.head, a.width, false, a.dtype,
                                        RowOf(a, args.d_hidden, first), a.width, false}));
   // The first chunk writes d_head: nobody has to fill it with zeros and nobody reads them.
-  return GemmCuda(kName, {a.vocab, a.width, rows, a.dtype, chunks.logits, stride, true, hidden, a.width, false, DType::kFloat32, args.d_head,
+  return GemmCuda(chunks.name, {a.vocab, a.width, rows, a.dtype, chunks.logits, stride, true, hidden, a.width, false, DType::kFloat32, args.d_head,
                           a.width, args.add_to_head || first > 0});
 }
 
@@ -122,7 +122,7 @@ Status SequenceLevel(const LinearPolicyLossArgs& args, const LossParams& params,
 }  // namespace
 
 Status LinearLogprobCuda(const LinearLogprobArgs& a, const CudaCall& call) {
-  return Logprobs(a, nullptr, MakeChunks(a, 0, false, call), call);
+  return Logprobs(a, nullptr, MakeChunks("linearLogProbs", a, 0, false, call), call);
 }
 
 Status LinearPolicyLossCuda(const LinearPolicyLossArgs& args, const CudaCall& call) {
@@ -131,7 +131,7 @@ Status LinearPolicyLossCuda(const LinearPolicyLossArgs& args, const CudaCall& ca
   LossParams params = args.params;
   PRL_RETURN_IF_ERROR(CountTokens(args.batch, &params, call));
   if (a.tokens == 0 && !args.add_to_head) PRL_RETURN_IF_ERROR(CudaFill(args.d_head, 0, (size_t)(a.vocab * a.width) * sizeof(float)));
-  const Chunks chunks = MakeChunks(a, args.batch.sequences, args.batch.mask != nullptr, call);
+  const Chunks chunks = MakeChunks("linearPolicyLoss", a, args.batch.sequences, args.batch.mask != nullptr, call);
   return params.ratio_level == RatioLevel::kSequence ? SequenceLevel(args, params, chunks, call) : TokenLevel(args, params, chunks, call);
 }
 

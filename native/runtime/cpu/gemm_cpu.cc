@@ -22,8 +22,10 @@ constexpr int kNr = 2 * kLanes;
 // The chain of an element is cut at multiples of kKc, for every shape: part of the contract.
 constexpr int64_t kKc = 256;
 constexpr int64_t kMc = 16 * kMr;
-// Floats of B packed at a time (8 MB): wider products go in slabs of columns.
+// Floats of B packed at a time (8 MB): larger products go in slabs of columns, and of at most kDeep terms where there are more.
+// C stays in cache from one block of terms to the next, and A is read once per slab of columns.
 constexpr int64_t kSlab = int64_t{1} << 21;
+constexpr int64_t kDeep = 8 * kKc;
 
 int64_t RoundUp(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -189,12 +191,18 @@ void GemmCpu(const GemmArgs& g) {
     return;
   }
   if (g.packed_b) return Slab(g, g.packed_b, g.n, g.c);
-  const int64_t most = RoundUp(kSlab / g.k, kNr);
+  const int64_t deep = Smaller(g.k, kDeep), most = RoundUp(kSlab / deep, kNr);
   for (int64_t j = 0; j < g.n; j += most) {
     const int64_t columns = Smaller(most, g.n - j);
-    float* packed = ThreadScratch(kScratchGemmB, PackedBSize(g.k, columns));
-    PackB(g.k, columns, g.b + j * g.b_col, g.b_row, g.b_col, packed);
-    Slab(g, packed, columns, g.c + j);
+    for (int64_t p = 0; p < g.k; p += deep) {
+      GemmArgs part = g;
+      part.k = Smaller(deep, g.k - p);
+      part.a = g.a + p * g.a_col;
+      part.accumulate = g.accumulate || p > 0;
+      float* packed = ThreadScratch(kScratchGemmB, PackedBSize(part.k, columns));
+      PackB(part.k, columns, g.b + p * g.b_row + j * g.b_col, g.b_row, g.b_col, packed);
+      Slab(part, packed, columns, g.c + j);
+    }
   }
 }
 
