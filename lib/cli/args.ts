@@ -82,6 +82,20 @@ function convert(option: string, spec: OptionSpec, text: string | undefined): un
   return checkOption(option, spec, fromText(option, spec, text));
 }
 
+/** One option given as text outside of the command line's own options; `shown` is how it was written. */
+export function optionFromText(
+  table: OptionTable,
+  option: string,
+  text: string,
+  shown: string,
+): [name: string, value: unknown] {
+  const names = new Map(Object.keys(table).map((name) => [kebab(name), name]));
+  const name = names.get(option);
+  if (name === undefined)
+    throw unknownOption(`'${shown}': there is no option '${option}'. Did you mean '${nearest(option, names)}'?`);
+  return [name, convert(`'${shown}':`, table[name], text)];
+}
+
 function fromText(option: string, spec: OptionSpec, text: string): unknown {
   switch (spec.type) {
     case 'number':

@@ -19,6 +19,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'sample responses to a prompt',
     load: async () => (await import('./generate.js')).generateCommand,
   },
+  compare: {
+    summary: 'train with several methods and seeds, and compare what becomes of them',
+    load: async () => (await import('./compare.js')).compareCommand,
+  },
   report: {
     summary: 'one HTML page of a run or of several: curves, histograms, credit of each step',
     load: async () => (await import('./report.js')).reportCommand,

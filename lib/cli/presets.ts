@@ -10,12 +10,22 @@ export interface Preset {
   trainer: TrainerOptions;
   model: { hidden: number; intermediate: number; layers: number; heads: number };
   warmStart: readonly WarmStartPhase[];
-  /** Levels of the evaluations: the one trained on, and a harder one. */
-  levels: readonly [string, string];
+  /** Levels of the evaluations: the one trained on, a harder one, and what else a comparison looks at. */
+  levels: readonly [string, string, ...string[]];
 }
 
 /** Operands of the warm start: fewer of the longest chains, but enough of them that their lines are in their right places. */
 const MIXED = '2:.15,3:.2,4:.2,5:.15,6:.12,7:.1,8:.08';
+
+const SHORT = '2:.35,3:.3,4:.2,5:.1,6:.05';
+
+const MODEL = { hidden: 128, intermediate: 320, layers: 2, heads: 4 };
+
+/** Clean work first, then work in which every third line or so is wrong: a base that knows how, and often fails. */
+const SLIPS: readonly WarmStartPhase[] = [
+  { steps: 640, batchSize: 64, learningRate: 4e-3, warmupSteps: 20, level: SHORT, styles: { steps: 1 } },
+  { steps: 160, batchSize: 64, learningRate: 8e-4, warmupSteps: 10, level: SHORT, styles: { slips: 1 } },
+];
 
 /**
  * Phase 1 teaches arithmetic with the work shown, phase 2 mostly answers at once. (A mixture from the start does not learn
@@ -26,7 +36,7 @@ export const PRESETS = {
     doc: 'a 0.38 M parameter policy that has to find out that showing its work pays (minutes)',
     // Half the trainer's learning rate: at the full one, chains longer than those trained on fall apart.
     trainer: { level: '2-6', maxSteps: 30, learningRate: 1.5e-4 },
-    model: { hidden: 128, intermediate: 320, layers: 2, heads: 4 },
+    model: MODEL,
     warmStart: [
       { steps: 950, batchSize: 64, learningRate: 2.5e-3, warmupSteps: 20, level: MIXED, styles: { steps: 1 } },
       {
@@ -38,6 +48,34 @@ export const PRESETS = {
         styles: { steps: 0.3, direct: 0.7 },
       },
     ],
+    levels: ['2-6', '7-8'],
+  },
+  slips: {
+    doc: 'a policy that shows its work and makes mistakes in it, up to 6 operands',
+    trainer: { level: '2-6', maxSteps: 50, learningRate: 3e-4 },
+    model: MODEL,
+    warmStart: SLIPS,
+    levels: ['2-6', '7-8'],
+  },
+  'rare-success': {
+    doc: 'the same policy on 6 to 8 operands, where it is seldom right, 4 responses per problem',
+    trainer: {
+      level: '6-8',
+      maxSteps: 40,
+      promptsPerStep: 48,
+      numGenerations: 4,
+      learningRate: 2e-4,
+      maxCompletionLength: 80,
+    },
+    model: MODEL,
+    warmStart: SLIPS,
+    levels: ['6-8', '9-10', '2-6'],
+  },
+  'small-batch': {
+    doc: 'the same policy, 48 responses per step',
+    trainer: { level: '2-6', maxSteps: 60, promptsPerStep: 12, numGenerations: 4, learningRate: 2e-4 },
+    model: MODEL,
+    warmStart: SLIPS,
     levels: ['2-6', '7-8'],
   },
   smoke: {

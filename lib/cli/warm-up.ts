@@ -56,7 +56,7 @@ export async function warmUp(
           learning_rate: row.learningRate,
         });
       }
-      progress.update(step, `loss ${loss.toFixed(3)}  ${row.phase === 0 ? 'step by step' : 'mostly direct'}`);
+      progress.update(step, `loss ${loss.toFixed(3)}  ${Object.keys(phases[row.phase].styles).join(', ')}`);
       const stopping = interrupt.exitCode !== undefined;
       if (stopping || step % SAVE_STEPS === 0) await save(step);
       if (stopping) return undefined;

@@ -1,6 +1,6 @@
 import type { PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
-import { collectRollout, measureRollout } from '../rollout/rollout.js';
+import { collectRollout, measureRollout, type Rollout } from '../rollout/rollout.js';
 import type { Problem, Task } from '../tasks/task.js';
 import { bootstrapInterval } from './bootstrap.js';
 import { passAtK } from './metrics.js';
@@ -18,6 +18,8 @@ export interface EvaluationOptions {
   maxCompletionLength?: number;
   /** Default 0. */
   seed?: number;
+  /** Also measure entropy and kl, the latter to this policy. */
+  reference?: PolicyLike;
   signal?: AbortSignal;
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
 }
@@ -41,6 +43,10 @@ export interface EvaluationResult {
   meanLength: number;
   /** Share of responses cut at the length limit. */
   clippedRatio: number;
+  /** Mean entropy over the tokens of the responses, in nats; with a reference. */
+  entropy?: number;
+  /** Drift from the reference: the mean of log p - log p_reference over the same tokens, whose expectation is the KL. */
+  kl?: number;
   /** What the task measures, mean over responses. */
   measures: Record<string, number>;
   seconds: number;
@@ -83,9 +89,28 @@ export async function evaluate(
     passAtNInterval: bootstrapInterval(passes),
     meanLength: rollout.logProbs.length / rollout.texts.length,
     clippedRatio: rollout.finished.filter((ended) => !ended).length / rollout.finished.length,
+    ...(options.reference && (await drift(policy, options.reference, rollout, options))),
     measures: measureRollout(task, rollout),
     seconds: (performance.now() - start) / 1000,
     records,
+  };
+}
+
+async function drift(
+  policy: PolicyLike,
+  reference: PolicyLike,
+  { prompts, completions }: Rollout,
+  { temperature, signal }: EvaluationOptions,
+): Promise<{ entropy: number; kl: number }> {
+  const sequences = prompts.map((prompt, i) => Int32Array.from([...prompt, ...completions[i]]));
+  // What greedy responses say is measured on the distribution that they are the best of.
+  const options = { temperature: temperature || 1, start: prompts.map(({ length }) => length), signal };
+  const own = await policy.logProbs(sequences, { ...options, entropy: true });
+  const other = await reference.logProbs(sequences, options);
+  const tokens = own.logProbs.length;
+  return {
+    entropy: own.entropy!.reduce((a, b) => a + b, 0) / tokens,
+    kl: own.logProbs.reduce((sum, logProb, t) => sum + logProb - other.logProbs[t], 0) / tokens,
   };
 }
 

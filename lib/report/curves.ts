@@ -75,6 +75,11 @@ export const CHARTS: readonly ChartSpec[] = [
     'Wrong responses pushed up',
     'Share of wrong responses with a positive advantage',
   ),
+  one(
+    'prm/wrong_positive_share_naive',
+    'Wrong responses pushed up by raw scores',
+    "What it would be if the process reward model's scores were not centred",
+  ),
   one('frac_reward_zero_std', 'Groups of one outcome', 'Share of groups that outcome rewards alone teach nothing'),
   one('loss', 'Loss'),
   one('grad_norm', 'Gradient norm', 'Before clipping'),

@@ -1,4 +1,4 @@
-import { outOfRange } from '../errors.js';
+import { invalidArgument, outOfRange } from '../errors.js';
 import { characterTokenizer } from '../policy/tokenizer.js';
 import { type Random, randomInteger, randomStream, seedOf, weightedChoice } from '../random.js';
 import type { Problem, ProblemChoice, Split, Task } from './task.js';
@@ -8,8 +8,11 @@ const MAX_VALUE = 19;
 /** One problem in HELD_OUT belongs to the test split. */
 const HELD_OUT = 8;
 
-/** How a demonstration responds: one line per operation, or the answer alone. */
-export type ArithmeticStyle = 'steps' | 'direct';
+/** How a demonstration responds: one line per operation, the answer alone, or lines of which some are wrong. */
+export type ArithmeticStyle = 'steps' | 'direct' | 'slips';
+
+/** How often a line of 'slips' is wrong, and by how much; the lines after it go on from what it says. */
+const SLIP = { probability: 0.3, by: [-10, -2, -1, 1, 2, 10] };
 
 /**
  * Chains of small integer operations, evaluated from left to right (no precedence): `12+7-3=`. Every value on the way lies in
@@ -47,20 +50,21 @@ export class ArithmeticTask implements Task {
     return { share_step_by_step: response.includes('\n') ? 1 : 0 };
   }
 
-  demonstrate(problem: Problem, style: string = 'steps'): string {
-    const final = `#${problem.answer}`;
-    if (style === 'direct') return final;
-    if (style !== 'steps')
-      throw outOfRange(`arithmetic demonstrates in the styles 'steps' and 'direct', not '${style}'`);
+  demonstrate(problem: Problem, style: string = 'steps', random?: Random): string {
+    if (style === 'direct') return `#${problem.answer}`;
+    if (style !== 'steps' && style !== 'slips')
+      throw outOfRange(`arithmetic demonstrates in the styles 'steps', 'direct' and 'slips', not '${style}'`);
+    if (style === 'slips' && !random) throw invalidArgument("the style 'slips' needs random numbers");
     const [start, ...operations] = parse(problem.prompt);
     let value = start.operand;
     const lines = operations.map(({ operator, operand }) => {
-      const next = apply(value, operator, operand);
+      const right = apply(value, operator, operand);
+      const next = style === 'slips' && random!() < SLIP.probability ? slip(right, random!) : right;
       const line = `${value}${operator}${operand}=${next}\n`;
       value = next;
       return line;
     });
-    return lines.join('') + final;
+    return `${lines.join('')}#${value}`;
   }
 }
 
@@ -83,6 +87,12 @@ function drawProblem(operands: number, random: Random): Problem {
     }
   }
   return { prompt: `${prompt}=`, answer: String(value) };
+}
+
+/** A wrong result in the range of results, where the right one is in it. */
+function slip(right: number, random: Random): number {
+  const wrong = SLIP.by.map((by) => right + by).filter((value) => value >= 0 && value <= MAX_VALUE);
+  return wrong.length > 0 ? wrong[randomInteger(random, 0, wrong.length - 1)] : right;
 }
 
 function apply(value: number, operator: string, operand: number): number {

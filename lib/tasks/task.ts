@@ -1,4 +1,5 @@
 import type { Tokenizer } from '../policy/tokenizer.js';
+import type { Random } from '../random.js';
 
 export interface Problem {
   /** What the policy is given. */
@@ -32,6 +33,9 @@ export interface Task {
   verify(problem: Problem, response: string, finished: boolean): number;
   /** Numbers worth watching besides the reward; their means over responses join the metrics. */
   measure?(problem: Problem, response: string): Record<string, number>;
-  /** A right response in one of the task's styles, for a warm start. */
-  demonstrate?(problem: Problem, style?: string): string;
+  /**
+   * A response in one of the task's styles, for a warm start.
+   * @param random for styles that vary
+   */
+  demonstrate?(problem: Problem, style?: string, random?: Random): string;
 }

@@ -83,10 +83,14 @@ function demonstrations({ task, seed }: WarmStartOptions, { batchSize, level, st
   const pairs = Array.from({ length: batchSize }, (_, i) => {
     const index = step * batchSize + i;
     const problem = task.problem(index, { seed, split: 'train', level });
-    const style = weightedChoice(weights, randomStream(seed, 'demonstration', index));
+    const random = randomStream(seed, 'demonstration', index);
+    const style = weightedChoice(weights, random);
     return {
       prompt: tokenizer.encode(problem.prompt),
-      completion: Int32Array.from([...tokenizer.encode(task.demonstrate!(problem, style)), tokenizer.eosTokenId]),
+      completion: Int32Array.from([
+        ...tokenizer.encode(task.demonstrate!(problem, style, random)),
+        tokenizer.eosTokenId,
+      ]),
     };
   });
   return { prompts: pairs.map(({ prompt }) => prompt), completions: pairs.map(({ completion }) => completion) };

@@ -2,6 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Command, commandOptions, helpOf, kebab, parseOptions } from '../../lib/cli/args.js';
 import { benchCommand } from '../../lib/cli/bench.js';
+import { compareCommand } from '../../lib/cli/compare.js';
 import { doctorCommand } from '../../lib/cli/doctor.js';
 import { evalCommand } from '../../lib/cli/eval.js';
 import { generateCommand } from '../../lib/cli/generate.js';
@@ -12,7 +13,15 @@ import { resolveOptions } from '../../lib/options-table.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';
 import { throwsError } from '../reference/numbers.js';
 
-const COMMANDS: Command[] = [trainCommand, evalCommand, generateCommand, reportCommand, benchCommand, doctorCommand];
+const COMMANDS: Command[] = [
+  trainCommand,
+  evalCommand,
+  generateCommand,
+  compareCommand,
+  reportCommand,
+  benchCommand,
+  doctorCommand,
+];
 const parse = (line: string) => parseOptions(trainCommand, line === '' ? [] : line.split(' '));
 
 const args = suite('prl: options');

@@ -24,7 +24,7 @@ const outside = suite('prl: from outside');
 outside('help, version and exit codes', () => {
   const help = prl(['--help']);
   assert.is(help.status, 0);
-  for (const command of ['train', 'eval', 'generate', 'report', 'bench', 'doctor'])
+  for (const command of ['train', 'eval', 'generate', 'compare', 'report', 'bench', 'doctor'])
     assert.match(help.stdout, new RegExp(`^ {2}${command} `, 'm'));
   const unknown = prl(['trian']);
   assert.is(unknown.status, 2);

@@ -1,8 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { randomStream } from '../../lib/random.js';
 import { ArithmeticTask, splitOf } from '../../lib/tasks/arithmetic.js';
 import { datasetTask } from '../../lib/tasks/dataset.js';
-import { throwsError } from '../reference/numbers.js';
+import { near, throwsError } from '../reference/numbers.js';
 
 const task = new ArithmeticTask();
 const many = (count: number, choice: Parameters<ArithmeticTask['problem']>[1]) =>
@@ -85,6 +86,37 @@ problems('depend on index, seed, split and level only', () => {
 problems.run();
 
 const verifier = suite('arithmetic: verifier');
+verifier('demonstrations with slips go on from their wrong lines', () => {
+  let [lines, wrong, right] = [0, 0, 0];
+  for (let i = 0; i < 200; i++) {
+    const problem = task.problem(i, { seed: 3, split: 'train', level: '4-6' });
+    const text = task.demonstrate(problem, 'slips', randomStream('slips', i));
+    const steps = text.split('\n').slice(0, -1);
+    let value = Number(/^\d+/.exec(problem.prompt)![0]);
+    for (const [, a, operator, b, result] of steps.map((line) => /^(-?\d+)([+*-])(\d+)=(-?\d+)$/.exec(line)!)) {
+      assert.is(Number(a), value, text);
+      const expected = operator === '*' ? value * Number(b) : operator === '+' ? value + Number(b) : value - Number(b);
+      value = Number(result);
+      lines++;
+      if (value === expected) continue;
+      wrong++;
+      assert.ok([1, 2, 10].includes(Math.abs(value - expected)), text);
+      assert.ok(value >= 0 && value <= 19, text);
+    }
+    assert.ok(text.endsWith(`#${value}`));
+    right += task.verify(problem, text, true);
+  }
+  // 0.3 of about 800; a chain of 4 is right with probability about 0.7 ^ 4.
+  near([wrong / lines], [0.3], 0.07);
+  assert.ok(right > 20 && right < 90, `${right}`);
+  throwsError(
+    () => task.demonstrate({ prompt: '1+1=', answer: '2' }, 'slips'),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /random/,
+  );
+});
+
 verifier('demonstrations are right in both styles, and show every step', () => {
   for (const problem of many(300, { seed: 3, split: 'train', level: '2-8' })) {
     const steps = task.demonstrate(problem);

@@ -306,6 +306,28 @@ learning('evaluate counts right responses of held-out problems', async () => {
   assert.is(fewer.problems, 5, 'no problem is counted twice');
 });
 
+learning('evaluate measures entropy and the drift from a reference on the responses it sampled', async () => {
+  const base = policy();
+  const moved = policy();
+  for (let i = 0; i < moved.table.length; i++) moved.table[i] = Math.sin(i);
+  const evaluate = (trained: TablePolicy, more: object) =>
+    new Trainer({ policy: trained, task: echoTask, ...SMALL, maxCompletionLength: 1 }).evaluate({ n: 2000, ...more });
+  const same = await evaluate(base, { reference: base });
+  near([same.entropy!, same.kl!], [Math.log(base.vocab), 0], 1e-6);
+  const away = await evaluate(moved, { reference: base });
+  // Responses of one token: entropy and KL are means over the rows of the five held-out digits.
+  const rows = [1, 3, 5, 7, 9].map((digit) => {
+    const row = moved.table.subarray((digit + 2) * moved.vocab, (digit + 3) * moved.vocab);
+    const sum = row.reduce((total, logit) => total + Math.exp(logit), 0);
+    return Array.from(row, (logit) => Math.exp(logit) / sum);
+  });
+  const entropy = rows.flat().reduce((total, p) => total - p * Math.log(p), 0) / rows.length;
+  near([away.entropy!], [entropy], 1e-5);
+  // To the uniform table the KL is what entropy lacks; 10,000 samples of a spread of about 0.7.
+  near([away.kl!], [Math.log(base.vocab) - entropy], (4 * 0.8) / 100);
+  assert.is((await evaluate(moved, {})).kl, undefined);
+});
+
 learning('warm start: learns the demonstrations, and goes on from any step as if never stopped', async () => {
   const phases = [
     { steps: 6, batchSize: 8, learningRate: 5, warmupSteps: 2, level: 'all', styles: { steps: 1 } },

@@ -1,0 +1,97 @@
+import { fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, open, readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type CompareJob, RESULT_FILE } from './plan.js';
+import type { WorkerMessage } from './worker.js';
+
+export const isDone = ({ folder, kind }: CompareJob): boolean => existsSync(join(folder, RESULT_FILE[kind]));
+
+export interface RunJobsOptions {
+  /** Processes at once; the machine's threads are divided among them. */
+  jobs: number;
+  /** Aborted: jobs under way save and end, no other begins. */
+  signal: AbortSignal;
+  onEvent: (job: CompareJob, event: 'begins' | 'done' | 'failed' | 'progress', text: string) => void;
+}
+
+/** Threads of each process. */
+export const threadsOf = (jobs: number): number =>
+  Math.max(1, Math.floor(Number(process.env.PRL_THREADS || availableParallelism()) / jobs));
+
+/**
+ * Does all jobs that are not done, each in a process of its own, those first that others need. One that fails takes those that
+ * need it along, and no other.
+ * @returns why jobs failed, by their ids
+ */
+export async function runJobs(all: readonly CompareJob[], options: RunJobsOptions): Promise<Map<string, string>> {
+  const failed = new Map<string, string>();
+  const done = new Set(all.filter(isDone).map(({ id }) => id));
+  let waiting = all.filter(({ id }) => !done.has(id));
+  const running = new Map<string, Promise<void>>();
+  const fail = (job: CompareJob, why: string) => {
+    failed.set(job.id, why);
+    options.onEvent(job, 'failed', why);
+  };
+  for (;;) {
+    for (const job of waiting) {
+      const lost = job.needs.find((id) => failed.has(id));
+      if (lost) fail(job, `it needs ${lost}, which failed`);
+    }
+    waiting = waiting.filter(({ id }) => !failed.has(id));
+    const ready = waiting.filter(({ needs }) => needs.every((id) => done.has(id)));
+    for (const job of options.signal.aborted ? [] : ready.slice(0, options.jobs - running.size)) {
+      waiting = waiting.filter((each) => each !== job);
+      options.onEvent(job, 'begins', '');
+      const end = runInProcess(job, options).then((why) => {
+        running.delete(job.id);
+        if (why === undefined && isDone(job)) {
+          done.add(job.id);
+          options.onEvent(job, 'done', '');
+        } else if (!options.signal.aborted) fail(job, why ?? 'its process ended without a result');
+      });
+      running.set(job.id, end);
+    }
+    if (running.size === 0) return failed;
+    await Promise.race(running.values());
+  }
+}
+
+/** @returns why it failed; undefined when it did not */
+async function runInProcess(job: CompareJob, { jobs, signal, onEvent }: RunJobsOptions): Promise<string | undefined> {
+  await mkdir(job.folder, { recursive: true });
+  const path = join(job.folder, 'log.txt');
+  const log = await open(path, 'a');
+  try {
+    const worker = fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url));
+    const child = fork(worker, [JSON.stringify(job)], {
+      stdio: ['ignore', log.fd, log.fd, 'ipc'],
+      env: { ...process.env, PRL_THREADS: String(threadsOf(jobs)) },
+    });
+    let why: string | undefined;
+    child.on('message', (message: WorkerMessage) => {
+      if ('error' in message) why = message.error;
+      else onEvent(job, 'progress', message.progress);
+    });
+    const stop = () => child.kill('SIGTERM');
+    signal.addEventListener('abort', stop, { once: true });
+    const [code, ending] = await new Promise<[number | null, string | null]>((resolve) => {
+      child.once('exit', (...how) => resolve(how));
+      child.once('error', (error) => {
+        why = error.message;
+        resolve([1, null]);
+      });
+    });
+    signal.removeEventListener('abort', stop);
+    if (code === 0) return undefined;
+    return why ?? `its process ended with ${ending ?? `code ${code}`}: ${await lastLine(path)}`;
+  } finally {
+    await log.close();
+  }
+}
+
+async function lastLine(path: string): Promise<string> {
+  return (await readFile(path, 'utf8')).trimEnd().split('\n').pop()?.slice(0, 300) || `${path} is empty`;
+}
