@@ -15,10 +15,22 @@ export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads }
 export { Policy } from './policy/policy.js';
 export { characterTokenizer, Tokenizer } from './policy/tokenizer.js';
 export type * from './policy/types.js';
+export { type CollectOptions, type CollectProgress, collectPrmData } from './prm/collect.js';
+export { type PrmData, type PrmProblem, type PrmResponse, type PrmSettings, readPrmData } from './prm/data.js';
+export { type CalibrationBin, evaluatePrm, type PrmEvaluation } from './prm/evaluate.js';
+export {
+  PRM_TRAIN_OPTIONS,
+  type PrmEpoch,
+  type PrmTraining,
+  type PrmTrainOptions,
+  type TrainedPrm,
+  trainQuantilePrm,
+} from './prm/train.js';
 export { FunctionPrm, type FunctionPrmOptions, type ScoreSteps } from './reward/function-prm.js';
 export { HttpPrm, type HttpPrmOptions } from './reward/http-prm.js';
 export { loadProcessRewardModel } from './reward/load.js';
 export type * from './reward/process-reward-model.js';
+export { type EncodedSteps, type PrmUpdate, QuantilePrm, type QuantilePrmOptions } from './reward/quantile-prm.js';
 export { scoreSteps } from './reward/score-steps.js';
 export type { StepTexts } from './reward/step-texts.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';

@@ -1,17 +1,16 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { PrlError } from '../errors.js';
+import type { PrlError } from '../errors.js';
 import { type OptionTable, resolveOptions } from '../options-table.js';
 import { Policy } from '../policy/policy.js';
 import { Tokenizer } from '../policy/tokenizer.js';
 import { collectPrmData } from '../prm/collect.js';
 import { readPrmData } from '../prm/data.js';
 import { type CalibrationBin, evaluatePrm, type PrmEvaluation } from '../prm/evaluate.js';
-import { splitExamples } from '../prm/examples.js';
 import { PRM_TRAIN_OPTIONS, trainQuantilePrm } from '../prm/train.js';
 import { QuantilePrm } from '../reward/quantile-prm.js';
 import { ArithmeticTask } from '../tasks/arithmetic.js';
-import { sha256 } from '../train/atomic.js';
+import { sha256, writeFileAtomic } from '../train/atomic.js';
 import { TRAINER_OPTIONS } from '../train/options.js';
 import type { Command } from './args.js';
 import { Interrupt } from './interrupt.js';
@@ -121,6 +120,7 @@ export const prmTrainCommand: Command = {
   async run(values) {
     const { model, data: file, output, ...given } = values;
     const options = resolveOptions('prl prm train', PRM_TRAIN_OPTIONS, given);
+    await QuantilePrm.checkOutput(output as string);
     const folder = await modelFolder(model as string);
     const data = await readPrmData(file as string);
     if (data.settings.model !== (await weightsHash(folder)))
@@ -133,37 +133,25 @@ export const prmTrainCommand: Command = {
     const progress = new Progress('prm', options.epochs);
     const {
       model: prm,
-      best,
+      epoch,
+      heldOutLoss,
       steps,
     } = await trainQuantilePrm({
       policy,
       data,
       options,
       signal: interrupt.signal,
-      onEpoch: ({ epoch, loss, heldOutLoss, bestLoss, bestEpoch }) =>
+      onEpoch: ({ epoch, loss, heldOutLoss, best }) =>
         progress.update(
           epoch,
-          `pinball ${loss.toFixed(4)}  held out ${heldOutLoss.toFixed(4)}  best ${bestLoss.toFixed(4)} (epoch ${bestEpoch})`,
+          `pinball ${loss.toFixed(4)}  held out ${heldOutLoss.toFixed(4)}  best ${best.heldOutLoss.toFixed(4)} (epoch ${best.epoch})`,
         ),
     }).finally(() => progress.stop());
-    const { heldOut, seed } = options;
-    prm.info = {
-      data: await sha256(file as string),
-      heldOut,
-      seed,
-      steps,
-      epoch: best.epoch,
-      heldOutLoss: best.heldOutLoss,
-    };
     await prm.save(output as string, async (backbone) => tokenizer?.save(backbone));
     progress.done(
-      `epoch ${best.epoch}, held-out pinball ${best.heldOutLoss.toFixed(4)}, ${steps.train} + ${steps.heldOut} steps`,
+      `epoch ${epoch}, held-out pinball ${heldOutLoss.toFixed(4)}, ${steps.train} + ${steps.heldOut} steps`,
     );
-    const { brier, brierConstant, aucLast } = await evaluatePrm(
-      prm,
-      splitExamples(data, heldOut, seed).heldOut,
-      data.settings.continuations,
-    );
+    const { brier, brierConstant, aucLast } = await evaluatePrm(prm, data);
     console.log(
       `On held-out problems: Brier ${brier.toFixed(3)} (a constant: ${brierConstant.toFixed(3)}), AUC of the answer ${auc(aucLast)}`,
     );
@@ -191,19 +179,9 @@ export const prmEvalCommand: Command = {
   async run(values) {
     const { prm: folder, data: file, quantile, output, json } = resolveOptions('prl prm eval', EVAL_OPTIONS, values);
     const prm = await QuantilePrm.load(folder!, { quantile });
-    const data = await readPrmData(file!);
-    // Of data that it was trained on only the held-out part says anything.
-    const { info } = prm;
-    const seen = info.data === (await sha256(file!));
-    const { train, heldOut } = splitExamples(data, seen ? Number(info.heldOut) : 1, seen ? Number(info.seed) : 0);
-    if (heldOut.length === 0) throw new PrlError('ERR_PRL_CORRUPT', `${file} holds no responses to evaluate on`);
-    if (seen)
-      console.warn(
-        `prl: the model was trained on ${train.length} of these responses: the other ${heldOut.length} count`,
-      );
-    const result = await evaluatePrm(prm, heldOut, data.settings.continuations);
+    const result = await evaluatePrm(prm, await readPrmData(file!));
     const text = JSON.stringify(result, null, 2);
-    if (output !== undefined) await (await import('../train/atomic.js')).writeFileAtomic(output, `${text}\n`);
+    if (output !== undefined) await writeFileAtomic(output, `${text}\n`);
     console.log(json ? text : evaluationText(result));
     return 0;
   },
@@ -212,8 +190,10 @@ export const prmEvalCommand: Command = {
 const auc = (value: number | null) => value?.toFixed(3) ?? 'undefined (all responses end alike)';
 
 function evaluationText(result: PrmEvaluation): string {
-  const { responses, steps, right, quantile, coverage, brier, brierConstant, pinball, pinballConstant } = result;
+  const { responses, leftOut, steps, right, quantile, coverage, brier, brierConstant, pinball, pinballConstant } =
+    result;
   return [
+    ...(leftOut > 0 ? [`${leftOut} responses are left out: the model may have been trained on their problems`] : []),
     `${responses} responses (${(100 * right).toFixed(0)}% right), ${steps} steps; the score is quantile ${quantile}`,
     '',
     table([

@@ -1,7 +1,9 @@
+import { invalidArgument } from '../errors.js';
 import { quantileLoss } from '../kernels/quantile-loss.js';
 import type { QuantilePrm } from '../reward/quantile-prm.js';
 import { Tensor } from '../tensor.js';
-import { batchOf, type PrmExample } from './examples.js';
+import type { PrmData } from './data.js';
+import { batchOf, splitExamples } from './examples.js';
 
 export interface CalibrationBin {
   /** Scores from `low` up to `high`. */
@@ -15,6 +17,8 @@ export interface CalibrationBin {
 
 export interface PrmEvaluation {
   responses: number;
+  /** Responses to problems that the model may have been trained on. */
+  leftOut: number;
   steps: number;
   /** Share of the responses that are right. */
   right: number;
@@ -39,13 +43,19 @@ export interface PrmEvaluation {
   tokens: number;
 }
 
-/** @param continuations per prefix: the resolution of the targets */
+/**
+ * How well a model knows, after each step, how likely the response is to end right. Of problems of the kind it was trained on only
+ * those count that its training held out.
+ *
+ * @throws TypeError for data without such problems
+ */
 export async function evaluatePrm(
   model: QuantilePrm,
-  examples: readonly PrmExample[],
-  continuations: number,
+  data: PrmData,
   { quantile = model.quantile, signal }: { quantile?: number; signal?: AbortSignal } = {},
 ): Promise<PrmEvaluation> {
+  const { train: seen, heldOut: examples } = unseenExamples(model, data);
+  if (examples.length === 0) throw invalidArgument(`the data has no problems that the model was not trained on`);
   const { targets, ...batch } = batchOf(examples);
   const { quantiles } = model;
   const encoded = await model.encode({ ...batch, signal });
@@ -61,10 +71,11 @@ export async function evaluatePrm(
     quantileLoss(Tensor.from(values, [targets.length, quantiles.length]), targets, { quantiles: [...quantiles] }).loss;
   const sorted = targets.slice().sort();
   const constants = quantiles.map((q) => sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)]);
-  const half = 0.5 / continuations;
+  const half = 0.5 / data.settings.continuations;
   const pick = <T>(values: ArrayLike<T>) => Array.from(values).filter((_, k) => last[k]);
   return {
     responses: examples.length,
+    leftOut: seen.length,
     steps: targets.length,
     right: mean(pick(outcomes).map(Number)),
     quantile,
@@ -86,6 +97,13 @@ export async function evaluatePrm(
     calibration: calibrationBins(scores, targets, 10),
     tokens: encoded.tokens,
   };
+}
+
+/** Problems of the same task and split as those of the training may be the same ones, whatever the seed. */
+function unseenExamples({ info }: QuantilePrm, data: PrmData) {
+  const { task, split, heldOut, seed } = info as { [name: string]: unknown };
+  const sameKind = task === data.settings.task && split === data.settings.split;
+  return splitExamples(data, sameKind ? Number(heldOut) : 1, Number(seed));
 }
 
 /** The chance that a positive one of the scores is above a negative one, ties counting half (Mann and Whitney 1947). */

@@ -59,16 +59,14 @@ export const PRM_TRAIN_OPTIONS = {
 export type PrmTrainOptions = OptionsOf<typeof PRM_TRAIN_OPTIONS>;
 
 export interface PrmEpoch {
-  /** From 1; 0 is before training. */
+  /** From 1. */
   epoch: number;
-  epochs: number;
   /** Mean pinball loss of the optimizer steps. */
   loss: number;
   /** On the held-out problems, after the epoch. */
   heldOutLoss: number;
-  /** The lowest so far, and when. */
-  bestLoss: number;
-  bestEpoch: number;
+  /** The epoch of the lowest so far; 0 is before training. */
+  best: { epoch: number; heldOutLoss: number };
 }
 
 export interface PrmTraining {
@@ -81,7 +79,9 @@ export interface PrmTraining {
 
 export interface TrainedPrm {
   model: QuantilePrm;
-  best: PrmEpoch;
+  /** The one that the model is of, and its loss on the held-out problems. */
+  epoch: number;
+  heldOutLoss: number;
   steps: { train: number; heldOut: number };
 }
 
@@ -89,14 +89,14 @@ export interface TrainedPrm {
 export async function trainQuantilePrm(training: PrmTraining): Promise<TrainedPrm> {
   const { policy, data, signal, onEpoch = () => {} } = training;
   const options = resolveOptions('trainQuantilePrm', PRM_TRAIN_OPTIONS, training.options ?? {});
-  const { backbone, features, quantiles, quantile, width, seed, epochs, patience } = options;
+  const { features, quantiles, quantile, width, seed, epochs, patience } = options;
+  const finetune = options.backbone === 'finetune';
   const sides = splitExamples(data, options.heldOut, seed);
   for (const [side, examples] of Object.entries(sides))
     if (examples.length === 0)
       throw invalidArgument(
         `the data has ${data.problems.length} problems, none of which is on the side '${side}': collect more`,
       );
-  const finetune = backbone === 'finetune';
   const model = QuantilePrm.create(policy, { quantiles, quantile, width, features, seed, finetune });
   try {
     const [train, heldOut] = [batchOf(sides.train), batchOf(sides.heldOut)];
@@ -105,32 +105,25 @@ export async function trainQuantilePrm(training: PrmTraining): Promise<TrainedPr
     let heldOutEncoded = await model.encode({ ...heldOut, signal });
     const heldOutLoss = async () =>
       lossOf(await model.predict(heldOutEncoded, signal), heldOut.targets, model.quantiles);
-    let best: PrmEpoch = {
-      epoch: 0,
-      epochs,
-      loss: Number.NaN,
-      heldOutLoss: await heldOutLoss(),
-      bestLoss: 0,
-      bestEpoch: 0,
-    };
-    best.bestLoss = best.heldOutLoss;
+    let best = { epoch: 0, heldOutLoss: await heldOutLoss() };
     let weights = model.weights();
     for (let epoch = 1; epoch <= epochs && epoch <= best.epoch + patience; epoch++) {
       const random = randomStream(seed, 'prm epoch', epoch);
-      const loss =
-        backbone === 'frozen'
-          ? await headEpoch(model, encoded, train.targets, random, options, signal)
-          : await finetuneEpoch(model, sides.train, encoded, random, options, signal);
-      if (backbone === 'finetune') heldOutEncoded = await model.encode({ ...heldOut, signal });
-      const now: PrmEpoch = { ...best, epoch, loss, heldOutLoss: await heldOutLoss() };
+      const loss = finetune
+        ? await finetuneEpoch(model, sides.train, encoded, random, options, signal)
+        : await headEpoch(model, encoded, train.targets, random, options, signal);
+      if (finetune) heldOutEncoded = await model.encode({ ...heldOut, signal });
+      const now = { epoch, heldOutLoss: await heldOutLoss() };
       if (now.heldOutLoss < best.heldOutLoss) {
-        best = { ...now, bestLoss: now.heldOutLoss, bestEpoch: epoch };
+        best = now;
         weights = model.weights();
       }
-      onEpoch({ ...now, bestLoss: best.heldOutLoss, bestEpoch: best.epoch });
+      onEpoch({ ...now, loss, best });
     }
     model.restore(weights);
-    return { model, best, steps: { train: train.targets.length, heldOut: heldOut.targets.length } };
+    const { task, split } = data.settings;
+    model.info = { task, split, heldOut: options.heldOut, seed, ...best };
+    return { model, ...best, steps: { train: train.targets.length, heldOut: heldOut.targets.length } };
   } catch (error) {
     model.dispose();
     throw error;

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkQuantiles } from '../kernels/quantile-loss.js';
 import { stepsOfResponses } from '../kernels/split-steps.js';
@@ -152,23 +152,28 @@ export class QuantilePrm implements ProcessRewardModel {
     return model;
   }
 
-  /**
-   * Writes config.json, the head in model.safetensors and the network's checkpoint in backbone/ (with the frozen copy in reference/
-   * where there is one): the folder appears whole or not at all. `extra` may add files to backbone/ (a tokenizer).
-   */
-  async save(folder: string, extra?: (backbone: string) => Promise<void>): Promise<void> {
+  /** Throws for a folder that {@link save} would not write to: one that holds something else. */
+  static async checkOutput(folder: string): Promise<void> {
     if (existsSync(folder) && (await readdir(folder)).length > 0) {
       const { model_type } = await readJson(join(folder, 'config.json')).catch(() => ({ model_type: undefined }));
       if (model_type !== MODEL_TYPE)
         throw new PrlError('ERR_PRL_IO', `${folder} holds something else: a process reward model does not replace it`);
     }
+  }
+
+  /**
+   * Writes config.json, the head in model.safetensors and the network's checkpoint in backbone/ (with the frozen copy in reference/
+   * where there is one): the folder appears whole or not at all. `extra` may add files to backbone/ (a tokenizer).
+   */
+  async save(folder: string, extra?: (backbone: string) => Promise<void>): Promise<void> {
+    await QuantilePrm.checkOutput(folder);
     const config = {
       model_type: MODEL_TYPE,
       ...this.#shape,
       finetuned: this.#reference !== undefined,
       info: this.info,
     };
-    await writeFolderAtomic(folder, async (path) => {
+    await writeFolderAtomic(resolve(folder), async (path) => {
       await this.#backbone.save(join(path, 'backbone'));
       await extra?.(join(path, 'backbone'));
       await this.#reference?.save(join(path, 'reference'));
