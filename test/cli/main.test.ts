@@ -200,4 +200,72 @@ runs('report makes a page of a run', async () => {
   assert.match(absent.stderr, /there is no folder .*nowhere/);
   assert.not.ok(existsSync(join(folder, 'x.html')));
 });
+runs('prm collect, train and eval, and the model in a run of progrs', () => {
+  const [data, prm, output] = ['prm.jsonl', 'prm', 'prm-run'].map((name) => join(folder, name));
+  const collect = (problems: number) =>
+    prl([
+      'prm',
+      'collect',
+      '--model',
+      model,
+      '--output',
+      data,
+      '--problems',
+      String(problems),
+      '--continuations',
+      '2',
+      '--max-completion-length',
+      '12',
+    ]);
+  assert.match(collect(20).stdout, /20 problems, \d+ steps/);
+  assert.match(collect(30).stdout, /30 problems/);
+  assert.is(readFileSync(data, 'utf8').trimEnd().split('\n').length, 31);
+  const trained = prl(['prm', 'train', '--model', model, '--data', data, '--output', prm, '--epochs', '2']);
+  assert.is(trained.status, 0, trained.stderr);
+  assert.match(trained.stdout, /On held-out problems: Brier/);
+  assert.ok(existsSync(join(prm, 'backbone', 'tokenizer.json')));
+  const text = prl(['prm', 'eval', '--prm', prm, '--data', data]);
+  assert.match(text.stdout, /responses are left out.*\n.*the score is quantile 0\.5/);
+  assert.match(text.stdout, /0\.9-1\.0 /);
+  const json = JSON.parse(prl(['prm', 'eval', '--prm', prm, '--data', data, '--quantile', '0.1', '--json']).stdout);
+  assert.is(json.quantile, 0.1);
+  assert.is(json.responses + json.leftOut, 60);
+  assert.is(json.calibration.length, 10);
+  const run = [
+    '--model',
+    model,
+    '--method',
+    'progrs',
+    '--max-steps',
+    '1',
+    '--eval-problems',
+    '2',
+    '--eval-samples',
+    '2',
+  ];
+  const progrs = prl([
+    'train',
+    ...run,
+    '--prompts-per-step',
+    '2',
+    '--num-generations',
+    '2',
+    '--prm',
+    prm,
+    '--output',
+    output,
+  ]);
+  assert.is(progrs.status, 0, progrs.stderr + progrs.stdout);
+  const [row] = readFileSync(join(output, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
+  assert.type(JSON.parse(row)['prm/score_mean'], 'number');
+
+  const group = prl(['prm']);
+  assert.is(group.status, 2);
+  assert.match(group.stdout, /prm collect/);
+  assert.is(prl(['prm', '--help']).status, 0);
+  assert.match(prl(['prm', 'tarin']).stderr, /no command 'prm tarin'. Did you mean 'prm train'/);
+  const busy = prl(['prm', 'train', '--model', model, '--data', data, '--output', model]);
+  assert.is(busy.status, 1);
+  assert.match(busy.stderr, /holds something else/);
+});
 runs.run();
