@@ -14,6 +14,7 @@ export interface CompareRequest {
   /** Arms, between commas: a method, or NAME=METHOD for another one of the same method. */
   methods: string;
   seeds: number;
+  firstSeed: number;
   /** ARM.option=value */
   settings: string[];
   /** Trainer options of all arms. */
@@ -104,14 +105,15 @@ function parseSetting(setting: string) {
 
 /** Every job of a comparison, in the order in which they are best begun: seed by seed, so that what there is can be paired. */
 export function planJobs(output: string, request: CompareRequest): CompareJob[] {
-  const { preset: name, seeds, model, prm, prmProblems } = request;
+  const { preset: name, seeds, firstSeed, model, prm, prmProblems } = request;
   const preset: Preset = PRESETS[name];
   const arms = armsOf(request);
   const cache = request.cache ?? join(output, 'cache');
   const common = resolveOptions('prl compare', TRAINER_OPTIONS, { ...preset.trainer, ...request.trainer });
   const base = [preset.model, preset.warmStart, preset.levels, model, common.evalProblems, common.evalSamples];
   const scored = [...base, prmProblems, common.level, common.maxCompletionLength, common.stepSplit];
-  return Array.from({ length: seeds }, (_, seed): CompareJob[] => {
+  return Array.from({ length: seeds }, (_, i): CompareJob[] => {
+    const seed = firstSeed + i;
     const options = { ...common, seed };
     const warm: WarmJob = {
       ...{ kind: 'warm', id: `warm-${seed}`, seed, preset: name, model, options, needs: [] },
@@ -140,12 +142,19 @@ const hashOf = (value: unknown) => createHash('sha256').update(JSON.stringify(va
 
 /** The options in which a resumed comparison may differ: more seeds and more arms are more cells. */
 export function mergeRequests(known: CompareRequest | undefined, given: Values): CompareRequest {
-  const { preset, methods, seeds, settings, model, prm, prmProblems, cache, ...trainer } = given;
-  const fresh = Object.entries({ preset, methods, seeds, model, prm, prmProblems, cache }).filter(
+  const { preset, methods, seeds, firstSeed, settings, model, prm, prmProblems, cache, ...trainer } = given;
+  const fresh = Object.entries({ preset, methods, seeds, firstSeed, model, prm, prmProblems, cache }).filter(
     ([, value]) => value !== undefined,
   );
   const request = {
-    ...{ preset: 'quickstart', methods: 'grpo,raft,prl,frpo,progrs', seeds: 5, settings: [], prmProblems: 200 },
+    ...{
+      preset: 'quickstart',
+      methods: 'grpo,raft,prl,frpo,progrs',
+      seeds: 5,
+      firstSeed: 0,
+      settings: [],
+      prmProblems: 200,
+    },
     ...known,
     ...Object.fromEntries(fresh),
     trainer: { ...known?.trainer, ...trainer },
@@ -159,7 +168,7 @@ export function mergeRequests(known: CompareRequest | undefined, given: Values):
   }
   // Those of methods that are left out this time are kept; the last one of an option counts.
   request.settings = [...(known?.settings ?? []), ...added];
-  for (const name of ['preset', 'model', 'prmProblems'] as const)
+  for (const name of ['preset', 'firstSeed', 'model', 'prmProblems'] as const)
     if (known && known[name] !== request[name])
       throw invalidArgument(`this comparison has ${name} ${known[name] ?? 'unset'}, not ${request[name]}`);
   return request;

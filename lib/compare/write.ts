@@ -102,7 +102,7 @@ function settingsText({ request, jobs, parallel }: Comparison): string {
   const cell = jobs.find((job): job is CellJob => job.kind === 'cell')!;
   const { promptsPerStep, numGenerations, maxSteps, evalProblems, evalSamples } = cell.options;
   return [
-    `Preset ${request.preset}: ${doc}. ${request.seeds} seed${request.seeds === 1 ? '' : 's'}; per seed all methods start from the same policy.`,
+    `Preset ${request.preset}: ${doc}. ${request.seeds} seed${request.seeds === 1 ? '' : 's'} from ${request.firstSeed} on; per seed all methods start from the same policy.`,
     `${maxSteps} steps of ${promptsPerStep} problems x ${numGenerations} responses where no arm says otherwise.`,
     `Evaluation: ${evalProblems} held-out problems per level, ${evalSamples} responses each; levels are ${levels.join(', ')} (the first is trained on).`,
     'Figures are means over seeds with 95% bootstrap intervals. Drift is the mean of log p - log p before training over the tokens of the responses.',
@@ -115,7 +115,7 @@ function markdown(comparison: Comparison, plots: readonly string[]): string {
   const cell = (text: string) => text.replaceAll('|', '\\|');
   const table = ([head, ...rows]: string[][]) =>
     [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n');
-  const arms = jobs.filter((job): job is CellJob => job.kind === 'cell' && job.seed === 0);
+  const arms = jobs.filter((job): job is CellJob => job.kind === 'cell' && job.seed === request.firstSeed);
   // What the arms have in common stands once.
   const names = Object.keys(arms[0].options) as (keyof CellJob['options'])[];
   const differ = names.filter((name) => new Set(arms.map(({ options }) => JSON.stringify(options[name]))).size > 1);

@@ -4,7 +4,7 @@ import { armsOf, type CellJob, type CompareRequest, mergeRequests, planJobs } fr
 import { throwsError } from '../reference/numbers.js';
 
 const request = (more: Partial<CompareRequest> = {}): CompareRequest => ({
-  ...{ preset: 'smoke', methods: 'grpo,prl', seeds: 2, settings: [], trainer: {}, prmProblems: 20 },
+  ...{ preset: 'smoke', methods: 'grpo,prl', seeds: 2, firstSeed: 0, settings: [], trainer: {}, prmProblems: 20 },
   ...more,
 });
 const ids = (more: Partial<CompareRequest>) =>
