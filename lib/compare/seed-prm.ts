@@ -5,7 +5,6 @@ import { Policy } from '../policy/policy.js';
 import { collectPrmData } from '../prm/collect.js';
 import { readPrmData } from '../prm/data.js';
 import { evaluatePrm } from '../prm/evaluate.js';
-import { splitExamples } from '../prm/examples.js';
 import { PRM_TRAIN_OPTIONS, trainQuantilePrm } from '../prm/train.js';
 import type { Task } from '../tasks/task.js';
 import { sha256 } from '../train/atomic.js';
@@ -64,14 +63,9 @@ export async function trainSeedPrm(
     data: collected,
     options: prmOptions,
     signal,
-    onEpoch: ({ epoch, epochs }) => onProgress?.(`epoch ${epoch}/${epochs}`),
+    onEpoch: ({ epoch }) => onProgress?.(`epoch ${epoch}/${prmOptions.epochs}`),
   });
-  const { brier, brierConstant, aucLast } = await evaluatePrm(
-    model,
-    splitExamples(collected, prmOptions.heldOut, prmOptions.seed).heldOut,
-    CONTINUATIONS,
-    { signal },
-  );
+  const { brier, brierConstant, aucLast } = await evaluatePrm(model, collected, { signal });
   if (!existsSync(folder.file('prm')))
     await model.save(folder.file('prm'), async (backbone) => task.tokenizer.save(backbone));
   return {
