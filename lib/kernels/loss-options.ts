@@ -1,36 +1,71 @@
-// The one place of the loss options: their names, defaults, checks, what the addon gets, and what its sums mean.
+// The one place of the loss options: their names, defaults, checks, and what the addon gets.
 import { invalidArgument } from '../errors.js';
-import { native } from '../native.js';
 import { checkChoice, checkInteger, checkNumber, checkOptions } from '../options.js';
-import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
-import { asInts, asTensor, type Device, type Tensor, type TensorLike } from '../tensor.js';
+import type { PolicyLossOptions } from '../policy/types.js';
+
+// Numbers of native/kernels/clipped_loss/clipped_loss.h.
+const AGGREGATION = { tokenMean: 0, sequenceMeanTokenMean: 1, sequenceMeanTokenSum: 2, sequenceMeanTokenSumNorm: 3 };
+const RATIO_LEVEL = { token: 0, sequence: 1 } as const;
+const KL_ESTIMATOR = { k1: 0, k2: 1, k3: 2 } as const;
+/** What stands before the KL term, and the options that only it takes. */
+const SURROGATE = {
+  clipped: { number: 0, options: ['importanceSamplingLevel', 'epsilon', 'epsilonHigh', 'delta'] },
+  cispo: { number: 1, options: ['importanceSamplingLevel', 'epsilonHigh'] },
+  sapo: { number: 2, options: ['importanceSamplingLevel', 'sapoTemperaturePos', 'sapoTemperatureNeg'] },
+  vespo: { number: 3, options: ['vespoKPos', 'vespoLambdaPos', 'vespoKNeg', 'vespoLambdaNeg'] },
+  raft: { number: 4, options: [] },
+} as const;
+const SURROGATE_OPTIONS: ReadonlySet<keyof PolicyLossOptions> = new Set(
+  Object.values(SURROGATE).flatMap(({ options }) => [...options]),
+);
+
+type LossType = NonNullable<PolicyLossOptions['lossType']>;
+const LOSS_TYPES: Record<LossType, { surrogate: keyof typeof SURROGATE; aggregation: keyof typeof AGGREGATION }> = {
+  dapo: { surrogate: 'clipped', aggregation: 'tokenMean' },
+  grpo: { surrogate: 'clipped', aggregation: 'sequenceMeanTokenMean' },
+  bnpo: { surrogate: 'clipped', aggregation: 'tokenMean' },
+  dr_grpo: { surrogate: 'clipped', aggregation: 'sequenceMeanTokenSumNorm' },
+  luspo: { surrogate: 'clipped', aggregation: 'sequenceMeanTokenSum' },
+  cispo: { surrogate: 'cispo', aggregation: 'tokenMean' },
+  sapo: { surrogate: 'sapo', aggregation: 'sequenceMeanTokenMean' },
+  vespo: { surrogate: 'vespo', aggregation: 'tokenMean' },
+  raft: { surrogate: 'raft', aggregation: 'sequenceMeanTokenMean' },
+  'raft++': { surrogate: 'clipped', aggregation: 'sequenceMeanTokenMean' },
+};
 
 /** Names of the {@link PolicyLossOptions}, for checkOptions. */
 export const LOSS_OPTIONS = [
   'lossType',
-  'importanceSamplingLevel',
-  'epsilon',
-  'epsilonHigh',
-  'delta',
+  ...SURROGATE_OPTIONS,
   'beta',
+  'klEstimator',
   'klRatioCorrection',
   'entropyCoef',
+  'topEntropyQuantile',
+  'entropyThreshold',
+  'offPolicyMaskThreshold',
   'maxCompletionLength',
   'normalizer',
 ] as const;
 
-// Numbers of native/kernels/clipped_loss/clipped_loss.h.
-const AGGREGATION = { dapo: 0, bnpo: 0, grpo: 1, dr_grpo: 3 } as const;
-const RATIO_LEVEL = { token: 0, sequence: 1 } as const;
-
 /** The loss's parameters as the addon takes them: spread them into its arguments. */
 export interface LossParams {
+  surrogate: number;
   ratioLevel: number;
   aggregation: number;
   epsilonLow: number;
   epsilonHigh: number;
   delta?: number;
+  sapoTemperaturePos: number;
+  sapoTemperatureNeg: number;
+  vespoKPos: number;
+  vespoLambdaPos: number;
+  vespoKNeg: number;
+  vespoLambdaNeg: number;
+  offPolicyMaskThreshold?: number;
+  entropyThreshold?: number;
   beta: number;
+  klEstimator: number;
   klRatioCorrection: boolean;
   entropyCoef: number;
   normTokens: number;
@@ -38,18 +73,40 @@ export interface LossParams {
   maxLength: number;
 }
 
+/** What a loss type stands for, and that none of the options belongs to another one. */
+function kindOfLoss(options: PolicyLossOptions) {
+  const lossType = checkChoice('lossType', options.lossType ?? 'dapo', Object.keys(LOSS_TYPES) as LossType[]);
+  const { surrogate, aggregation } = LOSS_TYPES[lossType];
+  const takes: readonly string[] = SURROGATE[surrogate].options;
+  for (const name of SURROGATE_OPTIONS) {
+    // 'token' says nothing: every loss has it.
+    const idle = options[name] === undefined || (name === 'importanceSamplingLevel' && options[name] === 'token');
+    if (!idle && !takes.includes(name))
+      throw invalidArgument(
+        `${name} has no meaning with lossType '${lossType}'${takes.length ? `, which takes ${takes.join(', ')}` : ''}`,
+      );
+  }
+  return { lossType, surrogate, aggregation };
+}
+
 /**
  * Options with their defaults, checked.
  *
  * @param given active tokens (absent: the kernel counts them), and sequences, of what the call gets: the normalizer when the
  *   options have none
+ * @param entropyThreshold what topEntropyQuantile comes to in this batch
  */
-export function lossParams(options: PolicyLossOptions, given: { tokens?: number; sequences: number }): LossParams {
-  const lossType = checkChoice('lossType', options.lossType ?? 'dapo', ['grpo', 'dapo', 'bnpo', 'dr_grpo']);
+export function lossParams(
+  options: PolicyLossOptions,
+  given: { tokens?: number; sequences: number },
+  entropyThreshold = options.entropyThreshold,
+): LossParams {
+  const { lossType, surrogate, aggregation } = kindOfLoss(options);
   const level = checkChoice('importanceSamplingLevel', options.importanceSamplingLevel ?? 'token', [
     'token',
     'sequence',
   ]);
+  const estimator = checkChoice('klEstimator', options.klEstimator ?? 'k3', ['k1', 'k2', 'k3']);
   const epsilon = checkNumber('epsilon', options.epsilon ?? 0.2, 0, 1);
   const correction = options.klRatioCorrection ?? true;
   if (typeof correction !== 'boolean') throw invalidArgument('klRatioCorrection must be true or false');
@@ -57,14 +114,26 @@ export function lossParams(options: PolicyLossOptions, given: { tokens?: number;
     throw invalidArgument(
       "lossType 'dr_grpo' needs maxCompletionLength: it divides by that length, not by the actual ones",
     );
-  const { delta } = options;
+  const { delta, offPolicyMaskThreshold } = options;
+  const optional = (name: string, value: number | undefined, low: number, exclusive = false) =>
+    value === undefined || value === Infinity ? undefined : checkNumber(name, value, low, Infinity, exclusive);
   return {
+    surrogate: SURROGATE[surrogate].number,
     ratioLevel: RATIO_LEVEL[level],
-    aggregation: AGGREGATION[lossType],
+    aggregation: AGGREGATION[aggregation],
     epsilonLow: epsilon,
-    epsilonHigh: checkNumber('epsilonHigh', options.epsilonHigh ?? epsilon, 0),
-    delta: delta === undefined || delta === Infinity ? undefined : checkNumber('delta', delta, 0, Infinity, true),
+    epsilonHigh: checkNumber('epsilonHigh', options.epsilonHigh ?? (surrogate === 'cispo' ? 5 : epsilon), 0),
+    delta: optional('delta', delta, 0, true),
+    sapoTemperaturePos: checkNumber('sapoTemperaturePos', options.sapoTemperaturePos ?? 1, 0, Infinity, true),
+    sapoTemperatureNeg: checkNumber('sapoTemperatureNeg', options.sapoTemperatureNeg ?? 1.05, 0, Infinity, true),
+    vespoKPos: checkNumber('vespoKPos', options.vespoKPos ?? 2, 0),
+    vespoLambdaPos: checkNumber('vespoLambdaPos', options.vespoLambdaPos ?? 3, 0, Infinity, true),
+    vespoKNeg: checkNumber('vespoKNeg', options.vespoKNeg ?? 3, 0),
+    vespoLambdaNeg: checkNumber('vespoLambdaNeg', options.vespoLambdaNeg ?? 2, 0, Infinity, true),
+    offPolicyMaskThreshold: optional('offPolicyMaskThreshold', offPolicyMaskThreshold, 0),
+    entropyThreshold: entropyThreshold === undefined ? undefined : checkNumber('entropyThreshold', entropyThreshold),
     beta: checkNumber('beta', options.beta ?? 0, 0),
+    klEstimator: KL_ESTIMATOR[estimator],
     klRatioCorrection: correction,
     entropyCoef: checkNumber('entropyCoef', options.entropyCoef ?? 0),
     maxLength: checkInteger('maxCompletionLength', options.maxCompletionLength ?? 1, 1),
@@ -89,103 +158,4 @@ function normalizer(options: PolicyLossOptions, lossType: string, given: { token
     normTokens: checkNumber('normalizer.tokens', asked.tokens, 0, Infinity, true),
     normSequences: checkNumber('normalizer.sequences', asked.sequences, 0, Infinity, true),
   };
-}
-
-/** What the losses take besides log-probabilities or logits. T tokens in B sequences, packed. */
-export interface LossBatch {
-  /**
-   * [T] per token, or [B] per sequence. When T = B they are taken per token (the same, unless there are empty sequences).
-   */
-  advantages: TensorLike;
-  /** int32 [B + 1]: sequence i owns tokens cuSeqlens[i] .. cuSeqlens[i + 1] - 1. */
-  cuSeqlens: Tensor | ArrayLike<number>;
-  /** [T]: log-probabilities when the tokens were sampled. Absent: on-policy, ratio 1 with the gradient through logProbs. */
-  oldLogProbs?: TensorLike;
-  /** [T]: log-probabilities under the reference policy; needed when beta is not 0. */
-  refLogProbs?: TensorLike;
-  /** int32 [T]: tokens with 0 take no part, whatever their other inputs hold. */
-  mask?: Tensor | ArrayLike<number>;
-}
-
-export const LOSS_BATCH = ['advantages', 'cuSeqlens', 'oldLogProbs', 'refLogProbs', 'mask'] as const;
-
-/** The batch as the addon takes it, and its size. Lengths are checked by the addon. */
-export function lossBatch(batch: LossBatch, tokens: number, device: Device = 'cpu') {
-  const cuSeqlens = asInts('cuSeqlens', batch.cuSeqlens, device);
-  const advantages = asTensor('advantages', batch.advantages, device);
-  const optional = (name: 'oldLogProbs' | 'refLogProbs') =>
-    batch[name] === undefined ? undefined : asTensor(name, batch[name], device);
-  const native = {
-    cuSeqlens,
-    advantages,
-    advantagesPerToken: advantages.size === tokens,
-    oldLogProbs: optional('oldLogProbs'),
-    refLogProbs: optional('refLogProbs'),
-    mask: batch.mask === undefined ? undefined : asInts('mask', batch.mask, device),
-  };
-  return { native, given: { sequences: Math.max(0, cuSeqlens.size - 1) } };
-}
-
-/** The addon's sums over active tokens; those of micro-batches add (ratioMax and ratioMin by max and min). */
-export interface LossSums {
-  loss: number;
-  tokens: number;
-  sequences: number;
-  entropy: number;
-  kl: number;
-  oldKlK1: number;
-  oldKlK3: number;
-  ratio: number;
-  ratioSquared: number;
-  ratioMax: number;
-  ratioMin: number;
-  ratioCount: number;
-  clipLow: number;
-  clipHigh: number;
-  clipCount: number;
-}
-
-/** Means from sums. Without an active token the ratios are 1 (nothing was off-policy) and all else is 0. */
-export function lossMetrics(sums: LossSums): PolicyLossMetrics {
-  const tokens = Math.max(1, sums.tokens);
-  const clips = Math.max(1, sums.clipCount);
-  const none = sums.ratioCount === 0;
-  return {
-    loss: sums.loss,
-    tokens: sums.tokens,
-    entropy: sums.entropy / tokens,
-    kl: sums.kl / tokens,
-    approxKl: sums.oldKlK1 / tokens,
-    approxKlK3: sums.oldKlK3 / tokens,
-    ratioMean: none ? 1 : sums.ratio / sums.ratioCount,
-    ratioMax: none ? 1 : sums.ratioMax,
-    ratioMin: none ? 1 : sums.ratioMin,
-    clipRatioLow: sums.clipLow / clips,
-    clipRatioHigh: sums.clipHigh / clips,
-    clipRatioRegion: (sums.clipLow + sums.clipHigh) / clips,
-    effectiveSampleSize: none ? 1 : sums.ratio ** 2 / (sums.ratioCount * sums.ratioSquared),
-  };
-}
-
-/** What a loss's function of the addon gives: the sums, or on the GPU a ticket for them. */
-export type NativeLoss = LossSums | { ticket: object };
-
-/**
- * `outputs` with loss and metrics. On the GPU they are read when they are first asked for, which waits for the call and throws
- * what it found wrong.
- */
-export function withLoss<T extends object>(
-  result: NativeLoss,
-  outputs: T,
-): T & { loss: number; metrics: PolicyLossMetrics } {
-  let metrics = 'ticket' in result ? undefined : lossMetrics(result);
-  if (metrics) return { loss: metrics.loss, ...outputs, metrics };
-  const settle = () => {
-    metrics ??= lossMetrics(native().lossSums(result));
-    return metrics;
-  };
-  return Object.defineProperties(outputs, {
-    loss: { get: () => settle().loss, enumerable: true },
-    metrics: { get: settle, enumerable: true },
-  }) as T & { loss: number; metrics: PolicyLossMetrics };
 }

@@ -3,7 +3,8 @@ import { native } from '../native.js';
 import { checkNumber, checkOptions } from '../options.js';
 import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
 import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
-import { LOSS_BATCH, LOSS_OPTIONS, type LossBatch, lossBatch, lossParams, withLoss } from './loss-options.js';
+import { LOSS_BATCH, type LossBatch, lossBatch, withLoss } from './loss-batch.js';
+import { LOSS_OPTIONS, lossParams } from './loss-options.js';
 import { checkLogits } from './token-log-probs.js';
 
 export interface PolicyLossArgs extends LossBatch, PolicyLossOptions {

@@ -1,5 +1,6 @@
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import { LOSS_OPTIONS, type LossSums, lossMetrics, lossParams } from '../kernels/loss-options.js';
+import { type LossSums, lossMetrics } from '../kernels/loss-batch.js';
+import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
 import { native } from '../native.js';
 import { checkInteger, checkNumber, checkOptions } from '../options.js';
 import { asTensor, Tensor, type TensorLike } from '../tensor.js';

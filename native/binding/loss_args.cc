@@ -6,11 +6,18 @@ namespace prl {
 
 LossParams ParseLossParams(const Args& args) {
   LossParams p{};
+  p.surrogate = static_cast<Surrogate>(args.Integer("surrogate", 0, 4));
   p.ratio_level = static_cast<RatioLevel>(args.Integer("ratioLevel", 0, 1));
   p.aggregation = static_cast<Aggregation>(args.Integer("aggregation", 0, 3));
+  p.kl_estimator = static_cast<KlEstimator>(args.Integer("klEstimator", 0, 2));
   p.epsilon_low = args.Number("epsilonLow");
   p.epsilon_high = args.Number("epsilonHigh");
   p.delta = args.Has("delta") ? args.Number("delta") : INFINITY;
+  p.temperature = {args.Number("sapoTemperaturePos"), args.Number("sapoTemperatureNeg")};
+  p.vespo_k = {args.Number("vespoKPos"), args.Number("vespoKNeg")};
+  p.vespo_lambda = {args.Number("vespoLambdaPos"), args.Number("vespoLambdaNeg")};
+  p.off_policy_threshold = args.Has("offPolicyMaskThreshold") ? args.Number("offPolicyMaskThreshold") : INFINITY;
+  p.min_entropy = args.Has("entropyThreshold") ? args.Number("entropyThreshold") : -INFINITY;
   p.beta = args.Number("beta");
   p.kl_ratio_correction = args.Boolean("klRatioCorrection");
   p.entropy_coef = args.Number("entropyCoef");
@@ -30,6 +37,8 @@ LossBatch ParseLossBatch(const Args& args, int64_t tokens) {
   batch.advantages = args.Floats("advantages", batch.advantages_per_token ? tokens : batch.sequences).f32();
   batch.old_logprob = args.OptionalFloats("oldLogProbs", tokens).f32();
   batch.ref_logprob = args.OptionalFloats("refLogProbs", tokens).f32();
+  batch.importance_weight = args.OptionalFloats("importanceWeights", tokens).f32();
+  batch.sampling_logprob = args.OptionalFloats("rolloutLogProbs", tokens).f32();
   batch.mask = args.OptionalInts("mask", tokens).i32();
   return batch;
 }
@@ -53,6 +62,7 @@ Napi::Object SumsObject(Napi::Env env, const LossSums& sums) {
                 {"ratioCount", sums.ratio_count},
                 {"clipLow", sums.clip_low},
                 {"clipHigh", sums.clip_high},
+                {"phi", sums.phi},
                 {"clipCount", sums.clip_count}};
   for (const auto& field : fields) result.Set(field.name, field.value);
   return result;

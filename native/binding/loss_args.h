@@ -8,10 +8,10 @@
 
 namespace prl {
 
-// ratioLevel, aggregation, epsilonLow ..., as lib/kernels/loss-options.ts resolves them: every value given, except that an
-// absent delta means no second side.
+// ratioLevel, aggregation, epsilonLow ..., as lib/kernels/loss-options.ts resolves them: every value given, except that
+// absent bounds (delta, offPolicyMaskThreshold, entropyThreshold) mean none.
 LossParams ParseLossParams(const Args& args);
-// advantages, advantagesPerToken, cuSeqlens, oldLogProbs?, refLogProbs?, mask? of `tokens` tokens. Borrowed.
+// advantages, advantagesPerToken, cuSeqlens, oldLogProbs?, refLogProbs?, importanceWeights?, rolloutLogProbs?, mask? of `tokens` tokens. Borrowed.
 LossBatch ParseLossBatch(const Args& args, int64_t tokens);
 // { loss, tokens, ... }: the plain sums.
 Napi::Object SumsObject(Napi::Env env, const LossSums& sums);

@@ -164,6 +164,8 @@ TrainingBatch ParseBatch(const Args& args, const ModelConfig& config) {
   batch.advantages = CopyFloats(args.Floats("advantages", batch.advantages_per_token ? tokens : batch.sequences.count()));
   batch.old_logprob = CopyFloats(args.OptionalFloats("oldLogProbs", tokens));
   batch.ref_logprob = CopyFloats(args.OptionalFloats("refLogProbs", tokens));
+  batch.importance_weight = CopyFloats(args.OptionalFloats("importanceWeights", tokens));
+  batch.sampling_logprob = CopyFloats(args.OptionalFloats("rolloutLogProbs", tokens));
   const TensorArg mask = args.OptionalInts("mask", tokens);
   if (mask.present()) batch.mask.assign(mask.i32(), mask.i32() + tokens);
   batch.loss = ParseLossParams(args);

@@ -36,6 +36,10 @@ Status DescribeFailure(uint64_t failure, FailureBounds bounds) {
     case Failure::kAdvantage: return non_finite("advantages", active);
     case Failure::kOldLogProb: return non_finite("oldLogProbs", active);
     case Failure::kRefLogProb: return non_finite("refLogProbs", active);
+    case Failure::kImportanceWeight: return non_finite("importanceWeights", active);
+    case Failure::kWeightNegative:
+      return Error(Code::kOutOfRange, "importanceWeights[%lld] is %g: a weight must be at least 0", index, real);
+    case Failure::kRolloutLogProb: return non_finite("rolloutLogProbs", active);
     case Failure::kEntropy: return non_finite("entropy", active);
     case Failure::kLossOverflow:
       return Error(Code::kNonFinite, "the loss of token %lld overflows: log-ratio %g to oldLogProbs", index, real);

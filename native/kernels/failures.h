@@ -19,6 +19,9 @@ enum class Failure : uint32_t {
   kAdvantage,
   kOldLogProb,
   kRefLogProb,
+  kImportanceWeight,
+  kWeightNegative,
+  kRolloutLogProb,
   kEntropy,
   kLossOverflow,      // finite inputs, but no finite loss; the value is the log-ratio
   kStepOffsets,       // cuSteps

@@ -304,6 +304,8 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     args.batch.advantages = batch.advantages.data() + (batch.advantages_per_token ? micro.first_scored : micro.first_sequence);
     args.batch.old_logprob = From(batch.old_logprob, micro.first_scored);
     args.batch.ref_logprob = From(batch.ref_logprob, micro.first_scored);
+    args.batch.importance_weight = From(batch.importance_weight, micro.first_scored);
+    args.batch.sampling_logprob = From(batch.sampling_logprob, micro.first_scored);
     args.batch.mask = batch.mask.empty() ? nullptr : batch.mask.data() + micro.first_scored;
     args.params = batch.loss;
     args.d_hidden = d_hidden;

@@ -36,7 +36,7 @@ struct TrainingBatch {
   Sequences sequences;
   std::vector<float> advantages;
   bool advantages_per_token;
-  std::vector<float> old_logprob, ref_logprob;
+  std::vector<float> old_logprob, ref_logprob, importance_weight, sampling_logprob;
   std::vector<int32_t> mask;
   LossParams loss;
 };

@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "kernels/clipped_loss/clipped_loss_math.h"
+
 namespace prl {
 
 Status CheckLoss(const LossBatch& batch, const LossParams& p) {
@@ -10,6 +12,17 @@ Status CheckLoss(const LossBatch& batch, const LossParams& p) {
   if (!(p.epsilon_high >= 0 && std::isfinite(p.epsilon_high))) {
     return Error(Code::kOutOfRange, "epsilonHigh must be at least 0 and finite, not %g", p.epsilon_high);
   }
+  if (!(p.temperature.positive > 0 && p.temperature.negative > 0)) {
+    return Error(Code::kOutOfRange, "the temperatures of sapo must be above 0, not %g and %g", p.temperature.positive, p.temperature.negative);
+  }
+  if (!(p.vespo_lambda.positive > 0 && p.vespo_lambda.negative > 0)) {
+    return Error(Code::kOutOfRange, "the lambdas of vespo must be above 0, not %g and %g", p.vespo_lambda.positive, p.vespo_lambda.negative);
+  }
+  if (!(p.vespo_k.positive >= 0 && p.vespo_k.negative >= 0)) {
+    return Error(Code::kOutOfRange, "the exponents of vespo must be at least 0, not %g and %g", p.vespo_k.positive, p.vespo_k.negative);
+  }
+  if (!(p.off_policy_threshold >= 0)) return Error(Code::kOutOfRange, "offPolicyMaskThreshold must be at least 0, not %g", p.off_policy_threshold);
+  if (!(p.min_entropy < INFINITY)) return Error(Code::kOutOfRange, "entropyThreshold must be finite, not %g", p.min_entropy);
   if (!(p.delta > 0)) return Error(Code::kOutOfRange, "delta must be above 0, not %g", p.delta);
   if (!(p.beta >= 0 && std::isfinite(p.beta))) return Error(Code::kOutOfRange, "beta must be at least 0 and finite, not %g", p.beta);
   if (!std::isfinite(p.entropy_coef)) return Error(Code::kOutOfRange, "entropyCoef must be finite, not %g", p.entropy_coef);
@@ -30,9 +43,9 @@ Status CheckLoss(const LossBatch& batch, const LossParams& p) {
 
 Status CheckClippedLoss(const ClippedLossArgs& args) {
   PRL_RETURN_IF_ERROR(CheckLoss(args.batch, args.params));
-  if (args.params.entropy_coef != 0.0 && args.batch.tokens > 0 && !args.entropy) {
-    return Error(Code::kInvalidArgument, "entropy is needed when entropyCoef is not 0");
-  }
+  if (args.entropy || args.batch.tokens == 0) return Ok();
+  if (args.params.entropy_coef != 0.0) return Error(Code::kInvalidArgument, "entropy is needed when entropyCoef is not 0");
+  if (args.params.min_entropy > -INFINITY) return Error(Code::kInvalidArgument, "entropy is needed when there is an entropyThreshold");
   return Ok();
 }
 
@@ -48,8 +61,8 @@ Status BadLossToken(const ClippedLossArgs& args, int64_t token) {
   const LossBatch& batch = args.batch;
   int64_t sequence = 0;
   while (batch.cu_seqlens[sequence + 1] <= token) ++sequence;
-  // At sequence level one bad token spoils the ratio of all: the culprit may come later.
-  const int64_t end = args.params.ratio_level == RatioLevel::kSequence ? batch.cu_seqlens[sequence + 1] : token + 1;
+  // Where the sequence enters, one bad token spoils the loss of all: the culprit may come later.
+  const int64_t end = NeedsSequence(args.params) ? batch.cu_seqlens[sequence + 1] : token + 1;
   const auto advantage_at = [&](int64_t t) { return batch.advantages_per_token ? t : sequence; };
   for (int64_t t = token; t < end; ++t) {
     if (batch.mask && batch.mask[t] == 0) continue;
@@ -61,12 +74,17 @@ Status BadLossToken(const ClippedLossArgs& args, int64_t token) {
                   {"advantages", batch.advantages, advantage_at(t)},
                   {"oldLogProbs", batch.old_logprob, t},
                   {"refLogProbs", batch.ref_logprob, t},
+                  {"importanceWeights", batch.importance_weight, t},
+                  {"rolloutLogProbs", batch.sampling_logprob, t},
                   {"entropy", args.entropy, t}};
     for (const auto& input : inputs) {
       if (input.values && !std::isfinite(input.values[input.index])) {
         return Error(Code::kNonFinite, "%s[%lld] is %g: what an active token brings must be finite", input.name, (long long)input.index,
                      input.values[input.index]);
       }
+    }
+    if (batch.importance_weight && batch.importance_weight[t] < 0) {
+      return Error(Code::kOutOfRange, "importanceWeights[%lld] is %g: a weight must be at least 0", (long long)t, batch.importance_weight[t]);
     }
   }
   return Error(Code::kNonFinite, "the loss of token %lld overflows: log-ratio %g to oldLogProbs, %g to refLogProbs, advantage %g",

@@ -1,12 +1,24 @@
-// CONTRACT of clipped_loss: log-probabilities -> clipped importance-sampling loss, its gradient, its metrics.
+// CONTRACT of clipped_loss: log-probabilities -> importance-sampling policy loss, its gradient, its metrics.
 //
 // Tokens are packed: sequence i owns tokens cu_seqlens[i] .. cu_seqlens[i+1]-1 (flash-attention's varlen convention).
 //
 //   log-ratio d_t = logprob_t - old_t (0 when old is null: on-policy, the ratio is 1 and the gradient flows through logprob)
 //   rho_t = exp(d_t)                               token level
 //         = exp(mean of d over active tokens)      sequence level (GSPO, arXiv 2507.18071), the same for each of its tokens
-//   term_t = -min( min(rho, delta) A, clip(rho, 1 - epsilon_low, 1 + epsilon_high) A )        (PPO; delta: two-sided)
-//            + beta * kl_t [* rho_t]               kl_t = exp(ref - logprob) - (ref - logprob) - 1     (k3, Schulman 2020)
+//   term_t = keep_t * importance_weight_t * surrogate_t  +  beta * kl_t [* rho_t]
+//
+//   surrogate, with [x] for a factor that is a constant to the gradient:
+//     kClipped  -min( min(rho, delta) A, clip(rho, 1 - epsilon_low, 1 + epsilon_high) A )     PPO, 1707.06347; delta: two-sided
+//     kCispo    -[min(rho, epsilon_high)] A logprob                                           MiniMax-M1, 2506.13585
+//     kSapo     -4 / tau * sigmoid(tau (rho - 1)) A,  tau by A > 0                            SAPO, 2511.20347
+//     kVespo    -[phi(w)] A logprob,  phi(w) = exp(lambda + k log w - lambda w), (k, lambda) by A >= 0, w the product of the
+//               sequence's ratios and importance weights                                      VESPO, 2602.10693
+//     kRaft     -A logprob                                                                    RAFT, 2304.06767
+//   with r = ref_t - logprob_t,  kl_t = -r (k1) | r^2 / 2 (k2) | exp(r) - r - 1 (k3)          Schulman 2020
+//   importance_weight_t corrects for the engine that sampled (kernels/importance_weight); kVespo has it in w instead
+//   keep_t = 0 where entropy_t < min_entropy (high-entropy tokens only, 2506.01939), or where A < 0 and the mean of
+//            sampling - logprob over the sequence is above off_policy_threshold (DeepSeek-V3.2, 2512.02556); else 1.
+//            Such a token keeps its KL and its place in the divisors.
 //   loss = sum_i w_i sum_{active t in i} term_t  -  entropy_coef * sum_{active t} entropy_t / normalizer.tokens
 //   with w_i from the aggregation and the normalizer; the entropy bonus is a mean over tokens whatever the aggregation (TRL)
 //
@@ -36,11 +48,25 @@ enum class Aggregation : int32_t {
   kSequenceMeanTokenSumNorm // w = 1 / (normalizer.sequences * max_length)    dr_grpo
 };
 
+enum class Surrogate : int32_t { kClipped = 0, kCispo, kSapo, kVespo, kRaft };
+enum class KlEstimator : int32_t { kK1 = 0, kK2, kK3 };
+
+// One value where the advantage is positive (kVespo: not negative), another elsewhere.
+struct BySign {
+  double positive, negative;
+};
+
 struct LossParams {
+  Surrogate surrogate;
   RatioLevel ratio_level;
   Aggregation aggregation;
+  KlEstimator kl_estimator;
   double epsilon_low, epsilon_high;
   double delta;              // infinity: no second side
+  BySign temperature;        // tau of kSapo
+  BySign vespo_k, vespo_lambda;
+  double off_policy_threshold;  // infinity: no sequence is left out
+  double min_entropy;        // -infinity: no token is left out
   double beta;               // 0: no KL term; ref is then only measured
   bool kl_ratio_correction;  // the KL term times the ratio, with gradient through both (TRL's use_bias_correction_kl)
   double entropy_coef;       // 0: no entropy term
@@ -57,6 +83,8 @@ struct LossBatch {
   bool advantages_per_token;
   const float* old_logprob;     // [tokens] or null: on-policy
   const float* ref_logprob;     // [tokens] or null; needed when beta != 0
+  const float* importance_weight;  // [tokens], 0 or more; or null: 1
+  const float* sampling_logprob;   // [tokens], the off-policy mask's; or null: old_logprob
   const int32_t* mask;          // [tokens], 0: the token takes no part; or null: all do
 };
 
@@ -71,7 +99,10 @@ struct LossSums {
   double ratio_max, ratio_min;        // combined by max and min, not by sum; -inf and +inf when there is none
   double ratio_count;                 // how many: active tokens, or sequences with one
   double clip_low, clip_high;         // counts: A < 0 and ratio < 1 - epsilon_low; A > 0 and min(ratio, delta) > 1 + epsilon_high
-  double clip_count;                  // of how many: sequences at sequence level with one advantage each, else active tokens
+                                      // (kCispo: > epsilon_high)
+  double phi;                         // kVespo: sum of the weights
+  double clip_count;                  // of how many, both: sequences where the loss is at sequence level with one advantage each,
+                                      // else active tokens
 };
 
 // Scratch of one sequence. `weight` is w_i; bad_token is the first token without a finite loss, or -1.
@@ -87,7 +118,7 @@ struct ClippedLossArgs {
   LossBatch batch;
   LossParams params;
   const float* logprob;  // [tokens]
-  const float* entropy;  // [tokens] or null; needed when entropy_coef != 0
+  const float* entropy;  // [tokens] or null; needed when entropy_coef != 0 or there is a min_entropy
   float* workspace;      // LossWorkspaceFloats(sequences)
   float* d_logprob;      // [tokens] or null; garbage on failure
   float* d_entropy;      // [tokens] or null; garbage on failure

@@ -7,12 +7,12 @@ namespace prl {
 namespace PRL_ISA {
 namespace {
 
-double SequenceRatio(const ClippedLossArgs& args, int64_t begin, int64_t end, double active) {
-  double sum = 0.0;
+SequenceTerms TermsOfSequence(const ClippedLossArgs& args, int64_t begin, int64_t end, double active) {
+  SequenceTotals totals = {};
   for (int64_t t = begin; t < end; ++t) {
-    if (IsActive(args.batch, t)) sum += LogRatio(args.batch, t, args.logprob[t]);
+    if (IsActive(args.batch, t)) AddToTotals(&totals, args.params, args.batch, t, args.logprob[t]);
   }
-  return exp(sum / active);
+  return TermsOf(args.params, totals, active);
 }
 
 void AddToken(LossSums* sums, const ClippedLossArgs& args, int64_t t, const TokenLoss& token, double weight) {
@@ -38,21 +38,19 @@ void LossOfSequence(const ClippedLossArgs& args, int64_t i, SequenceState* s) {
     return;
   }
   s->sums.sequences = 1.0;
-  double ratio = by_sequence ? SequenceRatio(args, begin, end, s->active) : 1.0;
-  if (by_sequence) AddRatio(&s->sums, ratio);
-  const bool clip_by_sequence = by_sequence && !batch.advantages_per_token;
+  const SequenceTerms terms = NeedsSequence(args.params) ? TermsOfSequence(args, begin, end, s->active) : SequenceTerms{};
+  if (by_sequence) AddRatio(&s->sums, terms.ratio);
+  const bool count_sequences = CountsSequences(args.params, batch);
 
   double through_ratio = 0.0;  // d loss / d ratio of the sequence
   for (int64_t t = begin; t < end; ++t) {
     float d_logprob = 0.0f, d_entropy = 0.0f;
     if (IsActive(batch, t)) {
-      if (!by_sequence) {
-        ratio = exp(LogRatio(batch, t, args.logprob[t]));
-        AddRatio(&s->sums, ratio);
-      }
-      const TokenLoss token = LossOfToken(args.params, batch, i, t, args.logprob[t], args.entropy ? args.entropy[t] : 0.0f, ratio);
+      const double ratio = by_sequence ? terms.ratio : exp(LogRatio(batch, t, args.logprob[t]));
+      if (!by_sequence) AddRatio(&s->sums, ratio);
+      const TokenLoss token = LossOfToken(args.params, batch, i, t, args.logprob[t], args.entropy ? args.entropy[t] : 0.0f, ratio, terms);
       AddToken(&s->sums, args, t, token, s->weight);
-      if (!clip_by_sequence || s->sums.clip_count == 0.0) AddClip(&s->sums, token);
+      if (!count_sequences || s->sums.clip_count == 0.0) AddClip(&s->sums, token);
       through_ratio += s->weight * token.d_ratio;
       d_logprob = (float)(s->weight * (token.d_direct + (by_sequence ? 0.0 : token.d_ratio * ratio)));
       d_entropy = (float)EntropyGradient(args.params);
@@ -63,7 +61,7 @@ void LossOfSequence(const ClippedLossArgs& args, int64_t i, SequenceState* s) {
   }
   if (!by_sequence || !args.d_logprob) return;
   // d ratio / d logprob is ratio / active for each active token of the sequence.
-  const double shared = through_ratio * ratio / s->active;
+  const double shared = through_ratio * terms.ratio / s->active;
   if (s->bad_token < 0 && !IsFinite((float)shared)) s->bad_token = begin;
   for (int64_t t = begin; t < end; ++t) {
     if (IsActive(batch, t)) args.d_logprob[t] += (float)shared;

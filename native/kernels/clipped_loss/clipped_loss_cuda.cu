@@ -41,7 +41,7 @@ __device__ int64_t FirstOfBlock(int64_t mine, Shared& shared) {
 // As BadLossToken says it on the CPU.
 __device__ unsigned long long WhatIsWrong(const ClippedLossArgs& args, int64_t sequence, int64_t token, int64_t end) {
   const LossBatch& batch = args.batch;
-  if (args.params.ratio_level == RatioLevel::kToken) end = token + 1;
+  if (!NeedsSequence(args.params)) end = token + 1;
   for (int64_t t = token; t < end; ++t) {
     if (!IsActive(batch, t)) continue;
     const int64_t advantage = batch.advantages_per_token ? t : sequence;
@@ -51,7 +51,10 @@ __device__ unsigned long long WhatIsWrong(const ClippedLossArgs& args, int64_t s
     if (bad(batch.advantages, advantage)) return found(Failure::kAdvantage, batch.advantages, advantage);
     if (bad(batch.old_logprob, t)) return found(Failure::kOldLogProb, batch.old_logprob, t);
     if (bad(batch.ref_logprob, t)) return found(Failure::kRefLogProb, batch.ref_logprob, t);
+    if (bad(batch.importance_weight, t)) return found(Failure::kImportanceWeight, batch.importance_weight, t);
+    if (bad(batch.sampling_logprob, t)) return found(Failure::kRolloutLogProb, batch.sampling_logprob, t);
     if (bad(args.entropy, t)) return found(Failure::kEntropy, args.entropy, t);
+    if (batch.importance_weight && batch.importance_weight[t] < 0.0f) return found(Failure::kWeightNegative, batch.importance_weight, t);
   }
   return PackFailure(Failure::kLossOverflow, token, __float_as_uint((float)LogRatio(batch, token, args.logprob[token])));
 }
@@ -74,15 +77,21 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
   const LossBatch& batch = args.batch;
   const bool by_sequence = params.ratio_level == RatioLevel::kSequence;
   const int64_t first = piece.begin + threadIdx.x;
-  double active = 0.0, log_ratio = 0.0;
+  const bool needs_sequence = NeedsSequence(params);
+  double active = 0.0;
+  SequenceTotals totals = {};
   for (int64_t t = first; t < piece.end; t += kLossThreads) {
     if (!IsActive(batch, t)) continue;
     active += 1.0;
-    if (by_sequence) log_ratio += LogRatio(batch, t, args.logprob[t]);
+    if (needs_sequence) AddToTotals(&totals, params, batch, t, args.logprob[t]);
   }
   active = shared.sum(active);
   const double weight = active == 0.0 ? 0.0 : WeightOfSequence(params, active);
-  const double sequence_ratio = by_sequence && active != 0.0 ? exp(shared.sum(log_ratio) / active) : 1.0;
+  SequenceTerms terms = {};
+  if (needs_sequence && active != 0.0) {
+    totals = {shared.sum(totals.log_ratio), shared.sum(totals.log_weight), shared.sum(totals.drift)};
+    terms = TermsOf(params, totals, active);
+  }
 
   LossSums sums = EmptySums();
   double through_ratio = 0.0;  // d loss / d ratio of the sequence
@@ -90,12 +99,9 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
   for (int64_t t = first; t < piece.end; t += kLossThreads) {
     float d_logprob = 0.0f, d_entropy = 0.0f;
     if (IsActive(batch, t)) {
-      double ratio = sequence_ratio;
-      if (!by_sequence) {
-        ratio = exp(LogRatio(batch, t, args.logprob[t]));
-        AddRatio(&sums, ratio);
-      }
-      const TokenLoss token = LossOfToken(params, batch, i, t, args.logprob[t], args.entropy ? args.entropy[t] : 0.0f, ratio);
+      const double ratio = by_sequence ? terms.ratio : exp(LogRatio(batch, t, args.logprob[t]));
+      if (!by_sequence) AddRatio(&sums, ratio);
+      const TokenLoss token = LossOfToken(params, batch, i, t, args.logprob[t], args.entropy ? args.entropy[t] : 0.0f, ratio, terms);
       AddToken(&sums, args, params, t, token, weight);
       AddClip(&sums, token);
       through_ratio += weight * token.d_ratio;
@@ -109,7 +115,7 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
   bad = FirstOfBlock(bad, shared);
   if (by_sequence && args.d_logprob && active != 0.0) {
     // d ratio / d logprob is ratio / active for each active token of the sequence.
-    const float common = (float)(shared.sum(through_ratio) * sequence_ratio / active);
+    const float common = (float)(shared.sum(through_ratio) * terms.ratio / active);
     if (bad == INT64_MAX && !IsFinite(common)) bad = piece.begin;
     for (int64_t t = first; t < piece.end; t += kLossThreads) {
       if (IsActive(batch, t)) args.d_logprob[t] += common;
@@ -118,10 +124,11 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
   sums = ReduceSums(shared.sums).Reduce(sums, Add());
   if (threadIdx.x != 0 || active == 0.0) return {sums, kNoFailure};
   sums.sequences = 1.0;
-  if (by_sequence) AddRatio(&sums, sequence_ratio);
-  if (by_sequence && !batch.advantages_per_token) {  // one ratio and one advantage: what clips one token clips all
+  if (by_sequence) AddRatio(&sums, terms.ratio);
+  if (CountsSequences(params, batch)) {
     sums.clip_low = sums.clip_low > 0.0 ? 1.0 : 0.0;
     sums.clip_high = sums.clip_high > 0.0 ? 1.0 : 0.0;
+    sums.phi /= active;  // of as many equal ones
     sums.clip_count = 1.0;
   }
   return {sums, bad == INT64_MAX ? kNoFailure : WhatIsWrong(args, i, bad, piece.end)};

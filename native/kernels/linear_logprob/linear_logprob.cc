@@ -3,7 +3,7 @@
 namespace prl {
 namespace {
 
-// At token level what the loss of each token needs (policy_loss_rows_cuda.h); at sequence level its two derivatives.
+// In one sweep what the loss of each token needs (policy_loss_rows_cuda.h); in two its two derivatives.
 constexpr int64_t kPerTokenBytes = 32;
 
 int64_t RoundUp(int64_t x, int64_t step) { return (x + step - 1) / step * step; }

@@ -12,7 +12,8 @@
 // Masked tokens: as policy_loss (log-probability, entropy and gradient 0; their targets and hidden states are not looked at).
 // Tokens without a gradient (masked, clipped, advantage 0) are left out of the gradient's matrix products on the CPU; on the GPU, where
 // the host does not know them, their rows are zeros.
-// Sequence-level ratios need every log-probability of a sequence first: the chunks are then made twice, unless there is one.
+// Sequence-level ratios, kVespo and the off-policy mask need every log-probability of a sequence first: the chunks are then made
+// twice, unless there is one.
 #pragma once
 
 #include "kernels/clipped_loss/clipped_loss.h"

@@ -82,7 +82,7 @@ ClippedLossArgs LossArgs(const LinearPolicyLossArgs& args, float* d_logprob, flo
   return {args.batch, args.params, a.logprob, a.entropy, a.workspace, d_logprob, d_entropy, args.sums};
 }
 
-Status TokenLevel(const LinearPolicyLossArgs& args, const Chunks& chunks) {
+Status OneSweep(const LinearPolicyLossArgs& args, const Chunks& chunks) {
   const LinearLogprobArgs& a = args.linear;
   const SequenceState* state = PrepareSequences(args.batch, args.params, a.workspace);
   const LossSweep sweep{args.batch, args.params, state, a.targets, a.logprob, a.entropy, chunks.d_logprob, chunks.d_entropy,
@@ -98,7 +98,7 @@ Status TokenLevel(const LinearPolicyLossArgs& args, const Chunks& chunks) {
   return ClippedLossCpu(LossArgs(args, nullptr, nullptr));
 }
 
-Status SequenceLevel(const LinearPolicyLossArgs& args, const Chunks& chunks) {
+Status TwoSweeps(const LinearPolicyLossArgs& args, const Chunks& chunks) {
   const LinearLogprobArgs& a = args.linear;
   PRL_RETURN_IF_ERROR(Logprobs(a, args.batch.mask, chunks));
   PRL_RETURN_IF_ERROR(ClippedLossCpu(LossArgs(args, chunks.d_logprob, chunks.d_entropy)));
@@ -130,7 +130,7 @@ Status LinearPolicyLossCpu(const LinearPolicyLossArgs& given) {
     return ClippedLossCpu(LossArgs(args, nullptr, nullptr));
   }
   const Chunks chunks = MakeChunks(a, args.batch.sequences);
-  return args.params.ratio_level == RatioLevel::kSequence ? SequenceLevel(args, chunks) : TokenLevel(args, chunks);
+  return NeedsSequence(args.params) ? TwoSweeps(args, chunks) : OneSweep(args, chunks);
 }
 
 }  // namespace PRL_ISA

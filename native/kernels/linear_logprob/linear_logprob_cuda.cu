@@ -91,7 +91,7 @@ Status Logprobs(const LinearLogprobArgs& a, const int32_t* mask, const Chunks& c
   });
 }
 
-Status TokenLevel(const LinearPolicyLossArgs& args, const LossParams& params, const Chunks& chunks, const CudaCall& call) {
+Status OneSweep(const LinearPolicyLossArgs& args, const LossParams& params, const Chunks& chunks, const CudaCall& call) {
   const LinearLogprobArgs& a = args.linear;
   TokenLine* const lines = static_cast<TokenLine*>(chunks.per_token);
   PRL_RETURN_IF_ERROR(PrepareLossRows(args.batch, params, a.targets, lines, call));
@@ -105,7 +105,7 @@ Status TokenLevel(const LinearPolicyLossArgs& args, const LossParams& params, co
   return ClippedLossCounted({args.batch, params, a.logprob, a.entropy, chunks.loss, nullptr, nullptr, nullptr}, call);
 }
 
-Status SequenceLevel(const LinearPolicyLossArgs& args, const LossParams& params, const Chunks& chunks, const CudaCall& call) {
+Status TwoSweeps(const LinearPolicyLossArgs& args, const LossParams& params, const Chunks& chunks, const CudaCall& call) {
   const LinearLogprobArgs& a = args.linear;
   float* const d_logprob = static_cast<float*>(chunks.per_token);
   float* const d_entropy = d_logprob + a.tokens;
@@ -132,7 +132,7 @@ Status LinearPolicyLossCuda(const LinearPolicyLossArgs& args, const CudaCall& ca
   PRL_RETURN_IF_ERROR(CountTokens(args.batch, &params, call));
   if (a.tokens == 0 && !args.add_to_head) PRL_RETURN_IF_ERROR(CudaFill(args.d_head, 0, (size_t)(a.vocab * a.width) * sizeof(float)));
   const Chunks chunks = MakeChunks("linearPolicyLoss", a, args.batch.sequences, args.batch.mask != nullptr, call);
-  return params.ratio_level == RatioLevel::kSequence ? SequenceLevel(args, params, chunks, call) : TokenLevel(args, params, chunks, call);
+  return NeedsSequence(params) ? TwoSweeps(args, params, chunks, call) : OneSweep(args, params, chunks, call);
 }
 
 }  // namespace prl

@@ -6,9 +6,9 @@
 //   logits    as in token_logprob; rows of masked tokens are not read: their logprob, entropy and gradient are 0
 //   d_logits  of the dtype and stride of the logits, or the logits themselves, or null: no gradient. Garbage on failure.
 //
-// At token level the gradient of a row needs nothing but the row: it is read from memory once, and written while it is in
-// cache. A row without a gradient (clipped, or advantage 0) is zero-filled and not looked at again.
-// At sequence level a row's gradient needs its whole sequence: the rows are read twice.
+// Where the gradient of a row needs nothing but the row, it is read from memory once, and written while it is in cache. A row
+// without a gradient (clipped, or advantage 0) is zero-filled and not looked at again.
+// Where a row's gradient needs its whole sequence (sequence-level ratio, kVespo, the off-policy mask), the rows are read twice.
 #pragma once
 
 #include "kernels/clipped_loss/clipped_loss.h"

@@ -40,7 +40,7 @@ Status PolicyLossCpu(const PolicyLossArgs& given) {
   args.params = Counted(given.batch, given.params);
   TokenLogprobArgs rows = args.logits;
   rows.mask = args.batch.mask;
-  if (args.params.ratio_level == RatioLevel::kSequence || !args.d_logits) return TwoSweeps(args, rows);
+  if (NeedsSequence(args.params) || !args.d_logits) return TwoSweeps(args, rows);
   PRL_RETURN_IF_ERROR(CheckTargets(rows.targets, rows.mask, rows.rows, rows.vocab));
   switch (rows.dtype) {
     case DType::kFloat32: return OneSweep<float>(args);

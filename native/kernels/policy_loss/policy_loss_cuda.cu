@@ -1,4 +1,4 @@
-// Token level: a kernel that lays out what each token brings, one sweep over the rows, the sums. Sequence level, or no gradient:
+// A kernel that lays out what each token brings, one sweep over the rows, the sums. Where NeedsSequence, or without a gradient:
 // log-probabilities, loss, and the rows once more.
 #include "kernels/clipped_loss/clipped_loss_cuda.h"
 #include "kernels/policy_loss/policy_loss_rows_cuda.h"
@@ -23,9 +23,9 @@ __global__ void __launch_bounds__(kLossThreads) PrepareKernel(LossBatch batch, L
                 batch.advantages[batch.advantages_per_token ? t : i],
                 batch.old_logprob ? batch.old_logprob[t] : 0.0f,
                 batch.ref_logprob ? batch.ref_logprob[t] : 0.0f,
+                batch.importance_weight ? batch.importance_weight[t] : 1.0f,
                 targets[t],
-                IsActive(batch, t),
-                0};
+                IsActive(batch, t)};
   }
 }
 
@@ -43,14 +43,13 @@ __device__ RowSecondLook LossOfRow(const LossRows& rows, int64_t t, RowStats sta
   RowSecondLook look = {};  // kNothing
   if (!CheckRow(stats, t, report)) return look;
   const RowResult result = FinishOnDevice(stats, target_logit, scale, inv_temperature);
-  const LossParams params = Counted(rows.params, report);
-  const TokenLine line = rows.lines[t];
+  const TokenLine& line = rows.lines[t];
   const LossBatch own = {1, 1, nullptr, &line.advantage, true, rows.has_old ? &line.old_logprob : nullptr,
-                         rows.has_ref ? &line.ref_logprob : nullptr, nullptr};
+                         rows.has_ref ? &line.ref_logprob : nullptr, &line.importance_weight, nullptr, nullptr};
   const double ratio = exp(LogRatio(own, 0, result.logprob));
-  const TokenLoss token = LossOfToken(params, own, 0, 0, result.logprob, result.entropy, ratio);
+  const TokenLoss token = LossOfToken(rows.params, own, 0, 0, result.logprob, result.entropy, ratio, SequenceTerms{});
   const float d_logprob = (float)(line.weight * (token.d_direct + token.d_ratio * ratio));
-  const float d_entropy = (float)EntropyGradient(params);
+  const float d_entropy = (float)EntropyGradient(Counted(rows.params, report));
   Write(rows, t, result, d_logprob, d_entropy);
   look.kind = RowSecondLook::kZeros;
   if (d_logprob != 0.0f || d_entropy != 0.0f) look = SecondLook(stats, result, d_logprob, d_entropy, inv_temperature);
@@ -139,7 +138,7 @@ Status PolicyLossCuda(const PolicyLossArgs& given, const CudaCall& call) {
   PRL_RETURN_IF_ERROR(CheckLoss(given.batch, given.params));
   PolicyLossArgs args = given;
   PRL_RETURN_IF_ERROR(CountTokens(args.batch, &args.params, call));
-  if (args.params.ratio_level == RatioLevel::kSequence || !args.d_logits) return TwoSweeps(args, call);
+  if (NeedsSequence(args.params) || !args.d_logits) return TwoSweeps(args, call);
   return OneSweep(args, call);
 }
 

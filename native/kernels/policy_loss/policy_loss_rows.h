@@ -47,7 +47,7 @@ static inline void SweepRows(const LossSweep& s, int64_t first, int64_t rows, co
         result = FinishRow(stats, target_logit, inv_temperature);
         const int64_t i = SequenceOf(s.batch, t);
         const double ratio = exp(LogRatio(s.batch, t, result.logprob)), weight = s.state[i].weight;
-        const TokenLoss token = LossOfToken(s.params, s.batch, i, t, result.logprob, result.entropy, ratio);
+        const TokenLoss token = LossOfToken(s.params, s.batch, i, t, result.logprob, result.entropy, ratio, SequenceTerms{});
         d_logprob = (float)(weight * (token.d_direct + token.d_ratio * ratio));
         d_entropy = entropy_gradient;
       }

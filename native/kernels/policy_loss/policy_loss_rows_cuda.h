@@ -14,8 +14,8 @@ namespace prl {
 // What the loss of a token needs besides its row, in one piece: the block of a row waits for memory once.
 struct alignas(16) TokenLine {
   double weight;  // of its sequence
-  float advantage, old_logprob, ref_logprob;
-  int32_t target, active, unused;
+  float advantage, old_logprob, ref_logprob, importance_weight;
+  int32_t target, active;
 };
 inline int64_t TokenLinesFloats(int64_t tokens) { return tokens * (int64_t)(sizeof(TokenLine) / sizeof(float)); }
 
