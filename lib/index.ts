@@ -2,6 +2,7 @@ export * from './errors.js';
 export { type EvaluationOptions, type EvaluationResult, evaluate, type ProblemRecord } from './eval/evaluate.js';
 export * from './eval/metrics.js';
 export * from './kernels/coherence.js';
+export { topEntropyThreshold } from './kernels/entropy-threshold.js';
 export * from './kernels/group-advantages.js';
 export * from './kernels/linear-policy-loss.js';
 export * from './kernels/policy-loss.js';

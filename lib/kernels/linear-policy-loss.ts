@@ -3,7 +3,9 @@ import { native } from '../native.js';
 import { checkInteger, checkNumber, checkOptions } from '../options.js';
 import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
 import { asInts, asTensor, type Device, deviceOf, Tensor } from '../tensor.js';
-import { LOSS_BATCH, LOSS_OPTIONS, type LossBatch, lossBatch, lossParams, withLoss } from './loss-options.js';
+import { entropyThreshold } from './entropy-threshold.js';
+import { LOSS_BATCH, type LossBatch, lossBatch, withLoss } from './loss-batch.js';
+import { LOSS_OPTIONS, lossParams } from './loss-options.js';
 
 export interface LinearLogProbsArgs {
   /** [T, width]: the hidden states that predict each token. float32; on the GPU bfloat16 and float16 too. */
@@ -105,12 +107,12 @@ export function linearPolicyLoss(args: LinearPolicyLossArgs): LinearPolicyLoss {
         : asTensor('dHidden', dHidden),
     dHead: dHead === undefined ? Tensor.empty(head.shape, { device }) : asTensor('dHead', dHead),
   };
-  const result = native().linearPolicyLoss({
-    ...given,
-    accumulate,
-    ...batch.native,
-    ...lossParams(args, batch.given),
-    ...out,
+  const { logProbs, entropy } = out;
+  const threshold = entropyThreshold(args, args.mask, () => {
+    native().linearLogprob({ ...given, mask: batch.native.mask, logProbs, entropy });
+    return entropy;
   });
+  const params = lossParams(args, batch.given, threshold);
+  const result = native().linearPolicyLoss({ ...given, accumulate, ...batch.native, ...params, ...out });
   return withLoss(result, out);
 }

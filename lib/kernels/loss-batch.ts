@@ -26,7 +26,8 @@ export interface LossBatch {
   mask?: Tensor | ArrayLike<number>;
 }
 
-const TOKEN_INPUTS = ['oldLogProbs', 'refLogProbs', 'importanceWeights', 'rolloutLogProbs'] as const;
+/** The inputs that hold one number per token. */
+export const TOKEN_INPUTS = ['oldLogProbs', 'refLogProbs', 'importanceWeights', 'rolloutLogProbs'] as const;
 export const LOSS_BATCH = ['advantages', 'cuSeqlens', ...TOKEN_INPUTS, 'mask'] as const;
 
 /** The batch as the addon takes it, and its size. Lengths are checked by the addon. */

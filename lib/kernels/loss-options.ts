@@ -131,7 +131,10 @@ export function lossParams(
     vespoKNeg: checkNumber('vespoKNeg', options.vespoKNeg ?? 3, 0),
     vespoLambdaNeg: checkNumber('vespoLambdaNeg', options.vespoLambdaNeg ?? 2, 0, Infinity, true),
     offPolicyMaskThreshold: optional('offPolicyMaskThreshold', offPolicyMaskThreshold, 0),
-    entropyThreshold: entropyThreshold === undefined ? undefined : checkNumber('entropyThreshold', entropyThreshold),
+    entropyThreshold:
+      entropyThreshold === undefined || entropyThreshold === -Infinity
+        ? undefined
+        : checkNumber('entropyThreshold', entropyThreshold),
     beta: checkNumber('beta', options.beta ?? 0, 0),
     klEstimator: KL_ESTIMATOR[estimator],
     klRatioCorrection: correction,

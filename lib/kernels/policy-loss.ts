@@ -3,6 +3,7 @@ import { native } from '../native.js';
 import { checkNumber, checkOptions } from '../options.js';
 import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
 import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
+import { entropyThreshold } from './entropy-threshold.js';
 import { LOSS_BATCH, type LossBatch, lossBatch, withLoss } from './loss-batch.js';
 import { LOSS_OPTIONS, lossParams } from './loss-options.js';
 import { checkLogits } from './token-log-probs.js';
@@ -27,10 +28,13 @@ export interface PolicyLoss {
   readonly metrics: PolicyLossMetrics;
 }
 
+const missing = (name: string): never => {
+  throw invalidArgument(`${name} is needed with topEntropyQuantile`);
+};
+
 /**
- * Clipped importance-sampling loss of log-probabilities, and its gradient: for a trainer that makes the log-probabilities
- * itself. The formula is in native/kernels/clipped_loss/clipped_loss.h (PPO, arXiv 1707.06347; GRPO, 2402.03300; Dr.GRPO,
- * 2503.20783; DAPO, 2503.14476; GSPO, 2507.18071).
+ * Policy loss of log-probabilities, and its gradient: for a trainer that makes the log-probabilities itself. The formulas, with their
+ * papers, are in native/kernels/clipped_loss/clipped_loss.h; {@link PolicyLossOptions.lossType} chooses.
  *
  * @throws PrlError ERR_PRL_NON_FINITE when an active token's input, loss or gradient is not finite; it names the token
  */
@@ -40,13 +44,14 @@ export function policyLoss(args: PolicyLossArgs): PolicyLoss {
   const logProbs = asTensor('logProbs', args.logProbs, device);
   const entropy = args.entropy === undefined ? undefined : asTensor('entropy', args.entropy, device);
   const batch = lossBatch(args, logProbs.size, device);
+  const threshold = entropyThreshold(args, args.mask, () => args.entropy ?? missing('entropy'));
   const dLogProbs = Tensor.empty([logProbs.size], { device });
   const dEntropy = entropy && Tensor.empty([logProbs.size], { device });
   const result = native().clippedLoss({
     logProbs,
     entropy,
     ...batch.native,
-    ...lossParams(args, batch.given),
+    ...lossParams(args, batch.given, threshold),
     dLogProbs,
     dEntropy,
   });
@@ -98,6 +103,10 @@ export function policyLossFromLogits(args: PolicyLossFromLogitsArgs): PolicyLoss
   const rows = checkLogits(logits);
   const device = deviceOf({ ...args });
   const batch = lossBatch(args, rows, device);
+  const threshold = entropyThreshold(args, args.mask, () => {
+    const { topEntropyQuantile: _, ...all } = args;
+    return policyLossFromLogits({ ...all, gradient: false }).entropy;
+  });
   const dLogits = gradientTensor(logits, args.gradient);
   const out = { logProbs: Tensor.empty([rows], { device }), entropy: Tensor.empty([rows], { device }) };
   const result = native().policyLoss({
@@ -105,7 +114,7 @@ export function policyLossFromLogits(args: PolicyLossFromLogitsArgs): PolicyLoss
     targets: asInts('targets', args.targets, device),
     temperature: checkNumber('temperature', args.temperature ?? 1, 0, Infinity, true),
     ...batch.native,
-    ...lossParams(args, batch.given),
+    ...lossParams(args, batch.given, threshold),
     ...out,
     dLogits,
   });

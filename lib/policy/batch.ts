@@ -1,5 +1,6 @@
 // Sequences and batches packed for the native policy. Everything is copied: the caller may reuse its arrays at once.
 import { invalidArgument, outOfRange } from '../errors.js';
+import { TOKEN_INPUTS } from '../kernels/loss-batch.js';
 import { checkOptions } from '../options.js';
 import { asInts, asTensor, Tensor, type TensorLike } from '../tensor.js';
 import type { PolicyBatch } from './types.js';
@@ -72,7 +73,7 @@ function copyFloats(name: string, value: TensorLike, active: (i: number) => bool
 
 /** A batch to learn from, with the number of active tokens and of sequences. */
 export function packBatch(batch: PolicyBatch) {
-  checkOptions('the batch', batch, ['prompts', 'completions', 'advantages', 'oldLogProbs', 'refLogProbs', 'mask']);
+  checkOptions('the batch', batch, ['prompts', 'completions', 'advantages', ...TOKEN_INPUTS, 'mask']);
   const { prompts, completions } = batch;
   checkList('prompts', prompts);
   checkList('completions', completions);
@@ -99,7 +100,7 @@ export function packBatch(batch: PolicyBatch) {
     throw outOfRange(
       `advantages must have one entry per completion token (${tokens}) or per sequence (${sequences}), not ${advantages.size}`,
     );
-  const optional = (name: 'oldLogProbs' | 'refLogProbs') =>
+  const optional = (name: (typeof TOKEN_INPUTS)[number]) =>
     batch[name] === undefined ? undefined : perToken(name, copyFloats(name, batch[name], isActive));
   return {
     packed: {
@@ -109,6 +110,8 @@ export function packBatch(batch: PolicyBatch) {
       advantagesPerToken,
       oldLogProbs: optional('oldLogProbs'),
       refLogProbs: optional('refLogProbs'),
+      importanceWeights: optional('importanceWeights'),
+      rolloutLogProbs: optional('rolloutLogProbs'),
       mask,
     },
     given: { tokens: mask ? (mask.data as Int32Array).reduce((n, m) => n + (m !== 0 ? 1 : 0), 0) : tokens, sequences },

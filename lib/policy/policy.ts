@@ -1,4 +1,5 @@
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import { openQuantile, topEntropyThreshold } from '../kernels/entropy-threshold.js';
 import { type LossSums, lossMetrics } from '../kernels/loss-batch.js';
 import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
 import { native } from '../native.js';
@@ -153,13 +154,19 @@ export class Policy implements PolicyLike {
 
   async #train(batch: PolicyBatch, options: GradientOptions, extra: object): Promise<UpdateMetrics> {
     const { packed, given } = packBatch(batch);
+    const quantile = openQuantile(options);
     const loss = lossParams(options, given);
     if (loss.beta !== 0 && !packed.refLogProbs) throw invalidArgument('beta is not 0: the batch needs refLogProbs');
-    const args = { ...packed, ...loss, ...this.#common(options), ...extra };
+    const args = { policy: this.#handle, ...packed, ...loss, ...this.#common(options), ...extra };
     const { gradNorm, applied, ...sums } = await this.#run(
       options.signal,
-      (): Promise<LossSums & { gradNorm: number; applied: boolean }> =>
-        native().policyUpdate({ policy: this.#handle, ...args }),
+      async (): Promise<LossSums & { gradNorm: number; applied: boolean }> => {
+        if (quantile === undefined) return native().policyUpdate(args);
+        // The threshold is that of the whole batch: every micro-batch has to know it.
+        const { entropy } = await native().policyLogProbs({ ...args, entropy: true });
+        const entropyThreshold = topEntropyThreshold(entropy, quantile, packed.mask?.data);
+        return native().policyUpdate({ ...args, entropyThreshold });
+      },
     );
     return { ...lossMetrics(sums), gradNorm, applied };
   }

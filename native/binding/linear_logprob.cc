@@ -51,6 +51,7 @@ std::unique_ptr<float[]> Workspace(const LinearLogprobArgs& a, int64_t sequences
 Napi::Value Logprob(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
   LinearLogprobArgs kernel = Parse(args);
+  kernel.mask = args.OptionalInts("mask", kernel.tokens).i32();
   if (args.on_gpu()) {
     RunOnCuda(args.env(), "linearLogProbs", kernel.vocab, static_cast<size_t>(LayOutLinear(kernel, 0, false).bytes),
               [&](const CudaCall& call) { return LinearLogprobCuda(kernel, call); });

@@ -147,6 +147,7 @@ export class TablePolicy implements PolicyLike {
       clipRatioLow: 0,
       clipRatioHigh: 0,
       clipRatioRegion: 0,
+      phiMean: 0,
       effectiveSampleSize: 1,
       gradNorm,
       applied,

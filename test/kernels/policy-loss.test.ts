@@ -9,6 +9,7 @@ import {
   policyLoss,
   policyLossFromLogits,
   setThreads,
+  topEntropyThreshold,
 } from '../../lib/index.js';
 import { nativeInfo } from '../../lib/native.js';
 import type { PolicyLossOptions } from '../../lib/policy/types.js';
@@ -23,7 +24,15 @@ const CU = Int32Array.from([0, ...LENGTHS.map((_, i) => LENGTHS.slice(0, i + 1).
 const T = CU[CU.length - 1];
 const B = LENGTHS.length;
 
-const OPTIONS: (PolicyLossOptions & { offPolicy?: boolean; perToken?: boolean; holes?: boolean })[] = [];
+interface Inputs {
+  offPolicy?: boolean;
+  perToken?: boolean;
+  holes?: boolean;
+  /** importanceWeights, a few of them 0. */
+  weights?: boolean;
+  rollout?: boolean;
+}
+const OPTIONS: (PolicyLossOptions & Inputs)[] = [];
 for (const lossType of ['grpo', 'dapo', 'bnpo', 'dr_grpo'] as const)
   for (const importanceSamplingLevel of ['token', 'sequence'] as const)
     for (const extra of [
@@ -34,9 +43,27 @@ for (const lossType of ['grpo', 'dapo', 'bnpo', 'dr_grpo'] as const)
       { offPolicy: true, delta: 1.1 },
     ])
       OPTIONS.push({ lossType, importanceSamplingLevel, maxCompletionLength: 11, ...extra });
+const LEVELS = ['token', 'sequence'] as const;
+for (const lossType of ['luspo', 'cispo', 'sapo', 'vespo', 'raft', 'raft++'] as const)
+  for (const importanceSamplingLevel of lossType === 'vespo' || lossType === 'raft' ? [undefined] : LEVELS)
+    for (const extra of [
+      { offPolicy: true, weights: true, beta: 0.2, klEstimator: 'k2', perToken: true, holes: true },
+      { offPolicy: true, offPolicyMaskThreshold: 0.05, rollout: true, holes: true, entropyCoef: 0.03 },
+      { beta: 0.3, klEstimator: 'k1', entropyThreshold: 1.2, weights: true },
+      { offPolicy: true, beta: 0.3, klRatioCorrection: false, offPolicyMaskThreshold: 0 },
+    ] as const)
+      OPTIONS.push({ lossType, importanceSamplingLevel, ...extra });
+for (const importanceSamplingLevel of LEVELS)
+  for (const klEstimator of ['k1', 'k2'] as const)
+    OPTIONS.push({
+      lossType: 'dapo',
+      importanceSamplingLevel,
+      ...{ klEstimator, beta: 0.4, offPolicy: true, perToken: true, holes: true },
+      ...{ weights: true, rollout: true, entropyThreshold: 1.2, offPolicyMaskThreshold: 0.02, entropyCoef: 0.01 },
+    });
 
 function makeInputs(seed: number, o: (typeof OPTIONS)[number]) {
-  const { offPolicy, perToken, holes, ...options } = o;
+  const { offPolicy, perToken, holes, weights, rollout, ...options } = o;
   const next = random(seed);
   const logProbs = normals(T, seed, 0.5).map((x) => -Math.abs(x) - 0.1);
   const shifted = (scale: number, by: number) => normals(T, seed + by, scale).map((x, t) => x + logProbs[t]);
@@ -46,6 +73,8 @@ function makeInputs(seed: number, o: (typeof OPTIONS)[number]) {
     advantages: normals(perToken ? T : B, seed + 1),
     oldLogProbs: offPolicy ? shifted(0.3, 2) : undefined,
     refLogProbs: shifted(0.3, 3),
+    importanceWeights: weights ? normals(T, seed + 5, 0.5).map((x) => (x < -0.7 ? 0 : Math.exp(x))) : undefined,
+    rolloutLogProbs: rollout ? shifted(0.3, 6) : undefined,
     mask: holes ? mask : undefined,
   };
   return { logProbs, entropy: normals(T, seed + 4).map(Math.abs), batch, options, perToken: perToken ?? false };
@@ -61,15 +90,20 @@ function toCase({ logProbs, entropy, batch, options, perToken }: ReturnType<type
     old: batch.oldLogProbs,
     ref: batch.refLogProbs,
     mask: batch.mask,
+    weights: batch.importanceWeights,
+    rollout: batch.rolloutLogProbs,
     lossType: options.lossType!,
-    level: options.importanceSamplingLevel!,
+    level: options.importanceSamplingLevel ?? 'token',
     epsilon: 0.2,
-    epsilonHigh: options.epsilonHigh ?? 0.2,
+    epsilonHigh: options.epsilonHigh ?? (options.lossType === 'cispo' ? 5 : 0.2),
     delta: options.delta ?? Infinity,
     beta: options.beta ?? 0,
+    klEstimator: options.klEstimator ?? 'k3',
+    entropyThreshold: options.entropyThreshold ?? -Infinity,
+    offPolicyMaskThreshold: options.offPolicyMaskThreshold ?? Infinity,
     klRatioCorrection: options.klRatioCorrection ?? true,
     entropyCoef: options.entropyCoef ?? 0,
-    maxCompletionLength: options.maxCompletionLength!,
+    maxCompletionLength: options.maxCompletionLength ?? 1,
     base: logProbs,
   };
 }
@@ -152,6 +186,8 @@ function choose(chosen: number[], { logProbs, entropy, batch, options, perToken 
     advantages: perToken ? take(batch.advantages)! : Float32Array.from(chosen, (i) => batch.advantages[i]),
     oldLogProbs: take(batch.oldLogProbs),
     refLogProbs: take(batch.refLogProbs),
+    importanceWeights: take(batch.importanceWeights),
+    rolloutLogProbs: take(batch.rolloutLogProbs),
     mask: take(batch.mask),
     ...options,
   };
@@ -196,6 +232,8 @@ fromLogProbs('masked tokens contribute exactly 0 whatever they hold', async () =
         entropy: spoil(inputs.entropy),
         oldLogProbs: spoil(inputs.batch.oldLogProbs),
         refLogProbs: spoil(inputs.batch.refLogProbs),
+        importanceWeights: spoil(inputs.batch.importanceWeights),
+        rolloutLogProbs: spoil(inputs.batch.rolloutLogProbs),
         advantages: inputs.perToken ? spoil(inputs.batch.advantages)! : inputs.batch.advantages,
       });
       assert.equal(out.metrics, clean.metrics);
@@ -207,7 +245,7 @@ fromLogProbs('masked tokens contribute exactly 0 whatever they hold', async () =
   }
 });
 fromLogProbs('a batch in which nothing takes part has loss 0 and gradient 0', async () => {
-  for (const lossType of ['grpo', 'dapo', 'bnpo', 'dr_grpo'] as const) {
+  for (const lossType of Object.values(OPTIONS).map((o) => o.lossType!)) {
     const args = { lossType, maxCompletionLength: 4, advantages: [1, 2].map(Math.fround), cuSeqlens: [0, 2, 3] };
     const advantages = new Float32Array(args.advantages);
     const masked = await fromArrays({ ...args, advantages, logProbs: new Float32Array(3), mask: [0, 0, 0] });
@@ -224,16 +262,22 @@ fromLogProbs('a batch in which nothing takes part has loss 0 and gradient 0', as
   }
 });
 fromLogProbs('errors name the token', async () => {
-  const { logProbs, entropy, batch } = makeInputs(3, { offPolicy: true, perToken: true });
+  const { logProbs, entropy, batch } = makeInputs(3, { offPolicy: true, perToken: true, weights: true, rollout: true });
   const args = { logProbs, entropy, ...batch };
   const bad = (change: object) => () => policyLoss(here({ ...args, ...change }) as never);
   const withAt = (x: Float32Array, at: number, value: number) => x.map((v, t) => (t === at ? value : v));
-  for (const importanceSamplingLevel of ['token', 'sequence'])
+  for (const options of [
+    { importanceSamplingLevel: 'token' },
+    { importanceSamplingLevel: 'sequence' },
+    { lossType: 'vespo' },
+    { offPolicyMaskThreshold: 0.1 },
+  ])
     for (const [name, x] of Object.entries({ logProbs, entropy, ...batch, cuSeqlens: undefined, mask: undefined })) {
       if (!(x instanceof Float32Array)) continue;
+      if (name === 'rolloutLogProbs' && !('offPolicyMaskThreshold' in options)) continue; // not read
       for (const value of [NaN, Infinity, -Infinity])
         await fails(
-          bad({ [name]: withAt(x, 8, value), importanceSamplingLevel }),
+          bad({ [name]: withAt(x, 8, value), ...options }),
           PrlError,
           'ERR_PRL_NON_FINITE',
           new RegExp(`${name}\\[8\\] is -?(nan|inf)`),
@@ -244,6 +288,12 @@ fromLogProbs('errors name the token', async () => {
     PrlError,
     'ERR_PRL_NON_FINITE',
     /the loss of token 8 overflows: log-ratio 89/,
+  );
+  await fails(
+    bad({ importanceWeights: withAt(batch.importanceWeights!, 8, -0.5) }),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /importanceWeights\[8\] is -0.5: a weight must be at least 0/,
   );
   await fails(
     bad({ beta: 0.1, refLogProbs: undefined }),
@@ -352,12 +402,105 @@ function nearCurrent(
     x && Float32Array.from(x, (v, t) => v - inputs.logProbs[t] + clean.logProbs[t]);
   inputs.batch.oldLogProbs = shift(inputs.batch.oldLogProbs);
   inputs.batch.refLogProbs = shift(inputs.batch.refLogProbs)!;
+  inputs.batch.rolloutLogProbs = shift(inputs.batch.rolloutLogProbs);
   return inputs;
 }
 const makeTargets = (vocab: number, seed: number) => {
   const next = random(seed);
   return Int32Array.from({ length: T }, () => Math.floor(next() * vocab));
 };
+
+const OPEN: [string, object, RegExp][] = [
+  ['cispo', { epsilon: 0.1 }, /epsilon has no meaning with lossType 'cispo', which takes .*epsilonHigh/],
+  ['cispo', { delta: 2 }, /delta has no meaning/],
+  ['sapo', { epsilonHigh: 0.3 }, /epsilonHigh has no meaning with lossType 'sapo'/],
+  ['dapo', { sapoTemperaturePos: 1 }, /sapoTemperaturePos has no meaning with lossType 'dapo'/],
+  ['sapo', { vespoKPos: 1 }, /vespoKPos has no meaning/],
+  ['vespo', { importanceSamplingLevel: 'sequence' }, /importanceSamplingLevel has no meaning with lossType 'vespo'/],
+  ['raft', { importanceSamplingLevel: 'sequence' }, /importanceSamplingLevel has no meaning with lossType 'raft'/],
+  ['raft', { epsilon: 0.1 }, /epsilon has no meaning with lossType 'raft'/],
+];
+const kinds = suite('policyLoss: loss types');
+kinds('options of another loss type are refused', async () => {
+  const { logProbs, batch } = makeInputs(3, {});
+  for (const [lossType, options, message] of OPEN)
+    await fails(
+      () => policyLoss({ logProbs, ...batch, lossType, ...options } as never),
+      TypeError,
+      'ERR_PRL_INVALID_ARGUMENT',
+      message,
+    );
+  const out = (options: object, message: RegExp) =>
+    fails(() => policyLoss({ logProbs, ...batch, ...options } as never), RangeError, 'ERR_PRL_OUT_OF_RANGE', message);
+  await out({ lossType: 'sapo', sapoTemperatureNeg: 0 }, /sapoTemperatureNeg must be above 0/);
+  await out({ lossType: 'vespo', vespoLambdaNeg: 0 }, /vespoLambdaNeg must be above 0/);
+  await out({ lossType: 'vespo', vespoKNeg: -1 }, /vespoKNeg must be at least 0/);
+  await out({ klEstimator: 'k4' }, /klEstimator must be one of 'k1', 'k2', 'k3'/);
+  await out({ offPolicyMaskThreshold: -1 }, /offPolicyMaskThreshold must be at least 0/);
+  await out({ topEntropyQuantile: 1.5 }, /topEntropyQuantile must be at least 0 and at most 1/);
+  await out({ entropyThreshold: NaN }, /entropyThreshold/);
+  const needs = (options: object, message: RegExp) =>
+    fails(
+      () => policyLoss(here({ logProbs, ...batch, ...options }) as never),
+      TypeError,
+      'ERR_PRL_INVALID_ARGUMENT',
+      message,
+    );
+  await needs({ topEntropyQuantile: 0.5 }, /entropy is needed with topEntropyQuantile/);
+  await needs({ entropyThreshold: 0.5 }, /entropy is needed when there is an entropyThreshold/);
+  await needs({ topEntropyQuantile: 0.5, entropyThreshold: 0.5, entropy: new Float32Array(T) }, /give one of them/);
+});
+kinds('the defaults are those of the papers and of TRL', async () => {
+  const { logProbs, batch } = makeInputs(4, { offPolicy: true });
+  const args = { logProbs, ...batch };
+  const same = async (a: PolicyLossOptions, b: PolicyLossOptions) =>
+    assert.equal(await fromArrays({ ...args, ...a }), await fromArrays({ ...args, ...b }));
+  await same({ lossType: 'cispo' }, { lossType: 'cispo', epsilonHigh: 5 });
+  await same({ lossType: 'sapo' }, { lossType: 'sapo', sapoTemperaturePos: 1, sapoTemperatureNeg: 1.05 });
+  await same(
+    { lossType: 'vespo' },
+    { lossType: 'vespo', vespoKPos: 2, vespoLambdaPos: 3, vespoKNeg: 3, vespoLambdaNeg: 2 },
+  );
+  await same({ lossType: 'raft++' }, { lossType: 'grpo', epsilon: 0.2, epsilonHigh: 0.2 });
+  await same({ topEntropyQuantile: 1 }, {});
+  await same({ offPolicyMaskThreshold: Infinity }, {});
+});
+kinds('what a sequence or a token is left out of: the policy term only', async () => {
+  const { logProbs, entropy, batch } = makeInputs(4, { offPolicy: true });
+  const args = { logProbs, entropy, ...batch, lossType: 'luspo' as const };
+  const all = await fromArrays(args);
+  // Every sequence has drifted by more than nothing or by less: what is left out has a negative advantage and positive drift.
+  const kept = await fromArrays({ ...args, offPolicyMaskThreshold: 0 });
+  let dropped = 0;
+  for (let i = 0; i < B; i++) {
+    const own = (x: Float32Array) => [...x.subarray(CU[i], CU[i + 1])];
+    const drift = own(batch.oldLogProbs!).reduce((sum, old, j) => sum + old - logProbs[CU[i] + j], 0);
+    const drop = batch.advantages[i] < 0 && drift > 0;
+    assert.equal(own(kept.dLogProbs), drop ? own(kept.dLogProbs).map(() => 0) : own(all.dLogProbs), `sequence ${i}`);
+    if (drop && LENGTHS[i] > 0) dropped++;
+  }
+  assert.ok(dropped > 0 && dropped < B, `${dropped} dropped`);
+  const half = await fromArrays({ ...args, topEntropyQuantile: 0.5 });
+  const threshold = topEntropyThreshold(entropy, 0.5);
+  half.dLogProbs.forEach((g, t) => {
+    assert.is(g, entropy[t] >= threshold ? all.dLogProbs[t] : 0);
+  });
+  for (const out of [kept, half]) {
+    const { loss: _, ...metrics } = out.metrics;
+    const { loss: __, ...whole } = all.metrics;
+    assert.equal(metrics, whole, 'they stay in the metrics');
+  }
+});
+kinds('topEntropyThreshold is the linear quantile of the active tokens', () => {
+  near([topEntropyThreshold([4, 1, 3, 2, 5], 0.5)], [3], 0);
+  near([topEntropyThreshold([4, 1, 3, 2], 0.2)], [3.4], 1e-12);
+  near([topEntropyThreshold([4, 9, 1, NaN, 3, 2], 0.2, [1, 0, 1, 0, 1, 1])], [3.4], 1e-12);
+  assert.is(topEntropyThreshold([4, 1], 1), 1);
+  assert.is(topEntropyThreshold([4, 1], 0), 4);
+  assert.is(topEntropyThreshold([4, 1], 0.5, [0, 0]), -Infinity);
+  throwsError(() => topEntropyThreshold([1, NaN], 0.5), PrlError, 'ERR_PRL_NON_FINITE', /entropy holds a NaN/);
+});
+kinds.run();
 
 const fromLogits = suite('policyLossFromLogits');
 for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {
@@ -441,12 +584,37 @@ fromLogits('rows of masked tokens are not read: their logits and targets may be 
     assert.equal(spoiled, clean);
   }
 });
+fromLogits('topEntropyQuantile looks at the entropies first; on the GPU the threshold is to be given', async () => {
+  const vocab = 19;
+  const { batch } = makeInputs(5, { offPolicy: true, holes: true });
+  const targets = makeTargets(vocab, 5).map((y, t) => (batch.mask![t] ? y : -100));
+  const values = normals(T * vocab, 5, 2);
+  const args = { targets, ...batch, beta: 0.1 };
+  const { entropy } = await fromRows(values, [T, vocab], args);
+  const entropyThreshold = topEntropyThreshold(entropy, 0.4, batch.mask);
+  const given = await fromRows(values, [T, vocab], { ...args, entropyThreshold });
+  if (ON_GPU)
+    await fails(
+      () => fromRows(values, [T, vocab], { ...args, topEntropyQuantile: 0.4 }),
+      PrlError,
+      'ERR_PRL_UNSUPPORTED',
+      /give entropyThreshold/,
+    );
+  else assert.equal(await fromRows(values, [T, vocab], { ...args, topEntropyQuantile: 0.4 }), given);
+  const all = await fromRows(values, [T, vocab], { ...args, beta: 0, entropyThreshold: -Infinity });
+  const some = await fromRows(values, [T, vocab], { ...args, beta: 0, entropyThreshold });
+  for (let t = 0; t < T; t++) {
+    const row = (x: ArrayLike<number>) => Array.from({ length: vocab }, (_, j) => x[t * vocab + j]);
+    const kept = batch.mask![t] !== 0 && entropy[t] >= entropyThreshold;
+    assert.equal(row(some.dLogits), kept ? row(all.dLogits) : new Array(vocab).fill(0), `token ${t}`);
+  }
+});
 fromLogits('the same bits for any number of threads, and packed as one by one', async () => {
   // On the GPU the order of a row's sums follows its place relative to a 16-byte boundary, which must not differ then.
   const vocab = ON_GPU ? 3008 : 3001;
   const { threads } = nativeInfo();
-  for (const o of OPTIONS.slice(0, 10)) {
-    const { batch, options } = makeInputs(77, { ...o, lossType: 'dapo' });
+  for (const o of [...OPTIONS.slice(0, 10), ...OPTIONS.slice(40).filter((_, i) => i % 3 === 0)]) {
+    const { batch, options } = makeInputs(77, o);
     const targets = makeTargets(vocab, 1);
     const values = normals(T * vocab, 2);
     const args = { targets, ...batch, ...options, normalizer: { tokens: T, sequences: B } };
@@ -467,6 +635,8 @@ fromLogits('the same bits for any number of threads, and packed as one by one', 
         advantages: o.perToken ? own(batch.advantages)! : batch.advantages.slice(i, i + 1),
         oldLogProbs: own(batch.oldLogProbs),
         refLogProbs: own(batch.refLogProbs),
+        importanceWeights: own(batch.importanceWeights),
+        rolloutLogProbs: own(batch.rolloutLogProbs),
         mask: own(batch.mask),
       });
       assert.equal(alone.dLogits, runs[0].dLogits.slice(from * vocab, to * vocab));
@@ -573,7 +743,12 @@ fromHidden('equals the composition in float64, every aggregation and level', asy
 fromHidden('chunks and threads do not change the numbers (the sum over tokens rounds chunk by chunk)', async () => {
   const [width, vocab] = [33, 301];
   const { threads } = nativeInfo();
-  for (const level of ['token', 'sequence'] as const) {
+  for (const options of [
+    { importanceSamplingLevel: 'token' },
+    { importanceSamplingLevel: 'sequence' },
+    { lossType: 'vespo' },
+    { offPolicyMaskThreshold: 0 },
+  ] as const) {
     const { batch } = makeInputs(8, { offPolicy: true, holes: true });
     const run = async (chunk: number) => {
       // Logits of a token begin on a 128-byte boundary on the GPU.
@@ -586,8 +761,8 @@ fromHidden('chunks and threads do not change the numbers (the sum over tokens ro
         advantages: batch.advantages,
         mask: batch.mask,
         lossType: 'grpo',
-        importanceSamplingLevel: level,
         entropyCoef: 0.01,
+        ...options,
       });
       const { logProbs, entropy, dHidden, dHead, metrics } = out;
       const read = { logProbs: await logProbs.read(), entropy: await entropy.read(), dHidden: await dHidden.read() };
@@ -712,6 +887,27 @@ fromHidden('16-bit hidden states on the GPU', async () => {
     near(await out.logProbs.read(), await exact.logProbs.read(), 8 * unit, `logProbs ${dtype}`);
     near(await out.dHidden.read(), await exact.dHidden.read(), 32 * unit, `dHidden ${dtype}`);
     near(await out.dHead.read(), await exact.dHead.read(), 32 * unit, `dHead ${dtype}`);
+  }
+});
+fromHidden('topEntropyQuantile looks at the entropies first; on the GPU the threshold is to be given', async () => {
+  const [width, vocab] = [6, 19];
+  const { batch } = makeInputs(8, { offPolicy: true, holes: true });
+  const hidden = place(
+    normals(T * width, 1).map((x, at) => (batch.mask![Math.floor(at / width)] ? x : NaN)),
+    [T, width],
+  );
+  const head = place(normals(vocab * width, 2), [vocab, width]);
+  const targets = makeTargets(vocab, 3).map((y, t) => (batch.mask![t] ? y : -100));
+  for (const workspaceBytes of [3 * 256, 2 ** 20]) {
+    const run = async (options: PolicyLossOptions) => {
+      const out = linearPolicyLoss({ hidden, head, targets, ...batch, workspaceBytes, ...options });
+      return { loss: out.loss, entropy: await out.entropy.read(), dHidden: await out.dHidden.read() };
+    };
+    const all = await run({});
+    const given = await run({ entropyThreshold: topEntropyThreshold(all.entropy, 0.4, batch.mask) });
+    assert.not.equal(given.loss, all.loss);
+    if (!ON_GPU) assert.equal(await run({ topEntropyQuantile: 0.4 }), given);
+    else await fails(() => run({ topEntropyQuantile: 0.4 }), PrlError, 'ERR_PRL_UNSUPPORTED', /give entropyThreshold/);
   }
 });
 fromHidden('errors', async () => {

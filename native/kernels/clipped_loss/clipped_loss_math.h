@@ -52,7 +52,7 @@ PRL_HD double Clamp(double x, double low, double high) { return x < low ? low : 
 struct SequenceTotals {
   double log_ratio;   // new - old
   double log_weight;  // kVespo: log of the product of ratios and importance weights, each of them bounded
-  double drift;       // sampling - new
+  double drift;       // sampling - new, where there is a threshold
 };
 // exp of these is still far from the limits of float; the lower one is the 1e-8 of VESPO's authors.
 constexpr double kMostLogRatio = 20.0, kLeastLogWeight = -18.420680743952367;
@@ -60,7 +60,9 @@ constexpr double kMostLogRatio = 20.0, kLeastLogWeight = -18.420680743952367;
 PRL_HD void AddToTotals(SequenceTotals* totals, const LossParams& p, const LossBatch& batch, int64_t t, float logprob) {
   const double log_ratio = LogRatio(batch, t, logprob);
   totals->log_ratio += log_ratio;
-  totals->drift += batch.sampling_logprob ? (double)batch.sampling_logprob[t] - (double)logprob : -log_ratio;
+  if (p.off_policy_threshold < INFINITY) {
+    totals->drift += batch.sampling_logprob ? (double)batch.sampling_logprob[t] - (double)logprob : -log_ratio;
+  }
   if (p.surrogate != Surrogate::kVespo) return;
   totals->log_weight += Clamp(log_ratio, -kMostLogRatio, kMostLogRatio);
   if (batch.importance_weight) totals->log_weight += Clamp(log((double)batch.importance_weight[t]), kLeastLogWeight, kMostLogRatio);

@@ -30,6 +30,7 @@ struct LinearLogprobArgs {
   const void* hidden;
   const void* head;
   const int32_t* targets;  // [tokens] in [0, vocab)
+  const int32_t* mask;     // [tokens], 0: as in token_logprob; or null: none. LinearPolicyLoss takes that of its batch
   float temperature;
   float* logprob;          // [tokens]
   float* entropy;          // [tokens] or null

@@ -115,8 +115,8 @@ Status TwoSweeps(const LinearPolicyLossArgs& args, const Chunks& chunks) {
 }  // namespace
 
 Status LinearLogprobCpu(const LinearLogprobArgs& a) {
-  PRL_RETURN_IF_ERROR(CheckTargets(a.targets, nullptr, a.tokens, a.vocab));
-  return a.tokens ? Logprobs(a, nullptr, MakeChunks(a, 0)) : Ok();
+  PRL_RETURN_IF_ERROR(CheckTargets(a.targets, a.mask, a.tokens, a.vocab));
+  return a.tokens ? Logprobs(a, a.mask, MakeChunks(a, 0)) : Ok();
 }
 
 Status LinearPolicyLossCpu(const LinearPolicyLossArgs& given) {

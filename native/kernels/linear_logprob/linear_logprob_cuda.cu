@@ -122,7 +122,7 @@ Status TwoSweeps(const LinearPolicyLossArgs& args, const LossParams& params, con
 }  // namespace
 
 Status LinearLogprobCuda(const LinearLogprobArgs& a, const CudaCall& call) {
-  return Logprobs(a, nullptr, MakeChunks("linearLogProbs", a, 0, false, call), call);
+  return Logprobs(a, a.mask, MakeChunks("linearLogProbs", a, 0, false, call), call);
 }
 
 Status LinearPolicyLossCuda(const LinearPolicyLossArgs& args, const CudaCall& call) {

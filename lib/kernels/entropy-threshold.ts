@@ -1,0 +1,55 @@
+import { invalidArgument, PrlError } from '../errors.js';
+import { checkNumber } from '../options.js';
+import type { PolicyLossOptions } from '../policy/types.js';
+import { Tensor } from '../tensor.js';
+
+/**
+ * The entropy that the `topEntropyQuantile` most undecided of the active tokens reach: their (1 - topEntropyQuantile) quantile,
+ * linearly interpolated (arXiv 2506.01939). -Infinity when no token is active.
+ */
+export function topEntropyThreshold(
+  entropies: ArrayLike<number>,
+  topEntropyQuantile: number,
+  mask?: ArrayLike<number>,
+): number {
+  checkNumber('topEntropyQuantile', topEntropyQuantile, 0, 1);
+  const active = Float32Array.from(entropies).filter((_, t) => mask === undefined || mask[t] !== 0);
+  if (active.some(Number.isNaN))
+    throw new PrlError('ERR_PRL_NON_FINITE', 'entropy holds a NaN: what an active token brings must be finite');
+  if (active.length === 0) return -Infinity;
+  active.sort();
+  const place = (1 - topEntropyQuantile) * (active.length - 1);
+  const below = Math.floor(place);
+  const above = Math.min(below + 1, active.length - 1);
+  return active[below] + (place - below) * (active[above] - active[below]);
+}
+
+/** The share of the tokens that take part, where its entropy is still to be found; undefined where all do or it is given. */
+export function openQuantile({ topEntropyQuantile, entropyThreshold }: PolicyLossOptions): number | undefined {
+  if (topEntropyQuantile === undefined) return undefined;
+  checkNumber('topEntropyQuantile', topEntropyQuantile, 0, 1);
+  if (entropyThreshold !== undefined)
+    throw invalidArgument('topEntropyQuantile and entropyThreshold say the same: give one of them');
+  return topEntropyQuantile < 1 ? topEntropyQuantile : undefined;
+}
+
+/** The entropyThreshold of a call. `entropies` is asked for them where a quantile needs them. */
+export function entropyThreshold(
+  options: PolicyLossOptions,
+  mask: Tensor | ArrayLike<number> | undefined,
+  entropies: () => Tensor | ArrayLike<number>,
+): number | undefined {
+  const quantile = openQuantile(options);
+  return quantile === undefined
+    ? options.entropyThreshold
+    : topEntropyThreshold(numbersOf(entropies()), quantile, mask && numbersOf(mask));
+}
+
+function numbersOf(values: Tensor | ArrayLike<number>): ArrayLike<number> {
+  if (!(values instanceof Tensor)) return values;
+  if (values.device === 'cpu') return values.data;
+  throw new PrlError(
+    'ERR_PRL_UNSUPPORTED',
+    'topEntropyQuantile needs the entropies on the CPU, and a call on the GPU does not wait for them: give entropyThreshold, for instance topEntropyThreshold(await entropy.read(), topEntropyQuantile)',
+  );
+}
