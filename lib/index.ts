@@ -4,6 +4,7 @@ export * from './eval/metrics.js';
 export * from './kernels/coherence.js';
 export { topEntropyThreshold } from './kernels/entropy-threshold.js';
 export * from './kernels/group-advantages.js';
+export * from './kernels/importance-weights.js';
 export * from './kernels/linear-policy-loss.js';
 export * from './kernels/policy-loss.js';
 export * from './kernels/progrs-advantages.js';

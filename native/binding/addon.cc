@@ -14,6 +14,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prl::RegisterGroupCenter(env, exports);
   prl::RegisterCoherence(env, exports);
   prl::RegisterQuantileHead(env, exports);
+  prl::RegisterImportanceWeight(env, exports);
   prl::RegisterQuantileLoss(env, exports);
   return exports;
 }

@@ -17,6 +17,7 @@ void RegisterStepReward(Napi::Env env, Napi::Object exports);
 void RegisterGroupCenter(Napi::Env env, Napi::Object exports);
 void RegisterCoherence(Napi::Env env, Napi::Object exports);
 void RegisterQuantileHead(Napi::Env env, Napi::Object exports);
+void RegisterImportanceWeight(Napi::Env env, Napi::Object exports);
 void RegisterQuantileLoss(Napi::Env env, Napi::Object exports);
 
 }  // namespace prl
