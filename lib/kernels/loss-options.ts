@@ -20,7 +20,7 @@ const SURROGATE_OPTIONS: ReadonlySet<keyof PolicyLossOptions> = new Set(
 );
 
 type LossType = NonNullable<PolicyLossOptions['lossType']>;
-const LOSS_TYPES: Record<LossType, { surrogate: keyof typeof SURROGATE; aggregation: keyof typeof AGGREGATION }> = {
+const KINDS: Record<LossType, { surrogate: keyof typeof SURROGATE; aggregation: keyof typeof AGGREGATION }> = {
   dapo: { surrogate: 'clipped', aggregation: 'tokenMean' },
   grpo: { surrogate: 'clipped', aggregation: 'sequenceMeanTokenMean' },
   bnpo: { surrogate: 'clipped', aggregation: 'tokenMean' },
@@ -32,6 +32,8 @@ const LOSS_TYPES: Record<LossType, { surrogate: keyof typeof SURROGATE; aggregat
   raft: { surrogate: 'raft', aggregation: 'sequenceMeanTokenMean' },
   'raft++': { surrogate: 'clipped', aggregation: 'sequenceMeanTokenMean' },
 };
+
+export const LOSS_TYPES = Object.keys(KINDS) as LossType[];
 
 /** Names of the {@link PolicyLossOptions}, for checkOptions. */
 export const LOSS_OPTIONS = [
@@ -75,8 +77,8 @@ export interface LossParams {
 
 /** What a loss type stands for, and that none of the options belongs to another one. */
 function kindOfLoss(options: PolicyLossOptions) {
-  const lossType = checkChoice('lossType', options.lossType ?? 'dapo', Object.keys(LOSS_TYPES) as LossType[]);
-  const { surrogate, aggregation } = LOSS_TYPES[lossType];
+  const lossType = checkChoice('lossType', options.lossType ?? 'dapo', LOSS_TYPES);
+  const { surrogate, aggregation } = KINDS[lossType];
   const takes: readonly string[] = SURROGATE[surrogate].options;
   for (const name of SURROGATE_OPTIONS) {
     // 'token' says nothing: every loss has it.

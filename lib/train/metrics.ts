@@ -55,6 +55,7 @@ function differenceMetrics(sampled: Float32Array, recomputed: Float32Array): Rec
 /** Means over the updates of a step. */
 export function updateMetrics(updates: { metrics: UpdateMetrics; learningRate: number }[]): Record<string, number> {
   const over = (value: (metrics: UpdateMetrics) => number) => mean(updates.map(({ metrics }) => value(metrics)));
+  const phi = over(({ phiMean }) => phiMean);
   return {
     loss: over(({ loss }) => loss),
     grad_norm: over(({ gradNorm }) => gradNorm),
@@ -67,6 +68,8 @@ export function updateMetrics(updates: { metrics: UpdateMetrics; learningRate: n
     'clip_ratio/low_mean': over(({ clipRatioLow }) => clipRatioLow),
     'clip_ratio/high_mean': over(({ clipRatioHigh }) => clipRatioHigh),
     'clip_ratio/region_mean': over(({ clipRatioRegion }) => clipRatioRegion),
+    // Of lossType vespo only: the weights are above 0.
+    ...(phi > 0 && { 'vespo/phi_seq_mean': phi }),
     updates_skipped: updates.filter(({ metrics }) => !metrics.applied).length,
   };
 }

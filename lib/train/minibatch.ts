@@ -21,7 +21,7 @@ interface Cut {
  * advantages those are whole groups of equal rewards. They still count in the normalizer, so the gradient is the same.
  */
 export function cutBatch({ rollout, advantages, refLogProbs, order, part }: Cut, options: ResolvedTrainerOptions) {
-  const { numMinibatches, maskTruncatedCompletions, beta, entropyCoef, lossType } = options;
+  const { numMinibatches, maskTruncatedCompletions, beta, entropyCoef, topEntropyQuantile, lossType } = options;
   const size = order.length / numMinibatches;
   // In the rollout's order: responses to one prompt lie side by side, and the policy then reads the prompt once.
   const members = [...order.subarray(Math.round(part * size), Math.round((part + 1) * size))].sort((a, b) => a - b);
@@ -31,7 +31,8 @@ export function cutBatch({ rollout, advantages, refLogProbs, order, part }: Cut,
     tokens: active.reduce((sum, i) => sum + cuSeqlens[i + 1] - cuSeqlens[i], 0),
     sequences: active.length,
   };
-  const canSkip = beta === 0 && entropyCoef === 0 && lossType !== 'bnpo';
+  // bnpo averages over what is given; a quantile is of all tokens.
+  const canSkip = beta === 0 && entropyCoef === 0 && topEntropyQuantile === 1 && lossType !== 'bnpo';
   const teaches = (i: number) =>
     advantages.subarray(cuSeqlens[i], cuSeqlens[i + 1]).some((advantage) => advantage !== 0);
   let chosen = canSkip ? active.filter(teaches) : active;
@@ -56,5 +57,6 @@ export function cutBatch({ rollout, advantages, refLogProbs, order, part }: Cut,
     oldLogProbs: tokens(rollout.logProbs),
     refLogProbs: refLogProbs && tokens(refLogProbs),
   };
+  if (lossType === 'bnpo') return { batch };
   return { batch, normalizer: none ? { tokens: 1, sequences: 1 } : normalizer };
 }

@@ -1,3 +1,4 @@
+import { LOSS_TYPES } from '../kernels/loss-options.js';
 import type { OptionsOf, OptionTable, ResolvedOptions } from '../options-table.js';
 
 /**
@@ -62,21 +63,48 @@ export const TRAINER_OPTIONS = {
 
   lossType: {
     type: 'choice',
-    choices: ['dapo', 'grpo', 'bnpo', 'dr_grpo'],
-    default: 'dapo',
-    doc: 'How token losses are averaged',
+    choices: LOSS_TYPES,
+    doc: 'Term of a token and how terms are averaged (default: dapo; raft with method raft). raft++ is for method raft',
   },
   importanceSamplingLevel: {
     type: 'choice',
     choices: ['token', 'sequence'],
     default: 'token',
-    doc: 'Ratio per token, or one per sequence (GSPO)',
+    doc: 'Ratio per token, or one per sequence (GSPO); not with vespo and raft',
   },
-  epsilon: { type: 'number', default: 0.2, min: 0, max: 1, doc: 'Lower clip of the ratio: 1 - epsilon' },
-  epsilonHigh: { type: 'number', min: 0, doc: 'Upper clip of the ratio: 1 + epsilonHigh (default: epsilon)' },
+  epsilon: { type: 'number', min: 0, max: 1, doc: 'Lower clip of the ratio: 1 - epsilon (default: 0.2)' },
+  epsilonHigh: {
+    type: 'number',
+    min: 0,
+    doc: 'Upper clip of the ratio: 1 + epsilonHigh (default: epsilon); with cispo the bound itself (default: 5)',
+  },
   delta: { type: 'number', above: 1, doc: 'Upper bound of the ratio where the advantage is negative (default: none)' },
+  sapoTemperaturePos: {
+    type: 'number',
+    above: 0,
+    doc: 'sapo: steepness of the gate where the advantage is positive (default: 1)',
+  },
+  sapoTemperatureNeg: { type: 'number', above: 0, doc: 'sapo: steepness of the gate elsewhere (default: 1.05)' },
+  vespoKPos: { type: 'number', min: 0, doc: 'vespo: k where the advantage is not negative (default: 2)' },
+  vespoLambdaPos: { type: 'number', above: 0, doc: 'vespo: lambda where the advantage is not negative (default: 3)' },
+  vespoKNeg: { type: 'number', min: 0, doc: 'vespo: k elsewhere (default: 3)' },
+  vespoLambdaNeg: { type: 'number', above: 0, doc: 'vespo: lambda elsewhere (default: 2)' },
   beta: { type: 'number', default: 0, min: 0, doc: 'Weight of the KL term to the frozen reference' },
+  klEstimator: { type: 'choice', choices: ['k1', 'k2', 'k3'], default: 'k3', doc: 'Estimator of the KL term' },
+  klRatioCorrection: { type: 'boolean', default: true, doc: 'Multiply the KL term by the ratio, as TRL does' },
   entropyCoef: { type: 'number', default: 0, doc: 'Weight of the entropy bonus' },
+  topEntropyQuantile: {
+    type: 'number',
+    default: 1,
+    min: 0,
+    max: 1,
+    doc: 'Share of the tokens, those of the highest entropy, that the policy term is taken of',
+  },
+  offPolicyMaskThreshold: {
+    type: 'number',
+    min: 0,
+    doc: 'Leave sequences out with a negative advantage and more mean drift of the log-probabilities (default: none)',
+  },
   scaleRewards: {
     type: 'choice',
     choices: ['group', 'batch', 'none'],

@@ -10,6 +10,7 @@ import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
 import { checkMethod, computeAdvantages, needsReference, rolloutSteps } from './advantages.js';
 import { type LoadPolicy, openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
+import { checkLoss, lossOptions } from './loss.js';
 import { creditMetrics, type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
 import { cutBatch } from './minibatch.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './options.js';
@@ -93,6 +94,7 @@ export class Trainer {
     for (const name of ['policy', 'task'] as const)
       if (!this.#setup[name]) throw invalidArgument(`new Trainer needs '${name}'`);
     checkMethod(this.options, this.#setup);
+    checkLoss(this.options);
     this.task = this.#setup.task;
     this.#policy = this.#setup.policy;
     if (this.#policy.config.vocab_size < this.task.tokenizer.vocabSize) {
@@ -291,8 +293,6 @@ export class Trainer {
         minRate: options.minLearningRateRate,
       });
       const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm, temperature, microBatchTokens } = options;
-      const { lossType, importanceSamplingLevel, epsilon, epsilonHigh, delta, beta, entropyCoef, maxCompletionLength } =
-        options;
       const metrics = await this.#policy.update(batch, {
         learningRate,
         adamBeta1,
@@ -302,14 +302,7 @@ export class Trainer {
         maxGradNorm,
         temperature,
         microBatchTokens,
-        lossType,
-        importanceSamplingLevel,
-        epsilon,
-        epsilonHigh,
-        delta,
-        beta,
-        entropyCoef,
-        maxCompletionLength,
+        ...lossOptions(options),
         normalizer,
         signal,
       });

@@ -1,7 +1,7 @@
 // What must not change a number: the batch around a sequence, threads, micro-batches, which positions are scored.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Policy, type PolicyBatch, setThreads, type Tensor } from '../../lib/index.js';
+import { type Policy, type PolicyBatch, setThreads, type Tensor, topEntropyThreshold } from '../../lib/index.js';
 import { nativeInfo } from '../../lib/native.js';
 import { near, normals } from '../reference/numbers.js';
 import { ARCHITECTURES, tinyBatch, tinyPolicy } from './tiny.js';
@@ -90,16 +90,59 @@ for (const model_type of ARCHITECTURES) {
   });
 
   test('micro-batches add up to the batch', async () => {
-    for (const lossType of ['dapo', 'grpo'] as const) {
-      const whole = await policy.computeGradients(batch, { lossType });
+    const total = sequences.reduce((n, s, i) => n + s.length - start[i], 0);
+    const current = (await policy.logProbs(sequences, { start })).logProbs;
+    const moved = (by: Float32Array) => current.map((x, t) => x + by[t]);
+    const full: PolicyBatch = {
+      ...batch,
+      oldLogProbs: moved(normals(total, 5, 0.05)),
+      refLogProbs: moved(normals(total, 6, 0.2)),
+      rolloutLogProbs: moved(normals(total, 7, 0.05)),
+      importanceWeights: normals(total, 8, 0.1).map(Math.exp),
+    };
+    for (const options of [
+      { lossType: 'dapo' },
+      { lossType: 'grpo' },
+      { lossType: 'luspo', importanceSamplingLevel: 'sequence', offPolicyMaskThreshold: 0 },
+      { lossType: 'cispo', beta: 0.1, klEstimator: 'k1', topEntropyQuantile: 0.3 },
+      { lossType: 'sapo', topEntropyQuantile: 0.6, offPolicyMaskThreshold: 0.001 },
+      { lossType: 'vespo', beta: 0.1, klEstimator: 'k2' },
+      { lossType: 'raft' },
+    ] as const) {
+      const whole = await policy.computeGradients(full, options);
       const expected = policy.gradients();
       for (const microBatchTokens of [1, 100]) {
-        const parts = await policy.computeGradients(batch, { lossType, microBatchTokens });
-        near([parts.loss, parts.entropy, parts.gradNorm], [whole.loss, whole.entropy, whole.gradNorm], 1e-5);
+        const parts = await policy.computeGradients(full, { ...options, microBatchTokens });
+        const scale = Math.max(1, Math.abs(whole.loss), whole.gradNorm);
+        const numbers = ({ loss, entropy, gradNorm, phiMean }: typeof whole) => [loss, entropy, gradNorm, phiMean];
+        near(numbers(parts), numbers(whole), 1e-5 * scale, JSON.stringify(options));
         assert.is(parts.tokens, whole.tokens);
         gradientsNear(policy.gradients(), expected);
       }
     }
+  });
+
+  test('topEntropyQuantile is the entropyThreshold of all its tokens', async () => {
+    const { entropy } = await policy.logProbs(sequences, { start, entropy: true });
+    const entropyThreshold = topEntropyThreshold(entropy!, 0.25);
+    const expected = await policy.computeGradients(batch, { entropyThreshold });
+    assert.equal(await policy.computeGradients(batch, { topEntropyQuantile: 0.25 }), expected);
+    assert.not.equal((await policy.computeGradients(batch)).gradNorm, expected.gradNorm);
+    const mask = entropy!.map((h) => (h >= entropyThreshold ? 1 : 0));
+    const tokens = { tokens: entropy!.length, sequences: sequences.length };
+    const masked = await policy.computeGradients({ ...batch, mask: Int32Array.from(mask) }, { normalizer: tokens });
+    near([masked.gradNorm], [expected.gradNorm], 1e-5 * expected.gradNorm, 'as a mask with the divisor of all');
+  });
+
+  test('importance weights multiply a token as its advantage does', async () => {
+    const total = sequences.reduce((n, s, i) => n + s.length - start[i], 0);
+    const advantages = normals(total, 3);
+    const importanceWeights = normals(total, 4, 0.5).map(Math.exp);
+    const expected = await gradientsOf(policy, {
+      ...batch,
+      advantages: advantages.map((x, t) => x * importanceWeights[t]),
+    });
+    gradientsNear(await gradientsOf(policy, { ...batch, advantages, importanceWeights }), expected);
   });
 
   test('prompt tokens as such, and as masked completion tokens, give the same gradients', async () => {

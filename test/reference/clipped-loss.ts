@@ -51,14 +51,37 @@ function phi(c: LossCase, own: number[], advantage: number): number {
   return Math.exp(lambda + k * logWeight - lambda * Math.exp(logWeight));
 }
 
-/** The policy term of token t of the sequence with the active tokens `own`. */
-function policyTerm(c: LossCase, own: number[], t: number, advantage: number, ratio: number, stopped: number): number {
+/** What the active tokens of a sequence share. */
+interface Shared {
+  /** At sequence level the ratio of all, of the log-probabilities as they are and of `base`. */
+  ratio: number;
+  stopped: number;
+  /** vespo's weight, by the sign of the advantage. */
+  phi: { positive: number; negative: number };
+  /** Mean of the log-probabilities of the rollout less those of `base`. */
+  drift: number;
+}
+
+function sharedBy(c: LossCase, own: number[]): Shared {
+  const old = c.old ?? c.base;
+  const ratio = (logProbs: ArrayLike<number>) => Math.exp(sum(own, (t) => logProbs[t] - old[t]) / own.length);
+  const rollout = c.rollout ?? old;
+  return {
+    ratio: ratio(c.logProbs),
+    stopped: ratio(c.base),
+    phi: { positive: phi(c, own, 1), negative: phi(c, own, -1) },
+    drift: sum(own, (t) => rollout[t] - c.base[t]) / own.length,
+  };
+}
+
+/** The policy term of token t, with `stopped` the ratio that the gradient does not flow through. */
+function policyTerm(c: LossCase, shared: Shared, t: number, advantage: number, ratio: number, stopped: number): number {
   const logProb = c.logProbs[t];
   switch (c.lossType) {
     case 'cispo':
       return -Math.min(stopped, c.epsilonHigh) * advantage * logProb;
     case 'vespo':
-      return -phi(c, own, advantage) * advantage * logProb;
+      return -(advantage >= 0 ? shared.phi.positive : shared.phi.negative) * advantage * logProb;
     case 'raft':
       return -advantage * logProb;
     case 'sapo': {
@@ -77,7 +100,6 @@ export function lossValue(c: LossCase): number {
   const sequences = c.cuSeqlens.length - 1;
   const active = (t: number) => c.mask?.[t] !== 0;
   const old = c.old ?? c.base;
-  const rollout = c.rollout ?? old;
   let count = 0;
   for (let t = 0; t < c.logProbs.length; t++) if (active(t)) count++;
   let loss = 0;
@@ -85,15 +107,16 @@ export function lossValue(c: LossCase): number {
     const own: number[] = [];
     for (let t = c.cuSeqlens[i]; t < c.cuSeqlens[i + 1]; t++) if (active(t)) own.push(t);
     if (own.length === 0) continue;
-    const ratioOf = (logProbs: ArrayLike<number>, t: number) =>
-      Math.exp(c.level === 'sequence' ? sum(own, (s) => logProbs[s] - old[s]) / own.length : logProbs[t] - old[t]);
-    const drift = sum(own, (t) => rollout[t] - c.base[t]) / own.length;
+    const shared = sharedBy(c, own);
     const terms = sum(own, (t) => {
-      const ratio = ratioOf(c.logProbs, t);
+      const [ratio, stopped] =
+        c.level === 'sequence'
+          ? [shared.ratio, shared.stopped]
+          : [Math.exp(c.logProbs[t] - old[t]), Math.exp(c.base[t] - old[t])];
       const advantage = c.advantages[c.perToken ? t : i];
-      const kept = c.entropy[t] >= c.entropyThreshold && (advantage >= 0 || drift <= c.offPolicyMaskThreshold);
+      const kept = c.entropy[t] >= c.entropyThreshold && (advantage >= 0 || shared.drift <= c.offPolicyMaskThreshold);
       const weight = c.lossType === 'vespo' ? 1 : (c.weights?.[t] ?? 1);
-      const policy = kept ? weight * policyTerm(c, own, t, advantage, ratio, ratioOf(c.base, t)) : 0;
+      const policy = kept ? weight * policyTerm(c, shared, t, advantage, ratio, stopped) : 0;
       const kl = c.ref ? KL[c.klEstimator](c.logProbs[t] - c.ref[t]) : 0;
       return policy + c.beta * kl * (c.klRatioCorrection ? ratio : 1);
     });

@@ -1,0 +1,14 @@
+import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
+import type { PolicyLossOptions } from '../policy/types.js';
+import type { ResolvedTrainerOptions } from './options.js';
+
+/** The trainer's options that are the loss's. */
+export function lossOptions(options: ResolvedTrainerOptions): PolicyLossOptions {
+  const own = Object.entries(options).filter(([name]) => (LOSS_OPTIONS as readonly string[]).includes(name));
+  return { lossType: options.method === 'raft' ? 'raft' : 'dapo', ...Object.fromEntries(own) };
+}
+
+/** Throws for options of the loss that cannot go together; before anything is spent. */
+export function checkLoss(options: ResolvedTrainerOptions): void {
+  lossParams(lossOptions(options), { sequences: 1 });
+}
