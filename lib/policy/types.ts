@@ -44,7 +44,8 @@ export interface PolicyLossOptions {
   entropyCoef?: number;
   /**
    * Leaves all but this share of the active tokens, those with the highest entropies, out of the policy term (2506.01939); their KL
-   * term, the entropy bonus and the divisors stay. Default 1: all take part. From logits the entropies cost a look more at them.
+   * term, the entropy bonus (TRL limits that too) and the divisors stay. Default 1: all take part. From logits the entropies cost a
+   * look more at them.
    */
   topEntropyQuantile?: number;
   /** The same with the entropy given that a token must reach: where this call gets a part of the optimizer batch. */
