@@ -81,10 +81,10 @@ runs('labels are the method and what else differs but the seed', async () => {
     return (await readReport(paths)).runs.map(({ label }) => label);
   };
   assert.equal(await labels({ method: 'grpo', seed: 1 }, { method: 'grpo', seed: 2, maxSteps: 2 }), ['grpo', 'grpo']);
-  assert.equal(await labels({ eta: 5 }, { eta: 5, seed: 3 }, { method: 'grpo', epsilon: 0.1 }), [
-    'prl, epsilon 0.2, eta 5',
-    'prl, epsilon 0.2, eta 5',
-    'grpo, epsilon 0.1, eta 100',
+  assert.equal(await labels({ eta: 5 }, { eta: 5, seed: 3 }, { method: 'grpo', beta: 0.1 }), [
+    'prl, beta 0, eta 5',
+    'prl, beta 0, eta 5',
+    'grpo, beta 0.1, eta 100',
   ]);
 });
 runs.run();
