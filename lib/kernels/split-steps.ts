@@ -45,7 +45,7 @@ export function splitSteps(
   });
   if (total > 2 ** 31 - 1) throw outOfRange(`${total} tokens are more than an int32 offset can count`);
   cuSteps.push(total);
-  return Int32Array.from(cuSteps);
+  return new Int32Array(cuSteps);
 }
 
 /**
@@ -90,8 +90,11 @@ function beginsOf(split: StepSplit): (response: ArrayLike<number> | readonly str
   switch (split.kind) {
     case 'length': {
       const step = checkInteger('length', split.length, 1);
-      return ({ length }) =>
-        Array.from({ length: Math.max(0, Math.ceil(length / step) - 1) }, (_, k) => (k + 1) * step);
+      return ({ length }) => {
+        const begins: number[] = [];
+        for (let at = step; at < length; at += step) begins.push(at);
+        return begins;
+      };
     }
     case 'tokens': {
       const ids = new Set(Array.from(split.tokens ?? []));

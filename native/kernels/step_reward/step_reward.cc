@@ -41,26 +41,28 @@ Status NonFinite(const StepRewardArgs& a, int64_t t) {
 }
 
 // Sum of the future terms of tokens [first, end). The partial sums of k1 let the compiler use vectors.
-double FutureSum(const StepRewardArgs& a, int64_t first, int64_t end) {
+double FutureSum(const StepRewardArgs& a, Generator generator, int64_t first, int64_t end) {
   double sum = 0.0;
   int64_t t = first;
-  if (a.generator == Generator::kReverseK1) {
+  if (generator == Generator::kReverseK1) {
     double part[8] = {0};
     for (; t + 8 <= end; t += 8) {
       for (int k = 0; k < 8; ++k) part[k] += LogRatio(a, t + k);
     }
     for (int k = 0; k < 8; ++k) sum += part[k];
   }
-  for (; t < end; ++t) sum += FutureTerm(a.generator, LogRatio(a, t));
+  for (; t < end; ++t) sum += FutureTerm(generator, LogRatio(a, t));
   return sum;
 }
 
 // The future sums of pieces (steps or sequences). Returns the first token with an input that is not finite: it shows in its sum.
 int64_t SumPieces(const StepRewardArgs& a, const int32_t* offsets, int64_t pieces, double* sums) {
+  // Of single tokens without a baseline nobody needs the sums, only their being finite: then the cheapest will do.
+  const Generator generator = a.cu_steps || a.baseline ? a.generator : Generator::kReverseK1;
   int64_t bad = INT64_MAX;
   ParallelRows(pieces, Grain(a, pieces), [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
-      sums[k] = FutureSum(a, offsets[k], offsets[k + 1]);
+      sums[k] = FutureSum(a, generator, offsets[k], offsets[k + 1]);
       if (!std::isfinite(sums[k])) AtomicMin(&bad, FirstNonFinite(a, offsets[k], offsets[k + 1]));
     }
   });
@@ -109,26 +111,19 @@ Status StepRewardCpu(const StepRewardArgs& a) {
   }
   const int64_t pieces = a.cu_steps ? a.steps : a.sequences;
   std::vector<double> sums(static_cast<size_t>(pieces));
-  // Of single tokens without a baseline nobody needs the sums: one look at the inputs does, and what is not finite shows in it.
-  const bool looks_twice = a.cu_steps || a.baseline;
-  if (looks_twice) {
-    const int64_t input = SumPieces(a, a.cu_steps ? a.cu_steps : a.cu_seqlens, pieces, sums.data());
-    if (input != INT64_MAX) return NonFinite(a, input);
-  }
+  int64_t bad = SumPieces(a, a.cu_steps ? a.cu_steps : a.cu_seqlens, pieces, sums.data());
+  if (bad != INT64_MAX) return NonFinite(a, bad);
   double mean_future = 0.0;
   if (a.baseline && a.tokens > 0) {
     for (double sum : sums) mean_future += sum;
     mean_future /= (double)a.tokens;
   }
-  int64_t bad = INT64_MAX;
   ParallelRows(a.sequences, Grain(a, a.sequences), [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       AtomicMin(&bad, a.cu_steps ? SequenceOfSteps(a, i, mean_future, sums.data()) : SequenceOfTokens(a, i, mean_future));
     }
   });
   if (bad == INT64_MAX) return Ok();
-  const int64_t input = looks_twice ? INT64_MAX : FirstNonFinite(a, 0, a.tokens);
-  if (input != INT64_MAX) return NonFinite(a, input);
   return Error(Code::kNonFinite, "the advantage of token %lld overflows: its log-ratio old - ref is %g", (long long)bad, LogRatio(a, bad));
 }
 
