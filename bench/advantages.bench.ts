@@ -71,6 +71,7 @@ async function prepare(device: BenchDevice, kind: 'prl' | 'frpo' | 'grpo', batch
   };
   const own = { rewards: device.tensor(rewards), groupIds: device.tensor(groupIds) };
   const outcome = () => groupAdvantages(own.rewards, own.groupIds, { epsilon: EPSILON, singleton: 'raw' });
+  const out = device.buffer([tokens], 'float32');
   const pipeline = {
     prl: () =>
       prlAdvantages({
@@ -78,8 +79,9 @@ async function prepare(device: BenchDevice, kind: 'prl' | 'frpo' | 'grpo', batch
         outcomeAdvantages: outcome(),
         cuSteps: device.tensor(splitSteps(responses, { kind: 'length', length: STEP })),
         eta: ETA,
+        out,
       }),
-    frpo: () => frpoAdvantages({ ...packed, outcomeAdvantages: outcome(), beta: BETA }),
+    frpo: () => frpoAdvantages({ ...packed, outcomeAdvantages: outcome(), beta: BETA, out }),
     grpo: outcome,
   }[kind];
   const name = {

@@ -1,7 +1,7 @@
 import { invalidArgument } from '../errors.js';
 import { native } from '../native.js';
 import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, deviceOf, Tensor } from '../tensor.js';
+import { asFloats, asInts, asTensor, deviceOf, Tensor } from '../tensor.js';
 
 /** T tokens in B responses, packed. */
 interface AdvantageInputs {
@@ -13,6 +13,8 @@ interface AdvantageInputs {
   refLogProbs: Tensor | ArrayLike<number>;
   /** int32 [B + 1]: response i owns tokens cuSeqlens[i] .. cuSeqlens[i + 1] - 1. */
   cuSeqlens: Tensor | ArrayLike<number>;
+  /** [T] float32: where the advantages go. Default: a new tensor; the first touch of its memory takes longer than the rest. */
+  out?: Tensor;
 }
 
 export interface PrlAdvantagesArgs extends AdvantageInputs {
@@ -24,7 +26,7 @@ export interface PrlAdvantagesArgs extends AdvantageInputs {
   suffix?: 'inclusive' | 'exclusive';
 }
 
-const INPUTS = ['outcomeAdvantages', 'oldLogProbs', 'refLogProbs', 'cuSeqlens'];
+const INPUTS = ['outcomeAdvantages', 'oldLogProbs', 'refLogProbs', 'cuSeqlens', 'out'];
 
 /**
  * PRL's token advantages (arXiv 2601.10201v1): each token of a step gets the outcome advantage minus 1 / eta times the
@@ -79,10 +81,10 @@ export function frpoAdvantages(args: FrpoAdvantagesArgs): Tensor {
 }
 
 function stepReward(args: AdvantageInputs & Partial<Pick<PrlAdvantagesArgs, 'cuSteps'>>, kernel: object): Tensor {
-  const { outcomeAdvantages, refLogProbs, cuSeqlens, cuSteps } = args;
-  const device = deviceOf({ outcomeAdvantages, oldLogProbs: args.oldLogProbs, refLogProbs, cuSeqlens, cuSteps });
+  const { outcomeAdvantages, refLogProbs, cuSeqlens, cuSteps, out } = args;
+  const device = deviceOf({ outcomeAdvantages, oldLogProbs: args.oldLogProbs, refLogProbs, cuSeqlens, cuSteps, out });
   const oldLogProbs = asFloats('oldLogProbs', args.oldLogProbs, device);
-  const advantages = Tensor.empty([oldLogProbs.size], { device });
+  const advantages = out === undefined ? Tensor.empty([oldLogProbs.size], { device }) : asTensor('out', out);
   native().stepReward({
     outcomeAdvantages: asFloats('outcomeAdvantages', outcomeAdvantages, device),
     oldLogProbs,
@@ -90,7 +92,7 @@ function stepReward(args: AdvantageInputs & Partial<Pick<PrlAdvantagesArgs, 'cuS
     cuSeqlens: asInts('cuSeqlens', cuSeqlens, device),
     cuSteps: cuSteps === undefined ? undefined : asInts('cuSteps', cuSteps, device),
     ...kernel,
-    advantages,
+    out: advantages,
   });
   return advantages;
 }

@@ -282,4 +282,11 @@ void Export(Napi::Env env, Napi::Object exports, const char* name, Napi::Value (
   exports.Set(name, Napi::Function::New(env, Call, name, new Exported{function}));
 }
 
+void CheckApart(Napi::Env env, const char* output_name, const TensorArg& output, const char* input_name, const TensorArg& input) {
+  const auto begin = [](const TensorArg& t) { return reinterpret_cast<uintptr_t>(t.data); };
+  const auto end = [&](const TensorArg& t) { return begin(t) + static_cast<size_t>(t.elements) * SizeOf(t.dtype); };
+  if (begin(output) >= end(input) || begin(input) >= end(output)) return;
+  Throw(env, Code::kInvalidArgument, "%s and %s share memory: what is written needs memory of its own", output_name, input_name);
+}
+
 }  // namespace prl

@@ -42,6 +42,9 @@ struct TensorArg {
   const int32_t* i32() const { return static_cast<const int32_t*>(data); }
 };
 
+// Throws when an output shares memory with what is still read while it is written.
+void CheckApart(Napi::Env env, const char* output_name, const TensorArg& output, const char* input_name, const TensorArg& input);
+
 // The fields of the one options object that a function of the addon takes. `name` appears in the messages.
 class Args {
  public:

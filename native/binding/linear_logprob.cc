@@ -63,14 +63,6 @@ Napi::Value Logprob(const Napi::CallbackInfo& info) {
   return args.env().Undefined();
 }
 
-// The gradients are written while the inputs are still read.
-void CheckApart(const Args& args, const char* output_name, const TensorArg& output, const char* input_name, const TensorArg& input) {
-  const auto begin = [](const TensorArg& t) { return reinterpret_cast<uintptr_t>(t.data); };
-  const auto end = [&](const TensorArg& t) { return begin(t) + static_cast<size_t>(t.elements) * SizeOf(t.dtype); };
-  if (begin(output) >= end(input) || begin(input) >= end(output)) return;
-  Throw(args.env(), Code::kInvalidArgument, "%s and %s share memory: the gradient needs memory of its own", output_name, input_name);
-}
-
 Napi::Value PolicyLoss(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
   LinearPolicyLossArgs kernel{};
@@ -84,10 +76,10 @@ Napi::Value PolicyLoss(const Napi::CallbackInfo& info) {
   TensorArg d_head = args.Floats("dHead", linear.vocab * linear.width);
   kernel.d_head = d_head.f32();
   for (const char* input : {"hidden", "head"}) {
-    CheckApart(args, "dHidden", d_hidden, input, args.Tensor(input));
-    CheckApart(args, "dHead", d_head, input, args.Tensor(input));
+    CheckApart(args.env(), "dHidden", d_hidden, input, args.Tensor(input));
+    CheckApart(args.env(), "dHead", d_head, input, args.Tensor(input));
   }
-  CheckApart(args, "dHead", d_head, "dHidden", d_hidden);
+  CheckApart(args.env(), "dHead", d_head, "dHidden", d_hidden);
   kernel.add_to_head = args.Boolean("accumulate");
   const int64_t sequences = kernel.batch.sequences;
   if (args.on_gpu()) {

@@ -411,6 +411,23 @@ steps('errors', async () => {
   } as const;
   assert.is((await frpo(none)).length, 0, 'sequences without tokens have no mean');
 });
+steps('the result goes where it is told', async () => {
+  const oldLogProbs = place(normals(6, 1));
+  const refLogProbs = place(normals(6, 2));
+  const args = { outcomeAdvantages: [1, -1], oldLogProbs, refLogProbs, cuSeqlens: [0, 2, 6] };
+  const out = place(new Float32Array(6).fill(NaN));
+  const prlArgs = { ...args, cuSteps: [0, 2, 4, 6], eta: 2 };
+  assert.is(prlAdvantages({ ...prlArgs, out }), out);
+  assert.equal(await out.read(), await prlAdvantages(prlArgs).read());
+  assert.is(frpoAdvantages({ ...args, beta: 0.5, out }), out);
+  assert.equal(await out.read(), await frpoAdvantages({ ...args, beta: 0.5 }).read());
+  const bad = (it: typeof out, kind: typeof TypeError, code: string, message: RegExp) =>
+    throwsError(() => prlAdvantages({ ...prlArgs, out: it }), kind, code, message);
+  bad(oldLogProbs, TypeError, 'ERR_PRL_INVALID_ARGUMENT', /out and oldLogProbs share memory/);
+  bad(refLogProbs, TypeError, 'ERR_PRL_INVALID_ARGUMENT', /out and refLogProbs share memory/);
+  bad(place(new Float32Array(5)), RangeError, 'ERR_PRL_OUT_OF_RANGE', /out/);
+  bad(place([1, 2, 3, 4, 5, 6], [6], 'int32'), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /out must be float32/);
+});
 steps.run();
 
 const splits = suite('splitSteps');
