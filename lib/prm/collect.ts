@@ -2,7 +2,7 @@ import { mkdir, open, rmdir } from 'node:fs/promises';
 import { completionSteps, type StepOptions } from '../methods/steps.js';
 import type { Completion, PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
-import type { Problem, Split, Task } from '../tasks/task.js';
+import { encodeProblem, type Problem, type Split, stopTokensOf, type Task } from '../tasks/task.js';
 import { lockFolder } from '../train/lock.js';
 import { openPrmData, type PrmProblem, type PrmSettings } from './data.js';
 
@@ -110,7 +110,7 @@ async function lockFile(output: string): Promise<() => Promise<void>> {
 async function collectChunk(options: CollectOptions, from: number, to: number) {
   const { task, split, level, seed, n, continuations, maxCompletionLength } = options;
   const problems = Array.from({ length: to - from }, (_, i) => task.problem(from + i, { seed, split, level }));
-  const prompts = problems.map(({ prompt }) => task.tokenizer.encode(prompt));
+  const prompts = problems.map((problem) => encodeProblem(task, problem));
   const groups = await generate(options, {
     prompts,
     n,
@@ -178,7 +178,7 @@ function generate(
   { policy, task, temperature, signal }: CollectOptions,
   { prompts, ...options }: { prompts: Int32Array[]; n: number; maxNewTokens: number; seed: number[] },
 ) {
-  return policy.generate(prompts, { ...options, temperature, stop: [task.tokenizer.eosTokenId], signal });
+  return policy.generate(prompts, { ...options, temperature, stop: stopTokensOf(task), signal });
 }
 
 const isRight = (task: Task, problem: Problem, { tokens, finishReason }: Pick<Completion, 'tokens' | 'finishReason'>) =>

@@ -1,6 +1,6 @@
 import { cumulative } from '../packed.js';
 import type { GenerateOptions, PolicyLike } from '../policy/types.js';
-import type { Problem, Task } from '../tasks/task.js';
+import { encodeProblem, type Problem, stopTokensOf, type Task } from '../tasks/task.js';
 
 /** Responses to a list of problems, `n` each, with their rewards; token-wise arrays are packed over all responses. */
 export interface Rollout {
@@ -40,13 +40,13 @@ export async function collectRollout(
   problems: readonly Problem[],
   { n, maxCompletionLength, temperature, seed, signal, onProgress }: RolloutOptions,
 ): Promise<Rollout> {
-  const encoded = problems.map(({ prompt }) => task.tokenizer.encode(prompt));
+  const encoded = problems.map((problem) => encodeProblem(task, problem));
   const groups = await engine.generate(encoded, {
     n,
     maxNewTokens: maxCompletionLength,
     temperature,
     seed,
-    stop: [task.tokenizer.eosTokenId],
+    stop: stopTokensOf(task),
     signal,
     onProgress,
   });

@@ -2,7 +2,7 @@ import type { Tokenizer } from '../policy/tokenizer.js';
 import type { Random } from '../random.js';
 
 export interface Problem {
-  /** What the policy is given. */
+  /** What is asked: what the policy is given, unless the task encodes it in a frame of its own. */
   prompt: string;
   /** What a right response ends in; only the task's own verifier reads it. */
   answer: string;
@@ -22,10 +22,14 @@ export interface ProblemChoice {
 export interface Task {
   readonly name: string;
   readonly tokenizer: Tokenizer;
+  /** Tokens that end a response. Default: the tokenizer's end of sequence. */
+  readonly stopTokens?: readonly number[];
   /** Names of the levels: the first is trained on, all are evaluated. */
   readonly levels: readonly [string, ...string[]];
   /** Problem number `index` of an endless sequence that depends on nothing but these arguments. */
   problem(index: number, choice: ProblemChoice): Problem;
+  /** Token ids of what the policy is given, where that is not the prompt as it stands: a template, a chat. */
+  encode?(problem: Problem): Int32Array;
   /**
    * The reward of a response, as a rule 0 or 1 (evaluation counts rewards above 0 as right).
    * @param finished whether the response ended by itself rather than at the length limit
@@ -39,3 +43,10 @@ export interface Task {
    */
   demonstrate?(problem: Problem, style?: string, random?: Random): string;
 }
+
+/** Token ids of what the policy is given. */
+export const encodeProblem = (task: Task, problem: Problem): Int32Array =>
+  task.encode ? task.encode(problem) : task.tokenizer.encode(problem.prompt);
+
+/** Tokens that end a response. */
+export const stopTokensOf = ({ stopTokens, tokenizer }: Task): number[] => [...(stopTokens ?? [tokenizer.eosTokenId])];

@@ -1,7 +1,7 @@
 import { invalidArgument } from '../errors.js';
 import type { PolicyLike } from '../policy/types.js';
 import { randomStream, weightedChoice } from '../random.js';
-import type { Task } from '../tasks/task.js';
+import { encodeProblem, type Task } from '../tasks/task.js';
 import { learningRateAt } from './schedule.js';
 
 /** A stretch of supervised training on the task's own demonstrations, with a fresh optimizer. */
@@ -86,7 +86,7 @@ function demonstrations({ task, seed }: WarmStartOptions, { batchSize, level, st
     const random = randomStream(seed, 'demonstration', index);
     const style = weightedChoice(weights, random);
     return {
-      prompt: tokenizer.encode(problem.prompt),
+      prompt: encodeProblem(task, problem),
       completion: Int32Array.from([
         ...tokenizer.encode(task.demonstrate!(problem, style, random)),
         tokenizer.eosTokenId,
