@@ -1,6 +1,6 @@
 import type { PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
-import { collectRollout, measureRollout, type Rollout } from '../rollout/rollout.js';
+import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import type { Problem, Task } from '../tasks/task.js';
 import { bootstrapInterval } from './bootstrap.js';
 import { passAtK } from './metrics.js';
@@ -90,7 +90,7 @@ export async function evaluate(
     meanLength: rollout.logProbs.length / rollout.texts.length,
     clippedRatio: rollout.finished.filter((ended) => !ended).length / rollout.finished.length,
     ...(options.reference && (await drift(policy, options.reference, rollout, options))),
-    measures: measureRollout(task, rollout),
+    measures: rollout.measures,
     seconds: (performance.now() - start) / 1000,
     records,
   };

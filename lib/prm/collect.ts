@@ -2,6 +2,7 @@ import { mkdir, open, rmdir } from 'node:fs/promises';
 import { completionSteps, type StepOptions } from '../methods/steps.js';
 import type { Completion, PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
+import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, type Split, stopTokensOf, type Task } from '../tasks/task.js';
 import { lockFolder } from '../train/lock.js';
 import { openPrmData, type PrmProblem, type PrmSettings } from './data.js';
@@ -117,6 +118,9 @@ async function collectChunk(options: CollectOptions, from: number, to: number) {
     maxNewTokens: maxCompletionLength,
     seed: problems.map((_, i) => seedOf(seed, 'prm responses', from + i)),
   });
+  const ended = await Promise.all(
+    groups.map(({ completions }, i) => Promise.all(completions.map((c) => isRight(task, problems[i], c)))),
+  );
   let tokens = 0;
   const prefixes: Prefix[] = [];
   const lines = problems.map((problem, i): PrmProblem => {
@@ -126,7 +130,7 @@ async function collectChunk(options: CollectOptions, from: number, to: number) {
       const cuSteps = completionSteps([completion.tokens], task.tokenizer, options);
       const steps = Array.from(cuSteps.subarray(0, -1));
       const right = steps.map(() => 0);
-      right[steps.length - 1] = isRight(task, problem, completion) ? continuations : 0;
+      right[steps.length - 1] = ended[i][r] ? continuations : 0;
       for (const [k, end] of cuSteps.subarray(1, -1).entries()) {
         const ids = Int32Array.from([...prompts[i], ...completion.tokens.subarray(0, end)]);
         prefixes.push({ problem, ids, length: end, seed: seedOf(seed, 'prm continuations', from + i, r, k), right: 0 });
@@ -161,17 +165,20 @@ async function goOn(options: CollectOptions, prefixes: Prefix[]): Promise<number
     maxNewTokens: Math.max(1, maxNewTokens),
     seed: prefixes.map(({ seed }) => seed),
   });
-  let tokens = 0;
-  groups.forEach(({ completions }, p) => {
-    const { problem, ids, length } = prefixes[p];
-    const before = ids.subarray(ids.length - length);
-    for (const { tokens: more, finishReason } of completions) {
-      tokens += more.length;
-      const whole = { tokens: Int32Array.from([...before, ...more]), finishReason };
-      if (whole.tokens.length <= maxCompletionLength && isRight(task, problem, whole)) prefixes[p].right++;
-    }
-  });
-  return tokens;
+  await Promise.all(
+    groups.map(async ({ completions }, p) => {
+      const { problem, ids, length } = prefixes[p];
+      const before = ids.subarray(ids.length - length);
+      const right = await Promise.all(
+        completions.map(({ tokens, finishReason }) => {
+          const whole = { tokens: Int32Array.from([...before, ...tokens]), finishReason };
+          return whole.tokens.length <= maxCompletionLength && isRight(task, problem, whole);
+        }),
+      );
+      prefixes[p].right += right.filter(Boolean).length;
+    }),
+  );
+  return groups.reduce((sum, { completions }) => completions.reduce((n, { tokens }) => n + tokens.length, sum), 0);
 }
 
 function generate(
@@ -181,5 +188,7 @@ function generate(
   return policy.generate(prompts, { ...options, temperature, stop: stopTokensOf(task), signal });
 }
 
-const isRight = (task: Task, problem: Problem, { tokens, finishReason }: Pick<Completion, 'tokens' | 'finishReason'>) =>
-  task.verify(problem, task.tokenizer.decode(tokens), finishReason === 'stop') > 0;
+type Ended = Pick<Completion, 'tokens' | 'finishReason'>;
+
+const isRight = async (task: Task, problem: Problem, { tokens, finishReason }: Ended): Promise<boolean> =>
+  (await judge(task, problem, task.tokenizer.decode(tokens), finishReason === 'stop')).reward > 0;

@@ -1,5 +1,6 @@
 import { cumulative } from '../packed.js';
 import type { GenerateOptions, PolicyLike } from '../policy/types.js';
+import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, stopTokensOf, type Task } from '../tasks/task.js';
 
 /** Responses to a list of problems, `n` each, with their rewards; token-wise arrays are packed over all responses. */
@@ -17,6 +18,8 @@ export interface Rollout {
   finished: boolean[];
   /** [B] */
   rewards: Float32Array;
+  /** Means over responses of what the task measures on them besides the reward. */
+  measures: Record<string, number>;
   /** [B + 1] where each completion begins among the T packed tokens. */
   cuSeqlens: Int32Array;
   /** [T] log-probabilities of the tokens when they were sampled. */
@@ -58,6 +61,9 @@ export async function collectRollout(
   });
   const texts = samples.map(({ tokens }) => task.tokenizer.decode(tokens));
   const finished = samples.map(({ finishReason }) => finishReason === 'stop');
+  const verdicts = await Promise.all(
+    samples.map(({ group }, i) => judge(task, problems[group], texts[i], finished[i])),
+  );
   return {
     problems,
     groupIds: Int32Array.from(samples, ({ group }) => group),
@@ -65,19 +71,19 @@ export async function collectRollout(
     completions: samples.map(({ tokens }) => tokens),
     texts,
     finished,
-    rewards: Float32Array.from(samples, ({ group }, i) => task.verify(problems[group], texts[i], finished[i])),
+    rewards: Float32Array.from(verdicts, ({ reward }) => reward),
+    measures: meanMeasures(
+      verdicts.map(({ measures }, i) => ({ ...measures, ...task.measure?.(problems[samples[i].group], texts[i]) })),
+    ),
     cuSeqlens,
     logProbs,
   };
 }
 
-/** Means over responses of what the task measures on them. */
-export function measureRollout(task: Task, { problems, groupIds, texts }: Rollout): Record<string, number> {
+/** A number that some responses lack counts as 0 there. */
+function meanMeasures(measures: readonly Record<string, number>[]): Record<string, number> {
   const sums: Record<string, number> = {};
-  if (task.measure)
-    texts.forEach((text, i) => {
-      for (const [name, value] of Object.entries(task.measure!(problems[groupIds[i]], text)))
-        sums[name] = (sums[name] ?? 0) + value;
-    });
-  return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / texts.length]));
+  for (const values of measures)
+    for (const [name, value] of Object.entries(values)) sums[name] = (sums[name] ?? 0) + value;
+  return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / measures.length]));
 }

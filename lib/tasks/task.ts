@@ -18,6 +18,12 @@ export interface ProblemChoice {
   level?: string;
 }
 
+/**
+ * What a verifier says of a response: its reward, as a rule 0 or 1, and where there is more to say, numbers whose means over
+ * responses join the metrics.
+ */
+export type Verdict = number | { reward: number; measures: Record<string, number> };
+
 /** What a policy is trained on. Write your own by implementing this; `datasetTask` makes one of a list of problems. */
 export interface Task {
   readonly name: string;
@@ -31,10 +37,10 @@ export interface Task {
   /** Token ids of what the policy is given, where that is not the prompt as it stands: a template, a chat. */
   encode?(problem: Problem): Int32Array;
   /**
-   * The reward of a response, as a rule 0 or 1 (evaluation counts rewards above 0 as right).
+   * The reward of a response (evaluation counts rewards above 0 as right). All responses of a rollout are verified at once.
    * @param finished whether the response ended by itself rather than at the length limit
    */
-  verify(problem: Problem, response: string, finished: boolean): number;
+  verify(problem: Problem, response: string, finished: boolean): Verdict | Promise<Verdict>;
   /** Numbers worth watching besides the reward; their means over responses join the metrics. */
   measure?(problem: Problem, response: string): Record<string, number>;
   /**

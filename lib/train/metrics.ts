@@ -1,13 +1,12 @@
 import { deviation, mean } from '../methods/method.js';
 import type { UpdateMetrics } from '../policy/types.js';
-import { measureRollout, type Rollout } from '../rollout/rollout.js';
-import type { Task } from '../tasks/task.js';
+import type { Rollout } from '../rollout/rollout.js';
 
 /** Parts of a step that are timed as seconds/NAME. */
 export type Phase = 'rollout' | 'check' | 'reference' | 'prm' | 'advantages' | 'update' | 'evaluation';
 
 /** What a rollout says before anything is learnt from it, under TRL's names. */
-export function rolloutMetrics(task: Task, rollout: Rollout, recomputed?: Float32Array): Record<string, number> {
+export function rolloutMetrics(rollout: Rollout, recomputed?: Float32Array): Record<string, number> {
   const { problems, groupIds, rewards, completions, finished } = rollout;
   const groups = problems.map((_, group) => rewards.filter((_, i) => groupIds[i] === group));
   const deviations = groups.map(deviation);
@@ -21,7 +20,7 @@ export function rolloutMetrics(task: Task, rollout: Rollout, recomputed?: Float3
     'completions/min_length': Math.min(...lengths),
     'completions/max_length': Math.max(...lengths),
     'completions/clipped_ratio': mean(finished.map((ended) => (ended ? 0 : 1))),
-    ...measureRollout(task, rollout),
+    ...rollout.measures,
     ...(recomputed && differenceMetrics(rollout.logProbs, recomputed)),
   };
 }

@@ -252,7 +252,7 @@ export class Trainer {
     const total = (performance.now() - start) / 1000;
     const row: Row = {
       step: this.#state.step,
-      ...rolloutMetrics(task, rollout, recomputed),
+      ...rolloutMetrics(rollout, recomputed),
       ...metrics,
       ...creditMetrics(rollout, advantages),
       'step_count/mean': (cuSteps.length - 1) / rollout.rewards.length,

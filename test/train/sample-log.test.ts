@@ -20,6 +20,7 @@ function rollout(groups: [text: string, reward: number][][]): Rollout {
     texts: all.map(({ text }) => text),
     finished: all.map(({ text }) => text.length < 4),
     rewards: Float32Array.from(all, ({ reward }) => reward),
+    measures: {},
     cuSeqlens: Int32Array.from(cuSeqlens),
     logProbs: new Float32Array(cuSeqlens[all.length]),
   };

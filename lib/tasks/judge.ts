@@ -1,0 +1,19 @@
+import { PrlError } from '../errors.js';
+import type { Problem, Task } from './task.js';
+
+/** The task's verdict on a response, whichever way the task says it. */
+export async function judge(
+  task: Task,
+  problem: Problem,
+  response: string,
+  finished: boolean,
+): Promise<{ reward: number; measures: Record<string, number> }> {
+  const verdict = await task.verify(problem, response, finished);
+  const { reward, measures } = typeof verdict === 'object' && verdict ? verdict : { reward: verdict, measures: {} };
+  if (!Number.isFinite(reward))
+    throw new PrlError(
+      'ERR_PRL_NON_FINITE',
+      `the task '${task.name}' must give a finite reward, not ${reward}, for the problem ${JSON.stringify(problem.prompt)}`,
+    );
+  return { reward, measures };
+}
