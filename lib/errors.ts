@@ -15,6 +15,8 @@ export type PrlErrorCode =
   | 'ERR_PRL_HTTP'
   | 'ERR_PRL_TIMEOUT'
   | 'ERR_PRL_REWARD_MODEL'
+  | 'ERR_PRL_ROLLOUT'
+  | 'ERR_PRL_WEIGHT_SYNC'
   | 'ERR_PRL_CORRUPT'
   | 'ERR_PRL_INTERNAL';
 

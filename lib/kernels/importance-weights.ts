@@ -9,6 +9,8 @@ const MODES = {
   sequence_mask: { level: 1, bound: 1 },
 } as const;
 
+export const IMPORTANCE_MODES = Object.keys(MODES) as (keyof typeof MODES)[];
+
 export interface ImportanceWeightsArgs {
   /** [T]: log-probabilities of the tokens under the weights that sampled, computed by the trainer. */
   oldLogProbs: Tensor | ArrayLike<number>;
@@ -46,7 +48,7 @@ export function importanceWeights(args: ImportanceWeightsArgs): Tensor {
     'clipMax',
     'clipMin',
   ]);
-  const mode = checkChoice('mode', args.mode ?? 'sequence_mask', Object.keys(MODES) as (keyof typeof MODES)[]);
+  const mode = checkChoice('mode', args.mode ?? 'sequence_mask', IMPORTANCE_MODES);
   const { clipMax = 3 } = args;
   const clipMin = checkNumber('clipMin', args.clipMin ?? 0, 0);
   const device = deviceOf({ ...args });

@@ -1,7 +1,8 @@
 import { cumulative } from '../packed.js';
-import type { GenerateOptions, PolicyLike } from '../policy/types.js';
+import type { GenerateOptions } from '../policy/types.js';
 import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, stopTokensOf, type Task } from '../tasks/task.js';
+import type { RolloutEngine } from './engine.js';
 
 /** Responses to a list of problems, `n` each, with their rewards; token-wise arrays are packed over all responses. */
 export interface Rollout {
@@ -22,8 +23,12 @@ export interface Rollout {
   measures: Record<string, number>;
   /** [B + 1] where each completion begins among the T packed tokens. */
   cuSeqlens: Int32Array;
-  /** [T] log-probabilities of the tokens when they were sampled. */
+  /** [T] log-probabilities of the tokens when they were sampled; with a rollout engine as the policy itself computes them. */
   logProbs: Float32Array;
+  /** [T] with a rollout engine: what it said they are. */
+  rolloutLogProbs?: Float32Array;
+  /** [T] with a rollout engine: the weights that correct for the difference. */
+  importanceWeights?: Float32Array;
 }
 
 export interface RolloutOptions extends Pick<GenerateOptions, 'signal' | 'onProgress'> {
@@ -34,11 +39,8 @@ export interface RolloutOptions extends Pick<GenerateOptions, 'signal' | 'onProg
   seed: number;
 }
 
-/** What answers prompts: the policy itself, or a server that serves its weights. */
-export type RolloutEngine = Pick<PolicyLike, 'generate'>;
-
 export async function collectRollout(
-  engine: RolloutEngine,
+  engine: Pick<RolloutEngine, 'generate'>,
   task: Task,
   problems: readonly Problem[],
   { n, maxCompletionLength, temperature, seed, signal, onProgress }: RolloutOptions,

@@ -3,10 +3,10 @@ import type { UpdateMetrics } from '../policy/types.js';
 import type { Rollout } from '../rollout/rollout.js';
 
 /** Parts of a step that are timed as seconds/NAME. */
-export type Phase = 'rollout' | 'check' | 'reference' | 'prm' | 'advantages' | 'update' | 'evaluation';
+export type Phase = 'sync' | 'rollout' | 'check' | 'reference' | 'prm' | 'advantages' | 'update' | 'evaluation';
 
 /** What a rollout says before anything is learnt from it, under TRL's names. */
-export function rolloutMetrics(rollout: Rollout, recomputed?: Float32Array): Record<string, number> {
+export function rolloutMetrics(rollout: Rollout): Record<string, number> {
   const { problems, groupIds, rewards, completions, finished } = rollout;
   const groups = problems.map((_, group) => rewards.filter((_, i) => groupIds[i] === group));
   const deviations = groups.map(deviation);
@@ -21,7 +21,6 @@ export function rolloutMetrics(rollout: Rollout, recomputed?: Float32Array): Rec
     'completions/max_length': Math.max(...lengths),
     'completions/clipped_ratio': mean(finished.map((ended) => (ended ? 0 : 1))),
     ...rollout.measures,
-    ...(recomputed && differenceMetrics(rollout.logProbs, recomputed)),
   };
 }
 
@@ -37,7 +36,7 @@ export function creditMetrics({ rewards, cuSeqlens }: Rollout, advantages: Float
 }
 
 /** How far the log-probabilities of generation are from those that training computes of the same tokens. */
-function differenceMetrics(sampled: Float32Array, recomputed: Float32Array): Record<string, number> {
+export function differenceMetrics(sampled: Float32Array, recomputed: Float32Array): Record<string, number> {
   let worst = 0;
   let sum = 0;
   for (let t = 0; t < sampled.length; t++) {

@@ -56,6 +56,8 @@ export function cutBatch({ rollout, advantages, refLogProbs, order, part }: Cut,
     advantages: none ? tokens(advantages).fill(0) : tokens(advantages),
     oldLogProbs: tokens(rollout.logProbs),
     refLogProbs: refLogProbs && tokens(refLogProbs),
+    rolloutLogProbs: rollout.rolloutLogProbs && tokens(rollout.rolloutLogProbs),
+    importanceWeights: rollout.importanceWeights && tokens(rollout.importanceWeights),
   };
   if (lossType === 'bnpo') return { batch };
   return { batch, normalizer: none ? { tokens: 1, sequences: 1 } : normalizer };

@@ -1,3 +1,4 @@
+import { IMPORTANCE_MODES } from '../kernels/importance-weights.js';
 import { LOSS_TYPES } from '../kernels/loss-options.js';
 import type { OptionsOf, OptionTable, ResolvedOptions } from '../options-table.js';
 
@@ -105,6 +106,17 @@ export const TRAINER_OPTIONS = {
     min: 0,
     doc: 'Leave sequences out with a negative advantage and more mean drift of the log-probabilities (default: none)',
   },
+  vllmImportanceSamplingCorrection: {
+    type: 'boolean',
+    doc: 'With a rollout engine: weigh what it sampled by our probability of it over its own (default: true)',
+  },
+  vllmImportanceSamplingMode: {
+    type: 'choice',
+    choices: IMPORTANCE_MODES,
+    doc: 'One such ratio per token or per sequence; brought within the bounds, or 0 outside of them (default: sequence_mask)',
+  },
+  vllmImportanceSamplingClipMax: { type: 'number', above: 0, doc: 'Their upper bound (default: 3; Infinity: none)' },
+  vllmImportanceSamplingClipMin: { type: 'number', min: 0, doc: 'Their lower bound (default: 0)' },
   scaleRewards: {
     type: 'choice',
     choices: ['group', 'batch', 'none'],

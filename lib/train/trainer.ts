@@ -6,13 +6,15 @@ import type { PolicyLike, UpdateMetrics } from '../policy/types.js';
 import { permutation, randomStream, seedOf } from '../random.js';
 import type { ProcessRewardModel } from '../reward/process-reward-model.js';
 import { scoreSteps } from '../reward/score-steps.js';
+import type { RolloutEngine } from '../rollout/engine.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
 import { checkMethod, computeAdvantages, needsReference, rolloutSteps } from './advantages.js';
 import { type LoadPolicy, openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
 import { checkLoss, lossOptions } from './loss.js';
-import { creditMetrics, type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
+import { creditMetrics, differenceMetrics, type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
 import { cutBatch } from './minibatch.js';
+import { checkMismatch, checkTemperature, correctRollout, NOTABLE_DIFFERENCE } from './mismatch.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './options.js';
 import type { Row, RunFolder } from './run-folder.js';
 import { sampleRow } from './sample-log.js';
@@ -26,6 +28,11 @@ export interface TrainerSetup {
   reference?: PolicyLike;
   /** Scores the steps of responses: for method 'progrs'. It is not trained, and not disposed of. */
   processRewardModel?: ProcessRewardModel;
+  /**
+   * Samples the responses in the policy's place: VllmEngine, SglangEngine, or one of yours. It is synced with the policy before every
+   * rollout; what its numbers differ in from ours is measured and weighed (vllmImportanceSampling options). Evaluation is the policy's.
+   */
+  rolloutEngine?: RolloutEngine;
   /** Where the steps of a response begin, for stepSplit 'offsets'. */
   stepOffsets?: StepOffsets;
   /** Folder for config, metrics and checkpoints. Default: none is written. */
@@ -42,7 +49,7 @@ export interface TrainerSetup {
 
 const SETUP = [
   ...['policy', 'task', 'reference', 'processRewardModel', 'stepOffsets', 'output', 'resume', 'loadPolicy'],
-  ...['onWarning', 'onProgress'],
+  ...['rolloutEngine', 'onWarning', 'onProgress'],
 ];
 /** Refused with the reason, where an unknown name would only be called unknown. */
 const TRUNCATION = ['topK', 'topP', 'minP', 'repetitionPenalty'];
@@ -95,6 +102,7 @@ export class Trainer {
       if (!this.#setup[name]) throw invalidArgument(`new Trainer needs '${name}'`);
     checkMethod(this.options, this.#setup);
     checkLoss(this.options);
+    checkMismatch(this.options, this.#setup.rolloutEngine);
     this.task = this.#setup.task;
     this.#policy = this.#setup.policy;
     if (this.#policy.config.vocab_size < this.task.tokenizer.vocabSize) {
@@ -206,7 +214,7 @@ export class Trainer {
     const timed = async <R>(phase: Phase, work: () => R | Promise<R>): Promise<R> => {
       const start = performance.now();
       const result = await work();
-      seconds[phase] = (performance.now() - start) / 1000;
+      seconds[phase] = (seconds[phase] ?? 0) + (performance.now() - start) / 1000;
       return result;
     };
     const start = performance.now();
@@ -214,8 +222,10 @@ export class Trainer {
     const problems = Array.from({ length: promptsPerStep }, (_, i) =>
       task.problem(index * promptsPerStep + i, { seed, split: 'train', level: options.level }),
     );
-    const rollout = await timed('rollout', () =>
-      collectRollout(this.#policy, task, problems, {
+    const engine = this.#setup.rolloutEngine;
+    if (engine?.sync) await timed('sync', () => engine.sync!(this.#policy, index, { signal }));
+    const sampled = await timed('rollout', () =>
+      collectRollout(engine ?? this.#policy, task, problems, {
         n: options.numGenerations,
         maxCompletionLength: options.maxCompletionLength,
         temperature: options.temperature,
@@ -224,8 +234,7 @@ export class Trainer {
         onProgress: this.#setup.onProgress,
       }),
     );
-    const check = options.logProbCheckSteps > 0 && index % options.logProbCheckSteps === 0;
-    const recomputed = check ? await timed('check', () => this.#logProbs(this.#policy, rollout, signal)) : undefined;
+    const { rollout, metrics: comparison } = await timed('check', () => this.#compare(sampled, signal));
     const firstEntropy = await timed('check', () => this.#firstTokenEntropy(rollout, signal));
     const reference = this.#reference;
     const refLogProbs = reference && (await timed('reference', () => this.#logProbs(reference, rollout, signal)));
@@ -252,7 +261,8 @@ export class Trainer {
     const total = (performance.now() - start) / 1000;
     const row: Row = {
       step: this.#state.step,
-      ...rolloutMetrics(rollout, recomputed),
+      ...rolloutMetrics(rollout),
+      ...comparison,
       ...metrics,
       ...creditMetrics(rollout, advantages),
       'step_count/mean': (cuSteps.length - 1) / rollout.rewards.length,
@@ -311,9 +321,35 @@ export class Trainer {
     return updates;
   }
 
+  /** How far the log-probabilities of sampling are from ours: now and then for the policy itself, always for an engine. */
+  async #compare(
+    sampled: Rollout,
+    signal?: AbortSignal,
+  ): Promise<{ rollout: Rollout; metrics: Record<string, number> }> {
+    const { logProbCheckSteps, temperature } = this.options;
+    const { rolloutEngine, onWarning } = this.#setup;
+    if (!rolloutEngine && (logProbCheckSteps === 0 || this.#state.step % logProbCheckSteps !== 0))
+      return { rollout: sampled, metrics: {} };
+    const own = await this.#logProbs(this.#policy, sampled, signal);
+    if (!rolloutEngine) return { rollout: sampled, metrics: differenceMetrics(sampled.logProbs, own) };
+    const { rollout, metrics } = correctRollout(sampled, own, this.options);
+    if (temperature !== 1 && metrics['sampling/sampling_logp_difference/mean'] > NOTABLE_DIFFERENCE)
+      checkTemperature(rollout, await this.#logProbs(this.#policy, rollout, signal, 1), temperature);
+    if (rollout.importanceWeights?.every((weight) => weight === 0))
+      onWarning?.(
+        `step ${this.#state.step + 1}: every importance weight is 0, so that nothing is learnt. Does the rollout engine have the policy's weights?`,
+      );
+    return { rollout, metrics };
+  }
+
   /** [T] log-probabilities of the completions under a policy. */
-  async #logProbs(policy: PolicyLike, { prompts, completions }: Rollout, signal?: AbortSignal): Promise<Float32Array> {
-    const { temperature, microBatchTokens } = this.options;
+  async #logProbs(
+    policy: PolicyLike,
+    { prompts, completions }: Rollout,
+    signal?: AbortSignal,
+    temperature = this.options.temperature,
+  ): Promise<Float32Array> {
+    const { microBatchTokens } = this.options;
     const sequences = prompts.map((prompt, i) => Int32Array.from([...prompt, ...completions[i]]));
     const start = prompts.map(({ length }) => length);
     return (await policy.logProbs(sequences, { temperature, microBatchTokens, start, signal })).logProbs;

@@ -1,0 +1,21 @@
+import type { PolicyLike } from '../policy/types.js';
+import { seedOf } from '../random.js';
+
+/** What answers prompts: the policy itself, or servers that serve its weights. */
+export interface RolloutEngine {
+  /** As the policy's own: completions with the log-probabilities of the full distribution at the temperature asked for. */
+  generate: PolicyLike['generate'];
+  /**
+   * Makes the engine sample from the weights that `policy` has now; the trainer calls it before every rollout. Absent: the engine
+   * follows the policy by itself.
+   * @param version steps done: the same number, the same weights within a run
+   */
+  sync?(policy: PolicyLike, version: number, options?: { signal?: AbortSignal }): Promise<void>;
+}
+
+/**
+ * One seed per prompt, for servers that are asked prompt by prompt: the same seed for all would give equal random numbers to all of
+ * them, and seeds in a row overlap where a server gives the i-th of n samples the seed plus i.
+ */
+export const promptSeeds = (seed: number | ArrayLike<number>, prompts: number): number[] =>
+  typeof seed === 'number' ? Array.from({ length: prompts }, (_, i) => seedOf('prompt', seed, i)) : Array.from(seed);
