@@ -1,6 +1,15 @@
 export * from './errors.js';
 export { type EvaluationOptions, type EvaluationResult, evaluate, type ProblemRecord } from './eval/evaluate.js';
 export * from './eval/metrics.js';
+export {
+  type Downloaded,
+  type DownloadOptions,
+  type DownloadProgress,
+  downloadFiles,
+  type HubOptions,
+  resolveModel,
+  resolveTokenizer,
+} from './hub/resolve.js';
 export * from './kernels/coherence.js';
 export { topEntropyThreshold } from './kernels/entropy-threshold.js';
 export * from './kernels/group-advantages.js';

@@ -1,4 +1,5 @@
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import { resolveModel } from '../hub/resolve.js';
 import { openQuantile, topEntropyThreshold } from '../kernels/entropy-threshold.js';
 import { type LossSums, lossMetrics } from '../kernels/loss-batch.js';
 import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
@@ -66,8 +67,12 @@ export class Policy implements PolicyLike {
     return new Policy(structuredClone(config), handle);
   }
 
-  /** Loads a checkpoint folder: config.json with model.safetensors or its shards, in float32, bfloat16 or float16. */
-  static async load(folder: string): Promise<Policy> {
+  /**
+   * Loads a checkpoint folder, or a model of the hub by its id ('owner/name', 'owner/name@revision'): config.json with
+   * model.safetensors or its shards, in float32, bfloat16 or float16.
+   */
+  static async load(idOrFolder: string): Promise<Policy> {
+    const folder = await resolveModel(idOrFolder);
     const config = await readConfig(folder);
     const policy = new Policy(config, native().policyCreate(nativeConfig(config)));
     await loadWeights(folder, policy.parameters, config.tie_word_embeddings ?? false, (name, values) =>

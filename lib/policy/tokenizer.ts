@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { outOfRange, PrlError } from '../errors.js';
+import { resolveTokenizer } from '../hub/resolve.js';
 
 type Json = { [key: string]: unknown };
 
@@ -33,8 +34,9 @@ export class Tokenizer {
     this.#independent = ['Fuse', 'ByteLevel'].includes((json.decoder as Json | null)?.type as string);
   }
 
-  /** Reads tokenizer.json and tokenizer_config.json of a model's folder. */
-  static async load(folder: string): Promise<Tokenizer> {
+  /** Reads tokenizer.json and tokenizer_config.json of a model: a folder, or an id of the hub. */
+  static async load(idOrFolder: string): Promise<Tokenizer> {
+    const folder = await resolveTokenizer(idOrFolder);
     const read = async (name: string) => {
       const file = join(folder, name);
       try {

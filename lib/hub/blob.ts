@@ -1,0 +1,112 @@
+// One file of the hub into blobs/: resumed where it was interrupted, checked against its hash, and only then given its name.
+import { createHash, type Hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open as openFile, rename, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { PrlError } from '../errors.js';
+import { type HubAccess, open, Passing, retrying } from './request.js';
+
+/** A file that is being downloaded. A blob is named by the SHA-256 of its contents, or by git's hash of a header and its contents. */
+class Download {
+  readonly #name: string;
+  position = 0;
+  #hash: Hash;
+
+  constructor(
+    readonly url: string,
+    readonly file: FileHandle,
+    readonly path: string,
+    readonly size: number,
+  ) {
+    this.#name = basename(path);
+    this.#hash = this.#newHash();
+  }
+
+  #newHash = () => (this.#name.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${this.size}\0`));
+
+  /** Takes over what an earlier attempt left. */
+  async resume(partial: string): Promise<void> {
+    const { size } = await this.file.stat();
+    if (size > this.size) return this.restart();
+    if (size > 0) for await (const chunk of createReadStream(partial)) this.#hash.update(chunk);
+    this.position = size;
+  }
+
+  async restart(): Promise<void> {
+    await this.file.truncate(0);
+    this.position = 0;
+    this.#hash = this.#newHash();
+  }
+
+  async add(chunk: Uint8Array): Promise<void> {
+    await this.file.appendFile(chunk);
+    this.#hash.update(chunk);
+    this.position += chunk.length;
+  }
+
+  isRight = () => this.#hash.digest('hex') === this.#name;
+}
+
+/** `onPosition` hears how many bytes of the file are there; fewer than before when it had to begin anew. */
+export async function downloadBlob(
+  url: string,
+  path: string,
+  size: number,
+  hub: HubAccess,
+  onPosition: (bytes: number) => void,
+): Promise<void> {
+  // Not `.incomplete` alone: another client may be writing a file of that name.
+  const partial = `${path}.prl.incomplete`;
+  const file = await openFile(partial, 'a');
+  try {
+    const download = new Download(url, file, path, size);
+    await download.resume(partial);
+    const resumed = download.position > 0;
+    await fetchRest(download, hub, onPosition);
+    let right = download.isRight();
+    if (!right && resumed) {
+      // What was there may be what a crash of the machine left.
+      await download.restart();
+      await fetchRest(download, hub, onPosition);
+      right = download.isRight();
+    }
+    if (!right) {
+      await rm(partial, { force: true });
+      throw new PrlError('ERR_PRL_CORRUPT', `${url} came with other contents than its hash says, and was discarded`);
+    }
+    // A name in blobs/ must mean whole contents, even after a crash of the machine.
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(partial, path);
+}
+
+async function fetchRest(download: Download, hub: HubAccess, onPosition: (bytes: number) => void): Promise<void> {
+  onPosition(download.position);
+  const attempt = () => fetchOnce(download, hub, onPosition);
+  if (download.position < download.size) await retrying(hub, attempt, () => download.position);
+}
+
+async function fetchOnce(download: Download, hub: HubAccess, onPosition: (bytes: number) => void): Promise<void> {
+  const { url, size, position: from } = download;
+  const wrong = (why: string) => new PrlError('ERR_PRL_HTTP', `${url} ${why}`);
+  const answer = await open(url, from > 0 ? { range: `bytes=${from}-` } : {}, hub);
+  try {
+    const range = answer.headers.get('content-range') ?? '';
+    if (answer.status === 416) throw wrong(`has no bytes after ${from}, but the hub lists ${size}`);
+    if (answer.status === 206) {
+      if (!range.startsWith(`bytes ${from}-`)) throw wrong(`was asked for bytes ${from} and up and sends '${range}'`);
+    } else if (from > 0) {
+      await download.restart(); // the whole file, though only a part was asked for
+    }
+    for await (const chunk of answer.chunks) {
+      if (download.position + chunk.length > size) throw wrong(`sends more than the ${size} bytes that the hub lists`);
+      await download.add(chunk);
+      onPosition(download.position);
+    }
+  } finally {
+    answer.close();
+  }
+  if (download.position < size) throw new Passing(wrong(`ended after ${download.position} of ${size} bytes`));
+}

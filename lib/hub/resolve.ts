@@ -1,0 +1,127 @@
+import { stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { invalidArgument, PrlError } from '../errors.js';
+import { checkChoice, checkOptions } from '../options.js';
+import { readJson } from '../policy/checkpoint.js';
+import { fetchFiles, HUB_OPTIONS, type HubOptions, isRepoName, openRepo, type Repo } from './repo.js';
+
+export type { DownloadProgress, HubOptions } from './repo.js';
+
+const TOKENIZER_FILE =
+  /^(tokenizer[^/]*\.json|special_tokens_map\.json|chat_template\.(jinja|json)|generation_config\.json|config\.json)$/;
+const WEIGHTS = 'model.safetensors';
+const INDEX = 'model.safetensors.index.json';
+
+export interface DownloadOptions extends HubOptions {
+  /** Default: model. */
+  type?: 'model' | 'dataset';
+  /** Which files of the repository are wanted. */
+  match: (path: string) => boolean;
+}
+
+export interface Downloaded {
+  /** The snapshot: a folder with the repository's names. */
+  folder: string;
+  /** The commit that the revision is. */
+  commit: string;
+  /** Paths in the folder, in the order of the repository. */
+  files: string[];
+}
+
+/**
+ * Files of a repository of the hub, in the cache that all its clients share.
+ *
+ * @throws PrlError ERR_PRL_NOT_FOUND (no such repository, revision, or no file that matches), ERR_PRL_ACCESS (private, or a licence
+ *   to be accepted), ERR_PRL_OFFLINE, ERR_PRL_TIMEOUT, ERR_PRL_HTTP, ERR_PRL_CORRUPT (contents do not have the hash that is
+ *   listed), ERR_PRL_IO (the disk), ERR_PRL_ABORTED
+ */
+export async function downloadFiles(repo: string, options: DownloadOptions): Promise<Downloaded> {
+  checkOptions('downloadFiles', options, [...HUB_OPTIONS, 'type', 'match']);
+  const type = checkChoice('type', options.type ?? 'model', ['model', 'dataset']);
+  if (typeof options.match !== 'function') throw invalidArgument('match must be a function of a path');
+  const opened = await openRepo(type, repo, options);
+  const files = await want(opened, options.match, options);
+  if (files.length === 0)
+    throw new PrlError('ERR_PRL_NOT_FOUND', `the ${opened.hub.what} has no file that is asked for${whatItHas(opened)}`);
+  return { folder: opened.folder, commit: opened.commit, files };
+}
+
+/**
+ * The folder of a model: `idOrFolder` itself where it is one, else the model of that id ('owner/name' or 'owner/name@revision')
+ * in the hub's cache, where it is brought first if it is not there: configuration, tokenizer and safetensors, nothing else.
+ *
+ * @throws PrlError as downloadFiles does
+ */
+export async function resolveModel(idOrFolder: string, options: HubOptions = {}): Promise<string> {
+  checkOptions('resolveModel', options, HUB_OPTIONS);
+  const repo = await openModel(idOrFolder, options);
+  if (typeof repo === 'string') return repo;
+  const has = (name: string) => repo.files.some(({ path }) => path === name);
+  const sharded = !has(WEIGHTS) && has(INDEX);
+  if (!sharded && !has(WEIGHTS))
+    throw new PrlError(
+      'ERR_PRL_NOT_FOUND',
+      `the ${repo.hub.what} has neither ${WEIGHTS} nor ${INDEX}${whatItHas(repo)}`,
+    );
+  // The index first: it names the shards. One progress for all would need their sizes before it is read.
+  await want(repo, (path) => TOKENIZER_FILE.test(path) || (sharded && path === INDEX), {});
+  const weights = sharded ? await shards(repo) : new Set([WEIGHTS]);
+  const absent = [...weights].filter((name) => !has(name));
+  if (absent.length > 0)
+    throw new PrlError(
+      repo.online ? 'ERR_PRL_CORRUPT' : 'ERR_PRL_OFFLINE',
+      `the ${repo.hub.what} lacks ${absent.join(', ')}, which its index names${repo.online ? '' : ', in the cache'}`,
+    );
+  await want(repo, (path) => weights.has(path), options);
+  return repo.folder;
+}
+
+/** As resolveModel, of what a tokenizer needs: no weights. */
+export async function resolveTokenizer(idOrFolder: string, options: HubOptions = {}): Promise<string> {
+  checkOptions('resolveTokenizer', options, HUB_OPTIONS);
+  const repo = await openModel(idOrFolder, options);
+  if (typeof repo === 'string') return repo;
+  await want(repo, (path) => TOKENIZER_FILE.test(path), options);
+  return repo.folder;
+}
+
+async function openModel(idOrFolder: string, options: HubOptions): Promise<Repo | string> {
+  if (typeof idOrFolder !== 'string' || idOrFolder === '')
+    throw invalidArgument(
+      `a model is a folder or an id such as Qwen/Qwen2.5-Math-1.5B, not ${JSON.stringify(idOrFolder)}`,
+    );
+  const status = await stat(idOrFolder).catch(() => undefined);
+  if (status?.isDirectory()) return idOrFolder;
+  const [, name, revision] = /^([^@]*)(?:@(.*))?$/s.exec(idOrFolder)!;
+  if (status || !isRepoName(name))
+    throw new PrlError(
+      'ERR_PRL_NOT_FOUND',
+      status
+        ? `${idOrFolder} is a file; a model is a folder or an id such as Qwen/Qwen2.5-Math-1.5B`
+        : `there is no folder ${idOrFolder}, nor is it an id such as Qwen/Qwen2.5-Math-1.5B`,
+    );
+  if (revision !== undefined && options.revision !== undefined && revision !== options.revision)
+    throw invalidArgument(`${idOrFolder} names one revision and the option another: ${options.revision}`);
+  return openRepo('model', name, revision === undefined ? options : { ...options, revision });
+}
+
+async function want(repo: Repo, match: (path: string) => boolean, { onProgress }: HubOptions): Promise<string[]> {
+  const wanted = repo.files.filter(({ path }) => match(path));
+  await fetchFiles(repo, wanted, onProgress);
+  return wanted.map(({ path }) => path);
+}
+
+async function shards(repo: Repo): Promise<Set<string>> {
+  const { weight_map } = await readJson(join(repo.folder, INDEX));
+  const names = new Set(Object.values((weight_map ?? {}) as Record<string, unknown>));
+  for (const name of names)
+    if (typeof name !== 'string' || basename(name) !== name || !name.endsWith('.safetensors'))
+      throw new PrlError('ERR_PRL_CORRUPT', `${INDEX} of the ${repo.hub.what} names the file ${JSON.stringify(name)}`);
+  if (names.size === 0) throw new PrlError('ERR_PRL_CORRUPT', `${INDEX} of the ${repo.hub.what} names no file`);
+  return names as Set<string>;
+}
+
+function whatItHas({ files, online }: Repo): string {
+  const names = files.slice(0, 20).map(({ path }) => path);
+  return `; ${online ? 'it' : 'the cache'} has ${names.join(', ') || 'no files'}${files.length > 20 ? ' ...' : ''}`;
+}
