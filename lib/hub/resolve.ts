@@ -93,13 +93,12 @@ async function openModel(idOrFolder: string, options: HubOptions): Promise<Repo 
   const status = await stat(idOrFolder).catch(() => undefined);
   if (status?.isDirectory()) return idOrFolder;
   const [, name, revision] = /^([^@]*)(?:@(.*))?$/s.exec(idOrFolder)!;
-  if (status || !isRepoName(name))
-    throw new PrlError(
-      'ERR_PRL_NOT_FOUND',
-      status
-        ? `${idOrFolder} is a file; a model is a folder or an id such as Qwen/Qwen2.5-Math-1.5B`
-        : `there is no folder ${idOrFolder}, nor is it an id such as Qwen/Qwen2.5-Math-1.5B`,
-    );
+  if (status) throw new PrlError('ERR_PRL_IO', `${idOrFolder} is a file, not the folder of a model`);
+  if (!isRepoName(name)) {
+    const path = /^[./~]/.test(idOrFolder) || idOrFolder.split('/').length > 2;
+    const hint = path ? '' : ', nor is it an id such as Qwen/Qwen2.5-Math-1.5B';
+    throw new PrlError('ERR_PRL_IO', `there is no folder ${idOrFolder}${hint}`);
+  }
   if (revision !== undefined && options.revision !== undefined && revision !== options.revision)
     throw invalidArgument(`${idOrFolder} names one revision and the option another: ${options.revision}`);
   return openRepo('model', name, revision === undefined ? options : { ...options, revision });

@@ -188,7 +188,9 @@ layout('files of a dataset', async () => {
 });
 layout('what is no model, and what has no weights that can be read', async () => {
   await fails(resolveModel('no/such'), 'ERR_PRL_ACCESS', 'no/such', 'check the name');
-  await fails(resolveModel('./no/such'), 'ERR_PRL_NOT_FOUND', 'no folder ./no/such');
+  await fails(resolveModel('./no/such'), 'ERR_PRL_IO', /no folder .\/no\/such$/);
+  await fails(resolveModel('quickstart'), 'ERR_PRL_IO', 'no folder quickstart, nor is it an id');
+  await fails(resolveModel(join(home, 'token')), 'ERR_PRL_IO', 'no folder');
   await fails(resolveModel('only/torch'), 'ERR_PRL_NOT_FOUND', 'model.safetensors', 'pytorch_model.bin');
   await fails(resolveModel('small/model', { revison: 'x' } as object), 'ERR_PRL_UNKNOWN_OPTION', 'revision');
 });
