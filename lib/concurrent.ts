@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 /**
  * `work` on each item, at most `limit` at a time. The first failure aborts the others, is waited for until they have ended, and
  * is thrown.
@@ -10,6 +12,7 @@ export async function mapConcurrently<T, R>(
 ): Promise<R[]> {
   const results = new Array<R>(items.length);
   const stop = new AbortController();
+  setMaxListeners(0, stop.signal);
   const abort = () => stop.abort(signal!.reason);
   if (signal?.aborted) abort();
   signal?.addEventListener('abort', abort);

@@ -1,26 +1,35 @@
+import { request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PrlError } from './errors.js';
+import { invalidArgument, PrlError } from './errors.js';
 
 export interface RequestOptions {
   headers?: Readonly<Record<string, string>>;
   /** Milliseconds of one attempt, its answer included. */
   timeout: number;
+  signal?: AbortSignal;
+}
+
+export interface RetryOptions extends RequestOptions {
   /** Attempts after the first. */
   retries: number;
   /** Milliseconds before the first retry, about; they double with each. */
   retryDelay: number;
-  signal?: AbortSignal;
 }
 
 /** Longest wait between attempts, whatever a server asks for: milliseconds. */
 const MAX_DELAY = 30_000;
+/** Longest answer that is read: characters. */
+const MAX_ANSWER = 2 ** 28;
 
-/** What an attempt met that another attempt may not. */
-class Passing extends Error {
+/** What an attempt met that another attempt may not: no connection, no answer in time, 429, 5xx. */
+export class Passing extends Error {
   constructor(
     readonly failure: PrlError,
     /** Milliseconds that the server asked to be left alone. */
     readonly after = 0,
+    /** The server is alive, and only asks for less. */
+    readonly busy = false,
   ) {
     super(failure.message);
   }
@@ -32,53 +41,113 @@ class Passing extends Error {
  *
  * @throws PrlError ERR_PRL_HTTP, ERR_PRL_TIMEOUT, or ERR_PRL_ABORTED when the signal says so
  */
-export async function postJson(url: string, body: unknown, options: RequestOptions): Promise<unknown> {
+export async function postJson(url: string, body: unknown, options: RetryOptions): Promise<unknown> {
   const { retries, retryDelay, signal } = options;
   const text = JSON.stringify(body);
   for (let attempt = 0; ; attempt++) {
     try {
-      return await post(url, text, options);
+      return readJson(url, await send(url, text, options));
     } catch (error) {
       if (!(error instanceof Passing)) throw error;
-      if (attempt >= retries) throw attempt === 0 ? error.failure : giveUp(error.failure, attempt + 1);
-      // Somewhere in the upper half of the delay, so that requests that failed together do not come back together.
-      const delay = retryDelay * 2 ** attempt * (0.5 + 0.5 * Math.random());
-      await pause(Math.min(MAX_DELAY, Math.max(delay, error.after)), url, signal);
+      if (attempt >= retries) throw giveUp(error.failure, attempt + 1);
+      await pause(retryPause(error, attempt, retryDelay), url, signal);
     }
   }
 }
 
-async function post(url: string, body: string, { headers, timeout, signal }: RequestOptions): Promise<unknown> {
+/** Milliseconds until the next attempt. */
+export function retryPause({ after }: Passing, attempt: number, retryDelay: number): number {
+  // Somewhere in the upper half of the delay, so that requests that failed together do not come back together.
+  const delay = retryDelay * 2 ** attempt * (0.5 + 0.5 * Math.random());
+  return Math.min(MAX_DELAY, Math.max(delay, after));
+}
+
+/**
+ * One attempt: posts `body` (undefined: a GET) and gives the text of the answer.
+ * @throws Passing, or PrlError for what would be no better a second time
+ */
+export async function send(url: string, body: string | undefined, options: RequestOptions): Promise<string> {
+  const { signal, timeout } = options;
   if (signal?.aborted) throw aborted(url, signal);
   const stop = new AbortController();
   const abort = () => stop.abort();
   signal?.addEventListener('abort', abort);
   const timer = setTimeout(abort, timeout);
-  let answer: Response;
-  let text: string;
+  let answer: Answer;
   try {
-    answer = await fetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...headers },
-      body,
-      signal: stop.signal,
-    });
-    text = await answer.text();
+    answer = await exchange(url, body, options, stop.signal);
   } catch (cause) {
     if (signal?.aborted) throw aborted(url, signal);
+    if (cause instanceof PrlError) throw cause;
     if (stop.signal.aborted)
       throw new Passing(new PrlError('ERR_PRL_TIMEOUT', `${url} did not answer within ${timeout} ms`));
-    const why = (cause as { cause?: Error }).cause?.message || (cause as Error).message;
-    throw new Passing(new PrlError('ERR_PRL_HTTP', `cannot reach ${url}: ${why}`, { cause }));
+    const { message, code } = cause as NodeJS.ErrnoException;
+    throw new Passing(new PrlError('ERR_PRL_HTTP', `cannot reach ${url}: ${message || code}`, { cause }));
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
   }
-  if (!answer.ok) {
-    const failure = new PrlError('ERR_PRL_HTTP', `${url} answered ${answer.status}: ${excerpt(text)}`);
-    if (answer.status !== 429 && answer.status < 500) throw failure;
-    throw new Passing(failure, 1000 * (Number(answer.headers.get('retry-after')) || 0));
-  }
+  const { status, text, retryAfter } = answer;
+  if (status >= 200 && status < 300) return text;
+  const failure = new PrlError('ERR_PRL_HTTP', `${url} answered ${status}: ${excerpt(text)}`);
+  if (status !== 429 && status < 500) throw failure;
+  throw new Passing(failure, retryAfter, status === 429);
+}
+
+interface Answer {
+  status: number;
+  text: string;
+  retryAfter: number;
+}
+
+// Not fetch: it gives up after 300 s without a header, which a server that generates for a while needs.
+function exchange(url: string, body: string | undefined, options: RequestOptions, signal: AbortSignal) {
+  return new Promise<Answer>((resolve, reject) => {
+    const request = (url.startsWith('https:') ? requestHttps : requestHttp)(
+      url,
+      {
+        method: body === undefined ? 'GET' : 'POST',
+        // A connection of its own: one that was kept may be closed by the server just when it is used again.
+        agent: false,
+        headers: {
+          ...(body !== undefined && {
+            'content-type': 'application/json',
+            'content-length': Buffer.byteLength(body),
+          }),
+          ...options.headers,
+        },
+        signal,
+      },
+      async (response) => {
+        try {
+          response.setEncoding('utf8');
+          let text = '';
+          for await (const chunk of response) {
+            text += chunk;
+            if (text.length > MAX_ANSWER)
+              throw new PrlError('ERR_PRL_HTTP', `${url} answered with more than ${MAX_ANSWER} characters`);
+          }
+          resolve({ status: response.statusCode!, text, retryAfter: milliseconds(response.headers['retry-after']) });
+        } catch (error) {
+          request.destroy();
+          reject(error);
+        }
+      },
+    );
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+/** Of a Retry-After header: seconds, or a date. */
+function milliseconds(retryAfter: string | undefined): number {
+  if (retryAfter === undefined) return 0;
+  const seconds = Number(retryAfter);
+  const wait = Number.isNaN(seconds) ? Date.parse(retryAfter) - Date.now() : 1000 * seconds;
+  return wait > 0 ? wait : 0;
+}
+
+export function readJson(url: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -86,7 +155,7 @@ async function post(url: string, body: string, { headers, timeout, signal }: Req
   }
 }
 
-async function pause(ms: number, url: string, signal?: AbortSignal): Promise<void> {
+export async function pause(ms: number, url: string, signal?: AbortSignal): Promise<void> {
   try {
     await sleep(ms, undefined, { signal });
   } catch {
@@ -94,8 +163,18 @@ async function pause(ms: number, url: string, signal?: AbortSignal): Promise<voi
   }
 }
 
-const giveUp = ({ code, message }: PrlError, attempts: number) =>
-  new PrlError(code, `${message} (tried ${attempts} times)`);
-const aborted = (url: string, { reason }: AbortSignal) =>
+/** The last failure of several attempts. */
+export const giveUp = (failure: PrlError, attempts: number): PrlError =>
+  attempts === 1 ? failure : new PrlError(failure.code, `${failure.message} (tried ${attempts} times)`);
+export const aborted = (url: string, { reason }: AbortSignal): PrlError =>
   new PrlError('ERR_PRL_ABORTED', `the request to ${url} was aborted`, { cause: reason });
-const excerpt = (text: string) => JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}...` : text);
+/** The beginning of a text, for messages. */
+export const shorten = (text: string): string => (text.length > 200 ? `${text.slice(0, 200)}...` : text);
+const excerpt = (text: string) => JSON.stringify(shorten(text));
+
+/** An http(s) address, without the slashes at its end. */
+export function checkUrl(name: string, url: unknown): string {
+  if (typeof url !== 'string' || !/^https?:\/\//.test(url) || !URL.canParse(url))
+    throw invalidArgument(`${name} must be the http address of a server, not ${JSON.stringify(url)}`);
+  return url.replace(/\/+$/, '');
+}

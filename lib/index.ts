@@ -45,6 +45,9 @@ export { type EncodedSteps, type PrmUpdate, QuantilePrm, type QuantilePrmOptions
 export { scoreSteps } from './reward/score-steps.js';
 export type { StepTexts } from './reward/step-texts.js';
 export { promptSeeds, type RolloutEngine } from './rollout/engine.js';
+export type { HttpEngineOptions } from './rollout/http-engine.js';
+export { SglangEngine } from './rollout/sglang.js';
+export { VllmEngine } from './rollout/vllm.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';
 export { type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
 export type * from './tasks/task.js';

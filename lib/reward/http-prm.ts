@@ -1,6 +1,6 @@
 import { mapConcurrently } from '../concurrent.js';
 import { invalidArgument, PrlError } from '../errors.js';
-import { postJson } from '../http.js';
+import { checkUrl, postJson, shorten } from '../http.js';
 import { checkChoice, checkInteger, checkOptions } from '../options.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
@@ -109,10 +109,7 @@ export class HttpPrm implements ProcessRewardModel {
 
   #refuse(expected: string, came: unknown): never {
     const text = JSON.stringify(came) ?? 'nothing';
-    throw new PrlError(
-      'ERR_PRL_REWARD_MODEL',
-      `${this.#url} must answer with ${expected}: ${text.length > 200 ? `${text.slice(0, 200)}...` : text}`,
-    );
+    throw new PrlError('ERR_PRL_REWARD_MODEL', `${this.#url} must answer with ${expected}: ${shorten(text)}`);
   }
 }
 
@@ -122,16 +119,14 @@ const byIndex = (items: { index?: number; probs?: unknown }[]) =>
 
 function resolve(options: HttpPrmOptions) {
   const { url, tokenizer, model, separator = '<extra_0>', chat = false, positiveClass, headers } = options;
-  if (typeof url !== 'string' || !/^https?:\/\//.test(url) || !URL.canParse(url))
-    throw invalidArgument(`url must be the http address of a server, not ${JSON.stringify(url)}`);
+  const base = checkUrl('url', url);
   if (!tokenizer) throw invalidArgument("HttpPrm needs the policy's tokenizer");
   if (typeof separator !== 'string' || separator === '') throw invalidArgument('separator must be a string');
   const endpoint = checkChoice('endpoint', options.endpoint ?? 'pooling', ['pooling', 'classify']);
   if (endpoint === 'classify' && (options.chat || options.separator !== undefined))
     throw invalidArgument("chat and separator belong to endpoint 'pooling'");
   return {
-    base: url.replace(/\/+$/, ''),
-    ...{ endpoint, tokenizer, model, separator, chat, headers },
+    ...{ base, endpoint, tokenizer, model, separator, chat, headers },
     positiveClass: positiveClass === undefined ? undefined : checkInteger('positiveClass', positiveClass, 0, 1000),
     concurrency: checkInteger('concurrency', options.concurrency ?? 8, 1, 4096),
     timeout: checkInteger('timeout', options.timeout ?? 60_000, 1, 2 ** 31 - 1),

@@ -1,0 +1,265 @@
+import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { invalidArgument, PrlError } from '../errors.js';
+import { aborted, checkUrl, Passing, pause, readJson, retryPause, send, shorten } from '../http.js';
+import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { checkList } from '../policy/batch.js';
+import type { Completion, GenerateOptions, PolicyLike } from '../policy/types.js';
+import { promptSeeds, type RolloutEngine } from './engine.js';
+import { BrokenOff, type Call, type CompletionRequest, checkSamples, type Protocol, type Weights } from './protocol.js';
+import { newServer, passing, type Server, spread } from './servers.js';
+
+export interface HttpEngineOptions {
+  /** Of the servers, such as http://localhost:8000. */
+  urls: string | readonly string[];
+  /** Name of the served model. Default: none is sent. */
+  model?: string;
+  /** Sent as a bearer token. */
+  apiKey?: string;
+  headers?: Readonly<Record<string, string>>;
+  /** Prompts under way at a time, per server. Default 64. */
+  concurrency?: number;
+  /** Milliseconds of one attempt at a prompt. Default 600000. */
+  timeout?: number;
+  /** Attempts after the first where the server was not reached, broke off, did not answer in time or answered 429 or 5xx. Default 5. */
+  retries?: number;
+  /** Milliseconds before the first of them, about; they double with each. Default 500. */
+  retryDelay?: number;
+  /** Where the weights are saved for the servers, which see it under the same path; needed to train. */
+  syncFolder?: string;
+  /** Milliseconds that loading weights may take. Default 600000. */
+  syncTimeout?: number;
+  /** Told about servers that are lost, and that missed an update. */
+  onWarning?: (message: string) => void;
+}
+
+const KNOWN = [
+  ...['urls', 'model', 'apiKey', 'headers', 'concurrency', 'timeout', 'retries', 'retryDelay'],
+  ...['syncFolder', 'syncTimeout', 'onWarning'],
+];
+const GENERATE = [
+  ...['n', 'maxNewTokens', 'temperature', 'topK', 'topP', 'seed', 'stop', 'ignoreEos', 'maxBatch'],
+  ...['signal', 'onProgress'],
+];
+
+/**
+ * A rollout engine over HTTP servers that serve one model: every prompt is a request of its own; a server that fails is rested and
+ * tried again while the others do its work; answers are checked token by token. After a sync nothing is sampled from a server that
+ * does not have, as far as it says, the weights of that sync: one that missed it, or was started anew, gets them first.
+ */
+export class HttpEngine implements RolloutEngine {
+  readonly #protocol: Protocol;
+  readonly #options: ReturnType<typeof resolveEngine>;
+  readonly #servers: Server[];
+  #weights: Weights | undefined;
+  #vocabSize = 2 ** 31;
+
+  constructor(protocol: Protocol, options: HttpEngineOptions) {
+    checkOptions(protocol.name, options, KNOWN);
+    this.#protocol = protocol;
+    this.#options = resolveEngine(options);
+    this.#servers = this.#options.urls.map(newServer);
+  }
+
+  async generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]> {
+    const requests = this.#requests(prompts, options);
+    const { concurrency, retries, retryDelay } = this.#options;
+    const { n = 1, signal, onProgress } = options;
+    for (const server of this.#servers) {
+      // Whatever became of them since, they are asked first.
+      server.suspect = true;
+      server.restUntil = server.failures = 0;
+    }
+    const total = n * prompts.length;
+    let [finished, tokens] = [0, 0];
+    const groups = await spread(this.#servers, requests, {
+      ...{ concurrency, retries, retryDelay, signal },
+      prepare: (server, stop) =>
+        this.#prepare(server, stop).catch((error) => {
+          // A server that cannot get the weights is left out; the others can go on.
+          throw error instanceof PrlError && error.code !== 'ERR_PRL_ABORTED' ? new Passing(error) : error;
+        }),
+      work: (server, request, stop) => this.#complete(server, request, stop),
+      onDone: (completions) => {
+        finished += n;
+        for (const completion of completions) tokens += completion.tokens.length;
+        onProgress?.({ finished, total, tokens });
+      },
+    });
+    // Greedy completions of a prompt are all alike.
+    return groups.map((completions) => ({
+      completions: completions.length === n ? completions : Array.from({ length: n }, () => completions[0]),
+    }));
+  }
+
+  async sync(policy: PolicyLike, version: number, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    const { syncFolder, retries, retryDelay, onWarning } = this.#options;
+    if (syncFolder === undefined)
+      throw invalidArgument(
+        `${this.#protocol.name} needs syncFolder, a folder that its servers can read, to give them the weights`,
+      );
+    checkInteger('version', version);
+    // A name that no other run gives: what a server reports cannot be taken for it by accident.
+    const name = `step-${String(version).padStart(6, '0')}-${randomUUID().slice(0, 8)}`;
+    const folder = join(syncFolder, name);
+    await policy.save(folder);
+    const before = this.#weights;
+    this.#weights = { folder, version: name };
+    this.#vocabSize = policy.config.vocab_size;
+    const outcomes = await Promise.allSettled(
+      this.#servers.map(async (server) => {
+        for (let attempt = 0; ; attempt++) {
+          try {
+            return await this.#prepare(server, signal);
+          } catch (error) {
+            if (!(error instanceof Passing)) throw error;
+            if (attempt >= retries) throw error.failure;
+            await pause(retryPause(error, attempt, retryDelay), server.url, signal);
+          }
+        }
+      }),
+    );
+    if (before) await rm(before.folder, { recursive: true, force: true });
+    const lost = outcomes.flatMap((outcome, i) =>
+      outcome.status === 'rejected' ? [{ url: this.#servers[i].url, error: outcome.reason as Error }] : [],
+    );
+    if (signal?.aborted) throw aborted(this.#servers[0].url, signal);
+    if (lost.length === outcomes.length)
+      throw new PrlError(
+        'ERR_PRL_WEIGHT_SYNC',
+        `no server took the weights of step ${version}: ${lost.map(({ error }) => error.message).join('; ')}`,
+        { cause: lost[0].error },
+      );
+    for (const { url, error } of lost)
+      onWarning?.(`${url} did not take the weights of step ${version} and is left out until it does: ${error.message}`);
+  }
+
+  /** Makes sure that a server answers and has the weights. */
+  async #prepare(server: Server, signal?: AbortSignal): Promise<void> {
+    const { timeout, syncTimeout } = this.#options;
+    const quick = this.#call(server, Math.min(timeout, 30_000), signal);
+    // Whoever answers is alive, with a page for it or without.
+    await quick('/health').catch((error) => {
+      if (!(error instanceof PrlError) || error.code === 'ERR_PRL_ABORTED') throw error;
+    });
+    const wanted = this.#weights;
+    if (!wanted) return;
+    const reported = await this.#protocol.version(quick);
+    if (reported === wanted.version) {
+      server.version = wanted.version;
+      return;
+    }
+    // A server that reports nothing is believed as long as nothing has happened to it.
+    if (reported === undefined && server.version === wanted.version) return;
+    server.version = undefined;
+    await this.#protocol.update(this.#call(server, syncTimeout, signal), wanted);
+    const now = await this.#protocol.version(quick);
+    if (now !== undefined && now !== wanted.version)
+      throw new PrlError(
+        'ERR_PRL_WEIGHT_SYNC',
+        `${server.url} reports weights ${JSON.stringify(now)} after it was given ${wanted.version}`,
+      );
+    server.version = wanted.version;
+  }
+
+  async #complete(server: Server, request: CompletionRequest, signal: AbortSignal): Promise<Completion[]> {
+    const { path, body } = this.#protocol.completions(request);
+    const url = `${server.url}${path}`;
+    const refuse = (expected: string, came: unknown): never => {
+      throw new PrlError(
+        'ERR_PRL_ROLLOUT',
+        `${url} must answer with ${expected}: ${shorten(JSON.stringify(came) ?? 'nothing')}`,
+      );
+    };
+    const wanted = this.#weights?.version;
+    try {
+      const answer = await this.#call(server, this.#options.timeout, signal)(path, body);
+      const samples = this.#protocol.read(answer, request, refuse);
+      const other = samples.find(({ version }) => version != null && version !== wanted);
+      if (wanted !== undefined && other)
+        throw passing(
+          'ERR_PRL_WEIGHT_SYNC',
+          `${url} sampled with weights ${JSON.stringify(other.version)}, not ${wanted}`,
+        );
+      return checkSamples(samples, request, this.#vocabSize, refuse);
+    } catch (error) {
+      const failure =
+        error instanceof BrokenOff ? passing('ERR_PRL_ROLLOUT', `${url}: ${error.message}`) : (error as Error);
+      if (failure instanceof Passing && !failure.busy) {
+        // It may be another process by now, with other weights.
+        server.version = undefined;
+        this.#options.onWarning?.(`${failure.message}; the server is rested and its requests go to the others`);
+      }
+      throw failure;
+    }
+  }
+
+  #call(server: Server, timeout: number, signal?: AbortSignal): Call {
+    return async (path, body) => {
+      const url = `${server.url}${path}`;
+      const text = await send(
+        url,
+        body === undefined ? undefined : JSON.stringify(body),
+        this.#request(timeout, signal),
+      );
+      return text === '' ? undefined : readJson(url, text);
+    };
+  }
+
+  #request(timeout: number, signal?: AbortSignal) {
+    return { headers: this.#options.headers, timeout, signal };
+  }
+
+  #requests(prompts: ArrayLike<number>[], options: GenerateOptions): CompletionRequest[] {
+    checkOptions('generate', options, GENERATE);
+    checkList('prompts', prompts);
+    for (const name of ['topK', 'topP'] as const)
+      if (options[name] !== undefined && options[name] !== (name === 'topK' ? 0 : 1))
+        throw invalidArgument(
+          `${this.#protocol.name} does not take ${name}: a server's log-probabilities would be those of the truncated distribution, and ratios to ours wrong`,
+        );
+    const { seed = 0, stop, ignoreEos = false } = options;
+    if (typeof seed !== 'number' && seed.length !== prompts.length)
+      throw invalidArgument(`seed has ${seed.length} entries for ${prompts.length} prompts`);
+    const seeds = promptSeeds(seed, prompts.length);
+    const temperature = checkNumber('temperature', options.temperature ?? 1, 0);
+    const n = checkInteger('n', options.n ?? 1, 1, 2 ** 20);
+    const maxNewTokens = checkInteger('maxNewTokens', options.maxNewTokens, 1);
+    return prompts.map((prompt, i) => ({
+      prompt: Array.from(prompt, (id) => checkInteger(`prompts[${i}]`, id, 0, this.#vocabSize - 1)),
+      n: temperature === 0 ? 1 : n,
+      seed: seeds[i],
+      maxNewTokens,
+      temperature,
+      stop: ignoreEos ? [] : stop,
+      ignoreEos,
+      model: this.#options.model,
+    }));
+  }
+}
+
+function resolveEngine(options: HttpEngineOptions) {
+  const { model, apiKey, headers, syncFolder, onWarning } = options;
+  const urls = (typeof options.urls === 'string' ? [options.urls] : (options.urls ?? [])).map((url, i) =>
+    checkUrl(`urls[${i}]`, url),
+  );
+  if (urls.length === 0) throw invalidArgument('urls must name at least one server');
+  const twice = urls.find((url, i) => urls.indexOf(url) !== i);
+  if (twice) throw invalidArgument(`urls names ${twice} twice`);
+  for (const [name, value] of Object.entries({ model, apiKey, syncFolder }))
+    if (value !== undefined && (typeof value !== 'string' || value === ''))
+      throw invalidArgument(`${name} must be a string that is not empty`);
+  return {
+    urls,
+    model,
+    headers: { ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }), ...headers },
+    concurrency: checkInteger('concurrency', options.concurrency ?? 64, 1, 65_536),
+    timeout: checkInteger('timeout', options.timeout ?? 600_000, 1, 2 ** 31 - 1),
+    retries: checkInteger('retries', options.retries ?? 5, 0, 100),
+    retryDelay: checkInteger('retryDelay', options.retryDelay ?? 500, 0, 60_000),
+    syncFolder: syncFolder === undefined ? undefined : resolve(syncFolder),
+    syncTimeout: checkInteger('syncTimeout', options.syncTimeout ?? 600_000, 1, 2 ** 31 - 1),
+    onWarning,
+  };
+}

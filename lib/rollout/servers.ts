@@ -1,0 +1,180 @@
+// Several servers that do the same work: each takes the next job when it has room, and one that fails is rested and tried again.
+import { setMaxListeners } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PrlError } from '../errors.js';
+import { aborted, giveUp, Passing, retryPause } from '../http.js';
+
+export interface Server {
+  readonly url: string;
+  /** Rests, probes and broken-off work in a row; 0 when its last job went well. */
+  failures: number;
+  /** Nothing is asked of it before this performance.now(). */
+  restUntil: number;
+  /** The version of the weights that it is known to have. */
+  version?: string;
+  /** Asked again before its next job. */
+  suspect: boolean;
+  /** The asking that is under way. */
+  preparing?: Promise<void>;
+}
+
+export const newServer = (url: string): Server => ({ url, failures: 0, restUntil: 0, suspect: true });
+
+export interface SpreadOptions<J, R> {
+  /** Jobs under way at a time per server. */
+  concurrency: number;
+  /** Attempts of a job after the first; probes of a server after the first when no other is left. */
+  retries: number;
+  retryDelay: number;
+  signal?: AbortSignal;
+  /** Makes sure that a server is alive and has the right weights; called once at a time per server. */
+  prepare(server: Server, signal: AbortSignal): Promise<void>;
+  work(server: Server, job: J, signal: AbortSignal): Promise<R>;
+  onDone?(result: R): void;
+}
+
+/** Milliseconds that the servers that are ready wait for the others before they begin. */
+const READY = 1000;
+
+/** The results of all jobs, wherever they were done. The first failure that is not passing ends the others and is thrown. */
+export async function spread<J, R>(
+  servers: readonly Server[],
+  jobs: readonly J[],
+  options: SpreadOptions<J, R>,
+): Promise<R[]> {
+  return new Spread(servers, jobs, options).run();
+}
+
+class Spread<J, R> {
+  readonly #results: R[];
+  readonly #queue: { index: number; attempts: number }[];
+  readonly #stop = new AbortController();
+  /** Replaced at every change, so that whoever has nothing to do can wait for the next. */
+  #changed = deferred();
+  #left: number;
+  #failure: { error: unknown } | undefined;
+
+  constructor(
+    readonly servers: readonly Server[],
+    readonly jobs: readonly J[],
+    readonly options: SpreadOptions<J, R>,
+  ) {
+    this.#left = jobs.length;
+    this.#results = new Array(jobs.length);
+    this.#queue = jobs.map((_, index) => ({ index, attempts: 0 }));
+  }
+
+  async run(): Promise<R[]> {
+    const { signal, concurrency } = this.options;
+    const abort = () => this.#fail(aborted(this.servers[0].url, signal!));
+    if (signal?.aborted) abort();
+    signal?.addEventListener('abort', abort);
+    setMaxListeners(0, this.#stop.signal);
+    const each = Math.min(concurrency, this.jobs.length);
+    try {
+      // Together, so that the first that is ready does not take all the work; one that is slow is not waited for.
+      const ready = Promise.all(this.servers.map((server) => each > 0 && this.#prepare(server)));
+      await this.#wait(
+        READY,
+        ready.then(() => {}),
+      );
+      // Servers by turns, so that few jobs are spread over all of them.
+      await Promise.all(
+        Array.from({ length: each * this.servers.length }, (_, i) =>
+          this.#worker(this.servers[i % this.servers.length]),
+        ),
+      );
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+    if (this.#failure) throw this.#failure.error;
+    return this.#results;
+  }
+
+  async #worker(server: Server): Promise<void> {
+    while (this.#left > 0 && !this.#failure) {
+      const rest = server.restUntil - performance.now();
+      if (rest > 0) await this.#wait(rest);
+      else if (this.#queue.length === 0) await this.#wait();
+      else if (server.suspect) await this.#prepare(server);
+      else await this.#work(server, this.#queue.shift()!);
+    }
+  }
+
+  async #prepare(server: Server): Promise<void> {
+    server.preparing ??= this.options
+      .prepare(server, this.#stop.signal)
+      .then(() => {
+        server.suspect = false;
+      })
+      .catch((error) => {
+        if (!(error instanceof Passing)) return this.#fail(error);
+        this.#rest(server, error);
+        const { retries } = this.options;
+        // Nobody is left who could do the work.
+        if (this.servers.every(({ failures }) => failures > retries)) this.#fail(giveUp(error.failure, retries + 1));
+      })
+      .finally(() => {
+        server.preparing = undefined;
+      });
+    await server.preparing;
+  }
+
+  async #work(server: Server, job: { index: number; attempts: number }): Promise<void> {
+    try {
+      const result = await this.options.work(server, this.jobs[job.index], this.#stop.signal);
+      this.#results[job.index] = result;
+      server.failures = 0;
+      this.#left--;
+      this.options.onDone?.(result);
+    } catch (error) {
+      if (!(error instanceof Passing)) return this.#fail(error);
+      if (!error.busy) server.suspect = true;
+      this.#rest(server, error);
+      job.attempts++;
+      if (job.attempts > this.options.retries) return this.#fail(giveUp(error.failure, job.attempts));
+      this.#queue.unshift(job);
+    } finally {
+      this.#notify();
+    }
+  }
+
+  #rest(server: Server, error: Passing): void {
+    // The other requests that a server drops when it dies are the same failure.
+    if (server.restUntil > performance.now()) return;
+    server.restUntil = performance.now() + retryPause(error, server.failures, this.options.retryDelay);
+    server.failures++;
+    this.#notify();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#stop.abort(error);
+    this.#notify();
+  }
+
+  /** Until something changes, or `ms` have passed. */
+  async #wait(ms?: number, change = this.#changed.promise): Promise<void> {
+    if (ms === undefined) return change;
+    const timer = new AbortController();
+    await Promise.race([change, sleep(ms, undefined, { signal: timer.signal }).catch(() => {})]);
+    timer.abort();
+  }
+
+  #notify(): void {
+    const { resolve } = this.#changed;
+    this.#changed = deferred();
+    resolve();
+  }
+}
+
+function deferred(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
+
+/** What a failure of another kind is to the pool: something that may pass. */
+export const passing = (code: PrlError['code'], message: string): Passing => new Passing(new PrlError(code, message));
