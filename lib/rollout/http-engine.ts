@@ -109,12 +109,16 @@ export class HttpEngine implements RolloutEngine {
     this.#vocabSize = policy.config.vocab_size;
     const outcomes = await Promise.allSettled(
       this.#servers.map(async (server) => {
+        // It may still be loading older ones.
+        while (server.preparing) await server.preparing;
+        // One that has missed the last update already is not waited for again.
+        const patience = before && server.version !== before.version ? 0 : retries;
         for (let attempt = 0; ; attempt++) {
           try {
             return await this.#prepare(server, signal);
           } catch (error) {
             if (!(error instanceof Passing)) throw error;
-            if (attempt >= retries) throw error.failure;
+            if (attempt >= patience) throw error.failure;
             await pause(retryPause(error, attempt, retryDelay), server.url, signal);
           }
         }
@@ -153,7 +157,7 @@ export class HttpEngine implements RolloutEngine {
     // A server that reports nothing is believed as long as nothing has happened to it.
     if (reported === undefined && server.version === wanted.version) return;
     server.version = undefined;
-    await this.#protocol.update(this.#call(server, syncTimeout, signal), wanted);
+    await this.#protocol.update(this.#call(server, syncTimeout, signal), wanted, this.#call(server, timeout));
     const now = await this.#protocol.version(quick);
     if (now !== undefined && now !== wanted.version)
       throw new PrlError(

@@ -31,8 +31,11 @@ export interface Protocol {
   name: string;
   completions(request: CompletionRequest): { path: string; body: unknown };
   read(answer: unknown, request: CompletionRequest, refuse: Refuse): Sample[];
-  /** Makes the server load the weights. */
-  update(call: Call, weights: Weights): Promise<void>;
+  /**
+   * Makes the server load the weights.
+   * @param release a call that is made whatever has become of the others
+   */
+  update(call: Call, weights: Weights, release: Call): Promise<void>;
   /** The version that the server reports; undefined where it does not say. */
   version(call: Call): Promise<unknown>;
 }

@@ -28,7 +28,7 @@ export interface SpreadOptions<J, R> {
   retryDelay: number;
   signal?: AbortSignal;
   /** Makes sure that a server is alive and has the right weights; called once at a time per server. */
-  prepare(server: Server, signal: AbortSignal): Promise<void>;
+  prepare(server: Server, signal?: AbortSignal): Promise<void>;
   work(server: Server, job: J, signal: AbortSignal): Promise<R>;
   onDone?(result: R): void;
 }
@@ -49,6 +49,8 @@ class Spread<J, R> {
   readonly #results: R[];
   readonly #queue: { index: number; attempts: number }[];
   readonly #stop = new AbortController();
+  /** When all is done, or has failed. */
+  readonly #over = deferred();
   /** Replaced at every change, so that whoever has nothing to do can wait for the next. */
   #changed = deferred();
   #left: number;
@@ -73,11 +75,7 @@ class Spread<J, R> {
     const each = Math.min(concurrency, this.jobs.length);
     try {
       // Together, so that the first that is ready does not take all the work; one that is slow is not waited for.
-      const ready = Promise.all(this.servers.map((server) => each > 0 && this.#prepare(server)));
-      await this.#wait(
-        READY,
-        ready.then(() => {}),
-      );
+      if (each > 0) await this.#wait(READY, Promise.all(this.servers.map((server) => this.#prepare(server))));
       // Servers by turns, so that few jobs are spread over all of them.
       await Promise.all(
         Array.from({ length: each * this.servers.length }, (_, i) =>
@@ -101,9 +99,10 @@ class Spread<J, R> {
     }
   }
 
+  /** Until the server has answered; it may go on doing so when the others have done all the work. */
   async #prepare(server: Server): Promise<void> {
     server.preparing ??= this.options
-      .prepare(server, this.#stop.signal)
+      .prepare(server, this.options.signal)
       .then(() => {
         server.suspect = false;
       })
@@ -117,7 +116,7 @@ class Spread<J, R> {
       .finally(() => {
         server.preparing = undefined;
       });
-    await server.preparing;
+    await Promise.race([server.preparing, this.#over.promise]);
   }
 
   async #work(server: Server, job: { index: number; attempts: number }): Promise<void> {
@@ -126,6 +125,7 @@ class Spread<J, R> {
       this.#results[job.index] = result;
       server.failures = 0;
       this.#left--;
+      if (this.#left === 0) this.#over.resolve();
       this.options.onDone?.(result);
     } catch (error) {
       if (!(error instanceof Passing)) return this.#fail(error);
@@ -148,14 +148,19 @@ class Spread<J, R> {
   }
 
   #fail(error: unknown): void {
-    this.#failure ??= { error };
+    if (this.#left === 0 || this.#failure) return;
+    this.#failure = { error };
     this.#stop.abort(error);
+    this.#over.resolve();
     this.#notify();
   }
 
   /** Until something changes, or `ms` have passed. */
-  async #wait(ms?: number, change = this.#changed.promise): Promise<void> {
-    if (ms === undefined) return change;
+  async #wait(ms?: number, change: Promise<unknown> = this.#changed.promise): Promise<void> {
+    if (ms === undefined) {
+      await change;
+      return;
+    }
     const timer = new AbortController();
     await Promise.race([change, sleep(ms, undefined, { signal: timer.signal }).catch(() => {})]);
     timer.abort();

@@ -44,13 +44,13 @@ const VLLM: Protocol = {
     return inOrder(choices, samples);
   },
 
-  async update(call, { folder, version }) {
+  async update(call, { folder, version }, release) {
     await development(call('/pause?mode=wait', {}));
     try {
       await development(call('/collective_rpc', { method: 'reload_weights', kwargs: { weights_path: folder } }));
       await call('/update_weight_version', { new_version: version }).catch(absent);
     } finally {
-      await call('/resume', {});
+      await release('/resume', {});
     }
   },
 

@@ -272,6 +272,14 @@ failing('a server that is lost costs its requests only, and is asked again later
     await Promise.all(fakes.map((fake) => fake.close()));
   }
 });
+failing('a server that hangs is not waited for', () =>
+  serving([well, () => ({ delay: 10_000 })], async (urls, fakes) => {
+    const start = performance.now();
+    assert.equal(await engine(urls).generate(PROMPTS, OPTIONS), expected());
+    assert.ok(performance.now() - start < 5000);
+    assert.is(fakes[1].prompts().length, 0);
+  }),
+);
 failing('a server that ends in the middle of an update has broken off, not answered', () =>
   serving(
     [
