@@ -1,6 +1,7 @@
 import { deviation, mean } from '../methods/method.js';
 import type { UpdateMetrics } from '../policy/types.js';
 import type { Rollout } from '../rollout/rollout.js';
+import type { LeftOut } from './minibatch.js';
 
 /** Parts of a step that are timed as seconds/NAME. */
 export type Phase = 'sync' | 'rollout' | 'check' | 'reference' | 'prm' | 'advantages' | 'update' | 'evaluation';
@@ -50,22 +51,38 @@ export function differenceMetrics(sampled: Float32Array, recomputed: Float32Arra
   };
 }
 
-/** Means over the updates of a step. */
-export function updateMetrics(updates: { metrics: UpdateMetrics; learningRate: number }[]): Record<string, number> {
+/** An optimizer step: what it reports of its batch, and what was left out of that. */
+export interface Update {
+  metrics: UpdateMetrics;
+  learningRate: number;
+  leftOut: LeftOut;
+}
+
+/**
+ * Means over the updates of a step. Those that methods are compared by are over all tokens that take part, also those of responses
+ * that were left out of their batch for having no advantage. No clip can concern them. Where there are any, the entropy is estimated
+ * by the -log p of what was sampled, whose expectation it is; of all tokens, since which ones were left out depends on what was sampled.
+ */
+export function updateMetrics(updates: readonly Update[]): Record<string, number> {
   const over = (value: (metrics: UpdateMetrics) => number) => mean(updates.map(({ metrics }) => value(metrics)));
+  const all = updates.reduce((n, { metrics, leftOut }) => n + metrics.tokens + leftOut.tokens, 0);
+  const overAll = (sum: (update: Update) => number) =>
+    updates.reduce((total, update) => total + sum(update), 0) / Math.max(1, all);
   const phi = over(({ phiMean }) => phiMean);
   return {
     loss: over(({ loss }) => loss),
     grad_norm: over(({ gradNorm }) => gradNorm),
     learning_rate: updates[updates.length - 1].learningRate,
-    entropy: over(({ entropy }) => entropy),
+    entropy: overAll(({ metrics, leftOut }) =>
+      leftOut.tokens > 0 ? leftOut.surprisal : metrics.entropy * metrics.tokens,
+    ),
     kl: over(({ kl }) => kl),
     approx_kl: over(({ approxKl }) => approxKl),
     'ratio/mean': over(({ ratioMean }) => ratioMean),
     'ratio/max': Math.max(...updates.map(({ metrics }) => metrics.ratioMax)),
-    'clip_ratio/low_mean': over(({ clipRatioLow }) => clipRatioLow),
-    'clip_ratio/high_mean': over(({ clipRatioHigh }) => clipRatioHigh),
-    'clip_ratio/region_mean': over(({ clipRatioRegion }) => clipRatioRegion),
+    'clip_ratio/low_mean': overAll(({ metrics }) => metrics.clipRatioLow * metrics.tokens),
+    'clip_ratio/high_mean': overAll(({ metrics }) => metrics.clipRatioHigh * metrics.tokens),
+    'clip_ratio/region_mean': overAll(({ metrics }) => metrics.clipRatioRegion * metrics.tokens),
     // Of lossType vespo only: the weights are above 0.
     ...(phi > 0 && { 'vespo/phi_seq_mean': phi }),
     updates_skipped: updates.filter(({ metrics }) => !metrics.applied).length,

@@ -2,7 +2,7 @@ import { invalidArgument, PrlError, unknownOption } from '../errors.js';
 import { type EvaluationOptions, type EvaluationResult, evaluate } from '../eval/evaluate.js';
 import type { StepOffsets } from '../methods/steps.js';
 import { resolveOptions } from '../options-table.js';
-import type { PolicyLike, UpdateMetrics } from '../policy/types.js';
+import type { PolicyLike } from '../policy/types.js';
 import { permutation, randomStream, seedOf } from '../random.js';
 import type { ProcessRewardModel } from '../reward/process-reward-model.js';
 import { scoreSteps } from '../reward/score-steps.js';
@@ -12,7 +12,7 @@ import type { Task } from '../tasks/task.js';
 import { checkMethod, computeAdvantages, needsReference, rolloutSteps } from './advantages.js';
 import { type LoadPolicy, openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
 import { checkLoss, lossOptions } from './loss.js';
-import { creditMetrics, differenceMetrics, type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
+import { creditMetrics, differenceMetrics, type Phase, rolloutMetrics, type Update, updateMetrics } from './metrics.js';
 import { cutBatch } from './minibatch.js';
 import { checkMismatch, checkTemperature, correctRollout, NOTABLE_DIFFERENCE } from './mismatch.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './options.js';
@@ -285,13 +285,13 @@ export class Trainer {
     signal?: AbortSignal,
   ) {
     const { options } = this;
-    const updates: { metrics: UpdateMetrics; learningRate: number }[] = [];
+    const updates: Update[] = [];
     const perStep = options.numIterations * options.numMinibatches;
     for (let update = 0; update < perStep; update++) {
       const number = this.#state.step * perStep + update;
       const iteration = Math.floor(number / options.numMinibatches);
       const order = permutation(rollout.rewards.length, randomStream(options.seed, 'minibatches', iteration));
-      const { batch, normalizer } = cutBatch(
+      const { batch, normalizer, leftOut } = cutBatch(
         { rollout, advantages, refLogProbs, order, part: update % options.numMinibatches },
         options,
       );
@@ -316,7 +316,7 @@ export class Trainer {
         normalizer,
         signal,
       });
-      updates.push({ metrics, learningRate });
+      updates.push({ metrics, learningRate, leftOut });
     }
     return updates;
   }

@@ -161,7 +161,7 @@ reference('metrics', async () => {
     if (!c.params.use_bias_correction_kl) pairs.kl = metrics.kl;
     for (const [name, value] of Object.entries(pairs)) {
       if (!(name in c.metrics)) continue;
-      near([value], [c.metrics[name]], 2e-7, `${c.name} ${name}`);
+      near([value], [c.metrics[name]], 1e-12 * (1 + Math.abs(c.metrics[name])), `${c.name} ${name}`);
       compared++;
     }
   }
