@@ -20,8 +20,9 @@ export interface PrlOptions extends OutcomeOptions {
  * log-ratio to the reference a process reward: a step earns -(1 / eta) * sum of (oldLogp - refLogp), and the tokens of a step
  * get the outcome advantage plus what is earned from the step's last token on.
  *
- * prlAdvantage 'process' is the published code's other way (its prm_adv): the reward plus what is earned from each token on, summed
- * over a response's tokens, then normalised in the group: one value per response, whatever the steps.
+ * prlAdvantage 'process' is what the published code's other way (its prm.adv) is meant to be: the reward plus what is earned from each
+ * token on, summed over a response's tokens, then normalised in the group: one value per response, whatever the steps. (As published
+ * the normalisation is never reached. The reward counts once per token, so of right responses the longer one is preferred.)
  */
 export function prl(batch: MethodBatch, { eta, suffix, prlAdvantage, ...options }: PrlOptions): MethodResult {
   const { rewards, groupIds, oldLogProbs, cuSeqlens, cuSteps } = batch;

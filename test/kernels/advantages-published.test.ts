@@ -3,6 +3,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { groupAdvantages, prlAdvantages, splitSteps } from '../../lib/index.js';
+import { prl } from '../../lib/methods/prl.js';
 import { near } from '../reference/numbers.js';
 import { readSafetensors } from '../reference/safetensors.js';
 
@@ -78,6 +79,42 @@ differences('the only response of a group gets its raw reward there; here 0, unl
   assert.equal([...groupAdvantages([0.75], [1]).data], [0]);
   assert.equal([...groupAdvantages([0.75], [1], { singleton: 'raw' }).data], [0.75]);
 });
+differences(
+  "prm.adv other than 'orm': the group's normalisation is not reached there; prlAdvantage 'process' has it",
+  () => {
+    const batch = {
+      groupIds: Int32Array.of(1, 1),
+      cuSeqlens: Int32Array.of(0, 2, 4),
+      cuSteps: Int32Array.of(0, 2, 4),
+      oldLogProbs: Float32Array.of(-1, -2, -0.5, -0.25),
+      refLogProbs: Float32Array.of(-1, -2, -0.75, -0.25),
+    };
+    const ways = (rewards: Float32Array, eta: number) => {
+      // Every token its own reward - suffix / eta, and no more: the estimator takes what it is given.
+      const theirs = batch.oldLogProbs.map((_, t) => {
+        const end = t < 2 ? 2 : 4;
+        let suffix = 0;
+        for (let j = t; j < end; j++) suffix += batch.oldLogProbs[j] - batch.refLogProbs[j];
+        return rewards[t < 2 ? 0 : 1] - suffix / eta;
+      });
+      const options = {
+        scaleRewards: 'none',
+        advantageEstimator: 'grpo',
+        advantageStd: 'sample',
+        advantageEpsilon: 1e-6,
+      } as const;
+      const process = { ...options, singleton: 'zero', eta, suffix: 'inclusive', prlAdvantage: 'process' } as const;
+      return { theirs: [...theirs], ours: [...prl({ ...batch, rewards }, process).advantages] };
+    };
+    const both = ways(Float32Array.of(1, 1), 1);
+    assert.equal(both.theirs, [1, 1, 0.75, 1], 'all are right, and all are pushed up');
+    // Sums 2 and 1.75.
+    assert.equal(both.ours, [0.125, 0.125, -0.125, -0.125]);
+    const none = ways(Float32Array.of(0, 0), 1);
+    assert.equal(none.theirs, [0, 0, -0.25, 0]);
+    assert.equal(none.ours, both.ours);
+  },
+);
 differences('a newline is looked for as one token id; here in the decoded text', () => {
   const response = ['f(x', ')\n', 'y', '.\n\n', 'z'];
   const ids = [10, 11, 12, 13, 14];
