@@ -39,11 +39,13 @@ const COLLECT_OPTIONS = {
   temperature: { type: 'number', default: 1, above: 0, doc: 'Of sampling' },
   stepSplit: {
     type: 'choice',
-    choices: ['newline', 'blankLine', 'length'],
+    choices: ['newline', 'blankLine', 'length', 'tokens', 'strings'],
     default: 'newline',
     doc: 'Where steps end; as in the training that the model is for',
   },
   stepLength: TRAINER_OPTIONS.stepLength,
+  stepTokens: TRAINER_OPTIONS.stepTokens,
+  stepStrings: TRAINER_OPTIONS.stepStrings,
   seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Decides problems and samples' },
 } as const satisfies OptionTable;
 

@@ -110,8 +110,12 @@ export function planJobs(output: string, request: CompareRequest): CompareJob[] 
   const arms = armsOf(request);
   const cache = request.cache ?? join(output, 'cache');
   const common = resolveOptions('prl compare', TRAINER_OPTIONS, { ...preset.trainer, ...request.trainer });
-  const base = [preset.model, preset.warmStart, preset.levels, model, common.evalProblems, common.evalSamples];
-  const scored = [...base, prmProblems, common.level, common.maxCompletionLength, common.stepSplit];
+  const { level, temperature, maxCompletionLength, stepSplit, stepLength, stepTokens, stepStrings } = common;
+  const base = [
+    ...[preset.model, preset.warmStart, preset.levels, model, level, temperature, maxCompletionLength],
+    ...[common.evalProblems, common.evalSamples],
+  ];
+  const scored = [...base, prmProblems, stepSplit, stepLength, stepTokens, stepStrings];
   return Array.from({ length: seeds }, (_, i): CompareJob[] => {
     const seed = firstSeed + i;
     const options = { ...common, seed };

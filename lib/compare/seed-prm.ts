@@ -48,6 +48,8 @@ export async function trainSeedPrm(
     temperature: options.temperature,
     stepSplit: options.stepSplit,
     stepLength: options.stepLength,
+    stepTokens: options.stepTokens,
+    stepStrings: options.stepStrings,
     seed,
     signal,
   })) {

@@ -1,3 +1,4 @@
+import { invalidArgument } from '../errors.js';
 import { type StepSplit, splitSteps } from '../kernels/split-steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 
@@ -13,6 +14,19 @@ export interface StepOptions {
 
 /** Where the steps after the first begin in a response, as rising token positions: for stepSplit 'offsets'. */
 export type StepOffsets = (response: { tokens: Int32Array; text: string; prompt: string }) => ArrayLike<number>;
+
+/** That a way to cut steps has what it needs, and nothing that belongs to another one. */
+export function checkSteps({ stepSplit, stepTokens, stepStrings }: StepOptions, stepOffsets?: StepOffsets): void {
+  for (const [kind, name, value] of [
+    ['tokens', 'stepTokens', stepTokens],
+    ['strings', 'stepStrings', stepStrings],
+    ['offsets', 'stepOffsets', stepOffsets],
+  ] as const) {
+    if (stepSplit === kind && value === undefined) throw invalidArgument(`stepSplit '${kind}' needs ${name}`);
+    if (stepSplit !== kind && value !== undefined)
+      throw invalidArgument(`${name} has no meaning with stepSplit '${stepSplit}': it needs stepSplit '${kind}'`);
+  }
+}
 
 /** cuSteps [S + 1]: where the reasoning steps of packed completions begin. `offsets` are those of each completion, for 'offsets'. */
 export function completionSteps(

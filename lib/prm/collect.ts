@@ -1,5 +1,5 @@
 import { mkdir, open, rmdir } from 'node:fs/promises';
-import { completionSteps, type StepOptions } from '../methods/steps.js';
+import { checkSteps, completionSteps, type StepOptions } from '../methods/steps.js';
 import type { Completion, PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
 import { judge } from '../tasks/judge.js';
@@ -61,6 +61,7 @@ interface Prefix {
  */
 export async function* collectPrmData(options: CollectOptions): AsyncGenerator<CollectProgress, void, void> {
   const { output, problems: total } = options;
+  checkSteps(options);
   const unlock = await lockFile(output);
   try {
     const done = await openPrmData(output, settingsOf(options));
@@ -90,10 +91,10 @@ const count = (problems: readonly PrmProblem[]) =>
 
 function settingsOf(options: CollectOptions): PrmSettings {
   const { task, model, split, level, seed, n, continuations, maxCompletionLength, temperature } = options;
-  const { stepSplit, stepLength } = options;
+  const { stepSplit, stepLength, stepTokens, stepStrings } = options;
   return {
     ...{ task: task.name, model, split, level, seed, n, continuations, maxCompletionLength, temperature },
-    ...{ stepSplit, stepLength },
+    ...{ stepSplit, stepLength, stepTokens, stepStrings },
   };
 }
 

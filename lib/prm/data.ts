@@ -41,6 +41,8 @@ export interface PrmSettings {
   temperature: number;
   stepSplit: string;
   stepLength: number;
+  stepTokens?: readonly number[];
+  stepStrings?: readonly string[];
 }
 
 export interface PrmData {
@@ -134,10 +136,9 @@ export async function openPrmData(file: string, settings: PrmSettings): Promise<
   const { bytes, torn } = await wholeLines(file);
   const known = await readPrmData(file);
   for (const name of Object.keys(settings) as (keyof PrmSettings)[]) {
-    if (settings[name] !== known.settings[name])
-      throw invalidArgument(
-        `${file} was collected with ${name} ${JSON.stringify(known.settings[name])}, not ${JSON.stringify(settings[name])}: choose another file`,
-      );
+    const [there, given] = [known.settings[name], settings[name]].map((value) => JSON.stringify(value) ?? 'unset');
+    if (there !== given)
+      throw invalidArgument(`${file} was collected with ${name} ${there}, not ${given}: choose another file`);
   }
   const wrong = known.problems.findIndex(({ problem }, i) => problem !== i);
   if (wrong >= 0) throw corrupt(file, wrong + 2, `problem ${known.problems[wrong].problem} where ${wrong} was due`);

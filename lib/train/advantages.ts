@@ -5,7 +5,7 @@ import type { MethodBatch, MethodResult } from '../methods/method.js';
 import { prl } from '../methods/prl.js';
 import { progrs } from '../methods/progrs.js';
 import { raft } from '../methods/raft.js';
-import { completionSteps, type StepOffsets } from '../methods/steps.js';
+import { checkSteps, completionSteps, type StepOffsets } from '../methods/steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { ProcessRewardModel } from '../reward/process-reward-model.js';
 import type { Rollout } from '../rollout/rollout.js';
@@ -27,7 +27,7 @@ export interface MethodSetup {
 
 /** Options that cannot go together, or without something in the setup; before anything is spent. */
 export function checkMethod(options: ResolvedTrainerOptions, { processRewardModel, stepOffsets }: MethodSetup): void {
-  const { method, stepSplit, stepTokens, stepStrings } = options;
+  const { method } = options;
   if (method === 'progrs' && !processRewardModel)
     throw invalidArgument(
       "method 'progrs' needs a process reward model (Trainer: processRewardModel, command line: --prm). Train one with `prl prm collect` and `prl prm train`, name a server that serves one (HttpPrm, --prm URL), or write a function (FunctionPrm)",
@@ -39,15 +39,7 @@ export function checkMethod(options: ResolvedTrainerOptions, { processRewardMode
     throw invalidArgument("combine 'reward' gives one number per response: it needs granularity 'response'");
   if (method === 'frpo' && frpoBaseline && frpoEstimator === 'k1')
     throw invalidArgument("frpoBaseline needs frpoEstimator 'k3': the terms of k1 have both signs and need none");
-  for (const [kind, name, value] of [
-    ['tokens', 'stepTokens', stepTokens],
-    ['strings', 'stepStrings', stepStrings],
-    ['offsets', 'stepOffsets', stepOffsets],
-  ] as const) {
-    if (stepSplit === kind && value === undefined) throw invalidArgument(`stepSplit '${kind}' needs ${name}`);
-    if (stepSplit !== kind && value !== undefined)
-      throw invalidArgument(`${name} has no meaning with stepSplit '${stepSplit}': it needs stepSplit '${kind}'`);
-  }
+  checkSteps(options, stepOffsets);
 }
 
 /** Where the reasoning steps of a rollout begin. */

@@ -43,12 +43,22 @@ plan('what is cached is named after what decides it', () => {
   assert.is(warm({ trainer: { learningRate: 1 } }), warm({}));
   assert.not.equal(warm({ preset: 'quickstart' }), warm({}));
   assert.not.equal(warm({ model: 'm' }), warm({}));
-  assert.not.equal(warm({ trainer: { evalProblems: 3 } }), warm({}));
+  for (const trainer of [{ evalProblems: 3 }, { level: '3' }, { temperature: 0.5 }, { maxCompletionLength: 200 }])
+    assert.not.equal(warm({ trainer }), warm({}), JSON.stringify(trainer));
   // Scenarios of one policy share its warm start, but for the levels that it is evaluated on.
   assert.is(warm({ preset: 'slips' }), warm({ preset: 'small-batch' }));
   const prm = (more: Partial<CompareRequest>) => cell({ methods: 'progrs', ...more }, 'progrs-0').prm;
   assert.not.equal(prm({ prmProblems: 30 }), prm({}));
-  assert.not.equal(prm({ trainer: { level: '3' } }), prm({}));
+  for (const trainer of [
+    { level: '3' },
+    { temperature: 0.5 },
+    { maxCompletionLength: 20 },
+    { stepSplit: 'length' },
+    { stepLength: 7 },
+    { stepTokens: [3] },
+    { stepStrings: [';'] },
+  ] as const)
+    assert.not.equal(prm({ trainer }), prm({}), JSON.stringify(trainer));
 });
 
 plan('a resumed comparison keeps what it has, and may get more', () => {

@@ -178,6 +178,37 @@ tests('killed at random moments', async () => {
   assert.not.ok(existsSync(`${broken}.lock`));
 });
 
+tests('steps after strings or token ids, which belong to the settings', async () => {
+  const policy = nativePolicy(echoTask);
+  const split = { stepSplit: 'strings', stepStrings: ['1', '\n'] } as const;
+  const files = [newFile(), newFile()];
+  const ids = [...tokenizer.encode('1\n')];
+  await collect({ policy, output: files[0], problems: 8, ...split });
+  await collect({ policy, output: files[1], problems: 8, stepSplit: 'tokens', stepTokens: ids });
+  const [byStrings, byTokens] = await Promise.all(files.map(readPrmData));
+  assert.equal(byStrings.settings.stepStrings, split.stepStrings);
+  assert.equal(byStrings.problems, byTokens.problems, 'a character is a token here');
+  const steps = byStrings.problems.flatMap(({ responses }) => responses);
+  assert.ok(steps.some((response) => response.steps.length > 1));
+  for (const { tokens, steps: begins } of steps)
+    assert.equal(
+      begins.slice(1),
+      tokens.flatMap((id, t) => (ids.includes(id) && t + 1 < tokens.length ? [t + 1] : [])),
+    );
+  await rejectsWith(
+    collect({ policy, output: files[0], problems: 9, stepSplit: 'strings', stepStrings: ['2'] }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /with stepStrings \["1","\\n"\], not \["2"\]/,
+  );
+  await rejectsWith(
+    collect({ policy, output: newFile(), problems: 1, stepSplit: 'strings' }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /needs stepStrings/,
+  );
+});
+
 tests('other settings and a second process are refused', async () => {
   const policy = nativePolicy(echoTask);
   const output = newFile();
