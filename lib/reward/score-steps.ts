@@ -49,6 +49,9 @@ async function ask(model: ProcessRewardModel, batch: StepBatch): Promise<StepSco
     return await model.score(batch);
   } catch (error) {
     if (String((error as { code?: string })?.code).startsWith('ERR_PRL_')) throw error;
+    // The signal went on to the model, which may say so in words of its own.
+    if (batch.signal?.aborted)
+      throw new PrlError('ERR_PRL_ABORTED', 'the scoring of steps was aborted', { cause: batch.signal.reason });
     throw failure(`${model.name} failed: ${(error as Error)?.message ?? error}`, error);
   }
 }

@@ -178,6 +178,16 @@ scoring('what a model answers is checked', async () => {
     /mine failed: out of paper/,
   );
 });
+scoring('an abort is an abort, in whatever words the model says so', async () => {
+  const controller = new AbortController();
+  const prm = functionPrm(async (_, { signal }) => {
+    controller.abort();
+    signal.throwIfAborted();
+    return [1];
+  });
+  const call = scoreSteps(prm, { ...batchOf([['1', '2']]), signal: controller.signal });
+  await rejectsWith(call, PrlError, 'ERR_PRL_ABORTED', /scoring of steps was aborted/);
+});
 scoring.run();
 
 const loading = suite('loadProcessRewardModel');
