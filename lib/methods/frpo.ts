@@ -15,14 +15,14 @@ export interface FrpoOptions extends OutcomeOptions {
 export function frpo(batch: MethodBatch, options: FrpoOptions): MethodResult {
   const { frpoBeta, frpoEstimator: estimator, frpoDirection: direction, frpoBaseline: baseline, ...outcome } = options;
   const { oldLogProbs, refLogProbs, cuSeqlens, rewards } = batch;
-  const advantages = (outcomeAdvantages: Float32Array, beta: number) =>
+  const advantages = (outcomeAdvantages: Float32Array, beta: number, baseline: boolean) =>
     frpoAdvantages({
       ...{ outcomeAdvantages, oldLogProbs, refLogProbs: refLogProbs!, cuSeqlens, beta },
       ...{ estimator, direction, baseline },
     }).data as Float32Array;
   return {
-    advantages: advantages(outcomeAdvantages(batch, outcome), frpoBeta),
-    // Nothing but the divergence, without its weight.
-    metrics: { 'future_kl/mean': -mean(advantages(new Float32Array(rewards.length), 1)) },
+    advantages: advantages(outcomeAdvantages(batch, outcome), frpoBeta, baseline),
+    // Nothing but the divergence: without its weight, and without what the baseline takes from it.
+    metrics: { 'future_kl/mean': -mean(advantages(new Float32Array(rewards.length), 1, false)) },
   };
 }
