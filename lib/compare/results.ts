@@ -54,7 +54,7 @@ export function measuresOf({ levels }: { levels: readonly LevelFigures[] }): Mea
     trained('tokens per response', 1, ({ meanLength }) => meanLength),
     trained('entropy', 3, ({ entropy }) => entropy!),
     { name: 'drift', digits: 3, of: (cell) => cell.levels[0].kl! },
-    { name: 'wrong pushed up', digits: 3, of: ({ wrongPushedUp }) => wrongPushedUp },
+    { name: 'wrong pushed up', digits: 3, of: ({ wrongPushedUp }) => wrongPushedUp ?? Number.NaN },
     {
       name: 'wrong pushed up by raw scores',
       digits: 3,

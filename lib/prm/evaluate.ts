@@ -1,5 +1,6 @@
 import { invalidArgument } from '../errors.js';
 import { quantileLoss } from '../kernels/quantile-loss.js';
+import { mean } from '../methods/method.js';
 import type { QuantilePrm } from '../reward/quantile-prm.js';
 import { Tensor } from '../tensor.js';
 import type { PrmData } from './data.js';
@@ -65,7 +66,6 @@ export async function evaluatePrm(
   // Of each step: whether the response is right in the end, and whether it is the last.
   const outcomes = examples.flatMap(({ targets }) => targets.map(() => targets[targets.length - 1] === 1));
   const last = examples.flatMap(({ targets }) => targets.map((_, k) => k + 1 === targets.length));
-  const mean = (values: ArrayLike<number>) => Array.from(values).reduce((a, b) => a + b, 0) / values.length;
   const constant = mean(targets);
   const lossOf = (values: Float32Array) =>
     quantileLoss(Tensor.from(values, [targets.length, quantiles.length]), targets, { quantiles: [...quantiles] }).loss;

@@ -6,6 +6,7 @@ import { checkQuantiles } from '../kernels/quantile-loss.js';
 import { stepsOfResponses } from '../kernels/split-steps.js';
 import { native } from '../native.js';
 import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { cumulative } from '../packed.js';
 import { packSequences } from '../policy/batch.js';
 import { loadWeights, type ParameterInfo, readJson } from '../policy/checkpoint.js';
 import { Policy } from '../policy/policy.js';
@@ -334,10 +335,6 @@ function checkQuantile(quantile: number, known: readonly number[]): number {
 function packSteps(prompts: readonly Int32Array[], completions: readonly Int32Array[], cuSteps: Int32Array) {
   if (prompts.length !== completions.length)
     throw outOfRange(`prompts and completions must be as many: ${prompts.length} and ${completions.length} came`);
-  const cuSeqlens = new Int32Array(completions.length + 1);
-  completions.forEach(({ length }, i) => {
-    cuSeqlens[i + 1] = cuSeqlens[i] + length;
-  });
   return {
     args: {
       ...packSequences('sequences', [[...prompts], [...completions]]),
@@ -346,7 +343,7 @@ function packSteps(prompts: readonly Int32Array[], completions: readonly Int32Ar
       temperature: 1,
       microBatchTokens: 4096,
     },
-    cuScores: stepsOfResponses(cuSteps, cuSeqlens),
+    cuScores: stepsOfResponses(cuSteps, cumulative(completions.map(({ length }) => length))),
   };
 }
 
