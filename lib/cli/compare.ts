@@ -97,7 +97,7 @@ async function compare(values: Values): Promise<number> {
       signal: interrupt.signal,
       onEvent: (...event) => live.onEvent(...event),
     });
-    live.end();
+    await live.end();
     const comparison = await readComparison(output, merged, failed, parallel);
     await writeResults(output, comparison);
     if (comparison.summary)

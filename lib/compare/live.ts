@@ -1,6 +1,6 @@
 import { table } from '../cli/summary.js';
 import type { CellJob, CompareJob } from './plan.js';
-import { armNames, readFinished, summarize, summaryTables } from './results.js';
+import { armNames, figureText, readFinished, type Summary, summarize } from './results.js';
 import { isDone } from './run-jobs.js';
 
 /** How often a line is printed where the table cannot be drawn again and again. */
@@ -12,7 +12,9 @@ export class LiveTable {
   readonly #running = new Map<string, string>();
   readonly #failed = new Set<string>();
   readonly #start = performance.now();
-  #figures: string[][] = [];
+  #summary: Summary | undefined;
+  /** Figures are read one time after the other. */
+  #updates: Promise<void> = Promise.resolve();
   #lines = 0;
   #lastLine = performance.now();
 
@@ -33,59 +35,69 @@ export class LiveTable {
     else this.#running.delete(job.id);
     if (event === 'failed') this.#failed.add(job.id);
     const seconds = `${((performance.now() - this.#start) / 1000).toFixed(0)} s`;
-    if (process.stdout.isTTY) void (event === 'done' ? this.#update() : this.#draw());
+    if (event === 'done') this.#updates = this.#updates.then(() => this.#done(job, seconds));
+    else if (process.stdout.isTTY) this.#draw();
     else if (event === 'failed') console.log(`${seconds}  ${job.id} failed: ${text}`);
-    else if (event === 'done')
-      void this.#update().then(() => console.log(`${seconds}  ${job.id} done  ${this.#line(job)}`));
     else if (performance.now() - this.#lastLine > LINE_SECONDS * 1000) {
       this.#lastLine = performance.now();
       console.log(`${seconds}  ${[...this.#running].map(([id, state]) => `${id} ${state}`).join(', ')}`);
     }
   }
 
-  /** Leaves the terminal to what comes after. */
-  end(): void {
+  /** Leaves the terminal to what comes after; nothing is drawn any more. */
+  async end(): Promise<void> {
+    await this.#updates;
     this.#clear();
   }
 
+  async #done(job: CompareJob, seconds: string): Promise<void> {
+    await this.#update().catch(() => {}); // a result that cannot be read is an error of the tables at the end
+    if (!process.stdout.isTTY) console.log(`${seconds}  ${job.id} done  ${this.#line(job)}`.trimEnd());
+  }
+
   async #update(): Promise<void> {
-    const summary = summarize(await readFinished(this.#jobs), armNames(this.#jobs));
-    // The first level's two figures and the harder one's.
-    this.#figures = summary ? summaryTables(summary).all.slice(0, 5) : [];
+    this.#summary = summarize(await readFinished(this.#jobs), armNames(this.#jobs));
     this.#draw();
   }
 
   /** The arm's figures so far, after one of its cells. */
   #line(job: CompareJob): string {
-    if (job.kind !== 'cell' || this.#figures.length === 0) return '';
-    const column = this.#figures[0].indexOf(job.arm);
-    return this.#figures
-      .slice(1)
-      .map((row) => `${row[0]} ${row[column]}`)
+    const own = job.kind === 'cell' ? this.#summary?.rows.find(({ name }) => name === job.arm) : undefined;
+    return (this.#summary?.measures ?? [])
+      .flatMap(({ name, digits }, i) => (own?.figures[i] ? [`${name} ${figureText(own.figures[i], digits)}`] : []))
       .join('  ');
+  }
+
+  /** A column per arm. */
+  #table(intervals: boolean): string {
+    const cells = this.#jobs.filter((job): job is CellJob => job.kind === 'cell');
+    const arms = armNames(this.#jobs);
+    const seeds = arms.map((arm) => {
+      const own = cells.filter((job) => job.arm === arm);
+      const failed = own.filter(({ id }) => this.#failed.has(id)).length;
+      return `${own.filter(isDone).length}/${own.length}${failed > 0 ? `, ${failed} failed` : ''}`;
+    });
+    const { measures = [], rows = [] } = this.#summary ?? {};
+    const figures = measures.map(({ name, digits }, i) => [
+      name,
+      ...arms.map((arm) => {
+        const figure = rows.find((row) => row.name === arm)?.figures[i];
+        return figureText(figure && !intervals ? { ...figure, interval: undefined } : figure, digits);
+      }),
+    ]);
+    return table([['', ...arms], ['seeds', ...seeds], ...figures]);
   }
 
   #draw(): void {
     if (!process.stdout.isTTY) return;
-    const cells = this.#jobs.filter((job): job is CellJob => job.kind === 'cell');
-    const measures = this.#figures.slice(1);
-    const rows = armNames(this.#jobs).map((arm) => {
-      const own = cells.filter((job) => job.arm === arm);
-      const column = this.#figures[0]?.indexOf(arm) ?? -1;
-      const failed = own.filter(({ id }) => this.#failed.has(id)).length;
-      return [
-        arm,
-        `${own.filter(isDone).length}/${own.length}${failed > 0 ? `, ${failed} failed` : ''}`,
-        ...measures.map((row) => row[column]),
-      ];
-    });
-    const text = [
-      table([['', 'seeds', ...measures.map(([name]) => name)], ...rows]),
-      ...[...this.#running].map(([id, state]) => `  ${id.padEnd(16)} ${state}`),
-    ].join('\n');
+    // A line that is wrapped could not be taken back.
+    const width = process.stdout.columns || 80;
+    const full = this.#table(true).split('\n');
+    const lines = full.some(({ length }) => length >= width) ? this.#table(false).split('\n') : full;
+    for (const [id, state] of this.#running) lines.push(`  ${id.padEnd(16)} ${state}`);
     this.#clear();
-    process.stdout.write(`${text}\n`);
-    this.#lines = text.split('\n').length;
+    process.stdout.write(`${lines.map((line) => line.slice(0, width - 1)).join('\n')}\n`);
+    this.#lines = lines.length;
   }
 
   #clear(): void {

@@ -1,22 +1,12 @@
 import { parseHTML } from 'linkedom';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { CellResult, LevelFigures, WarmResult } from '../../lib/compare/jobs.js';
+import type { WarmResult } from '../../lib/compare/jobs.js';
 import { figureText, summarize, summaryTables } from '../../lib/compare/results.js';
 import { chartSvg, ticks } from '../../lib/report/svg.js';
+import { cellResult as cell, levelFigures as figures } from '../fakes/cell-result.js';
 import { near } from '../reference/numbers.js';
 
-const figures = (averageAtN: number): LevelFigures[] =>
-  ['2-4', '5-6'].map((level, i) => ({
-    ...{ level, problems: 10, n: 8, averageAtN: averageAtN / (i + 1), averageAtNInterval: [0, 1] },
-    ...{ passAtN: 0.5, passAtNInterval: [0, 1], meanLength: 12, clippedRatio: 0, entropy: 0.25, kl: 0.125 },
-    ...{ measures: {}, seconds: 1 },
-  }));
-const cell = (arm: string, seed: number, average: number): CellResult => ({
-  ...{ arm, seed, options: {} as CellResult['options'], levels: figures(average), wrongPushedUp: 0.5 },
-  seconds: { training: 3, prm: 1 },
-  tokens: { policy: 2000, prm: 3000 },
-});
 const warm: WarmResult[] = [{ seed: 0, levels: figures(0.1), seconds: 1 }];
 
 const results = suite('compare: results');
