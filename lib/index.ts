@@ -48,6 +48,7 @@ export { promptSeeds, type RolloutEngine } from './rollout/engine.js';
 export type { HttpEngineOptions } from './rollout/http-engine.js';
 export { SglangEngine } from './rollout/sglang.js';
 export { VllmEngine } from './rollout/vllm.js';
+export { type RunningServer, type ServeOptions, serve } from './serve/server.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';
 export { type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
 export type * from './tasks/task.js';

@@ -19,6 +19,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'sample responses to a prompt',
     load: async () => (await import('./generate.js')).generateCommand,
   },
+  serve: {
+    summary: "serve a model over HTTP, for rollouts: vLLM's /v1/completions",
+    load: async () => (await import('./serve.js')).serveCommand,
+  },
   compare: {
     summary: 'train with several methods and seeds, and compare what becomes of them',
     load: async () => (await import('./compare.js')).compareCommand,

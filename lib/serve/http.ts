@@ -1,0 +1,67 @@
+// The plumbing of the server: bodies that end, errors in OpenAI's shape, a key that is compared in constant time.
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+/** Answers with a status and a message instead. */
+export class HttpError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly headers: Record<string, string> = {},
+  ) {
+    super(message);
+  }
+}
+
+/** The JSON object in a request's body. @throws HttpError */
+export async function readBody(request: IncomingMessage, maxBytes: number): Promise<{ [name: string]: unknown }> {
+  // What browsers send to other sites unasked has another type.
+  if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? ''))
+    throw new HttpError(415, 'the content-type must be application/json');
+  const tooLong = new HttpError(413, `the body may have ${maxBytes} bytes`, { connection: 'close' });
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLong;
+  request.setEncoding('utf8');
+  let text = '';
+  for await (const chunk of request) {
+    text += chunk;
+    if (text.length > maxBytes) throw tooLong;
+  }
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch (error) {
+    throw new HttpError(400, `the body is not JSON: ${(error as Error).message.slice(0, 200)}`);
+  }
+  if (body === null || typeof body !== 'object' || Array.isArray(body))
+    throw new HttpError(400, 'the body must be a JSON object');
+  return body as { [name: string]: unknown };
+}
+
+export function sendJson(response: ServerResponse, status: number, body: unknown, headers: object = {}): void {
+  if (response.destroyed || response.headersSent) return;
+  const text = body === undefined ? '' : JSON.stringify(body);
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+    ...headers,
+  });
+  response.end(text);
+}
+
+const TYPES: { [status: number]: string } = {
+  401: 'AuthenticationError',
+  404: 'NotFoundError',
+  429: 'RateLimitError',
+  500: 'InternalServerError',
+};
+
+export const errorBody = (status: number, message: string) => ({
+  error: { message: message.slice(0, 1000), type: TYPES[status] ?? 'BadRequestError', param: null, code: status },
+});
+
+const digest = (text: string) => new Uint8Array(createHash('sha256').update(text).digest());
+
+/** Whether the request carries the key; takes as long whatever it carries. */
+export function isAuthorized(request: IncomingMessage, apiKey: string): boolean {
+  return timingSafeEqual(digest(request.headers.authorization ?? ''), digest(`Bearer ${apiKey}`));
+}
