@@ -20,9 +20,12 @@ export function frpo(batch: MethodBatch, options: FrpoOptions): MethodResult {
       ...{ outcomeAdvantages, oldLogProbs, refLogProbs: refLogProbs!, cuSeqlens, beta },
       ...{ estimator, direction, baseline },
     }).data as Float32Array;
+  // Nothing but the divergence: without its weight, without what the baseline takes from it, and 0 where the policies are the same,
+  // where the terms of forward k1 are -1.
+  const alike = direction === 'forward' && estimator === 'k1' ? -1 : 0;
+  const divergence = -mean(advantages(new Float32Array(rewards.length), 1, false)) - alike;
   return {
     advantages: advantages(outcomeAdvantages(batch, outcome), frpoBeta, baseline),
-    // Nothing but the divergence: without its weight, and without what the baseline takes from it.
-    metrics: { 'future_kl/mean': -mean(advantages(new Float32Array(rewards.length), 1, false)) },
+    metrics: { 'future_kl/mean': divergence },
   };
 }
