@@ -1,10 +1,14 @@
 // A checkpoint folder as Hugging Face lays it out: config.json and model.safetensors, or shards with an index.
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { PrlError } from '../errors.js';
-import { savedConfig } from './config.js';
-import { SafetensorsFile, writeAtomically, writeSafetensors } from './safetensors.js';
-import type { PolicyConfig } from './types.js';
+import { checkInteger } from '../options.js';
+import { checkArchitecture, savedConfig } from './config.js';
+import { parseStrictJson, quoted, quotedName, readJson } from './json.js';
+import { DTYPES, SafetensorsFile, type StorableTensor, writeAtomically, writeSafetensors } from './safetensors.js';
+import type { PolicyConfig, SaveOptions } from './types.js';
+
+export { readJson } from './json.js';
 
 export interface ParameterInfo {
   /** As in a Hugging Face checkpoint. */
@@ -12,109 +16,214 @@ export interface ParameterInfo {
   shape: number[];
 }
 
-/** The object in a JSON file. */
-export async function readJson(path: string): Promise<Record<string, unknown>> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new PrlError('ERR_PRL_IO', `cannot read ${path}: ${(cause as Error).message}`, { cause });
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new PrlError('ERR_PRL_CORRUPT', `${path} is not JSON: ${(cause as Error).message}`, { cause });
-  }
-  if (value === null || typeof value !== 'object' || Array.isArray(value))
-    throw new PrlError('ERR_PRL_CORRUPT', `${path} does not hold an object`);
-  return value as Record<string, unknown>;
+const WHOLE = 'model.safetensors';
+const INDEX = 'model.safetensors.index.json';
+const isShard = (name: string) => /^model-\d{5}-of-\d{5}\.safetensors$/.test(name);
+const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', message);
+
+export async function readConfig(folder: string): Promise<PolicyConfig> {
+  const config = (await readJson(join(folder, 'config.json'))) as PolicyConfig;
+  checkArchitecture(folder, config);
+  return config;
 }
 
-export const readConfig = async (folder: string) => (await readJson(join(folder, 'config.json'))) as PolicyConfig;
+/** Where a tensor is: an open file whose header has been checked. */
+export interface TensorPlace {
+  file: SafetensorsFile;
+  dtype: string;
+  /** Byte of the file where it begins. */
+  begin: number;
+}
 
-/** Files of the checkpoint: one, or the shards that the index names. */
-async function openFiles(folder: string): Promise<SafetensorsFile[]> {
-  const whole = join(folder, 'model.safetensors');
-  let index: Record<string, unknown>;
-  try {
-    return [await SafetensorsFile.open(whole)];
-  } catch (error) {
-    if ((error as PrlError).code !== 'ERR_PRL_IO') throw error;
-    index = await readJson(join(folder, 'model.safetensors.index.json')).catch(() => {
+/** An open checkpoint in which every tensor that a model needs has been found, and nothing else. */
+export class Checkpoint {
+  readonly #files: SafetensorsFile[] = [];
+  readonly #places = new Map<string, TensorPlace>();
+
+  /**
+   * Checks headers only: nothing of the size of the model is read or allocated.
+   * @throws PrlError that names the tensor and the file
+   */
+  static async open(folder: string, parameters: readonly ParameterInfo[], tied: boolean): Promise<Checkpoint> {
+    const checkpoint = new Checkpoint();
+    try {
+      const where = await checkpoint.#openFiles(folder);
+      checkpoint.#check(folder, where, parameters, tied);
+    } catch (error) {
+      await checkpoint.close();
       throw error;
-    });
-  }
-  const names = [...new Set(Object.values((index.weight_map ?? {}) as Record<string, string>))];
-  const files: SafetensorsFile[] = [];
-  try {
-    for (const name of names) {
-      if (typeof name !== 'string' || basename(name) !== name)
-        throw new PrlError('ERR_PRL_CORRUPT', `the index of ${folder} names the file ${JSON.stringify(name)}`);
-      files.push(await SafetensorsFile.open(join(folder, name)));
     }
-  } catch (error) {
-    await Promise.all(files.map((file) => file.close()));
-    throw error;
+    return checkpoint;
   }
-  return files;
+
+  place(name: string): TensorPlace {
+    return this.#places.get(name)!;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#files.map((file) => file.close()));
+  }
+
+  /** Which file holds each tensor. */
+  async #openFiles(folder: string): Promise<Map<string, SafetensorsFile>> {
+    const open = async (name: string) => {
+      const file = await SafetensorsFile.open(join(folder, name));
+      this.#files.push(file);
+      return file;
+    };
+    let names: string[];
+    let placed: Map<string, string> | undefined;
+    try {
+      await open(WHOLE);
+      names = [];
+    } catch (error) {
+      if ((error as PrlError).code !== 'ERR_PRL_IO') throw error;
+      placed = await readIndex(folder, error as PrlError);
+      names = [...new Set(placed.values())];
+    }
+    for (const name of names) await open(name);
+    const where = new Map<string, SafetensorsFile>();
+    for (const file of this.#files) {
+      for (const name of file.tensors.keys()) {
+        const other = where.get(name);
+        if (other) throw corrupt(`tensor ${quotedName(name)} is in two files: ${other.path} and ${file.path}`);
+        where.set(name, file);
+      }
+    }
+    for (const [name, shard] of placed ?? []) {
+      if (basename(where.get(name)?.path ?? '') !== shard)
+        throw corrupt(`${join(folder, INDEX)} puts tensor ${quotedName(name)} in ${shard}, which does not hold it`);
+    }
+    for (const [name, file] of placed ? where : []) {
+      if (!placed!.has(name))
+        throw corrupt(`${file.path} holds tensor ${quotedName(name)}, which the index of ${folder} does not name`);
+    }
+    return where;
+  }
+
+  #check(
+    folder: string,
+    where: Map<string, SafetensorsFile>,
+    parameters: readonly ParameterInfo[],
+    tied: boolean,
+  ): void {
+    for (const { name, shape } of parameters) {
+      const file = where.get(name);
+      const entry = file?.tensors.get(name);
+      if (!file || !entry) throw corrupt(`the checkpoint ${folder} has no tensor '${name}'`);
+      if (String(entry.shape) !== String(shape))
+        throw corrupt(
+          `tensor '${name}' of ${folder} has the shape [${entry.shape}] where the config asks for [${shape}]`,
+        );
+      file.checkReadable(name);
+      this.#places.set(name, { file, dtype: entry.dtype, begin: entry.begin });
+    }
+    for (const name of where.keys()) {
+      if (!this.#places.has(name) && !isRedundant(name, tied))
+        throw corrupt(`the checkpoint ${folder} has the tensor ${quotedName(name)}, which its config has no place for`);
+    }
+  }
+}
+
+/** The shard of each tensor, by the index. `whole`: why there is no single file. */
+async function readIndex(folder: string, whole: PrlError): Promise<Map<string, string>> {
+  const path = join(folder, INDEX);
+  const index = await readJson(path, (text) => parseStrictJson(text, 8)).catch(async (error: PrlError) => {
+    if (error.code !== 'ERR_PRL_IO') throw error;
+    const files = await readdir(folder).catch(() => []);
+    if (files.some((name) => name.startsWith('pytorch_model')))
+      throw new PrlError(
+        'ERR_PRL_UNSUPPORTED',
+        `${folder} holds pickled weights (pytorch_model*): save them as safetensors`,
+      );
+    throw whole;
+  });
+  const { weight_map: map } = index;
+  if (map === null || typeof map !== 'object' || Array.isArray(map)) throw corrupt(`${path} has no weight_map`);
+  const placed = new Map(Object.entries(map as Record<string, string>));
+  for (const name of placed.values()) {
+    if (typeof name !== 'string' || basename(name) !== name || name === '' || name === '.' || name === '..')
+      throw corrupt(`the index of ${folder} names the file ${quoted(name)}`);
+  }
+  return placed;
 }
 
 /** Names in a checkpoint that hold nothing to load: recomputed buffers, and a tied model's copy of its embedding. */
 const isRedundant = (name: string, tied: boolean) =>
   name.endsWith('.rotary_emb.inv_freq') || (tied && name === 'lm_head.weight');
 
-/**
- * Reads every parameter of a folder's checkpoint and hands it to `write`. A tensor that is missing, of another shape, or that the
- * policy has no place for is an error that names it, before anything is written.
- */
+/** Reads every parameter of a checkpoint that is small, and hands it to `write`, when all have been found and fit. */
 export async function loadWeights(
   folder: string,
   parameters: readonly ParameterInfo[],
   tied: boolean,
   write: (name: string, values: Float32Array) => void,
 ): Promise<void> {
-  const files = await openFiles(folder);
+  const checkpoint = await Checkpoint.open(folder, parameters, tied);
   try {
-    const where = new Map<string, SafetensorsFile>();
-    for (const file of files) for (const name of file.tensors.keys()) where.set(name, file);
-    for (const { name, shape } of parameters) {
-      const entry = where.get(name)?.tensors.get(name);
-      if (!entry) throw new PrlError('ERR_PRL_CORRUPT', `the checkpoint ${folder} has no tensor '${name}'`);
-      if (String(entry.shape) !== String(shape))
-        throw new PrlError(
-          'ERR_PRL_CORRUPT',
-          `tensor '${name}' of ${folder} has the shape [${entry.shape}] where the config asks for [${shape}]`,
-        );
-    }
-    const known = new Set(parameters.map((p) => p.name));
-    for (const name of where.keys()) {
-      if (!known.has(name) && !isRedundant(name, tied))
-        throw new PrlError(
-          'ERR_PRL_CORRUPT',
-          `the checkpoint ${folder} has the tensor '${name}', which its config has no place for`,
-        );
-    }
-    for (const { name } of parameters) write(name, await where.get(name)!.read(name));
+    for (const { name } of parameters) write(name, await checkpoint.place(name).file.read(name));
   } finally {
-    await Promise.all(files.map((file) => file.close()));
+    await checkpoint.close();
   }
 }
 
+/** What transformers shards by, too. */
+const MAX_SHARD_SIZE = 5e9;
+
+/**
+ * Writes a checkpoint. Over one that is there: a crash leaves the old weights, the new ones, or (between shards) none that load;
+ * never a mixture.
+ */
 export async function saveCheckpoint(
   folder: string,
   config: PolicyConfig,
-  parameters: readonly ParameterInfo[],
-  read: (parameter: ParameterInfo) => Float32Array,
+  tensors: readonly StorableTensor[],
+  dtype: NonNullable<SaveOptions['dtype']>,
+  maxShardSize = MAX_SHARD_SIZE,
 ): Promise<void> {
+  checkInteger('maxShardSize', maxShardSize, 1);
   await mkdir(folder, { recursive: true }).catch((cause) => {
     throw new PrlError('ERR_PRL_IO', `cannot make the folder ${folder}: ${cause.message}`, { cause });
   });
-  await writeSafetensors(
-    join(folder, 'model.safetensors'),
-    parameters.map((parameter) => ({ ...parameter, read: () => read(parameter) })),
-  );
-  await writeAtomically(join(folder, 'config.json'), (write) =>
-    write(new TextEncoder().encode(`${JSON.stringify(savedConfig(config), null, 2)}\n`)),
-  );
+  const shards = cutInShards(tensors, maxShardSize);
+  if (shards.length > 1) await saveShards(folder, shards);
+  else await writeSafetensors(join(folder, WHOLE), tensors);
+  const ours = new Set(shards.length > 1 ? [INDEX, ...shards.map((_, i) => shardName(i, shards.length))] : [WHOLE]);
+  for (const name of await readdir(folder)) {
+    if ((name === WHOLE || name === INDEX || isShard(name)) && !ours.has(name)) await rm(join(folder, name));
+  }
+  await writeJson(join(folder, 'config.json'), savedConfig(config, dtype));
+}
+
+const writeJson = (path: string, value: unknown) =>
+  writeAtomically(path, (write) => write(new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)));
+const bytesOf = ({ dtype, shape }: StorableTensor) => shape.reduce((a, b) => a * b, DTYPES[dtype]);
+const shardName = (i: number, count: number) =>
+  `model-${[i + 1, count].map((n) => String(n).padStart(5, '0')).join('-of-')}.safetensors`;
+
+/** Neighbours together, each shard at most so many bytes or one tensor. */
+function cutInShards(tensors: readonly StorableTensor[], most: number): StorableTensor[][] {
+  const shards: StorableTensor[][] = [[]];
+  let bytes = 0;
+  for (const tensor of tensors) {
+    if (shards.at(-1)!.length > 0 && bytes + bytesOf(tensor) > most) {
+      shards.push([]);
+      bytes = 0;
+    }
+    shards.at(-1)!.push(tensor);
+    bytes += bytesOf(tensor);
+  }
+  return shards;
+}
+
+async function saveShards(folder: string, shards: StorableTensor[][]): Promise<void> {
+  await rm(join(folder, INDEX), { force: true });
+  const weight_map: Record<string, string> = {};
+  for (const [i, shard] of shards.entries()) {
+    const name = shardName(i, shards.length);
+    await writeSafetensors(join(folder, name), shard);
+    for (const tensor of shard) weight_map[tensor.name] = name;
+  }
+  const total_size = shards.flat().reduce((sum, tensor) => sum + bytesOf(tensor), 0);
+  await writeJson(join(folder, INDEX), { metadata: { total_size }, weight_map });
 }

@@ -2,6 +2,7 @@
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkChoice, checkInteger, checkNumber } from '../options.js';
 import { Tensor } from '../tensor.js';
+import { quoted } from './json.js';
 import type { PolicyConfig } from './types.js';
 
 /** What native/binding/policy.cc's policyCreate takes. */
@@ -58,6 +59,20 @@ function checkBoolean(name: string, value: unknown): boolean {
   return value;
 }
 
+const ARCHITECTURES = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM' } as const;
+
+/** Whether a checkpoint's config is of a model that the policy can be. */
+export function checkArchitecture(folder: string, config: Record<string, unknown>): void {
+  const { model_type: type, architectures } = config;
+  const expected = Object.hasOwn(ARCHITECTURES, String(type)) && ARCHITECTURES[type as PolicyConfig['model_type']];
+  if (expected && (architectures == null || (Array.isArray(architectures) && architectures.includes(expected)))) return;
+  const known = Object.entries(ARCHITECTURES).map(([name, architecture]) => `${name} (${architecture})`);
+  throw new PrlError(
+    'ERR_PRL_UNSUPPORTED',
+    `${folder} holds a model of type ${quoted(type)}, architectures ${quoted(architectures)}: the policy can be ${known.join(', ')}`,
+  );
+}
+
 function refuseUnsupported(config: PolicyConfig, type: string) {
   const refuse = (name: string, can: string) => {
     throw new PrlError(
@@ -73,6 +88,8 @@ function refuseUnsupported(config: PolicyConfig, type: string) {
   if (config.use_sliding_window) refuse('use_sliding_window', 'full attention');
   if (Array.isArray(config.layer_types) && config.layer_types.some((t) => t !== 'full_attention'))
     refuse('layer_types', 'full attention');
+  for (const experts of ['num_experts', 'num_local_experts'])
+    if (config[experts] != null) refuse(experts, 'one dense MLP per layer, no experts');
   if (config.quantization_config != null) refuse('quantization_config', 'weights in floating point');
 }
 
@@ -102,12 +119,13 @@ export function ropeFrequencies(config: PolicyConfig, headDim: number): Float32A
       `partial_rotary_factor ${partial} is not supported: rope turns all of a head`,
     );
   if (type === 'default') return plain;
+  const setting = (name: string) => checkNumber(`rope ${name}`, rope[name], 0, Infinity, true);
+  if (type === 'linear') return plain.map((frequency) => frequency / setting('factor'));
   if (type !== 'llama3')
     throw new PrlError(
       'ERR_PRL_UNSUPPORTED',
-      `rope_type '${type}' is not supported: the policy has 'default' and 'llama3'`,
+      `rope_type ${quoted(type)} is not supported: the policy has "default", "linear" and "llama3"`,
     );
-  const setting = (name: string) => checkNumber(`rope ${name}`, rope[name], 0, Infinity, true);
   const factor = setting('factor');
   const low = setting('low_freq_factor');
   const high = setting('high_freq_factor');
@@ -122,14 +140,13 @@ export function ropeFrequencies(config: PolicyConfig, headDim: number): Float32A
   });
 }
 
-/** A config as it is saved: readable by transformers 4 and 5 alike, weights in float32. */
-export function savedConfig(config: PolicyConfig): Record<string, unknown> {
-  const architecture = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM' };
+/** A config as it is saved: readable by transformers 4 and 5 alike. */
+export function savedConfig(config: PolicyConfig, dtype: string): Record<string, unknown> {
   const { rope_theta, ...scaling } = ropeOf(config);
   const type = String(scaling.rope_type ?? scaling.type ?? 'default');
   return {
     ...config,
-    architectures: [architecture[config.model_type]],
+    architectures: [ARCHITECTURES[config.model_type]],
     num_key_value_heads: config.num_key_value_heads ?? config.num_attention_heads,
     head_dim: config.head_dim ?? config.hidden_size / config.num_attention_heads,
     hidden_act: 'silu',
@@ -139,7 +156,7 @@ export function savedConfig(config: PolicyConfig): Record<string, unknown> {
     rope_theta,
     rope_scaling: type === 'default' ? null : { ...scaling, rope_type: type },
     rope_parameters: { ...scaling, rope_type: type, rope_theta },
-    dtype: 'float32',
-    torch_dtype: 'float32',
+    dtype,
+    torch_dtype: dtype,
   };
 }

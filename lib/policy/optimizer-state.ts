@@ -4,61 +4,81 @@ import { native } from '../native.js';
 import { Tensor } from '../tensor.js';
 import type { ParameterInfo } from './checkpoint.js';
 import { SafetensorsFile, writeSafetensors } from './safetensors.js';
+import type { PolicyDType } from './types.js';
 
 // Numbers of native/model/policy.h, Arena.
-export const ARENA = { value: 0, gradient: 1, moment1: 2, moment2: 3 } as const;
-const MOMENTS = ['moment1', 'moment2'] as const;
+export const ARENA = { value: 0, gradient: 1, moment1: 2, moment2: 3, master: 4 } as const;
+/** A policy in bfloat16 has masters besides: the float32 values that its steps go by. */
+const STATE = { float32: ['moment1', 'moment2'], bfloat16: ['moment1', 'moment2', 'master'] } as const;
 
-/** A copy of a parameter's value, gradient or moment; undefined when the policy has none yet. */
+/** A copy of a parameter's value, gradient, moment or master; undefined when the policy has none yet. */
 export function readTensor(
   handle: object,
   { name, shape }: ParameterInfo,
   arena: keyof typeof ARENA,
+  dtype: 'float32' | 'bfloat16' | 'float16' = 'float32',
 ): Tensor | undefined {
-  const out = Tensor.zeros(shape);
+  const out = Tensor.zeros(shape, { dtype });
   return native().policyRead({ policy: handle, arena: ARENA[arena], name, out }) ? out : undefined;
 }
 
 /** The policy must be idle until it ends. */
-export async function saveOptimizer(file: string, handle: object, parameters: readonly ParameterInfo[]): Promise<void> {
+export async function saveOptimizer(
+  file: string,
+  handle: object,
+  parameters: readonly ParameterInfo[],
+  dtype: PolicyDType,
+): Promise<void> {
   const steps: number = native().policySteps({ policy: handle });
   const tensors = parameters.flatMap((parameter) =>
-    MOMENTS.map((moment) => ({
-      name: `${moment}.${parameter.name}`,
+    STATE[dtype].map((arena) => ({
+      name: `${arena}.${parameter.name}`,
       shape: parameter.shape,
-      read: () => readTensor(handle, parameter, moment)!.data as Float32Array,
+      dtype: 'F32' as const,
+      read: () => readTensor(handle, parameter, arena)!.data as Float32Array,
     })),
   );
   await writeSafetensors(file, steps === 0 ? [] : tensors, { steps: String(steps) });
 }
 
-/** The policy must be idle until it ends; it is touched only when the whole file has been read and fits. */
+/**
+ * The policy must be idle until it ends; it is touched only when all of the file's header fits. The state goes straight to its place:
+ * should the file turn out unreadable on the way, none is left.
+ */
 export async function loadOptimizer(
   file: string,
   handle: object,
   parameters: readonly ParameterInfo[],
-  beforeWriting: () => void,
+  dtype: PolicyDType,
+  alive: () => void,
 ): Promise<void> {
   const source = await SafetensorsFile.open(file);
-  const loaded: { name: string; arena: number; data: Tensor }[] = [];
-  const steps = Number(source.metadata.steps);
   try {
+    const steps = Number(source.metadata.steps);
     if (!Number.isSafeInteger(steps) || steps < 0)
       throw new PrlError('ERR_PRL_CORRUPT', `${file} is no optimizer state`);
-    for (const { name, shape } of steps === 0 ? [] : parameters) {
-      for (const moment of MOMENTS) {
-        const key = `${moment}.${name}`;
-        const entry = source.tensors.get(key);
+    const tensors = (steps === 0 ? [] : parameters).flatMap(({ name, shape }) =>
+      STATE[dtype].map((arena) => {
+        const entry = source.tensors.get(`${arena}.${name}`);
         if (entry?.dtype !== 'F32' || String(entry.shape) !== String(shape))
-          throw new PrlError('ERR_PRL_CORRUPT', `${file} has no float32 tensor '${key}' of the shape [${shape}]`);
-        loaded.push({ name, arena: ARENA[moment], data: Tensor.from(await source.read(key)) });
-      }
+          throw new PrlError(
+            'ERR_PRL_CORRUPT',
+            `${file} has no float32 tensor '${arena}.${name}' of the shape [${shape}]`,
+          );
+        return { arena: ARENA[arena], name, offset: entry.begin };
+      }),
+    );
+    alive();
+    native().policyResetOptimizer({ policy: handle });
+    for (const tensor of tensors) {
+      await native().policyLoad({ policy: handle, fd: source.fd, dtype: 'F32', ...tensor });
+      alive();
     }
+    native().policySteps({ policy: handle, steps });
+  } catch (error) {
+    if ((error as PrlError).code === 'ERR_PRL_IO') native().policyResetOptimizer({ policy: handle });
+    throw error;
   } finally {
     await source.close();
   }
-  beforeWriting();
-  native().policyResetOptimizer({ policy: handle });
-  for (const tensor of loaded) native().policyWrite({ policy: handle, ...tensor });
-  native().policySteps({ policy: handle, steps });
 }

@@ -1,13 +1,14 @@
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import { HUB_OPTIONS } from '../hub/repo.js';
 import { resolveModel } from '../hub/resolve.js';
 import { openQuantile, topEntropyThreshold } from '../kernels/entropy-threshold.js';
 import { type LossSums, lossMetrics } from '../kernels/loss-batch.js';
 import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
 import { native } from '../native.js';
-import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { checkChoice, checkInteger, checkNumber, checkOptions } from '../options.js';
 import { asTensor, Tensor, type TensorLike } from '../tensor.js';
 import { packBatch, packForScoring, packSequences } from './batch.js';
-import { loadWeights, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
+import { Checkpoint, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
 import { nativeConfig } from './config.js';
 import { type FlatCompletion, generateArguments, groupCompletions } from './generate.js';
 import { ARENA, loadOptimizer, readTensor, saveOptimizer } from './optimizer-state.js';
@@ -15,15 +16,18 @@ import type {
   Completion,
   GenerateOptions,
   GradientOptions,
+  LoadOptions,
   PolicyBatch,
   PolicyConfig,
+  PolicyDType,
   PolicyLike,
   PolicyLossMetrics,
+  SaveOptions,
   UpdateMetrics,
   UpdateOptions,
 } from './types.js';
 
-const GRADIENT_OPTIONS = [...LOSS_OPTIONS, 'temperature', 'microBatchTokens', 'signal'];
+const GRADIENT_OPTIONS = [...LOSS_OPTIONS, 'temperature', 'microBatchTokens', 'gradientCheckpointing', 'signal'];
 const UPDATE_OPTIONS = [
   ...GRADIENT_OPTIONS,
   'learningRate',
@@ -34,8 +38,11 @@ const UPDATE_OPTIONS = [
   'maxGradNorm',
 ];
 
+const checkDType = (dtype: PolicyDType = 'float32') => checkChoice('dtype', dtype, ['float32', 'bfloat16']);
+
 /**
- * The policy network: a Llama, Qwen2 or Qwen3 decoder in native code, float32, on the CPU.
+ * The policy network: a Llama, Qwen2 or Qwen3 decoder in native code, on the CPU; weights in float32 or bfloat16, arithmetic in
+ * float32.
  *
  * Long calls run off the event loop, one after the other in the order they were made. Calls that return at once (parameters,
  * gradients, clone) need the policy idle and throw ERR_PRL_BUSY otherwise.
@@ -44,13 +51,15 @@ export class Policy implements PolicyLike {
   readonly config: Readonly<PolicyConfig>;
   /** Names, as in a Hugging Face checkpoint, and shapes of all parameters. */
   readonly parameters: readonly Readonly<ParameterInfo>[];
+  readonly dtype: PolicyDType;
   readonly #handle: object;
   #disposed = false;
   #queue: Promise<unknown> = Promise.resolve();
   #pending = 0;
 
-  private constructor(config: PolicyConfig, handle: object) {
+  private constructor(config: PolicyConfig, dtype: PolicyDType, handle: object) {
     this.config = config;
+    this.dtype = dtype;
     this.#handle = handle;
     this.parameters = native().policyParameters({ policy: handle });
   }
@@ -59,26 +68,49 @@ export class Policy implements PolicyLike {
    * A policy with random weights: N(0, 0.02) embeddings, matrices N(0, 1 / sqrt(inputs)), those that end a block divided by
    * sqrt(2 layers) besides, norms 1, biases 0.
    */
-  static create(config: PolicyConfig, options: { seed: number }): Policy {
-    checkOptions('Policy.create', options, ['seed']);
+  static create(config: PolicyConfig, options: { seed: number; dtype?: PolicyDType }): Policy {
+    checkOptions('Policy.create', options, ['seed', 'dtype']);
     const seed = checkInteger('seed', options.seed);
-    const handle = native().policyCreate(nativeConfig(config));
+    const dtype = checkDType(options.dtype);
+    const handle = native().policyCreate({ ...nativeConfig(config), dtype });
     native().policyInit({ policy: handle, seed });
-    return new Policy(structuredClone(config), handle);
+    return new Policy(structuredClone(config), dtype, handle);
   }
 
   /**
    * Loads a checkpoint folder, or a model of the hub by its id ('owner/name', 'owner/name@revision'): config.json with
-   * model.safetensors or its shards, in float32, bfloat16 or float16.
+   * model.safetensors or its shards, in float32, bfloat16 or float16. All of it is checked before memory is taken; the weights then go
+   * straight from the files to their places.
    */
-  static async load(idOrFolder: string): Promise<Policy> {
-    const folder = await resolveModel(idOrFolder);
+  static async load(idOrFolder: string, options: LoadOptions = {}): Promise<Policy> {
+    checkOptions('Policy.load', options, ['dtype', ...HUB_OPTIONS]);
+    const { dtype: asked, ...hub } = options;
+    const dtype = checkDType(asked);
+    const folder = await resolveModel(idOrFolder, hub);
     const config = await readConfig(folder);
-    const policy = new Policy(config, native().policyCreate(nativeConfig(config)));
-    await loadWeights(folder, policy.parameters, config.tie_word_embeddings ?? false, (name, values) =>
-      policy.writeParameter(name, values),
-    );
-    return policy;
+    const shape = nativeConfig(config);
+    const checkpoint = await Checkpoint.open(folder, native().policyParameters(shape), shape.tied);
+    try {
+      const policy = new Policy(config, dtype, native().policyCreate({ ...shape, dtype }));
+      await policy.#load(checkpoint, hub.signal);
+      return policy;
+    } finally {
+      await checkpoint.close();
+    }
+  }
+
+  async #load(checkpoint: Checkpoint, signal?: AbortSignal): Promise<void> {
+    for (const { name } of this.parameters) {
+      const { file, dtype, begin: offset } = checkpoint.place(name);
+      try {
+        if (signal?.aborted) throw new PrlError('ERR_PRL_ABORTED', 'loading was aborted', { cause: signal.reason });
+        await native().policyLoad({ policy: this.#handle, arena: ARENA.value, name, fd: file.fd, offset, dtype });
+      } catch (cause) {
+        this.dispose();
+        const { code, message } = cause as PrlError;
+        throw new PrlError(code, `cannot read tensor '${name}' of ${file.path}: ${message}`, { cause });
+      }
+    }
   }
 
   get parameterCount(): number {
@@ -162,7 +194,17 @@ export class Policy implements PolicyLike {
     const quantile = openQuantile(options);
     const loss = lossParams(options, given);
     if (loss.beta !== 0 && !packed.refLogProbs) throw invalidArgument('beta is not 0: the batch needs refLogProbs');
-    const args = { policy: this.#handle, ...packed, ...loss, ...this.#common(options), ...extra };
+    const { gradientCheckpointing = false } = options;
+    if (typeof gradientCheckpointing !== 'boolean')
+      throw invalidArgument('gradientCheckpointing must be true or false');
+    const args = {
+      policy: this.#handle,
+      ...packed,
+      ...loss,
+      ...this.#common(options),
+      gradientCheckpointing,
+      ...extra,
+    };
     const { gradNorm, applied, ...sums } = await this.#run(
       options.signal,
       async (): Promise<LossSums & { gradNorm: number; applied: boolean }> => {
@@ -192,24 +234,32 @@ export class Policy implements PolicyLike {
 
   clone(): Policy {
     this.#idle();
-    return new Policy(structuredClone(this.config), native().policyClone({ policy: this.#handle }));
+    return new Policy(structuredClone(this.config), this.dtype, native().policyClone({ policy: this.#handle }));
   }
 
-  async save(folder: string): Promise<void> {
-    await this.#run(undefined, () =>
-      saveCheckpoint(folder, this.config, this.parameters, (parameter) => {
+  /** Writes what {@link load} and transformers read: config.json and model.safetensors, or shards with an index. */
+  async save(folder: string, options: SaveOptions = {}): Promise<void> {
+    checkOptions('save', options, ['dtype', 'maxShardSize']);
+    const dtype = checkChoice('dtype', options.dtype ?? this.dtype, ['float32', 'bfloat16', 'float16']);
+    const tensors = this.parameters.map((parameter) => ({
+      ...parameter,
+      dtype: ({ float32: 'F32', bfloat16: 'BF16', float16: 'F16' } as const)[dtype],
+      read: () => {
         this.#alive();
-        return readTensor(this.#handle, parameter, 'value')!.data as Float32Array;
-      }),
-    );
+        return readTensor(this.#handle, parameter, 'value', dtype)!.data as ArrayBufferView;
+      },
+    }));
+    await this.#run(undefined, () => saveCheckpoint(folder, this.config, tensors, dtype, options.maxShardSize));
   }
 
   async saveOptimizer(file: string): Promise<void> {
-    await this.#run(undefined, () => saveOptimizer(file, this.#handle, this.parameters));
+    await this.#run(undefined, () => saveOptimizer(file, this.#handle, this.parameters, this.dtype));
   }
 
   async loadOptimizer(file: string): Promise<void> {
-    await this.#run(undefined, () => loadOptimizer(file, this.#handle, this.parameters, () => this.#alive()));
+    await this.#run(undefined, () =>
+      loadOptimizer(file, this.#handle, this.parameters, this.dtype, () => this.#alive()),
+    );
   }
 
   resetOptimizer(): void {

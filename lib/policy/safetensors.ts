@@ -3,21 +3,28 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PrlError } from '../errors.js';
 import { fromBFloat16, fromFloat16 } from '../tensor.js';
+import { MAX_JSON_BYTES, parseStrictJson, quoted, quotedName } from './json.js';
 
-const BYTES: Record<string, number> = {
+/** Bytes of the types that a file may hold. */
+export const DTYPES = {
   F64: 8,
   F32: 4,
   F16: 2,
   BF16: 2,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
   I64: 8,
   I32: 4,
   I16: 2,
   I8: 1,
+  U64: 8,
+  U32: 4,
+  U16: 2,
   U8: 1,
   BOOL: 1,
-};
-// The limit of the reference implementation; it keeps a hostile length from being allocated.
-const MAX_HEADER = 100_000_000;
+} as const;
+const READABLE = ['F32', 'BF16', 'F16'];
+const MAX_DIMENSIONS = 8;
 
 export interface TensorEntry {
   dtype: string;
@@ -65,15 +72,26 @@ export class SafetensorsFile {
     }
   }
 
-  /** A tensor as float32; bfloat16 and float16 are converted. */
-  async read(name: string): Promise<Float32Array> {
+  /** For the addon, which reads the tensors of large files. */
+  get fd(): number {
+    return this.#file.fd;
+  }
+
+  /** @throws PrlError unless it is there, of a floating-point type that we read */
+  checkReadable(name: string): TensorEntry {
     const entry = this.tensors.get(name);
     if (!entry) throw new PrlError('ERR_PRL_CORRUPT', `${this.path} has no tensor '${name}'`);
-    if (!['F32', 'F16', 'BF16'].includes(entry.dtype))
+    if (!READABLE.includes(entry.dtype))
       throw new PrlError(
         'ERR_PRL_UNSUPPORTED',
         `tensor '${name}' of ${this.path} is ${entry.dtype}: F32, BF16 and F16 can be read`,
       );
+    return entry;
+  }
+
+  /** A tensor as float32; bfloat16 and float16 are converted. */
+  async read(name: string): Promise<Float32Array> {
+    const entry = this.checkReadable(name);
     const bytes = new Uint8Array(entry.bytes);
     await readFully(this.#file, this.path, bytes, entry.begin);
     if (entry.dtype === 'F32') return new Float32Array(bytes.buffer);
@@ -100,12 +118,13 @@ async function readHeader(path: string, file: FileHandle) {
   const prefix = new Uint8Array(8);
   await readFully(file, path, prefix, 0);
   const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
-  if (length > MAX_HEADER || length > size - 8) throw corrupt(`its header claims ${length} bytes of a file of ${size}`);
+  if (length > MAX_JSON_BYTES || length > size - 8)
+    throw corrupt(`its header claims ${length} bytes of a file of ${size}`);
   const text = new Uint8Array(length);
   await readFully(file, path, text, 8);
   let header: unknown;
   try {
-    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(text));
+    header = parseStrictJson(new TextDecoder('utf-8', { fatal: true }).decode(text), 4);
   } catch (cause) {
     throw corrupt(`its header is not JSON (${(cause as Error).message})`);
   }
@@ -113,48 +132,67 @@ async function readHeader(path: string, file: FileHandle) {
   const tensors = new Map<string, TensorEntry>();
   let metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(header)) {
-    if (name === '__metadata__') metadata = { ...(value as Record<string, string>) };
+    if (name === '__metadata__') metadata = checkMetadata(value, corrupt);
     else tensors.set(name, checkEntry(name, value, length + 8, corrupt));
   }
   let end = length + 8;
   for (const [name, entry] of [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.bytes - b.bytes)) {
     if (entry.begin !== end)
-      throw corrupt(`tensor '${name}' begins at byte ${entry.begin}, not ${end}, where the one before it ends`);
+      throw corrupt(
+        `tensor ${quotedName(name)} begins at byte ${entry.begin}, not ${end}, where the one before it ends`,
+      );
     end += entry.bytes;
   }
   if (end !== size) throw corrupt(`its tensors end at byte ${end} but it has ${size}`);
   return { tensors, metadata };
 }
 
-function checkEntry(name: string, value: unknown, base: number, corrupt: (message: string) => PrlError): TensorEntry {
+function checkMetadata(value: unknown, corrupt: (message: string) => PrlError): Record<string, string> {
+  const isObject = value !== null && typeof value === 'object' && !Array.isArray(value);
+  if (!isObject || Object.values(value).some((text) => typeof text !== 'string'))
+    throw corrupt('its __metadata__ is no object of texts');
+  return { ...(value as Record<string, string>) };
+}
+
+function checkEntry(key: string, value: unknown, base: number, corrupt: (message: string) => PrlError): TensorEntry {
+  const name = quotedName(key);
   const { dtype, shape, data_offsets: offsets } = (value ?? {}) as Record<string, unknown>;
   const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
-  if (typeof dtype !== 'string' || !Object.hasOwn(BYTES, dtype))
-    throw corrupt(`tensor '${name}' has the dtype ${JSON.stringify(dtype)}`);
-  if (!Array.isArray(shape) || !shape.every(isSize)) throw corrupt(`tensor '${name}' has no shape`);
+  if (typeof dtype !== 'string' || !Object.hasOwn(DTYPES, dtype))
+    throw corrupt(`tensor ${name} has the dtype ${quoted(dtype)}`);
+  if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isSize))
+    throw corrupt(`tensor ${name} has no shape`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
-    throw corrupt(`tensor '${name}' has no data_offsets`);
-  const bytes = shape.reduce((a, b) => a * b, BYTES[dtype]);
+    throw corrupt(`tensor ${name} has no data_offsets`);
+  const bytes = shape.reduce((a, b) => a * b, DTYPES[dtype as keyof typeof DTYPES]);
   if (offsets[1] - offsets[0] !== bytes)
-    throw corrupt(`tensor '${name}' [${shape}] ${dtype} has ${offsets[1] - offsets[0]} bytes of data, not ${bytes}`);
+    throw corrupt(`tensor ${name} [${shape}] ${dtype} has ${offsets[1] - offsets[0]} bytes of data, not ${bytes}`);
   return { dtype, shape, begin: base + offsets[0], bytes };
 }
 
+/** A tensor to be written: `read` gives its values in the type's own bits. */
+export interface StorableTensor {
+  name: string;
+  shape: readonly number[];
+  dtype: 'F32' | 'BF16' | 'F16';
+  read: () => ArrayBufferView;
+}
+
 /**
- * Writes float32 tensors. Each is asked for when its turn comes, so that one is in memory at a time. The file appears whole or not
+ * Writes tensors. Each is asked for when its turn comes, so that one is in memory at a time. The file appears whole or not
  * at all: it is written beside its place, flushed to the disk and moved.
  */
 export async function writeSafetensors(
   path: string,
-  tensors: { name: string; shape: readonly number[]; read: () => Float32Array }[],
+  tensors: readonly StorableTensor[],
   metadata: Record<string, string> = {},
 ): Promise<void> {
   const header: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
   let end = 0;
-  for (const { name, shape } of tensors) {
+  for (const { name, shape, dtype } of tensors) {
     const begin = end;
-    end += shape.reduce((a, b) => a * b, 4);
-    header[name] = { dtype: 'F32', shape, data_offsets: [begin, end] };
+    end += shape.reduce((a, b) => a * b, DTYPES[dtype]);
+    header[name] = { dtype, shape, data_offsets: [begin, end] };
   }
   const json = new TextEncoder().encode(JSON.stringify(header));
   const padded = Math.ceil(json.length / 8) * 8;

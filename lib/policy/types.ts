@@ -1,4 +1,5 @@
 // The surface of the native policy; lib/policy/policy.ts implements it.
+import type { HubOptions } from '../hub/repo.js';
 import type { TensorLike } from '../tensor.js';
 
 /** Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h. */
@@ -128,6 +129,11 @@ export interface GradientOptions extends PolicyLossOptions {
    * Sequences are cut in micro-batches of at most this many tokens, at least one sequence. Neighbours in the batch that have the
    * same prompt share it: it goes through the network once per micro-batch. Default 4096. */
   microBatchTokens?: number;
+  /**
+   * Keeps of each layer only what goes in, and computes the rest again on the way back: a small part of the memory, about a third
+   * more time, the same bits. Default false.
+   */
+  gradientCheckpointing?: boolean;
   signal?: AbortSignal;
 }
 
@@ -176,6 +182,24 @@ export interface Completion {
   finishReason: 'stop' | 'length';
 }
 
+/** How a policy stores its weights. Arithmetic is float32 either way. */
+export type PolicyDType = 'float32' | 'bfloat16';
+
+export interface LoadOptions extends HubOptions {
+  /**
+   * 'float32' (default), or 'bfloat16': half the memory, and reading it is what generation waits for. The results are those of the
+   * float32 policy with the rounded weights, bit for bit; training steps go by float32 values all the same.
+   */
+  dtype?: PolicyDType;
+}
+
+export interface SaveOptions {
+  /** Of the files. Default: the policy's own. */
+  dtype?: 'float32' | 'bfloat16' | 'float16';
+  /** Bytes; a larger checkpoint is saved in several files with an index. Default 5e9. */
+  maxShardSize?: number;
+}
+
 /** A causal language model's configuration, in Hugging Face's names. */
 export interface PolicyConfig {
   model_type: 'llama' | 'qwen2' | 'qwen3';
@@ -210,6 +234,8 @@ export interface PolicyConfig {
 export interface PolicyLike {
   readonly config: Readonly<PolicyConfig>;
   readonly parameterCount: number;
+  /** Absent: 'float32'. */
+  readonly dtype?: PolicyDType;
   generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]>;
   /**
    * Log-probabilities of every token after the first of each sequence, packed; or, with `start`, of the tokens from index
@@ -231,7 +257,7 @@ export interface PolicyLike {
   computeGradients(batch: PolicyBatch, options?: GradientOptions): Promise<PolicyLossMetrics & { gradNorm: number }>;
   /** A copy with its own weights and no optimizer state: the frozen reference. */
   clone(): PolicyLike;
-  save(folder: string): Promise<void>;
+  save(folder: string, options?: SaveOptions): Promise<void>;
   /** Optimizer moments and step count, in one file; loaded they continue bit for bit. */
   saveOptimizer(file: string): Promise<void>;
   loadOptimizer(file: string): Promise<void>;

@@ -180,7 +180,7 @@ export class QuantilePrm implements ProcessRewardModel {
       await this.#reference?.save(join(path, 'reference'));
       await writeSafetensors(
         join(path, 'model.safetensors'),
-        this.#parameters.map((parameter) => ({ ...parameter, read: () => this.#read(parameter) })),
+        this.#parameters.map((parameter) => ({ ...parameter, dtype: 'F32', read: () => this.#read(parameter) })),
       );
       await writeFileAtomic(join(path, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
     });

@@ -47,7 +47,7 @@ export interface OpenRun {
 
 export async function openTrainerRun(
   output: string | RunFolder,
-  { resume, policy, task, options, loadPolicy = loadNativePolicy, onWarning }: OpenRun,
+  { resume, policy, task, options, loadPolicy = (path) => loadNativePolicy(path, policy), onWarning }: OpenRun,
 ): Promise<TrainerRun> {
   const owned = typeof output === 'string';
   const folder = owned ? await RunFolder.open(output, { resume }) : output;
@@ -127,7 +127,8 @@ export async function settleConfig(
   await folder.writeJson('config.json', { ...config, [section]: wanted });
 }
 
-async function loadNativePolicy(path: string): Promise<PolicyLike> {
+/** Stored as the one that the run began with. */
+async function loadNativePolicy(path: string, { dtype }: PolicyLike): Promise<PolicyLike> {
   const { Policy } = await import('../policy/policy.js');
-  return Policy.load(path);
+  return Policy.load(path, { dtype });
 }

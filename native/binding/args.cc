@@ -22,6 +22,8 @@ const char* CodeName(Code code) {
     case Code::kDisposed: return "ERR_PRL_DISPOSED";
     case Code::kBusy: return "ERR_PRL_BUSY";
     case Code::kCuda: return "ERR_PRL_CUDA";
+    case Code::kIo: return "ERR_PRL_IO";
+    case Code::kCorrupt: return "ERR_PRL_CORRUPT";
     case Code::kInternal: break;
   }
   return "ERR_PRL_INTERNAL";

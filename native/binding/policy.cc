@@ -37,7 +37,9 @@ ModelConfig ParseConfig(const Args& args) {
 
 Napi::Value Create(const Napi::CallbackInfo& info) {
   const Args args(info);
-  return WrapPolicy(args.env(), std::make_shared<Policy>(ParseConfig(args)));
+  const std::string dtype = args.String("dtype");
+  if (dtype != "float32" && dtype != "bfloat16") Throw(args.env(), Code::kOutOfRange, "dtype must be float32 or bfloat16");
+  return WrapPolicy(args.env(), std::make_shared<Policy>(ParseConfig(args), dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32));
 }
 
 Napi::Value Init(const Napi::CallbackInfo& info) {
@@ -62,12 +64,12 @@ Napi::Value Cancel(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// [{ name, shape }] of all parameters.
+// [{ name, shape }] of all parameters of a policy; or of a config, whose policy need not be made for it.
 Napi::Value Parameters(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const std::shared_ptr<Policy> policy = PolicyOf(args).policy;
+  const Layout layout(args.Has("vocab") ? ParseConfig(args) : PolicyOf(args).policy->config);
   Napi::Array list = Napi::Array::New(args.env());
-  for (const Parameter& p : policy->layout.parameters) {
+  for (const Parameter& p : layout.parameters) {
     Napi::Object entry = Napi::Object::New(args.env());
     Napi::Array shape = Napi::Array::New(args.env());
     for (uint32_t i = 0; i < p.shape.size(); ++i) shape.Set(i, static_cast<double>(p.shape[i]));
@@ -78,34 +80,50 @@ Napi::Value Parameters(const Napi::CallbackInfo& info) {
   return list;
 }
 
-// The tensor `name` of `arena` (0 values, 1 gradients, 2 and 3 optimizer moments); null when the arena has not been made.
-float* FindTensor(const Args& args, bool make, const Parameter** parameter) {
-  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+const Parameter& ParameterOf(const Args& args, const Policy& policy) {
   const std::string name = args.String("name");
-  *parameter = policy->layout.Find(name);
-  if (!*parameter) Throw(args.env(), Code::kOutOfRange, "the policy has no parameter '%.150s'", name.c_str());
-  float* arena = policy->Find(static_cast<Arena>(args.Integer("arena", 0, 3)), make);
-  return arena ? arena + (*parameter)->offset : nullptr;
+  const Parameter* parameter = policy.layout.Find(name);
+  if (!parameter) Throw(args.env(), Code::kOutOfRange, "the policy has no parameter '%.150s'", name.c_str());
+  return *parameter;
 }
 
-// Copies a tensor to `out`; returns false, `out` untouched, when its arena has not been made.
+Arena ArenaOf(const Args& args) { return static_cast<Arena>(args.Integer("arena", 0, 4)); }
+
+// Copies the tensor `name` of `arena` (policy.h, Arena) to `out`; returns false, `out` untouched, when its arena has not been made.
 Napi::Value Read(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const Parameter* p;
-  const float* from = FindTensor(args, false, &p);
-  TensorArg out = args.Floats("out", p->size);
-  if (from) std::memcpy(out.f32(), from, static_cast<size_t>(p->size) * sizeof(float));
-  return Napi::Boolean::New(args.env(), from != nullptr);
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  const Parameter& p = ParameterOf(args, *policy);
+  const TensorArg out = args.Tensor("out");
+  if (out.elements != p.size) Throw(args.env(), Code::kOutOfRange, "out must have %lld elements, not %lld", (long long)p.size, (long long)out.elements);
+  return Napi::Boolean::New(args.env(), policy->Read(ArenaOf(args), p, out.dtype, out.data));
 }
 
 Napi::Value Write(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const Parameter* p;
-  float* to = FindTensor(args, true, &p);
-  if (!to) Throw(args.env(), Code::kOutOfRange, "gradients cannot be written");
-  const TensorArg data = args.Floats("data", p->size);
-  std::memcpy(to, data.f32(), static_cast<size_t>(p->size) * sizeof(float));
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  const Parameter& p = ParameterOf(args, *policy);
+  const TensorArg data = args.Floats("data", p.size);
+  if (!policy->Write(ArenaOf(args), p, data.f32())) Throw(args.env(), Code::kOutOfRange, "gradients cannot be written, nor masters of a float32 policy");
   return args.env().Undefined();
+}
+
+// Values of `name` in `arena` from byte `offset` of the open file `fd`, stored there as `dtype`.
+Napi::Value Load(const Napi::CallbackInfo& info) {
+  const Args args(info);
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  const Parameter* p = &ParameterOf(args, *policy);  // lives as long as the policy
+  const Arena arena = ArenaOf(args);
+  if (arena == Arena::kGradients || (arena == Arena::kMaster && policy->dtype != DType::kBFloat16)) {
+    Throw(args.env(), Code::kOutOfRange, "gradients cannot be loaded, nor masters of a float32 policy");
+  }
+  const int fd = static_cast<int>(args.Integer("fd", 0, INT32_MAX));
+  const int64_t offset = args.Integer("offset", 0, (int64_t{1} << 53) - 1);
+  const std::string dtype = args.String("dtype");
+  const DType type = dtype == "F32" ? DType::kFloat32 : dtype == "BF16" ? DType::kBFloat16 : DType::kFloat16;
+  if (type == DType::kFloat16 && dtype != "F16") Throw(args.env(), Code::kOutOfRange, "dtype must be F32, BF16 or F16");
+  return RunOnPolicy(
+      args, [=](Policy& policy) { return policy.Load(arena, *p, fd, offset, type); }, [](Napi::Env env) { return env.Undefined(); });
 }
 
 Napi::Value Steps(const Napi::CallbackInfo& info) {
@@ -159,6 +177,7 @@ Napi::Value Logits(const Napi::CallbackInfo& info) {
 TrainingBatch ParseBatch(const Args& args, const ModelConfig& config) {
   TrainingBatch batch;
   batch.sequences = ParseSequences(args, config);
+  batch.recompute = args.Boolean("gradientCheckpointing");
   const int64_t tokens = batch.sequences.ScoredOffsets().back();
   batch.advantages_per_token = args.Boolean("advantagesPerToken");
   batch.advantages = CopyFloats(args.Floats("advantages", batch.advantages_per_token ? tokens : batch.sequences.count()));
@@ -274,6 +293,7 @@ void RegisterPolicy(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "policyParameters", Parameters);
   Export(env, exports, "policyRead", Read);
   Export(env, exports, "policyWrite", Write);
+  Export(env, exports, "policyLoad", Load);
   Export(env, exports, "policySteps", Steps);
   Export(env, exports, "policyResetOptimizer", ResetOptimizer);
   Export(env, exports, "policyLogProbs", LogProbs);

@@ -78,7 +78,7 @@ Napi::Value Generate(const Napi::CallbackInfo& info) {
       args,
       [state](Policy& p) {
         const Status status = p.generator().Run(
-            p.values(), state->request, p.cancelled,
+            p.weights(), state->request, p.cancelled,
             [&](const GenerateProgress& progress) {
               if (state->progress) (*state->progress)(progress);
             },

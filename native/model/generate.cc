@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "model/layers/decode_attention.h"
-#include "model/layers/embedding.h"
 #include "model/layers/rms_norm.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/thread_pool.h"
@@ -12,9 +11,12 @@
 namespace prl {
 namespace {
 
-// Weights up to this size stay in the shared cache, and threads then take blocks of rows through the whole network on their
-// own (one hand-over per token instead of a dozen per layer). Larger ones are read once per step by all threads together.
-constexpr int64_t kCachedWeights = 4 << 20;  // floats
+// Weights up to this size are packed, stay in the shared cache, and threads take blocks of rows through the whole network on their
+// own (one hand-over per token instead of a dozen per layer). Larger ones are read once per step by all threads together, from where
+// they lie: a packed copy would cost as much memory again, and as much time as a step.
+constexpr int64_t kCachedWeights = 4 << 20;  // parameters
+// A cache of keys and values that is larger is given back at the end: training wants the memory.
+constexpr int64_t kKeptCache = 16 << 20;  // floats
 // Floats of keys and values per thread that a step should not exceed: they are all read for every token.
 constexpr int64_t kCachedKeys = 1 << 20;
 // How much is prefilled ahead of the completions that start.
@@ -22,15 +24,27 @@ constexpr int64_t kWindowTokens = 2048, kWindowPrompts = 64, kWindowLogits = 4 <
 
 }  // namespace
 
-void Generator::PackWeights(const float* weights) {
+void Generator::TakeWeights(const Weights& weights) {
   const ModelConfig& c = config_;
+  operands_.clear();
+  if (layout_.count > kCachedWeights) {
+    for (const LayerOffsets& layer : layout_.layers) operands_.push_back(LayerInPlace(layer, weights));
+    head_ = InPlace(weights, layout_.head);
+    return;
+  }
   const int64_t floats = PackedLayerFloats(c, PackFor::kForward);
   float* into = packed_.Reserve(floats * c.layers);
-  packed_layers_.clear();
-  for (int64_t l = 0; l < c.layers; ++l) {
-    packed_layers_.push_back(PackLayer(c, layout_.layers[static_cast<size_t>(l)], weights, PackFor::kForward, into + l * floats));
+  for (const LayerOffsets& layer : layout_.layers) {
+    operands_.push_back(PackLayer(c, layer, weights, PackFor::kForward, into));
+    into += floats;
   }
-  PackB(c.hidden, c.vocab, weights + layout_.head, 1, c.hidden, packed_head_.Reserve(PackedBSize(c.hidden, c.vocab)));
+  float* packed_head = packed_head_.Reserve(PackedBSize(c.hidden, c.vocab));
+  if (weights.bf16) {
+    PackBBFloat16(c.hidden, c.vocab, weights.bf16 + layout_.head, 1, c.hidden, packed_head);
+  } else {
+    PackB(c.hidden, c.vocab, weights.f32 + layout_.head, 1, c.hidden, packed_head);
+  }
+  head_ = {packed_head, nullptr, nullptr};
 }
 
 SampleArgs Generator::SamplingOf(const GenerateRequest& request, const float* logits, int64_t completion, int64_t position) const {
@@ -39,7 +53,7 @@ SampleArgs Generator::SamplingOf(const GenerateRequest& request, const float* lo
   return {logits, config_.vocab, request.sampling, request.keys[prompt], stream, static_cast<uint64_t>(position)};
 }
 
-void Generator::Prefill(const float* weights, const GenerateRequest& request, int64_t prompt) {
+void Generator::Prefill(const Weights& weights, const GenerateRequest& request, int64_t prompt) {
   const ModelConfig& c = config_;
   const int64_t prompts = static_cast<int64_t>(request.cu_prompts.size()) - 1;
   const int32_t first = request.cu_prompts[static_cast<size_t>(prompt)];
@@ -63,9 +77,8 @@ void Generator::Prefill(const float* weights, const GenerateRequest& request, in
     const int64_t floats = batch.tokens * c.kv_width();
     std::memcpy(window_.kv[static_cast<size_t>(layer)]->Reserve(floats), kv, static_cast<size_t>(floats) * sizeof(float));
   };
-  const float* hidden = transformer_.Forward(weights, batch, false, &sink);
-  GemmCpu({count, c.vocab, c.hidden, hidden, c.hidden, 1, nullptr, 0, 0, window_.logits.Reserve(count * c.vocab), c.vocab, false,
-           packed_head_.data()});
+  const float* hidden = transformer_.Forward(weights, batch, Transformer::Keep::kNothing, &sink);
+  Product(count, c.hidden, c.vocab, hidden, head_, window_.logits.Reserve(count * c.vocab), false);
 }
 
 Status Generator::Accept(const GenerateRequest& request, Slot* slot, SampledToken sampled, std::vector<GeneratedCompletion>* out,
@@ -115,7 +128,7 @@ Status Generator::Start(const GenerateRequest& request, int64_t* next, std::vect
 }
 
 // One token of the active slots [begin, end), from its embedding to the next token.
-void Generator::DecodeRows(const float* weights, const GenerateRequest& request, const std::vector<GeneratedCompletion>& out,
+void Generator::DecodeRows(const Weights& weights, const GenerateRequest& request, const std::vector<GeneratedCompletion>& out,
                            int64_t begin, int64_t end) {
   const ModelConfig& c = config_;
   const int64_t rows = end - begin;
@@ -125,10 +138,10 @@ void Generator::DecodeRows(const float* weights, const GenerateRequest& request,
     const Slot& slot = slots_[static_cast<size_t>(active_[static_cast<size_t>(i)])];
     positions_.data()[i] = slot.length;
     lengths_.data()[i] = slot.length + 1;
-    EmbeddingCpu(1, c.hidden, weights + layout_.embedding, &slot.token, x_.data() + i * c.hidden);
+    Embed(c, layout_, weights, 1, &slot.token, x_.data() + i * c.hidden);
   }
   for (int64_t l = 0; l < c.layers; ++l) {
-    const LayerContext layer{c, layout_.layers[static_cast<size_t>(l)], weights, packed_layers_[static_cast<size_t>(l)], rope_};
+    const LayerContext layer{c, layout_.layers[static_cast<size_t>(l)], weights.vectors, operands_[static_cast<size_t>(l)], rope_};
     LayerInputRows(layer, rows, x, positions_.data() + begin, normed, q, nullptr, kv, nullptr);
     ParallelRows(rows, 4, [&](int64_t first, int64_t last) {
       for (int64_t i = begin + first; i < begin + last; ++i) {
@@ -143,9 +156,9 @@ void Generator::DecodeRows(const float* weights, const GenerateRequest& request,
     LayerOutputRows(layer, rows, attended, x, x, normed, gate_up_.data() + begin * 2 * c.intermediate,
                     activated_.data() + begin * c.intermediate, x);
   }
-  RmsNormCpu({rows, c.hidden, x, c.hidden, weights + layout_.final_norm, c.norm_eps, normed, c.hidden});
+  RmsNormCpu({rows, c.hidden, x, c.hidden, weights.vectors + layout_.final_norm, c.norm_eps, normed, c.hidden});
   float* logits = logits_.data() + begin * c.vocab;
-  GemmCpu({rows, c.vocab, c.hidden, normed, c.hidden, 1, nullptr, 0, 0, logits, c.vocab, false, packed_head_.data()});
+  Product(rows, c.hidden, c.vocab, normed, head_, logits, false);
   ParallelRows(rows, 4, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
       const int64_t completion = slots_[static_cast<size_t>(active_[static_cast<size_t>(begin + r)])].completion;
@@ -155,7 +168,7 @@ void Generator::DecodeRows(const float* weights, const GenerateRequest& request,
   });
 }
 
-Status Generator::Run(const float* weights, const GenerateRequest& request, const std::atomic<bool>& cancel,
+Status Generator::Run(const Weights& weights, const GenerateRequest& request, const std::atomic<bool>& cancel,
                       const std::function<void(const GenerateProgress&)>& progress, std::vector<GeneratedCompletion>* completions) {
   const ModelConfig& c = config_;
   const int64_t prompts = static_cast<int64_t>(request.cu_prompts.size()) - 1, total = prompts * request.n;
@@ -172,9 +185,17 @@ Status Generator::Run(const float* weights, const GenerateRequest& request, cons
   const int64_t near = kCachedKeys * NumThreads() / (c.layers * slot_floats_);
   const int64_t rows = std::min(total, request.max_batch > 0 ? request.max_batch : std::clamp<int64_t>(near, 32 * NumThreads(), 256));
   slots_.assign(static_cast<size_t>(rows), Slot{});
-  cache_.Reserve(rows * c.layers * slot_floats_);
+  const int64_t cache_floats = rows * c.layers * slot_floats_;
+  cache_.Reserve(cache_floats);
+  const struct GiveBack {
+    Buffer<float>& cache;
+    bool large;
+    ~GiveBack() {
+      if (large) cache.Free();
+    }
+  } give_back{cache_, cache_floats > kKeptCache};
   rope_ = transformer_.rope().Get(c, capacity_);
-  PackWeights(weights);
+  TakeWeights(weights);
   window_.begin = window_.end = 0;
   while (static_cast<int64_t>(window_.kv.size()) < c.layers) window_.kv.push_back(std::make_unique<Buffer<float>>());
   x_.Reserve(rows * c.hidden);

@@ -46,7 +46,7 @@ class Generator {
 
   // `progress` is called on this thread after every step; `cancel` is looked at before each. On failure *completions is
   // what it was.
-  Status Run(const float* weights, const GenerateRequest& request, const std::atomic<bool>& cancel,
+  Status Run(const Weights& weights, const GenerateRequest& request, const std::atomic<bool>& cancel,
              const std::function<void(const GenerateProgress&)>& progress, std::vector<GeneratedCompletion>* completions);
 
  private:
@@ -63,10 +63,10 @@ class Generator {
     Buffer<float> logits;                   // [end - begin, vocab]
   };
 
-  void PackWeights(const float* weights);
-  void Prefill(const float* weights, const GenerateRequest& request, int64_t prompt);
+  void TakeWeights(const Weights& weights);
+  void Prefill(const Weights& weights, const GenerateRequest& request, int64_t prompt);
   Status Start(const GenerateRequest& request, int64_t* next, std::vector<GeneratedCompletion>* out, int64_t* finished);
-  void DecodeRows(const float* weights, const GenerateRequest& request, const std::vector<GeneratedCompletion>& out, int64_t begin, int64_t end);
+  void DecodeRows(const Weights& weights, const GenerateRequest& request, const std::vector<GeneratedCompletion>& out, int64_t begin, int64_t end);
   // Takes a sampled token into a slot's completion; frees the slot when that was its last.
   Status Accept(const GenerateRequest& request, Slot* slot, SampledToken sampled, std::vector<GeneratedCompletion>* out, int64_t* finished);
   SampleArgs SamplingOf(const GenerateRequest& request, const float* logits, int64_t completion, int64_t position) const;
@@ -76,7 +76,8 @@ class Generator {
   const ModelConfig& config_;
   const Layout& layout_;
   Transformer& transformer_;  // of the policy: prefill shares its workspace
-  std::vector<PackedLayer> packed_layers_;
+  std::vector<LayerOperands> operands_;  // of the layers
+  Operand head_;
   Buffer<float> packed_, packed_head_, cache_;
   const float* rope_ = nullptr;
   int64_t capacity_ = 0, slot_floats_ = 0;

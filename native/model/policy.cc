@@ -7,6 +7,8 @@
 #include "kernels/linear_logprob/linear_logprob.h"
 #include "model/layers/adamw.h"
 #include "model/layers/bias.h"
+#include "model/tensor_file.h"
+#include "runtime/cpu/convert.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/thread_pool.h"
 
@@ -136,31 +138,126 @@ AdamWStep StepOf(const OptimizerParams& params, int64_t steps, double norm, bool
   return step;
 }
 
-Policy::Policy(const ModelConfig& model_config) : config(model_config), layout(config), transformer_(config, layout) {
-  std::memset(values_.Reserve(layout.size), 0, static_cast<size_t>(layout.size) * sizeof(float));
+namespace {
+
+template <typename T>
+void Zeros(Buffer<T>& buffer, int64_t n) {
+  std::memset(static_cast<void*>(buffer.Reserve(n)), 0, static_cast<size_t>(n) * sizeof(T));
 }
 
-void Policy::Initialize(uint64_t seed) { prl::Initialize(config, layout, seed, values_.data()); }
+}  // namespace
+
+Policy::Policy(const ModelConfig& model_config, DType storage)
+    : config(model_config), layout(config), dtype(storage), transformer_(config, layout) {
+  Zeros(values_, dtype == DType::kBFloat16 ? layout.vectors : layout.size);
+  if (dtype == DType::kBFloat16) Zeros(bf16_, layout.size);
+}
+
+Weights Policy::weights() const {
+  if (dtype == DType::kBFloat16) return {values_.data(), nullptr, bf16_.data()};
+  return {values_.data(), values_.data(), nullptr};
+}
+
+void Policy::Initialize(uint64_t seed) {
+  Buffer<float> drawn;
+  for (size_t i = 0; i < layout.parameters.size(); ++i) {
+    const Parameter& p = layout.parameters[i];
+    if (dtype == DType::kFloat32) {
+      prl::Initialize(config, layout, i, seed, values_.data() + p.offset);
+    } else {
+      prl::Initialize(config, layout, i, seed, drawn.Reserve(layout.largest));
+      Write(Arena::kValues, p, drawn.data());
+    }
+  }
+}
 
 std::unique_ptr<Policy> Policy::Clone() const {
-  auto copy = std::make_unique<Policy>(config);
-  std::memcpy(copy->values_.data(), values_.data(), static_cast<size_t>(layout.size) * sizeof(float));
+  auto copy = std::make_unique<Policy>(config, dtype);
+  std::memcpy(copy->values_.data(), values_.data(), static_cast<size_t>(bf16_.data() ? layout.vectors : layout.size) * sizeof(float));
+  if (bf16_.data()) std::memcpy(copy->bf16_.data(), bf16_.data(), static_cast<size_t>(layout.size) * sizeof(BFloat16));
   return copy;
 }
 
-float* Policy::Find(Arena arena, bool make) {
-  const auto zeros = [&](Buffer<float>& buffer) {
-    std::memset(buffer.Reserve(layout.size), 0, static_cast<size_t>(layout.size) * sizeof(float));
-  };
-  if (arena == Arena::kValues) return values_.data();
-  if (arena == Arena::kGradients) return has_gradients_ ? gradients_.data() : nullptr;
-  if (!has_moments_ && make) {
-    zeros(moment1_);
-    zeros(moment2_);
+// Keeps the float32 copy of a vector.
+void Policy::Changed(const Parameter& p) {
+  if (bf16_.data() && !p.matrix()) ConvertCpu(p.size, DType::kBFloat16, bf16_.data() + p.offset, DType::kFloat32, values_.data() + p.offset);
+}
+
+void Policy::MakeOptimizer() {
+  if (dtype == DType::kBFloat16 && !has_masters_) {
+    Zeros(low_, layout.size);
+    has_masters_ = true;
+  }
+  if (!has_moments_) {
+    Zeros(moment1_, layout.size);
+    Zeros(moment2_, layout.size);
     has_moments_ = true;
   }
-  if (!has_moments_) return nullptr;
-  return arena == Arena::kMoment1 ? moment1_.data() : moment2_.data();
+}
+
+bool Policy::Read(Arena arena, const Parameter& p, DType type, void* out) {
+  const float* from = nullptr;
+  if (arena == Arena::kMaster) {
+    if (!has_masters_ || type != DType::kFloat32) return false;
+    ParallelRows(p.size, 16384, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) static_cast<float*>(out)[i] = MasterOf(bf16_.data()[p.offset + i].bits, low_.data()[p.offset + i]);
+    });
+    return true;
+  }
+  if (arena == Arena::kValues) from = values_.data();
+  if (arena == Arena::kGradients) from = has_gradients_ ? gradients_.data() : nullptr;
+  if (arena == Arena::kMoment1) from = has_moments_ ? moment1_.data() : nullptr;
+  if (arena == Arena::kMoment2) from = has_moments_ ? moment2_.data() : nullptr;
+  if (!from) return false;
+  const bool narrow = arena == Arena::kValues && dtype == DType::kBFloat16;
+  const auto width = static_cast<int64_t>(SizeOf(type));
+  ParallelRows(p.size, 16384, [&](int64_t begin, int64_t end) {
+    void* to = static_cast<char*>(out) + begin * width;
+    if (narrow) {
+      ConvertCpu(end - begin, DType::kBFloat16, bf16_.data() + p.offset + begin, type, to);
+    } else {
+      ConvertCpu(end - begin, DType::kFloat32, from + p.offset + begin, type, to);
+    }
+  });
+  return true;
+}
+
+bool Policy::Write(Arena arena, const Parameter& p, const float* values) {
+  if (arena == Arena::kGradients || (arena == Arena::kMaster && dtype != DType::kBFloat16)) return false;
+  if (arena != Arena::kValues) MakeOptimizer();
+  const bool narrow = arena == Arena::kValues && dtype == DType::kBFloat16;
+  float* to = arena == Arena::kMoment1 ? moment1_.data() : arena == Arena::kMoment2 ? moment2_.data() : values_.data();
+  ParallelRows(p.size, 16384, [&](int64_t begin, int64_t end) {
+    const int64_t at = p.offset + begin, n = end - begin;
+    if (arena == Arena::kMaster) {
+      for (int64_t i = 0; i < n; ++i) SplitMaster(values[begin + i], &bf16_.data()[at + i].bits, low_.data() + at + i);
+    } else if (narrow) {
+      ConvertCpu(n, DType::kFloat32, values + begin, DType::kBFloat16, bf16_.data() + at);
+      if (has_masters_) std::memset(low_.data() + at, 0, static_cast<size_t>(n) * sizeof(uint16_t));
+    } else {
+      std::memcpy(to + at, values + begin, static_cast<size_t>(n) * sizeof(float));
+    }
+  });
+  Changed(p);
+  return true;
+}
+
+Status Policy::Load(Arena arena, const Parameter& p, int fd, int64_t offset, DType type) {
+  if (arena == Arena::kMaster) {
+    Buffer<float> values;
+    PRL_RETURN_IF_ERROR(ReadValues(fd, offset, type, p.size, DType::kFloat32, values.Reserve(p.size)));
+    Write(arena, p, values.data());
+    return Ok();
+  }
+  if (arena != Arena::kValues) {
+    MakeOptimizer();
+    return ReadValues(fd, offset, type, p.size, DType::kFloat32, (arena == Arena::kMoment1 ? moment1_ : moment2_).data() + p.offset);
+  }
+  void* to = bf16_.data() ? static_cast<void*>(bf16_.data() + p.offset) : values_.data() + p.offset;
+  PRL_RETURN_IF_ERROR(ReadValues(fd, offset, type, p.size, dtype, to));
+  if (has_masters_) std::memset(low_.data() + p.offset, 0, static_cast<size_t>(p.size) * sizeof(uint16_t));
+  Changed(p);
+  return Ok();
 }
 
 void Policy::ResetOptimizer() {
@@ -186,7 +283,8 @@ Status Policy::ScoreTokens(const std::vector<int32_t>& queries, const std::vecto
   head.width = config.hidden;
   head.vocab = config.vocab;
   head.hidden = rows;
-  head.head = values_.data() + layout.head;
+  head.head = this->head();
+  head.bf16_head = dtype == DType::kBFloat16;
   head.targets = targets.data();
   head.temperature = temperature;
   head.logprob = logprob;
@@ -202,7 +300,7 @@ Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy) {
     if (cancelled) return Error(Code::kAborted, "logProbs was aborted");
     next = micro.Fill(all, cu_scored, next);
     if (micro.scored == 0) continue;
-    const float* hidden = transformer_.Forward(values_.data(), micro.packed(), false);
+    const float* hidden = transformer_.Forward(weights(), micro.packed(), Transformer::Keep::kNothing);
     PRL_RETURN_IF_ERROR(ScoreTokens(micro.query_of_target, micro.targets, hidden, all.temperature, logprob + micro.first_scored,
                                     entropy ? entropy + micro.first_scored : nullptr));
   }
@@ -218,7 +316,7 @@ Status Policy::StepStates(const Sequences& all, const std::vector<int32_t>& ends
     next = micro.Fill(all, cu_scored, next);
     if (micro.scored == 0) continue;
     *tokens += static_cast<int64_t>(micro.ids.size());
-    const float* hidden = transformer_.Forward(values_.data(), micro.packed(), false);
+    const float* hidden = transformer_.Forward(weights(), micro.packed(), Transformer::Keep::kNothing);
     int64_t first = 0;
     const std::vector<int32_t> queries = micro.QueriesOfSteps(ends, &first);
     if (states) micro.Gather(hidden, config.hidden, queries, states + first * config.hidden);
@@ -239,7 +337,7 @@ Status Policy::StepGradients(const Sequences& all, const std::vector<int32_t>& e
     if (cancelled) return Error(Code::kAborted, "the update was aborted");
     next = micro.Fill(all, cu_scored, next);
     if (micro.scored == 0) continue;
-    const float* hidden = transformer_.Forward(values_.data(), micro.packed(), true);
+    const float* hidden = transformer_.Forward(weights(), micro.packed(), Transformer::Keep::kAll);
     int64_t first = 0;
     const std::vector<int32_t> queries = micro.QueriesOfSteps(ends, &first);
     const int64_t steps = static_cast<int64_t>(queries.size());
@@ -248,7 +346,7 @@ Status Policy::StepGradients(const Sequences& all, const std::vector<int32_t>& e
     PRL_RETURN_IF_ERROR(loss(first, steps, rows, d_rows));
     float* d_queries = hidden_.Reserve(micro.cu_queries.back() * config.hidden);
     micro.ScatterAdd(d_rows, config.hidden, queries, d_queries);
-    transformer_.Backward(values_.data(), micro.packed(), d_queries, gradients);
+    transformer_.Backward(weights(), micro.packed(), d_queries, gradients);
   }
   *sum_squares = SumSquaresCpu(layout.size, gradients, partial_.Reserve(SumSquaresPieces(layout.size)));
   has_gradients_ = true;
@@ -258,9 +356,9 @@ Status Policy::StepGradients(const Sequences& all, const std::vector<int32_t>& e
 Status Policy::Logits(const std::vector<int32_t>& ids, float* logits) {
   const int32_t n = static_cast<int32_t>(ids.size()), offsets[2] = {0, n}, begin[1] = {0};
   if (n == 0) return Ok();
-  const float* hidden = transformer_.Forward(values_.data(), {n, 1, n, ids.data(), offsets, begin, offsets, nullptr}, false);
-  GemmCpu({n, config.vocab, config.hidden, hidden, config.hidden, 1, values_.data() + layout.head, 1, config.hidden, logits, config.vocab,
-           false, nullptr});
+  const float* hidden = transformer_.Forward(weights(), {n, 1, n, ids.data(), offsets, begin, offsets, nullptr}, Transformer::Keep::kNothing);
+  const Operand head = InPlace(weights(), layout.head);
+  GemmCpu({n, config.vocab, config.hidden, hidden, config.hidden, 1, head.f32, 1, config.hidden, logits, config.vocab, false, nullptr, head.bf16});
   return Ok();
 }
 
@@ -283,7 +381,8 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     logprob.resize(scored);
     entropy.resize(scored);
     float *hidden = hidden_.Reserve(micro.scored * config.hidden), *d_hidden = d_hidden_.Reserve(micro.scored * config.hidden);
-    micro.Gather(transformer_.Forward(values_.data(), micro.packed(), true), config.hidden, micro.query_of_target, hidden);
+    const Transformer::Keep keep = batch.recompute ? Transformer::Keep::kInputs : Transformer::Keep::kAll;
+    micro.Gather(transformer_.Forward(weights(), micro.packed(), keep), config.hidden, micro.query_of_target, hidden);
     LossSums part;
     LinearPolicyLossArgs args{};
     LinearLogprobArgs& head = args.linear;
@@ -291,7 +390,8 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     head.width = config.hidden;
     head.vocab = config.vocab;
     head.hidden = hidden;
-    head.head = values_.data() + layout.head;
+    head.head = this->head();
+  head.bf16_head = dtype == DType::kBFloat16;
     head.targets = micro.targets.data();
     head.temperature = all.temperature;
     head.logprob = logprob.data();
@@ -320,7 +420,7 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     PRL_RETURN_IF_ERROR(status);
     Add(sums, part);
     micro.ScatterAdd(d_hidden, config.hidden, micro.query_of_target, hidden);
-    transformer_.Backward(values_.data(), micro.packed(), hidden, gradients);
+    transformer_.Backward(weights(), micro.packed(), hidden, gradients);
   }
   *norm = std::sqrt(SumSquaresCpu(layout.size, gradients, partial_.Reserve(SumSquaresPieces(layout.size))));
   *finite = std::isfinite(*norm) && std::isfinite(sums->loss);
@@ -329,11 +429,18 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
 }
 
 void Policy::Step(const OptimizerParams& params, double norm) {
-  float *m = Find(Arena::kMoment1, true), *v = Find(Arena::kMoment2, true);
+  MakeOptimizer();
   ++steps;
   for (const Parameter& p : layout.parameters) {
-    AdamWCpu(StepOf(params, steps, norm, p.matrix()), p.size, gradients_.data() + p.offset, values_.data() + p.offset, m + p.offset,
-             v + p.offset);
+    const AdamWStep step = StepOf(params, steps, norm, p.matrix());
+    const float* gradient = gradients_.data() + p.offset;
+    float *m = moment1_.data() + p.offset, *v = moment2_.data() + p.offset;
+    if (dtype == DType::kBFloat16) {
+      AdamWBFloat16Cpu(step, p.size, gradient, bf16_.data() + p.offset, low_.data() + p.offset, m, v);
+    } else {
+      AdamWCpu(step, p.size, gradient, values_.data() + p.offset, m, v);
+    }
+    Changed(p);
   }
 }
 

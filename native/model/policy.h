@@ -34,6 +34,7 @@ struct Sequences {
 // Sequences with what the loss needs of their scored tokens; absent inputs are empty.
 struct TrainingBatch {
   Sequences sequences;
+  bool recompute;  // activations: less memory, more time, the same bits
   std::vector<float> advantages;
   bool advantages_per_token;
   std::vector<float> old_logprob, ref_logprob, importance_weight, sampling_logprob;
@@ -49,21 +50,29 @@ struct OptimizerParams {
 // Step number `steps` (from 1) of a parameter, `norm` the global one before clipping.
 AdamWStep StepOf(const OptimizerParams& params, int64_t steps, double norm, bool decays);
 
-enum class Arena { kValues, kGradients, kMoment1, kMoment2 };
+// kMaster: the float32 values behind a policy stored in bfloat16, from its first step on.
+enum class Arena { kValues, kGradients, kMoment1, kMoment2, kMaster };
 
 class Policy {
  public:
-  explicit Policy(const ModelConfig& model_config);
+  // dtype: kFloat32 or kBFloat16. All values are 0.
+  Policy(const ModelConfig& model_config, DType storage);
 
   const ModelConfig config;
   const Layout layout;
+  const DType dtype;
 
   void Initialize(uint64_t seed);
   std::unique_ptr<Policy> Clone() const;
 
-  // Null for gradients that were not computed and moments before the first step; `make` allocates (zeros).
-  float* Find(Arena arena, bool make = false);
-  float* values() { return values_.data(); }
+  // Copies of a parameter, in any floating-point type (masters: float32). Read is false, `out` untouched, for gradients that were not computed, and moments
+  // and masters before the first step; Write makes them, but for gradients, where it is false. A value that is written is rounded to
+  // the policy's type, its master with it.
+  bool Read(Arena arena, const Parameter& parameter, DType type, void* out);
+  bool Write(Arena arena, const Parameter& parameter, const float* values);
+  // The same from a place in a file (tensor_file.h); not for gradients.
+  Status Load(Arena arena, const Parameter& parameter, int fd, int64_t offset, DType type);
+  Weights weights() const;
   Generator& generator() { return generator_; }
 
   int64_t steps = 0;  // optimizer steps so far
@@ -92,12 +101,18 @@ class Policy {
  private:
   Status ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets, const float* hidden, float temperature,
                      float* logprob, float* entropy);
+  const void* head() const { return dtype == DType::kBFloat16 ? static_cast<const void*>(bf16_.data() + layout.head) : values_.data() + layout.head; }
+  void Changed(const Parameter& parameter);
+  void MakeOptimizer();
   float* Workspace(int64_t tokens, int64_t sequences, int64_t* chunk);
 
-  Buffer<float> values_, gradients_, moment1_, moment2_, workspace_;
+  Buffer<float> values_;  // the arena; of a policy in bfloat16 float32 copies of the vectors
+  Buffer<BFloat16> bf16_;
+  Buffer<uint16_t> low_;  // with bf16_ the masters (adamw.h); all 0 until the first step
+  Buffer<float> gradients_, moment1_, moment2_, workspace_;
   Buffer<float> hidden_, d_hidden_;  // of the scored tokens of a micro-batch
   Buffer<double> partial_;
-  bool has_gradients_ = false, has_moments_ = false;
+  bool has_gradients_ = false, has_moments_ = false, has_masters_ = false;
   Transformer transformer_;
   Generator generator_{config, layout, transformer_};
 };

@@ -29,13 +29,25 @@ struct PackedBatch {
   int64_t PrefixLength(int64_t s) const { return prefix && prefix[s] >= 0 ? cu_seqlens[prefix[s] + 1] - cu_seqlens[prefix[s]] : 0; }
 };
 
-// A layer's matrices as PackB leaves them.
-struct PackedLayer {
-  const float *q, *kv, *o, *gate_up, *down;
+// The right-hand side of a product: as PackB leaves it; or where it lies, for a few rows (ThinGemm).
+struct Operand {
+  const float* packed;
+  const float* f32;
+  const BFloat16* bf16;
+};
+struct LayerOperands {
+  Operand q, kv, o, gate_up, down;
 };
 enum class PackFor { kForward, kBackward };
 int64_t PackedLayerFloats(const ModelConfig& config, PackFor direction);
-PackedLayer PackLayer(const ModelConfig& config, const LayerOffsets& layer, const float* weights, PackFor direction, float* into);
+LayerOperands PackLayer(const ModelConfig& config, const LayerOffsets& layer, const Weights& weights, PackFor direction, float* into);
+// For the forward direction, not packed.
+LayerOperands LayerInPlace(const LayerOffsets& layer, const Weights& weights);
+Operand InPlace(const Weights& weights, int64_t offset);
+// y = x . operand, or added to y.
+void Product(int64_t rows, int64_t in, int64_t out, const float* x, const Operand& operand, float* y, bool accumulate);
+// x [n, hidden] = rows of the embedding.
+void Embed(const ModelConfig& config, const Layout& layout, const Weights& weights, int64_t n, const int32_t* ids, float* x);
 
 // Rotations of positions 0 .. n-1, [n, head_dim], kept and extended.
 class RopeTable {
@@ -51,8 +63,8 @@ class RopeTable {
 struct LayerContext {
   const ModelConfig& config;
   const LayerOffsets& offsets;
-  const float* weights;
-  PackedLayer packed;  // for the forward direction
+  const float* vectors;
+  LayerOperands matrices;  // for the forward direction
   const float* rope;
 };
 
@@ -73,22 +85,26 @@ class Transformer {
   // Called after each layer's keys and values are made: kv [tokens, kv_width], a row holding keys, then values.
   using KvSink = std::function<void(int64_t layer, const float* kv)>;
 
-  // Hidden states of the queries after the final norm, [queries, hidden]; valid until the next call. `keep`: leave what
-  // Backward needs.
-  const float* Forward(const float* weights, const PackedBatch& batch, bool keep, const KvSink* sink = nullptr);
+  // What to leave for Backward: all it needs, or the layers' inputs, of which it computes the rest again (the same bits).
+  enum class Keep { kNothing, kInputs, kAll };
+
+  // Hidden states of the queries after the final norm, [queries, hidden]; valid until the next call.
+  const float* Forward(const Weights& weights, const PackedBatch& batch, Keep keep, const KvSink* sink = nullptr);
 
   // After a Forward with `keep` of the same batch and weights: adds the gradients of all parameters but the output head's to
   // `gradients` (an arena). d_hidden [queries, hidden]. What Forward kept is used up.
-  void Backward(const float* weights, const PackedBatch& batch, const float* d_hidden, float* gradients);
+  void Backward(const Weights& weights, const PackedBatch& batch, const float* d_hidden, float* gradients);
 
   RopeTable& rope() { return rope_; }
 
  private:
-  // What a layer leaves for its backward pass. Rows are tokens, or queries (r) in the last layer.
+  // What a layer leaves for its backward pass, besides its input. Rows are tokens, or queries (r) in the last layer.
   struct Kept {
-    Buffer<float> x, q, kv, q_raw, k_raw, attended, lse, mid, gate_up;
+    Buffer<float> q, kv, q_raw, k_raw, attended, lse, mid, gate_up;
   };
-  void BackwardOutput(const float* weights, const PackedLayer& packed, int64_t layer, int64_t rows, float* gradients);
+  // A layer: x -> out. out null: only what Backward needs.
+  void RunLayer(const Weights& weights, const PackedBatch& batch, int64_t layer, float* x, float* out, const KvSink* sink);
+  void BackwardOutput(const Weights& weights, const LayerOperands& matrices, int64_t layer, int64_t rows, float* gradients);
   // Rows of a layer's input: tokens as a rule, symbols of the vocabulary in the first layer (see InputById).
   struct InputRows {
     int64_t tokens, queries;
@@ -97,22 +113,26 @@ class Transformer {
     const int32_t* positions;  // null: no rope to undo
     float *d_q, *d_kv, *d_mid;
   };
-  void BackwardInput(const float* weights, const PackedLayer& packed, int64_t layer, const InputRows& in, float* gradients);
-  void InputById(const LayerContext& layer, const PackedBatch& batch, float* normed, float* q, float* q_raw, float* kv, float* k_raw);
-  InputRows RowsById(const float* weights, const PackedBatch& batch);
+  void BackwardInput(const Weights& weights, const LayerOperands& matrices, int64_t layer, const InputRows& in, float* gradients);
+  const float* EmbeddingTable(const Weights& weights);
+  void InputById(const LayerContext& layer, const float* table, const PackedBatch& batch, float* normed, float* q, float* q_raw, float* kv, float* k_raw);
+  InputRows RowsById(const Weights& weights, const PackedBatch& batch);
   void ScatterQueries(int64_t begin, int64_t end, float* d_normed, float* d_x);
   AttentionArgs AttentionOf(const PackedBatch& batch, int64_t layer, const float* q, const float* kv, float* out, float* lse);
   void IndexRows(const PackedBatch& batch);
-  Kept& KeptOf(int64_t layer, bool keep);
+  Kept& KeptOf(int64_t layer);
+  float* InputOf(int64_t layer, int64_t rows);
 
   const ModelConfig& config_;
   const Layout& layout_;
   RopeTable rope_;
-  std::vector<std::unique_ptr<Kept>> kept_;
+  Keep keep_ = Keep::kNothing;
+  std::vector<std::unique_ptr<Kept>> kept_;            // one per layer with Keep::kAll, else one for all
+  std::vector<std::unique_ptr<Buffer<float>>> input_;  // one for all with Keep::kNothing
   // Rows of the last layer, when not all tokens are queries: its residual stream, and where they are among the tokens.
   bool compact_ = false;
   bool by_id_ = false;  // the first layer's products are per symbol
-  Buffer<float> q_of_id_, kv_of_id_, d_mid_of_id_;
+  Buffer<float> q_of_id_, kv_of_id_, d_mid_of_id_, embedding_;
   Buffer<float> query_x_, final_x_, hidden_;
   Buffer<int32_t> positions_, query_positions_, query_rows_, query_of_row_, from_start_;
   Buffer<float> packed_, normed_, query_normed_, activated_, partial_;

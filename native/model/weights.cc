@@ -11,16 +11,30 @@ namespace prl {
 
 // `continues`: right after the one before, as part of its matrix; otherwise on a 64-byte boundary.
 int64_t Layout::Add(const std::string& name, std::vector<int64_t> shape, bool continues) {
-  if (!continues) size = (size + 15) / 16 * 16;
-  Parameter p{name, std::move(shape), size, 1};
+  int64_t& end = shape.size() == 1 ? vectors : size;
+  if (!continues) end = (end + 15) / 16 * 16;
+  Parameter p{name, std::move(shape), end, 1};
   for (int64_t n : p.shape) p.size *= n;
-  size += p.size;
+  end += p.size;
   count += p.size;
+  largest = std::max(largest, p.size);
   parameters.push_back(std::move(p));
   return parameters.back().offset;
 }
 
-Layout::Layout(const ModelConfig& c) {
+// Twice: the first time tells where the vectors end and the matrices begin.
+Layout::Layout(const ModelConfig& config) {
+  Build(config);
+  size = vectors = (vectors + 15) / 16 * 16;
+  const int64_t matrices = vectors;
+  vectors = count = 0;
+  parameters.clear();
+  layers.clear();
+  Build(config);
+  vectors = matrices;
+}
+
+void Layout::Build(const ModelConfig& c) {
   embedding = Add("model.embed_tokens.weight", {c.vocab, c.hidden});
   for (int64_t l = 0; l < c.layers; ++l) {
     const std::string layer = "model.layers." + std::to_string(l) + ".", attention = layer + "self_attn.", mlp = layer + "mlp.";
@@ -78,28 +92,24 @@ void FourNormals(uint64_t seed, uint64_t stream, uint64_t block, float* out) {
 
 }  // namespace
 
-void Initialize(const ModelConfig& config, const Layout& layout, uint64_t seed, float* values) {
-  std::fill(values, values + layout.size, 0.0f);
-  for (size_t index = 0; index < layout.parameters.size(); ++index) {
-    const Parameter& p = layout.parameters[index];
-    float* into = values + p.offset;
-    if (!p.matrix()) {
-      if (!EndsWith(p.name, ".bias")) std::fill(into, into + p.size, 1.0f);
-      continue;
-    }
-    double deviation = 1.0 / std::sqrt(static_cast<double>(p.shape[1]));
-    if (p.offset == layout.embedding) deviation = 0.02;
-    if (EndsWith(p.name, "o_proj.weight") || EndsWith(p.name, "down_proj.weight")) {
-      deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
-    }
-    ParallelRows((p.size + 3) / 4, 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; ++block) {
-        float four[4];
-        FourNormals(seed, index, static_cast<uint64_t>(block), four);
-        for (int64_t i = 4 * block; i < std::min(4 * block + 4, p.size); ++i) into[i] = static_cast<float>(four[i - 4 * block] * deviation);
-      }
-    });
+void Initialize(const ModelConfig& config, const Layout& layout, size_t parameter, uint64_t seed, float* into) {
+  const Parameter& p = layout.parameters[parameter];
+  if (!p.matrix()) {
+    std::fill(into, into + p.size, EndsWith(p.name, ".bias") ? 0.0f : 1.0f);
+    return;
   }
+  double deviation = 1.0 / std::sqrt(static_cast<double>(p.shape[1]));
+  if (p.offset == layout.embedding) deviation = 0.02;
+  if (EndsWith(p.name, "o_proj.weight") || EndsWith(p.name, "down_proj.weight")) {
+    deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
+  }
+  ParallelRows((p.size + 3) / 4, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      float four[4];
+      FourNormals(seed, parameter, static_cast<uint64_t>(block), four);
+      for (int64_t i = 4 * block; i < std::min(4 * block + 4, p.size); ++i) into[i] = static_cast<float>(four[i - 4 * block] * deviation);
+    }
+  });
 }
 
 }  // namespace prl

@@ -1,4 +1,5 @@
-// Where every parameter lives: one float32 arena for the values, and equal ones for gradients and optimizer moments.
+// Where every parameter lives: one arena for the values, of float32 or bfloat16, and equal ones of float32 for gradients and optimizer
+// moments. Vectors (norms, biases) come first, matrices after them.
 //
 // q, k, v of a layer are neighbours, as are gate and up, so that each group is one matrix of a product; Hugging Face's names
 // are slices of it.
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "model/config.h"
+#include "runtime/dtype.h"
 
 namespace prl {
 
@@ -39,15 +41,25 @@ struct Layout {
   std::vector<Parameter> parameters;
   std::vector<LayerOffsets> layers;
   int64_t embedding, final_norm, head;  // head == embedding when tied
-  int64_t size = 0;                     // floats of an arena, padding (always 0) included
+  int64_t vectors = 0;                  // elements of an arena that vectors take
+  int64_t size = 0;                     // elements of an arena, padding (always 0) included
   int64_t count = 0;                    // parameters
+  int64_t largest = 0;                  // elements of the largest parameter
 
  private:
+  void Build(const ModelConfig& config);
   int64_t Add(const std::string& name, std::vector<int64_t> shape, bool continues = false);
 };
 
-// Draws initial values: embedding N(0, 0.02), matrices N(0, 1 / sqrt(inputs)), the two that write to the residual stream
+// The values as the network reads them.
+struct Weights {
+  const float* vectors;  // norms and biases, at their offsets
+  const float* f32;      // the arena; null when it is
+  const BFloat16* bf16;  // this one
+};
+
+// Draws initial values of a parameter: embedding N(0, 0.02), matrices N(0, 1 / sqrt(inputs)), the two that write to the residual stream
 // divided by sqrt(2 * layers) besides, norms 1, biases 0. A value depends on the seed, its parameter and its place alone.
-void Initialize(const ModelConfig& config, const Layout& layout, uint64_t seed, float* values);
+void Initialize(const ModelConfig& config, const Layout& layout, size_t parameter, uint64_t seed, float* into);
 
 }  // namespace prl

@@ -19,6 +19,8 @@ enum class Code : int32_t {
   kBusy,             // the object is in use by a call that has not ended
   kCuda,
   kInternal,
+  kIo,
+  kCorrupt,          // a file does not hold what it should
 };
 
 struct Status {

@@ -134,7 +134,7 @@ calls('an object that is no policy is refused by the addon', () => {
 
 calls('the addon checks what lib checks', () => {
   const addon = native();
-  const handle = addon.policyCreate(nativeConfig(tinyConfig()));
+  const handle = addon.policyCreate({ ...nativeConfig(tinyConfig()), dtype: 'float32' });
   const ints = (...values: number[]) => ({
     dtype: 'int32',
     device: 'cpu',
@@ -156,7 +156,14 @@ calls('the addon checks what lib checks', () => {
   fails(score(ints(1, 2), ints(0, 0, 2), ints(1, 1)), /sequence 0 is empty/);
   fails(score(ints(1, 99), ints(0, 2), ints(1)), /is 99/);
   fails(score(ints(1, 2), ints(0, 2), ints(0)), /start\[0\] = 0/);
-  fails(() => addon.policyCreate({ ...nativeConfig(tinyConfig()), kvHeads: 4 }), /multiple of kvHeads/);
+  fails(
+    () => addon.policyCreate({ ...nativeConfig(tinyConfig()), dtype: 'float32', kvHeads: 4 }),
+    /multiple of kvHeads/,
+  );
+  fails(
+    () => addon.policyCreate({ ...nativeConfig(tinyConfig()), dtype: 'float16' }),
+    /dtype must be float32 or bfloat16/,
+  );
   fails(() => addon.policyRead({ policy: handle, arena: 4, name: 'x', out: ints(1) }), /no parameter 'x'/);
   addon.policyDispose({ policy: handle });
   addon.policyDispose({ policy: handle });

@@ -1,11 +1,24 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Policy, PrlError } from '../../lib/index.js';
 import { SafetensorsFile, writeSafetensors } from '../../lib/policy/safetensors.js';
-import { toBFloat16, toFloat16 } from '../../lib/tensor.js';
+import { fromBFloat16, toBFloat16, toFloat16 } from '../../lib/tensor.js';
 import { near } from '../reference/numbers.js';
 import { rejectsWith } from './rejects.js';
 import { ARCHITECTURES, tinyConfig, tinyPolicy } from './tiny.js';
@@ -132,6 +145,57 @@ round('shards with an index', async () => {
   await rejectsWith(Policy.load(folder), PrlError, 'ERR_PRL_CORRUPT', /names the file "\.\.\/a\.safetensors"/);
 });
 
+round('in every type, whole and in shards as transformers cuts them', async () => {
+  const policy = tinyPolicy({ model_type: 'qwen2' });
+  const folder = newFolder();
+  const sizes = { float32: 4, bfloat16: 2, float16: 2 };
+  for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {
+    await policy.save(folder, { dtype, maxShardSize: 4000 });
+    const files = readdirSync(folder).filter((name) => name !== 'config.json');
+    const index = JSON.parse(readFileSync(join(folder, 'model.safetensors.index.json'), 'utf8'));
+    assert.is(index.metadata.total_size, policy.parameterCount * sizes[dtype]);
+    assert.equal(
+      Object.keys(index.weight_map),
+      policy.parameters.map(({ name }) => name),
+    );
+    const shards = [...new Set(Object.values(index.weight_map as Record<string, string>))];
+    assert.ok(shards.length > 3);
+    assert.equal(files.sort(), ['model.safetensors.index.json', ...shards].sort(), 'what was there before is gone');
+    assert.is(shards[1], `model-00002-of-${String(shards.length).padStart(5, '0')}.safetensors`);
+    assert.is(JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')).torch_dtype, dtype);
+    for (const shard of shards) {
+      const file = await SafetensorsFile.open(join(folder, shard));
+      const bytes = [...file.tensors.values()].reduce((n, t) => n + t.bytes, 0);
+      assert.ok(bytes <= 4000 || file.tensors.size === 1, `${shard} has ${bytes} bytes`);
+      await file.close();
+    }
+    const error = { float32: 0, bfloat16: 2 ** -8, float16: 2 ** -11 }[dtype];
+    for (const [name, values] of weightsOf(await Policy.load(folder)))
+      near(values, policy.readParameter(name).data, dtype === 'float16' ? 6e-8 : 0, name, error);
+    await policy.save(folder, { dtype });
+    assert.equal(readdirSync(folder).sort(), ['config.json', 'model.safetensors']);
+  }
+  await policy.save(folder, { dtype: 'float16' });
+  const narrow = await Policy.load(folder, { dtype: 'bfloat16' });
+  const wide = await Policy.load(folder);
+  for (const [name, values] of weightsOf(narrow))
+    assert.equal(
+      values,
+      weightsOf(wide)
+        .get(name)!
+        .map((x) => fromBFloat16(toBFloat16(x))),
+    );
+  await narrow.save(folder);
+  assert.equal(weightsOf(await Policy.load(folder)), weightsOf(narrow), 'bfloat16 is saved as it is');
+  await rejectsWith(policy.save(folder, { dtype: 'int8' as 'float32' }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /dtype/);
+  await rejectsWith(
+    Policy.load(folder, { dtype: 'float16' as 'float32' }),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /'float32', 'bfloat16'/,
+  );
+});
+
 round('tensors that hold nothing new are passed over', async () => {
   const policy = tinyPolicy();
   const folder = newFolder();
@@ -216,6 +280,106 @@ wrong('files that are no safetensors', async () => {
   await spoiled((h) => ({ ...h, b: { ...h.b, data_offsets: [4, 8] } }), /tensor 'b' begins at byte \d+, not \d+/);
   await spoiled((h) => ({ ...h, b: { ...h.b, data_offsets: [1e9, 1e9 + 4] } }), /tensor 'b' begins at byte/);
   await spoiled((h) => ({ a: h.a }), /tensors end at byte \d+ but it has/);
+  await spoiled((h) => ({ ...h, a: { ...h.a, shape: Array(9).fill(1) } }), /tensor 'a' has no shape/);
+  await spoiled((h) => ({ ...h, __metadata__: { a: {} } }), /__metadata__/);
+  await spoiled((h) => ({ ...h, __metadata__: null }), /__metadata__/);
+  await spoiled((h) => ({ ...h, a: { ...h.a, deep: [[[[]]]] } }), /nested more than 4 deep/);
+  // A name that is long is cut in the message.
+  await spoiled((h) => ({ ...h, ['x'.repeat(1e6)]: null }), /tensor 'x{200}\.\.\.' has the dtype undefined$/);
+  const raw = (text: string, data = 12) => {
+    const json = new TextEncoder().encode(text);
+    const bytes = new Uint8Array(8 + json.length + data);
+    new DataView(bytes.buffer).setUint32(0, json.length, true);
+    bytes.set(json, 8);
+    writeFileSync(path, bytes);
+  };
+  const entry = '{"dtype":"F32","shape":[3],"data_offsets":[0,12]}';
+  raw(`{"a":${entry},"a":${entry}}`);
+  await refuses(/the name "a" twice/);
+  raw(`{"a":${entry},"\\u0061" : ${entry}}`);
+  await refuses(/the name "a" twice/);
+  raw(`{"a":{"dtype":"F32","dtype":"I32","shape":[3],"data_offsets":[0,12]}}`);
+  await refuses(/the name "dtype" twice/);
+  raw('['.repeat(1_000_000));
+  await refuses(/nested more than 4 deep/);
+  const sparse = openSync(path, 'w');
+  writeSync(sparse, new Uint8Array(new BigUint64Array([17n * 2n ** 20n]).buffer));
+  ftruncateSync(sparse, 2 ** 30);
+  closeSync(sparse);
+  await refuses(/header claims 17825792 bytes/);
+  // A tensor may be called as it likes.
+  raw(`{"__proto__":${entry}}`);
+  const file = await SafetensorsFile.open(path);
+  assert.equal([...file.tensors.keys()], ['__proto__']);
+  await file.close();
+});
+
+wrong('an index that does not say what the shards hold', async () => {
+  const folder = newFolder();
+  writeConfig(folder, policy.config);
+  const all = [...storedOf(policy)];
+  writeRaw(join(folder, 'a.safetensors'), new Map(all.slice(0, 7)));
+  writeRaw(join(folder, 'b.safetensors'), new Map(all.slice(7)));
+  const good = Object.fromEntries(all.map(([name], i) => [name, i < 7 ? 'a.safetensors' : 'b.safetensors']));
+  const refuses = async (index: unknown, message: RegExp, code = 'ERR_PRL_CORRUPT') => {
+    writeFileSync(
+      join(folder, 'model.safetensors.index.json'),
+      typeof index === 'string' ? index : JSON.stringify(index),
+    );
+    await rejectsWith(Policy.load(folder), PrlError, code, message);
+  };
+  const [[first], [last]] = [all[0], all.at(-1)!];
+  await refuses(
+    { weight_map: { ...good, [last]: 'a.safetensors' } },
+    /puts tensor '.*' in a\.safetensors, which does not/,
+  );
+  await refuses({ weight_map: { ...good, extra: 'a.safetensors' } }, /puts tensor 'extra' in a\.safetensors/);
+  await refuses({ weight_map: { ...good, [last]: 'c.safetensors' } }, /cannot open .*c\.safetensors/, 'ERR_PRL_IO');
+  const { [first]: _, ...fewer } = good;
+  await refuses({ weight_map: fewer }, /a\.safetensors holds tensor 'model\.embed_tokens\.weight', which the index/);
+  await refuses({}, /has no weight_map/);
+  await refuses({ weight_map: [] }, /has no weight_map/);
+  await refuses({ weight_map: { ...good, x: 3 } }, /names the file 3/);
+  await refuses({ weight_map: { ...good, x: '..' } }, /names the file "\.\."/);
+  await refuses({ weight_map: { ...good, x: '/etc/passwd' } }, /names the file/);
+  await refuses(`{"weight_map":{"x":"a.safetensors","x":"b.safetensors"}}`, /the name "x" twice/);
+  await refuses('['.repeat(100_000), /nested more than 8 deep/);
+  writeRaw(join(folder, 'b.safetensors'), new Map(all.slice(6)));
+  await refuses({ weight_map: good }, /is in two files: .*a\.safetensors and .*b\.safetensors/);
+  const file = join(folder, 'b.safetensors');
+  writeRaw(file, new Map(all.slice(7)));
+  truncateSync(file, statSync(file).size - 1);
+  await refuses({ weight_map: good }, /b\.safetensors is no safetensors file: its tensors end at byte/);
+});
+
+wrong('models that the policy cannot be', async () => {
+  const folder = newFolder();
+  const refuses = (config: object, code: string, message: RegExp) => {
+    writeConfig(folder, { ...policy.config, ...config });
+    return rejectsWith(Policy.load(folder), PrlError, code, message);
+  };
+  const [unsupported, known] = ['ERR_PRL_UNSUPPORTED', /llama \(LlamaForCausalLM\), qwen2 .*, qwen3/];
+  await refuses({ model_type: 'mixtral', architectures: ['MixtralForCausalLM'] }, unsupported, /"MixtralForCausalLM"/);
+  await refuses({ model_type: 'mixtral', architectures: ['MixtralForCausalLM'] }, unsupported, known);
+  await refuses({ architectures: ['LlamaForSequenceClassification'] }, unsupported, known);
+  await refuses({ model_type: '__proto__' }, unsupported, known);
+  await refuses({ model_type: undefined }, unsupported, known);
+  await refuses({ num_experts: 8 }, unsupported, /num_experts 8/);
+  await refuses({ use_sliding_window: true }, unsupported, /use_sliding_window/);
+  await refuses({ quantization_config: { quant_method: 'awq' } }, unsupported, /quantization_config/);
+  await refuses({ rope_scaling: { type: 'yarn', factor: 4 } }, unsupported, /rope_type "yarn"/);
+  await refuses({ architectures: null }, 'ERR_PRL_IO', /model\.safetensors/);
+  writeFileSync(join(folder, 'pytorch_model.bin'), '');
+  await refuses({}, unsupported, /pickled weights/);
+});
+
+wrong('a config of a model larger than any memory takes none before its tensors are found', async () => {
+  const folder = newFolder();
+  writeConfig(folder, { ...policy.config, hidden_size: 2 ** 20, intermediate_size: 2 ** 22, num_hidden_layers: 4096 });
+  writeRaw(join(folder, 'model.safetensors'), storedOf(policy));
+  const before = process.memoryUsage().rss;
+  await rejectsWith(Policy.load(folder), PrlError, 'ERR_PRL_CORRUPT', /embed_tokens.*\[23,24\].*\[23,1048576\]/);
+  assert.ok(process.memoryUsage().rss - before < 256e6);
 });
 
 wrong('folders without a checkpoint, configs that are none', async () => {
@@ -233,7 +397,7 @@ wrong('folders without a checkpoint, configs that are none', async () => {
 
 wrong('a write that fails leaves the old file', async () => {
   const path = join(newFolder(), 'x.safetensors');
-  const good = { name: 'a', shape: [2], read: () => new Float32Array([1, 2]) };
+  const good = { name: 'a', shape: [2], dtype: 'F32' as const, read: () => new Float32Array([1, 2]) };
   await writeSafetensors(path, [good]);
   const bad = {
     ...good,

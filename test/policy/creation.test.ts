@@ -75,7 +75,9 @@ create('configs that cannot be, or that the policy cannot do', () => {
   bad({ rms_norm_eps: -1 }, RangeError, 'ERR_PRL_OUT_OF_RANGE', /rms_norm_eps/);
   bad({ tie_word_embeddings: 1 }, TypeError, 'ERR_PRL_INVALID_ARGUMENT', /tie_word_embeddings/);
   bad({ rope_theta: 0 }, RangeError, 'ERR_PRL_OUT_OF_RANGE', /rope_theta/);
-  bad({ rope_scaling: { rope_type: 'yarn', factor: 2 } }, PrlError, 'ERR_PRL_UNSUPPORTED', /rope_type 'yarn'/);
+  bad({ rope_scaling: { rope_type: 'linear' } }, TypeError, 'ERR_PRL_INVALID_ARGUMENT', /rope factor/);
+  bad({ num_local_experts: 8 }, PrlError, 'ERR_PRL_UNSUPPORTED', /num_local_experts 8/);
+  bad({ rope_scaling: { rope_type: 'yarn', factor: 2 } }, PrlError, 'ERR_PRL_UNSUPPORTED', /rope_type "yarn"/);
   bad({ rope_scaling: { rope_type: 'llama3', factor: 2 } }, TypeError, 'ERR_PRL_INVALID_ARGUMENT', /low_freq_factor/);
   bad({ hidden_act: 'gelu' }, PrlError, 'ERR_PRL_UNSUPPORTED', /hidden_act "gelu"/);
   bad({ attention_bias: true }, PrlError, 'ERR_PRL_UNSUPPORTED', /attention_bias/);

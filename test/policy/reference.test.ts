@@ -99,6 +99,14 @@ rope('a config where it matters', async () => {
   const logits = await Promise.all(sequences.map((ids) => policy.logits(ids)));
   near(concatenate(logits.map((t) => t.data)), reference.get('alt_rope.logits')!.data, 1e-4);
 });
+rope('linear: positions divided by the factor', () => {
+  const plain = configOf('qwen3/config.json');
+  const scaled = { ...plain, rope_parameters: { ...plain.rope_parameters, rope_type: 'linear', factor: 4 } };
+  assert.equal(
+    ropeFrequencies(scaled, 32),
+    ropeFrequencies(plain, 32).map((x) => x / 4),
+  );
+});
 rope.run();
 
 const step = suite('policy against TRL');

@@ -2,7 +2,8 @@
 // the logits made a chunk of tokens at a time and never stored whole.
 //
 //   logits[t] = hidden[t] . head^T           hidden [tokens, width], head [vocab, width], row-major, both of one type:
-//                                            float32 on the CPU; float32 | bfloat16 | float16 on the GPU
+//                                            float32 on the CPU, where head may be bfloat16 all the same; float32 |
+//                                            bfloat16 | float16 on the GPU
 //   then exactly token_logprob / policy_loss on the chunk;   d_hidden = d_logits . head,   d_head (+)= d_logits^T . hidden
 //
 // Logits and their gradient have the type of hidden, as has d_hidden; products are summed in float32, and d_head is float32.
@@ -36,6 +37,7 @@ struct LinearLogprobArgs {
   float* entropy;          // [tokens] or null
   int64_t chunk;           // at most so many tokens have their logits at once; 1 or more
   float* workspace;        // LinearWorkspaceFloats(...), aligned to 8 bytes; on the GPU it is the call's
+  bool bf16_head = false;  // on the CPU: head is bfloat16
 };
 
 struct LinearPolicyLossArgs {

@@ -23,11 +23,16 @@ Chunks MakeChunks(const LinearLogprobArgs& a, int64_t sequences) {
 }
 
 const float* Hidden(const LinearLogprobArgs& a, int64_t t) { return static_cast<const float*>(a.hidden) + t * a.width; }
-const float* Head(const LinearLogprobArgs& a) { return static_cast<const float*>(a.head); }
+
+// C = A B with the head, element (p, j) of B at p * b_row + j * b_col of it.
+void TimesHead(const LinearLogprobArgs& a, int64_t m, int64_t n, int64_t k, const float* left, int64_t b_row, int64_t b_col, float* c) {
+  GemmCpu({m, n, k, left, k, 1, a.bf16_head ? nullptr : static_cast<const float*>(a.head), b_row, b_col, c, n, false, nullptr,
+           a.bf16_head ? static_cast<const BFloat16*>(a.head) : nullptr});
+}
 
 // logits = hidden . head^T of `rows` tokens from `first` on.
 void MakeLogits(const LinearLogprobArgs& a, int64_t first, int64_t rows, float* logits) {
-  GemmCpu({rows, a.vocab, a.width, Hidden(a, first), a.width, 1, Head(a), 1, a.width, logits, a.vocab, false, nullptr});
+  TimesHead(a, rows, a.vocab, a.width, Hidden(a, first), 1, a.width, logits);
 }
 
 // The gradient of `rows` tokens from `first` on, from that of their logits, which is lost. Rows without a gradient are left
@@ -50,7 +55,7 @@ void PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int64_
   const float* hidden = all ? Hidden(a, first) : chunks.hidden;
   float* const out = static_cast<float*>(args.d_hidden) + first * a.width;
   float* d_hidden = all ? out : chunks.d_hidden;
-  GemmCpu({kept, a.width, a.vocab, d_logits, a.vocab, 1, Head(a), a.width, 1, d_hidden, a.width, false, nullptr});
+  TimesHead(a, kept, a.width, a.vocab, d_logits, a.width, 1, d_hidden);
   GemmCpu({a.vocab, a.width, kept, d_logits, 1, a.vocab, hidden, a.width, 1, args.d_head, a.width, args.add_to_head || first > 0, nullptr});
   if (all) return;
   for (int64_t r = 0; r < rows; ++r) {

@@ -14,6 +14,20 @@ void AdamWCpu(const AdamWStep& step, int64_t n, const float* gradient, float* pa
   });
 }
 
+void AdamWBFloat16Cpu(const AdamWStep& step, int64_t n, const float* gradient, BFloat16* parameter, uint16_t* low, float* m, float* v) {
+  ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
+    const AdamWStep s = step;
+    const float* __restrict g = gradient;
+    uint16_t *__restrict high = &parameter->bits, *__restrict rest = low;
+    float *__restrict first = m, *__restrict second = v;
+    for (int64_t i = begin; i < end; ++i) {
+      float master = MasterOf(high[i], rest[i]);
+      AdamWElement(s, g[i], &master, first + i, second + i);
+      SplitMaster(master, high + i, rest + i);
+    }
+  });
+}
+
 double SumSquaresCpu(int64_t n, const float* x, double* partial) {
   ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
     double sum[8] = {0};

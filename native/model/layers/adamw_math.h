@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 
 #include "runtime/hd.h"
 
@@ -20,6 +22,20 @@ PRL_HD void AdamWElement(const AdamWStep& s, float gradient, float* parameter, f
   *m = *m + (g - *m) * s.one_minus_beta1;
   *v = *v * s.beta2 + g * g * s.one_minus_beta2;
   *parameter = *parameter * s.keep - s.step_size * (*m / (sqrtf(*v) / s.correction + s.epsilon));
+}
+
+// The master of a parameter in bfloat16, and back (adamw.h).
+PRL_HD float MasterOf(uint16_t bf16, uint16_t low) {
+  const uint32_t bits = ((uint32_t)bf16 << 16) + (uint32_t)(int32_t)(int16_t)low;
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+PRL_HD void SplitMaster(float value, uint16_t* bf16, uint16_t* low) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  *bf16 = (uint16_t)((bits + 0x8000u) >> 16);
+  *low = (uint16_t)bits;
 }
 
 }  // namespace prl

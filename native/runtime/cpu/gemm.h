@@ -1,4 +1,5 @@
-// CONTRACT of the matrix product of the CPU:  C = A B  or  C += A B,  float32.
+// CONTRACT of the matrix products of the CPU:  C = A B  or  C += A B,  float32; B may be stored in bfloat16 (its values are used as
+// they are: the same bits as with a float32 B that holds them).
 //
 //   A [m, k]: element (i, p) at a[i * a_row + p * a_col]      B [k, n]: element (p, j) at b[p * b_row + j * b_col]
 //   C [m, n] row-major, row i at c + i * c_row (c_row >= n); C overlaps neither A nor B
@@ -13,6 +14,7 @@
 #include <cstdint>
 
 #include "runtime/cpu/isa.h"
+#include "runtime/dtype.h"
 
 namespace prl {
 
@@ -26,6 +28,7 @@ struct GemmArgs {
   int64_t c_row;
   bool accumulate;        // false: C = A B; true: C += A B
   const float* packed_b;  // null, or B as PackB left it, for a B that is used many times
+  const BFloat16* b_bf16 = nullptr;  // B, in place of b
 };
 
 PRL_CPU_ENTRY(void, GemmCpu, (const GemmArgs& args), (args))
@@ -33,5 +36,22 @@ PRL_CPU_ENTRY(void, GemmCpu, (const GemmArgs& args), (args))
 // Floats that PackB writes for a B of this shape.
 PRL_CPU_ENTRY(int64_t, PackedBSize, (int64_t k, int64_t n), (k, n))
 PRL_CPU_ENTRY(void, PackB, (int64_t k, int64_t n, const float* b, int64_t b_row, int64_t b_col, float* packed), (k, n, b, b_row, b_col, packed))
+PRL_CPU_ENTRY(void, PackBBFloat16, (int64_t k, int64_t n, const BFloat16* b, int64_t b_row, int64_t b_col, float* packed),
+              (k, n, b, b_row, b_col, packed))
+
+// For few rows of A and a B that is too large for the caches: C = A B or C += A B with B [k, n] given by its columns, n rows of k, each
+// read once from where it lies. An element of C is a sum of as many chains as a vector has lanes, added in a fixed tree: like
+// that of GemmCpu it depends on its row of A and its column of B alone, but its roundings are others.
+struct ThinGemmArgs {
+  int64_t m, n, k;
+  const float* a;  // [m, k], rows a_row apart
+  int64_t a_row;
+  const float* b;  // [n, k]
+  const BFloat16* b_bf16;  // in place of b, unless null
+  float* c;
+  int64_t c_row;
+  bool accumulate;
+};
+PRL_CPU_ENTRY(void, ThinGemmCpu, (const ThinGemmArgs& args), (args))
 
 }  // namespace prl

@@ -86,7 +86,8 @@ void Rows(int64_t rows, int64_t k, const float* a, int64_t a_row, const float* b
 }
 
 // Strip s of B: columns [s * kNr, ...), k x kNr row-major, columns past n are 0.
-void PackStrip(int64_t k, int64_t n, const float* b, int64_t b_row, int64_t b_col, int64_t strip, float* out) {
+template <typename T>
+void PackStrip(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t strip, float* out) {
   const int64_t first = strip * kNr;
   const int columns = (int)Smaller(kNr, n - first);
   b += first * b_col;
@@ -100,7 +101,7 @@ void PackStrip(int64_t k, int64_t n, const float* b, int64_t b_row, int64_t b_co
   for (int64_t p0 = 0; p0 < k; p0 += 16) {
     const int64_t p1 = Smaller(p0 + 16, k);
     for (int j = 0; j < columns; ++j) {
-      for (int64_t p = p0; p < p1; ++p) out[p * kNr + j] = b[p * b_row + j * b_col];
+      for (int64_t p = p0; p < p1; ++p) out[p * kNr + j] = ToFloat(b[p * b_row + j * b_col]);
     }
   }
   for (int64_t p = 0; p < k && columns < kNr; ++p) {
@@ -176,12 +177,21 @@ void Slab(const GemmArgs& g, const float* packed, int64_t columns, float* c) {
 
 int64_t PackedBSize(int64_t k, int64_t n) { return k * RoundUp(n, kNr); }
 
-void PackB(int64_t k, int64_t n, const float* b, int64_t b_row, int64_t b_col, float* packed) {
+template <typename T>
+static void PackStrips(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, float* packed) {
   const int64_t strips = (n + kNr - 1) / kNr;
   const int64_t group = k * kNr < 8192 ? 8192 / (k * kNr + 1) + 1 : 1;  // a task packs about 32 kB or more
   ParallelRows(strips, group, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) PackStrip(k, n, b, b_row, b_col, s, packed + s * k * kNr);
   });
+}
+
+void PackB(int64_t k, int64_t n, const float* b, int64_t b_row, int64_t b_col, float* packed) {
+  PackStrips(k, n, b, b_row, b_col, packed);
+}
+
+void PackBBFloat16(int64_t k, int64_t n, const BFloat16* b, int64_t b_row, int64_t b_col, float* packed) {
+  PackStrips(k, n, b, b_row, b_col, packed);
 }
 
 void GemmCpu(const GemmArgs& g) {
@@ -200,7 +210,12 @@ void GemmCpu(const GemmArgs& g) {
       part.a = g.a + p * g.a_col;
       part.accumulate = g.accumulate || p > 0;
       float* packed = ThreadScratch(kScratchGemmB, PackedBSize(part.k, columns));
-      PackB(part.k, columns, g.b + p * g.b_row + j * g.b_col, g.b_row, g.b_col, packed);
+      const int64_t corner = p * g.b_row + j * g.b_col;
+      if (g.b_bf16) {
+        PackStrips(part.k, columns, g.b_bf16 + corner, g.b_row, g.b_col, packed);
+      } else {
+        PackStrips(part.k, columns, g.b + corner, g.b_row, g.b_col, packed);
+      }
       Slab(part, packed, columns, g.c + j);
     }
   }
