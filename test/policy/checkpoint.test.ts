@@ -383,7 +383,7 @@ wrong('a config of a model larger than any memory takes none before its tensors 
 });
 
 wrong('folders without a checkpoint, configs that are none', async () => {
-  await rejectsWith(Policy.load(join(root, 'nowhere')), PrlError, 'ERR_PRL_IO', /cannot read .*nowhere/);
+  await rejectsWith(Policy.load(join(root, 'nowhere')), PrlError, 'ERR_PRL_IO', /no folder .*nowhere/);
   const folder = newFolder();
   writeConfig(folder, tinyConfig());
   await rejectsWith(Policy.load(folder), PrlError, 'ERR_PRL_IO', /model\.safetensors/);
