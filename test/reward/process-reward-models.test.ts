@@ -198,12 +198,23 @@ loading('addresses of servers, with what the endpoint needs', async () => {
     await name('http://localhost:8000/v2/classify?positiveClass=0'),
     /at http:\/\/localhost:8000\/v2\/classify$/,
   );
+  assert.match(
+    await name('http://host/?timeout=5000&retries=1&retryDelay=10&concurrency=2'),
+    /at http:\/\/host\/pooling$/,
+  );
   assert.match(await name('https://host/pooling/?separator=<s>&chat=true&model=m'), /at https:\/\/host\/pooling$/);
   for (const [spec, code, message] of [
     ['http://', 'INVALID_ARGUMENT', /not an address/],
     ['http://host/classify?separator=x', 'INVALID_ARGUMENT', /belong to endpoint 'pooling'/],
     ['http://host/?seperator=x', 'UNKNOWN_OPTION', /'separator'/],
-  ] as const)
-    await rejectsWith(loadProcessRewardModel(spec, tokenizer), TypeError, `ERR_PRL_${code}`, message);
+    ['http://host/?headers=x', 'UNKNOWN_OPTION', /'headers'/],
+    ['http://host/?tokenizer=x', 'UNKNOWN_OPTION', /'tokenizer'/],
+    ['http://host/?chat=yes', 'OUT_OF_RANGE', /chat must be one of 'true', 'false', not 'yes'/],
+    ['http://host/?timeout=soon', 'OUT_OF_RANGE', /timeout must be an integer/],
+    ['http://host/?retries=', 'OUT_OF_RANGE', /retries must be an integer/],
+  ] as const) {
+    const kind = code === 'OUT_OF_RANGE' ? RangeError : TypeError;
+    await rejectsWith(loadProcessRewardModel(spec, tokenizer), kind, `ERR_PRL_${code}`, message);
+  }
 });
 loading.run();
