@@ -20,6 +20,7 @@ export type PrlErrorCode =
   | 'ERR_PRL_REWARD_MODEL'
   | 'ERR_PRL_ROLLOUT'
   | 'ERR_PRL_WEIGHT_SYNC'
+  | 'ERR_PRL_VERIFIER'
   | 'ERR_PRL_CORRUPT'
   | 'ERR_PRL_INTERNAL';
 

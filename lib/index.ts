@@ -44,6 +44,7 @@ export type * from './reward/process-reward-model.js';
 export { type EncodedSteps, type PrmUpdate, QuantilePrm, type QuantilePrmOptions } from './reward/quantile-prm.js';
 export { scoreSteps } from './reward/score-steps.js';
 export type { StepTexts } from './reward/step-texts.js';
+export * from './reward/verify/index.js';
 export { promptSeeds, type RolloutEngine } from './rollout/engine.js';
 export type { HttpEngineOptions } from './rollout/http-engine.js';
 export { SglangEngine } from './rollout/sglang.js';

@@ -1,0 +1,84 @@
+import type Fraction from 'fraction.js';
+import { exactField } from './exact.js';
+import { type Expression, NotUnderstood } from './expression.js';
+import { LIMITS } from './limits.js';
+
+/** Numbers of one kind: what expressions are evaluated in. A method throws NotUnderstood for what the kind has no value of. */
+export interface Field<T> {
+  number(value: Fraction): T;
+  symbol(name: string): T;
+  add(a: T, b: T): T;
+  negate(a: T): T;
+  multiply(a: T, b: T): T;
+  divide(a: T, b: T): T;
+  /** `exponent` is an integer of at most LIMITS.exponent in size. */
+  power(a: T, exponent: number): T;
+  /** Any other function, by the name it has in MathJSON. */
+  call(name: string, args: T[]): T;
+}
+
+export function evaluate<T>(expression: Expression, field: Field<T>): T {
+  if (expression.kind === 'number') return field.number(expression.value);
+  if (expression.kind === 'symbol') return field.symbol(expression.name);
+  const { name, args } = expression;
+  const value = (k: number) => evaluate(args[k], field);
+  switch (name) {
+    case 'Add':
+      return args.map((_, k) => value(k)).reduce((a, b) => field.add(a, b));
+    case 'Subtract':
+      return field.add(value(0), field.negate(value(1)));
+    case 'Negate':
+      return field.negate(value(0));
+    case 'Multiply':
+      return args.map((_, k) => value(k)).reduce((a, b) => field.multiply(a, b));
+    case 'Divide':
+    case 'Rational':
+      return field.divide(value(0), value(1));
+    case 'Square':
+      return field.power(value(0), 2);
+    case 'Power': {
+      const exponent = integerOf(args[1]);
+      return exponent === undefined ? field.call('Power', [value(0), value(1)]) : field.power(value(0), exponent);
+    }
+    case 'Binomial':
+    case 'C': {
+      const k = args.length === 2 ? integerOf(args[1]) : undefined;
+      return k !== undefined && k >= 0 && k <= LIMITS.factorial
+        ? fallingOverFactorial(field, value(0), k)
+        : field.call('Binomial', [value(0), value(1)]);
+    }
+    default:
+      return field.call(
+        name,
+        args.map((_, k) => value(k)),
+      );
+  }
+}
+
+/** n (n - 1) ... (n - k + 1) / k!, which is a polynomial of n. */
+function fallingOverFactorial<T>(field: Field<T>, n: T, k: number): T {
+  const one = field.number(exactField.one);
+  let product = one;
+  let factor = n;
+  let divisor = one;
+  let j = one;
+  for (let i = 0; i < k; i++) {
+    product = field.divide(field.multiply(product, factor), divisor);
+    factor = field.add(factor, field.negate(one));
+    j = field.add(j, one);
+    divisor = j;
+  }
+  return product;
+}
+
+/** The value of an expression without symbols that is an integer small enough for an exponent. */
+function integerOf(expression: Expression): number | undefined {
+  try {
+    const value = evaluate(expression, exactField);
+    const exponent = Number(value.s * value.n);
+    return value.d === 1n && Math.abs(exponent) <= LIMITS.exponent ? exponent : undefined;
+  } catch (error) {
+    if (error instanceof NotUnderstood) return undefined;
+    throw error;
+  }
+}
