@@ -1,3 +1,6 @@
+export type { AnswerFrom, DatasetProblem, FieldOptions } from './data/fields.js';
+export { type Dataset, type DatasetOptions, type DatasetReport, describeReport, loadDataset } from './data/load.js';
+export { PROMPT_PRESETS, type PromptOptions } from './data/prompt.js';
 export * from './errors.js';
 export { type EvaluationOptions, type EvaluationResult, evaluate, type ProblemRecord } from './eval/evaluate.js';
 export * from './eval/metrics.js';
@@ -51,7 +54,7 @@ export { SglangEngine } from './rollout/sglang.js';
 export { VllmEngine } from './rollout/vllm.js';
 export { type RunningServer, type ServeOptions, serve } from './serve/server.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';
-export { type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
+export { type DatasetTask, type DatasetTaskOptions, datasetTask, type Verifier } from './tasks/dataset.js';
 export type * from './tasks/task.js';
 export {
   type CudaIpcMemory,

@@ -45,7 +45,8 @@ export function resolveFields(names: readonly string[], options: FieldOptions, f
   const { promptField, answerField, answerFrom = 'auto', idField, levelField } = options;
   const has = (field: string) => names.includes(field) || names.includes(field.split('.')[0]);
   const settle = (option: string, given: string | undefined, candidates: readonly string[]): string => {
-    const found = given === undefined ? candidates.find((name) => names.includes(name)) : has(given) ? given : undefined;
+    const found =
+      given === undefined ? candidates.find((name) => names.includes(name)) : has(given) ? given : undefined;
     if (found === undefined)
       throw invalidArgument(
         `${file} has no field ${given === undefined ? candidates.join(', ') : given}: its fields are ${names.slice(0, 20).join(', ')}. ${option} names the one to use`,
@@ -100,7 +101,9 @@ function promptOf(value: unknown, field: string): { prompt: string; system?: str
     value.filter((each) => typeof each === 'object' && each !== null && valueAt(each, 'role') === role);
   const [systems, users] = [message('system'), message('user')];
   if (users.length !== 1 || systems.length > 1 || value.length !== users.length + systems.length)
-    throw new Error(`'${field}' is a chat of ${value.length} messages: expected one of the user, and at most a system message before it`);
+    throw new Error(
+      `'${field}' is a chat of ${value.length} messages: expected one of the user, and at most a system message before it`,
+    );
   const prompt = textOf(valueAt(users[0], 'content'), `${field}.content`);
   return systems.length === 0
     ? { prompt }
@@ -113,7 +116,10 @@ function textOf(value: unknown, field: string): string {
   if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value))
     throw new Error(`'${field}' is a number with more digits than JSON numbers keep: write it as a string`);
   if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);
-  if (typeof value !== 'string') throw new Error(`'${field}' is ${value === undefined ? 'missing' : value === null ? 'null' : `a ${typeof value}`}, not a text`);
+  if (typeof value !== 'string')
+    throw new Error(
+      `'${field}' is ${value === undefined ? 'missing' : value === null ? 'null' : `a ${typeof value}`}, not a text`,
+    );
   if (value.trim() === '') throw new Error(`'${field}' is empty`);
   return value;
 }
@@ -136,7 +142,10 @@ function afterHashes(text: string, last: boolean): string | undefined {
   const at = lines.lastIndexOf('####');
   const line = lines.slice(lines.lastIndexOf('\n') + 1).trimStart();
   if (at < 0 || (last && !line.startsWith('####'))) return undefined;
-  return lines.slice(at + 4).split('\n', 1)[0].trim();
+  return lines
+    .slice(at + 4)
+    .split('\n', 1)[0]
+    .trim();
 }
 
 /** Unclosed boxes that are passed over: each costs a look at the rest of the text. */

@@ -11,6 +11,17 @@ export type Line = { number: number; text: string } | { number: number; error: P
 export const badRow = (where: string, what: string, cause?: unknown): PrlError =>
   new PrlError('ERR_PRL_CORRUPT', `${where}: ${what}`, { cause });
 
+function join(pieces: readonly Uint8Array[]): Uint8Array {
+  if (pieces.length === 1) return pieces[0];
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
 /**
  * The lines of a file, read piece by piece: each is decoded by itself, so that bytes that are not UTF-8 are an error of their
  * line. A byte order mark before the first one is no part of it, nor is the \r of an \r\n.
@@ -19,16 +30,16 @@ export async function* readLines(file: string, maxBytes = MAX_LINE_BYTES): Async
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   let number = 0;
   // Pieces of the line that has not ended yet, and how many bytes it has: pieces of a line that is too long are dropped.
-  let pieces: Buffer[] = [];
+  let pieces: Uint8Array[] = [];
   let size = 0;
-  const add = (piece: Buffer) => {
+  const add = (piece: Uint8Array) => {
     size += piece.length;
     if (size <= maxBytes) pieces.push(piece);
     else pieces = [];
   };
   const take = (): Line => {
     number++;
-    const [bytes, length] = [Buffer.concat(pieces), size];
+    const [bytes, length] = [join(pieces), size];
     pieces = [];
     size = 0;
     if (length > maxBytes)
@@ -43,7 +54,7 @@ export async function* readLines(file: string, maxBytes = MAX_LINE_BYTES): Async
   };
   const stream = createReadStream(file);
   try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
+    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
       let from = 0;
       for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, from)) {
         add(chunk.subarray(from, end));

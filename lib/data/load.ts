@@ -63,8 +63,8 @@ const KNOWN = [...OWN, 'filter', 'onProgress', ...FIELDS, ...PROMPT, ...SOURCE_O
 const TURN = 256;
 
 /**
- * Reads problems with their answers from files (.jsonl, .json, .csv, .tsv, .parquet; several are one dataset) or from a dataset
- * of the hub ('owner/name'). Files are read piece by piece and nothing but the mapped fields is kept.
+ * Reads problems with their answers from files (.jsonl, .json, .csv, .tsv, .parquet; several are one dataset) or from those of
+ * a split in a folder. Files are read piece by piece and nothing but the mapped fields is kept.
  *
  * @throws TypeError for a field that the first row lacks
  * @throws PrlError ERR_PRL_CORRUPT that names file and line, for a row that cannot be used (unless `onInvalid` is 'drop')
@@ -159,7 +159,10 @@ class Collector {
     const { maxPromptLength, minAnswerLength = 0, maxAnswerLength = Infinity, filter } = this.#options;
     const { length } = problem.answer;
     if (length < minAnswerLength)
-      return { name: 'answer too short', message: `the answer has ${length} characters, fewer than ${minAnswerLength}` };
+      return {
+        name: 'answer too short',
+        message: `the answer has ${length} characters, fewer than ${minAnswerLength}`,
+      };
     if (length > maxAnswerLength)
       return { name: 'answer too long', message: `the answer has ${length} characters, more than ${maxAnswerLength}` };
     const kept = this.#byPrompt.get(problem.prompt);

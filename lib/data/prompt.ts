@@ -30,9 +30,18 @@ export const PROMPT_PRESETS = {
     system: BOXED,
     chat: true,
   },
-  boxed: { doc: `system message '${BOXED}', the problem as it stands`, template: '{prompt}', system: BOXED, chat: true },
+  boxed: {
+    doc: `system message '${BOXED}', the problem as it stands`,
+    template: '{prompt}',
+    system: BOXED,
+    chat: true,
+  },
   chat: { doc: 'the problem as the only message of a chat', template: '{prompt}', chat: true },
-  question: { doc: "'Question: ...', then 'Answer:' in a line; no chat", template: 'Question: {prompt}\nAnswer:', chat: false },
+  question: {
+    doc: "'Question: ...', then 'Answer:' in a line; no chat",
+    template: 'Question: {prompt}\nAnswer:',
+    chat: false,
+  },
   none: { doc: 'the problem as it stands', template: '{prompt}', chat: false },
 } as const satisfies Record<string, Frame>;
 
@@ -40,7 +49,8 @@ export const PROMPT_PRESET_NAMES = ['auto', ...Object.keys(PROMPT_PRESETS)];
 
 /** Checks what can be checked without a tokenizer. */
 export function checkPrompt({ promptTemplate = 'auto', systemPrompt, chat }: PromptOptions): void {
-  if (typeof promptTemplate !== 'string') throw invalidArgument(`promptTemplate must be a string, not a ${typeof promptTemplate}`);
+  if (typeof promptTemplate !== 'string')
+    throw invalidArgument(`promptTemplate must be a string, not a ${typeof promptTemplate}`);
   if (!PROMPT_PRESET_NAMES.includes(promptTemplate)) checkTemplate(promptTemplate);
   if (systemPrompt !== undefined && (typeof systemPrompt !== 'string' || systemPrompt.trim() === ''))
     throw invalidArgument('systemPrompt must be a text that is not empty');
@@ -50,8 +60,8 @@ export function checkPrompt({ promptTemplate = 'auto', systemPrompt, chat }: Pro
 
 /** A user's own template: {prompt} once, and nothing else that looks like something to fill in. */
 function checkTemplate(template: string): void {
-  // What follows a LaTeX command is its argument.
-  const names = [...template.matchAll(/(?<!\\[A-Za-z]*)\{(\w+)\}/g)].map(([, name]) => name);
+  // What follows a LaTeX command, or an argument of it, is its argument.
+  const names = [...template.matchAll(/(?<!\\[A-Za-z]*|\})\{(\w+)\}/g)].map(([, name]) => name);
   const other = names.find((name) => name !== 'prompt');
   if (other !== undefined)
     throw outOfRange(`promptTemplate holds {${other}}: the one thing that is filled in is {prompt}`);
@@ -63,6 +73,11 @@ function checkTemplate(template: string): void {
   throw outOfRange(`promptTemplate must hold {prompt} once, not ${names.length} times: '${template}'`);
 }
 
+type ChatTokenizer = Tokenizer & {
+  chatTemplate?: string;
+  encodeChat?(messages: { role: string; content: string }[]): Int32Array;
+};
+
 /** How the problems of a task become token ids. */
 export interface PromptEncoder {
   encode(problem: { prompt: string; system?: string }): Int32Array;
@@ -71,11 +86,12 @@ export interface PromptEncoder {
 }
 
 /** @throws PrlError ERR_PRL_UNSUPPORTED where a chat is asked for and the tokenizer has no chat template */
-export function promptEncoder(tokenizer: Tokenizer, options: PromptOptions): PromptEncoder {
+export function promptEncoder(tokenizer: ChatTokenizer, options: PromptOptions): PromptEncoder {
   checkPrompt(options);
   const { promptTemplate = 'auto', systemPrompt } = options;
   const hasChat = tokenizer.chatTemplate !== undefined;
-  const name = promptTemplate === 'auto' ? (hasChat || systemPrompt !== undefined ? 'prl' : 'question') : promptTemplate;
+  const name =
+    promptTemplate === 'auto' ? (hasChat || systemPrompt !== undefined ? 'prl' : 'question') : promptTemplate;
   const preset: Frame | undefined = Object.hasOwn(PROMPT_PRESETS, name) ? PROMPT_PRESETS[name as 'prl'] : undefined;
   const { template } = preset ?? { template: name };
   const system = systemPrompt ?? preset?.system;
@@ -92,7 +108,7 @@ export function promptEncoder(tokenizer: Tokenizer, options: PromptOptions): Pro
       const text = `${before}${prompt}${after}`;
       if (!chat) return tokenizer.encode(text);
       const message = own ?? system;
-      return tokenizer.encodeChat([
+      return tokenizer.encodeChat!([
         ...(message === undefined ? [] : [{ role: 'system', content: message }]),
         { role: 'user', content: text },
       ]);

@@ -1,10 +1,9 @@
-import { open, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { parse } from 'csv-parse';
-import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
 import { PrlError } from '../errors.js';
 import { badRow, MAX_LINE_BYTES, readLines } from './lines.js';
+import { parquetRows } from './parquet.js';
 import type { DataFile, Format } from './source.js';
 
 /** Values by name. Only own properties of it may be read: names come from files. */
@@ -18,9 +17,6 @@ export type SelectColumns = (names: string[]) => string[] | undefined;
 
 /** A file of one JSON value is parsed at once. */
 const MAX_JSON_BYTES = 256 << 20;
-/** What one column of a Parquet row group, or one page of it, may unpack to. */
-const MAX_COLUMN_BYTES = 1 << 30;
-const MAX_PAGE_BYTES = 256 << 20;
 
 const READERS: Record<Format, (file: string, select: SelectColumns) => AsyncGenerator<Item, void, void>> = {
   jsonl: jsonLines,
@@ -61,10 +57,15 @@ async function* jsonLines(file: string, select: SelectColumns): AsyncGenerator<I
 async function* jsonArray(file: string, select: SelectColumns): AsyncGenerator<Item, void, void> {
   const { size } = await stat(file);
   if (size > MAX_JSON_BYTES)
-    throw badRow(file, `${size} bytes are too many for one JSON value (${MAX_JSON_BYTES}): write a row per line, as .jsonl`);
+    throw badRow(
+      file,
+      `${size} bytes are too many for one JSON value (${MAX_JSON_BYTES}): write a row per line, as .jsonl`,
+    );
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file)));
+    value = JSON.parse(
+      new TextDecoder('utf-8', { fatal: true }).decode((await readFile(file)) as unknown as Uint8Array),
+    );
   } catch (cause) {
     throw badRow(file, `not JSON in UTF-8: ${(cause as Error).message}`, cause);
   }
@@ -124,71 +125,11 @@ async function* delimited(file: string, select: SelectColumns, delimiter: string
 }
 
 async function* parquet(file: string, select: SelectColumns): AsyncGenerator<Item, void, void> {
-  const handle = await open(file);
-  const guard = async <R>(what: string, work: () => R | Promise<R>): Promise<R> => {
-    try {
-      return await work();
-    } catch (cause) {
-      if (cause instanceof PrlError) throw cause;
-      throw badRow(file, `${what}: ${(cause as Error).message}`, cause);
-    }
-  };
-  try {
-    const { size } = await handle.stat();
-    const buffer = {
-      byteLength: size,
-      async slice(start: number, end = size): Promise<ArrayBuffer> {
-        if (!(start >= 0 && start <= end && end <= size && end - start <= MAX_COLUMN_BYTES))
-          throw new RangeError(`bytes ${start} to ${end} of ${size} cannot be read`);
-        const bytes = new Uint8Array(end - start);
-        const { bytesRead } = await handle.read(bytes, 0, bytes.length, start);
-        if (bytesRead < bytes.length) throw new RangeError(`the file ends at ${start + bytesRead}`);
-        return bytes.buffer;
-      },
-    };
-    if (size < 12) throw badRow(file, `${size} bytes are no Parquet file`);
-    const metadata = await guard('the footer cannot be read', () => parquetMetadataAsync(buffer));
-    const names = await guard('the schema cannot be read', () =>
-      parquetSchema(metadata).children.map(({ element }) => element.name),
-    );
-    const columns = select(names);
-    let rowStart = 0;
-    for (const [group, { num_rows, columns: chunks }] of metadata.row_groups.entries()) {
-      const rows = Number(num_rows);
-      for (const { meta_data: chunk } of chunks) {
-        if (columns && !columns.includes(chunk?.path_in_schema[0] ?? '')) continue;
-        // A list has more values than rows, but every value takes part in what is unpacked.
-        const sizes = [chunk?.total_uncompressed_size, chunk?.total_compressed_size].map(Number);
-        if (!(rows >= 0 && sizes.every((bytes) => bytes >= 0 && bytes <= MAX_COLUMN_BYTES)))
-          throw badRow(file, `row group ${group + 1} claims ${rows} rows and a column of ${Math.max(...sizes)} bytes`);
-      }
-      const objects = await guard(`row group ${group + 1} cannot be read`, () =>
-        parquetReadObjects({ file: buffer, metadata, columns, rowStart, rowEnd: rowStart + rows, compressors: LIMITED }),
-      );
-      if (objects.length !== rows)
-        throw badRow(file, `row group ${group + 1} has ${objects.length} rows where the footer says ${rows}`);
-      for (let i = 0; i < objects.length; i++) yield asItem(`${file} row ${rowStart + i + 1}`, objects[i]);
-      rowStart += rows;
-    }
-  } finally {
-    await handle.close();
-  }
+  let number = 0;
+  for await (const row of parquetRows(file, select)) yield asItem(`${file} row ${++number}`, row);
 }
 
-/** Unpacks no page that claims to be larger than any real one. */
-const LIMITED = Object.fromEntries(
-  Object.entries(compressors).map(([codec, unpack]) => [
-    codec,
-    (input: Uint8Array, outputLength: number) => {
-      if (!(outputLength >= 0 && outputLength <= MAX_PAGE_BYTES))
-        throw new RangeError(`a page claims ${outputLength} bytes, more than ${MAX_PAGE_BYTES}`);
-      return unpack!(input, outputLength);
-    },
-  ]),
-);
-
-const isRow = (value: unknown): value is RawRow =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isRow = (value: unknown): value is RawRow => typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function asItem(where: string, value: unknown): Item {
   if (isRow(value)) return { where, row: value };

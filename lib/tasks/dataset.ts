@@ -1,51 +1,188 @@
+import { createHash } from 'node:crypto';
+import type { DatasetProblem } from '../data/fields.js';
+import type { Dataset } from '../data/load.js';
+import { promptEncoder } from '../data/prompt.js';
 import { invalidArgument, outOfRange } from '../errors.js';
+import { checkNumber, checkOptions } from '../options.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
-import { permutation, randomStream } from '../random.js';
-import type { Problem, Split, Task } from './task.js';
+import { permutation, randomStream, seedOf } from '../random.js';
+import type { Problem, Split, Task, Verdict } from './task.js';
+
+/** The reward of a response whose right answer is `gold`. */
+export type Verifier = (
+  response: string,
+  gold: string,
+  info: { prompt: string; finished: boolean },
+) => Verdict | Promise<Verdict>;
 
 export interface DatasetTaskOptions {
   name?: string;
   tokenizer: Tokenizer;
-  train: readonly Problem[];
-  /** Held-out problems. Without them there is nothing to evaluate on. */
-  test?: readonly Problem[];
-  verify: Task['verify'];
+  /** What is trained on: of loadDataset, whose prompt template is then used, or listed problems, given as they stand. */
+  train: Dataset | readonly Problem[];
+  /** Held-out problems. Those of them that are in `train` are left out there. */
+  test?: Dataset | readonly Problem[];
+  /** Without `test`: the share of `train` that is held out, by a hash of the problem. Default 0: there is nothing to evaluate on. */
+  evalShare?: number;
+  /** One of `verify` and `verifier`. */
+  verify?: Task['verify'];
+  verifier?: Verifier;
   measure?: Task['measure'];
 }
 
-/** A task of listed problems: every epoch goes through all of them once, in an order that depends on seed and epoch. */
-export function datasetTask({
-  name = 'dataset',
-  tokenizer,
-  train,
-  test = [],
-  verify,
-  measure,
-}: DatasetTaskOptions): Task {
-  if (!Array.isArray(train) || train.length === 0)
-    throw invalidArgument('datasetTask needs a non-empty array of train problems');
-  const orders = new Map<string, Int32Array>();
-  const order = (split: Split, seed: number, epoch: number, size: number) => {
-    const key = `${split} ${seed} ${epoch}`;
-    let found = orders.get(key);
-    if (!found) {
-      if (orders.size > 8) orders.clear();
-      found = permutation(size, randomStream(seed, 'dataset', split, epoch));
-      orders.set(key, found);
-    }
-    return found;
-  };
+export interface DatasetTask extends Task {
+  /** Problems of each split. */
+  readonly size: { readonly [S in Split]: number };
+  /** Problems of `train` that were left out because they are in `test`. */
+  readonly leaked: number;
+}
+
+const KNOWN = ['name', 'tokenizer', 'train', 'test', 'evalShare', 'verify', 'verifier', 'measure'];
+/** More levels than this are no levels. */
+const MAX_LEVELS = 64;
+
+/**
+ * A task of listed problems: every epoch goes through all of them once, in an order that depends on seed and epoch. So what a
+ * step sees depends on the seed and its number alone, and a resumed run goes on where it was.
+ */
+export function datasetTask(options: DatasetTaskOptions): DatasetTask {
+  checkOptions('datasetTask', options, KNOWN);
+  const { tokenizer, measure } = options;
+  const given = { train: problemsOf(options.train), test: problemsOf(options.test) };
+  if (given.train.length === 0)
+    throw invalidArgument('datasetTask needs train problems: a dataset of loadDataset, or a non-empty array');
+  const split = splitProblems(
+    given,
+    checkNumber('evalShare', options.evalShare ?? 0, 0, 0.5),
+    options.test !== undefined,
+  );
+  const levels = levelsOf(given.train);
+  const frame = framesOf(options);
+  const encoder = frame && promptEncoder(tokenizer, frame);
+  const name = options.name ?? (isDataset(options.train) ? options.train.name : 'dataset');
+  const lists = listCache(name, split, levels);
   return {
     name,
     tokenizer,
-    levels: ['all'],
-    verify,
+    levels,
+    size: { train: split.train.length, test: split.test.length },
+    leaked: options.test === undefined ? 0 : given.train.length - split.train.length,
+    identity: identityOf(options, encoder?.description),
+    verify: verifyWith(options),
     measure,
-    problem(index, { seed, split }) {
-      const list = split === 'train' ? train : test;
-      if (list.length === 0) throw outOfRange(`the dataset '${name}' has no ${split} problems`);
-      const epoch = Math.floor(index / list.length);
-      return list[order(split, seed, epoch, list.length)[index % list.length]];
+    ...(encoder && { encode: (problem: Problem) => encoder.encode(problem) }),
+    problem(index, { seed, split, level = 'all' }) {
+      const list = lists(split, level);
+      return list.problems[list.order(seed, Math.floor(index / list.problems.length))[index % list.problems.length]];
     },
+  };
+}
+
+const isDataset = (value: unknown): value is Dataset =>
+  typeof value === 'object' && value !== null && Array.isArray((value as Dataset).problems);
+
+function problemsOf(given: Dataset | readonly Problem[] | undefined): readonly DatasetProblem[] {
+  if (given === undefined) return [];
+  const problems = isDataset(given) ? given.problems : given;
+  if (!Array.isArray(problems))
+    throw invalidArgument('train and test must be datasets of loadDataset, or arrays of problems');
+  return problems;
+}
+
+/** Problems of the two splits never meet. */
+function splitProblems(
+  { train, test }: { train: readonly DatasetProblem[]; test: readonly DatasetProblem[] },
+  share: number,
+  separate: boolean,
+): { [S in Split]: readonly DatasetProblem[] } {
+  if (separate && share > 0) throw invalidArgument('evalShare holds a part of train out: it does not go with test');
+  const held = new Set(test.map(({ prompt }) => prompt));
+  const isHeldOut = separate
+    ? ({ prompt }: Problem) => held.has(prompt)
+    : ({ prompt }: Problem) => seedOf('dataset split', prompt) < share * 2 ** 32;
+  const split = {
+    train: train.filter((problem) => !isHeldOut(problem)),
+    test: separate ? test : train.filter(isHeldOut),
+  };
+  if (split.train.length === 0)
+    throw invalidArgument(`all ${train.length} train problems are held out: there is nothing to train on`);
+  return split;
+}
+
+function levelsOf(problems: readonly DatasetProblem[]): [string, ...string[]] {
+  const found = new Set(problems.flatMap(({ level }) => level ?? []));
+  if (found.size > MAX_LEVELS)
+    throw outOfRange(
+      `the problems have ${found.size} different levels, more than ${MAX_LEVELS}: levelField is another field`,
+    );
+  return [
+    'all',
+    ...[...found].filter((level) => level !== 'all').sort(new Intl.Collator('en', { numeric: true }).compare),
+  ];
+}
+
+/** The problems of a split and level, with their order in an epoch. */
+function listCache(name: string, split: { [S in Split]: readonly DatasetProblem[] }, levels: readonly string[]) {
+  const lists = new Map<string, { problems: readonly Problem[]; order: (seed: number, epoch: number) => Int32Array }>();
+  return (of: Split, level: string) => {
+    const key = `${of} ${level}`;
+    const known = lists.get(key);
+    if (known) return known;
+    if (!levels.includes(level))
+      throw outOfRange(`the dataset '${name}' has the levels ${levels.join(', ')}, not '${level}'`);
+    const problems = level === 'all' ? split[of] : split[of].filter((problem) => problem.level === level);
+    if (problems.length === 0)
+      throw outOfRange(`the dataset '${name}' has no ${of} problems${level === 'all' ? '' : ` of level '${level}'`}`);
+    const orders = new Map<string, Int32Array>();
+    const order = (seed: number, epoch: number) => {
+      const key = `${seed} ${epoch}`;
+      let found = orders.get(key);
+      if (!found) {
+        if (orders.size > 4) orders.clear();
+        found = permutation(problems.length, randomStream(seed, 'dataset', of, level, epoch));
+        orders.set(key, found);
+      }
+      return found;
+    };
+    const list = { problems, order };
+    lists.set(key, list);
+    return list;
+  };
+}
+
+/** The prompt options of the datasets, which must be the same: a policy is evaluated with what it was trained with. */
+function framesOf({ train, test }: DatasetTaskOptions): Dataset['prompt'] | undefined {
+  const [own, other] = [train, test].map((each) => (isDataset(each) ? each.prompt : undefined));
+  for (const name of own && other ? (['promptTemplate', 'systemPrompt', 'chat'] as const) : []) {
+    const [a, b] = [own![name], other![name]];
+    if (a !== b)
+      throw invalidArgument(
+        `train was loaded with ${name} ${a ?? 'unset'} and test with ${b ?? 'unset'}: they must be the same`,
+      );
+  }
+  return own ?? other;
+}
+
+function verifyWith({ verify, verifier }: DatasetTaskOptions): Task['verify'] {
+  if ((verify === undefined) === (verifier === undefined))
+    throw invalidArgument("datasetTask needs one of 'verify' and 'verifier'");
+  if (typeof (verify ?? verifier) !== 'function') throw invalidArgument('verify and verifier are functions');
+  return verify ?? (({ prompt, answer }, response, finished) => verifier!(response, answer, { prompt, finished }));
+}
+
+/** What a resumed run must find as it was. */
+function identityOf({ train, test, evalShare }: DatasetTaskOptions, prompt: object | undefined): Task['identity'] {
+  const mark = (given: Dataset | readonly Problem[]) => {
+    const problems = problemsOf(given);
+    const hash = isDataset(given)
+      ? given.fingerprint
+      : createHash('sha256').update(JSON.stringify(problems)).digest('hex');
+    return `${problems.length} problems, SHA-256 ${hash.slice(0, 32)}`;
+  };
+  return {
+    dataset: mark(train),
+    ...(test !== undefined && { evalDataset: mark(test) }),
+    ...(evalShare && { evalShare: String(evalShare) }),
+    ...(prompt && { prompt: JSON.stringify(prompt) }),
   };
 }

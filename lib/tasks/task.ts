@@ -30,6 +30,8 @@ export interface Task {
   readonly tokenizer: Tokenizer;
   /** Tokens that end a response. Default: the tokenizer's end of sequence. */
   readonly stopTokens?: readonly number[];
+  /** What a resumed run must find as it was, in words: the contents of a dataset. */
+  readonly identity?: { readonly [name: string]: string };
   /** Names of the levels: the first is trained on, all are evaluated. */
   readonly levels: readonly [string, ...string[]];
   /** Problem number `index` of an endless sequence that depends on nothing but these arguments. */

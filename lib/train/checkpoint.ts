@@ -52,7 +52,7 @@ export async function openTrainerRun(
   const owned = typeof output === 'string';
   const folder = owned ? await RunFolder.open(output, { resume }) : output;
   try {
-    await settleConfig(folder, 'trainer', { task: task.name, ...options }, RESUMABLE_OPTIONS);
+    await settleConfig(folder, 'trainer', { task: task.name, ...task.identity, ...options }, RESUMABLE_OPTIONS);
     const checkpoint = await folder.latestCheckpoint(KIND, onWarning);
     const basePath = await folder.wholeFolder('base');
     if (checkpoint && !basePath) {

@@ -2,12 +2,14 @@ import { invalidArgument, PrlError, unknownOption } from '../errors.js';
 import { type EvaluationOptions, type EvaluationResult, evaluate } from '../eval/evaluate.js';
 import type { StepOffsets } from '../methods/steps.js';
 import { resolveOptions } from '../options-table.js';
+import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyLike } from '../policy/types.js';
 import { permutation, randomStream, seedOf } from '../random.js';
 import type { ProcessRewardModel } from '../reward/process-reward-model.js';
 import { scoreSteps } from '../reward/score-steps.js';
 import type { RolloutEngine } from '../rollout/engine.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
+import { type DatasetTaskOptions, datasetTask } from '../tasks/dataset.js';
 import type { Task } from '../tasks/task.js';
 import { checkMethod, computeAdvantages, needsReference, rolloutSteps } from './advantages.js';
 import { type LoadPolicy, openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
@@ -23,7 +25,15 @@ import { learningRateAt } from './schedule.js';
 export interface TrainerSetup {
   /** The policy to train, as it is before the first step. A resumed run reads it from its folder instead. */
   policy: PolicyLike;
-  task: Task;
+  /** What to train on: a task, or `dataset` with the tokenizer of the model. */
+  task?: Task;
+  /** Problems with their answers: what loadDataset gives, or an array. */
+  dataset?: DatasetTaskOptions['train'];
+  /** Held-out problems for evaluate(). */
+  evalDataset?: DatasetTaskOptions['test'];
+  tokenizer?: Tokenizer;
+  /** Says how good a response to a problem of `dataset` is. */
+  verifier?: DatasetTaskOptions['verifier'];
   /** The frozen reference. Default: a copy of `policy`, made when the options need one. */
   reference?: PolicyLike;
   /** Scores the steps of responses: for method 'progrs'. It is not trained, and not disposed of. */
@@ -49,10 +59,23 @@ export interface TrainerSetup {
 
 const SETUP = [
   ...['policy', 'task', 'reference', 'processRewardModel', 'stepOffsets', 'output', 'resume', 'loadPolicy'],
-  ...['rolloutEngine', 'onWarning', 'onProgress'],
+  ...['rolloutEngine', 'onWarning', 'onProgress', 'dataset', 'evalDataset', 'tokenizer', 'verifier'],
 ];
 /** Refused with the reason, where an unknown name would only be called unknown. */
 const TRUNCATION = ['topK', 'topP', 'minP', 'repetitionPenalty'];
+
+/** The task that is trained on: the one that is given, or one of a dataset. */
+function taskOf({ task, dataset, evalDataset, tokenizer, verifier }: TrainerSetup): Task {
+  if ((task === undefined) === (dataset === undefined))
+    throw invalidArgument("new Trainer needs one of 'task' and 'dataset'");
+  if (task) {
+    const stray = Object.entries({ evalDataset, tokenizer, verifier }).find(([, value]) => value !== undefined);
+    if (stray) throw invalidArgument(`'${stray[0]}' goes with 'dataset': a task has its own`);
+    return task;
+  }
+  if (!tokenizer) throw invalidArgument("new Trainer needs the 'tokenizer' of the model with 'dataset'");
+  return datasetTask({ train: dataset!, test: evalDataset, tokenizer, verifier });
+}
 
 export interface TrainingStep {
   /** From 1. */
@@ -98,12 +121,11 @@ export class Trainer {
     const given = Object.fromEntries(Object.entries(setup).filter(([name]) => !SETUP.includes(name)));
     this.#setup = own as unknown as TrainerSetup;
     this.options = resolveOptions('Trainer', TRAINER_OPTIONS, given);
-    for (const name of ['policy', 'task'] as const)
-      if (!this.#setup[name]) throw invalidArgument(`new Trainer needs '${name}'`);
+    if (!this.#setup.policy) throw invalidArgument("new Trainer needs 'policy'");
     checkMethod(this.options, this.#setup);
     checkLoss(this.options);
     checkMismatch(this.options, this.#setup.rolloutEngine);
-    this.task = this.#setup.task;
+    this.task = taskOf(this.#setup);
     this.#policy = this.#setup.policy;
     if (this.#policy.config.vocab_size < this.task.tokenizer.vocabSize) {
       throw invalidArgument(

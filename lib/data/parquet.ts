@@ -1,0 +1,56 @@
+import { startThread } from '../thread.js';
+import { badRow } from './lines.js';
+import type { SelectColumns } from './rows.js';
+
+export interface ParquetJob {
+  file: string;
+}
+
+/** What the thread says; after names it waits for the wanted columns, after rows for leave to go on. */
+export type ParquetAnswer = { names: string[] } | { rows: unknown[] } | { error: string } | { done: true };
+
+export interface ParquetLimits {
+  /** A row group that takes longer is taken for one that never ends. */
+  seconds: number;
+  /** Of the thread that decodes it. */
+  megabytes: number;
+}
+const LIMITS: ParquetLimits = { seconds: 300, megabytes: 4096 };
+
+/** The rows of a Parquet file, row group by row group and only the wanted columns, decoded in a thread of their own. */
+export async function* parquetRows(
+  file: string,
+  select: SelectColumns,
+  { seconds, megabytes }: ParquetLimits = LIMITS,
+): AsyncGenerator<unknown, void, void> {
+  const worker = startThread(new URL('./parquet-worker', import.meta.url), {
+    workerData: { file } satisfies ParquetJob,
+    resourceLimits: { maxOldGenerationSizeMb: megabytes },
+  });
+  let answered: (answer: ParquetAnswer) => void = () => {};
+  worker.on('message', (answer: ParquetAnswer) => answered(answer));
+  worker.on('error', ({ message }) => answered({ error: message }));
+  worker.on('exit', () => answered({ error: 'the thread that reads it ended' }));
+  let timer: NodeJS.Timeout | undefined;
+  const next = async () => {
+    const answer = await new Promise<ParquetAnswer>((resolve) => {
+      answered = resolve;
+      timer = setTimeout(() => resolve({ error: `the next rows took more than ${seconds} s` }), 1000 * seconds);
+    });
+    clearTimeout(timer);
+    return answer;
+  };
+  try {
+    let answer = await next();
+    for (;;) {
+      if ('error' in answer) throw badRow(file, answer.error);
+      if ('done' in answer) return;
+      if ('rows' in answer) yield* answer.rows;
+      worker.postMessage('names' in answer ? (select(answer.names) ?? null) : null);
+      answer = await next();
+    }
+  } finally {
+    clearTimeout(timer);
+    await worker.terminate();
+  }
+}
