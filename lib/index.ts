@@ -54,7 +54,7 @@ export { SglangEngine } from './rollout/sglang.js';
 export { VllmEngine } from './rollout/vllm.js';
 export { type RunningServer, type ServeOptions, serve } from './serve/server.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';
-export { type DatasetTask, type DatasetTaskOptions, datasetTask, type Verifier } from './tasks/dataset.js';
+export { type DatasetTask, type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
 export type * from './tasks/task.js';
 export {
   type CudaIpcMemory,

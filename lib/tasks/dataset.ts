@@ -6,14 +6,8 @@ import { invalidArgument, outOfRange } from '../errors.js';
 import { checkNumber, checkOptions } from '../options.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import { permutation, randomStream, seedOf } from '../random.js';
-import type { Problem, Split, Task, Verdict } from './task.js';
-
-/** The reward of a response whose right answer is `gold`. */
-export type Verifier = (
-  response: string,
-  gold: string,
-  info: { prompt: string; finished: boolean },
-) => Verdict | Promise<Verdict>;
+import { type Verifier, type VerifierName, verifierByName } from '../reward/verify/index.js';
+import type { Problem, Split, Task } from './task.js';
 
 export interface DatasetTaskOptions {
   name?: string;
@@ -24,9 +18,10 @@ export interface DatasetTaskOptions {
   test?: Dataset | readonly Problem[];
   /** Without `test`: the share of `train` that is held out, by a hash of the problem. Default 0: there is nothing to evaluate on. */
   evalShare?: number;
-  /** One of `verify` and `verifier`. */
+  /** Judges responses by the answer of their problem, or the name of one that does. Default: 'math'. */
+  verifier?: Verifier | VerifierName;
+  /** Judges them instead, with all that the problem holds. */
   verify?: Task['verify'];
-  verifier?: Verifier;
   measure?: Task['measure'];
 }
 
@@ -164,10 +159,11 @@ function framesOf({ train, test }: DatasetTaskOptions): Dataset['prompt'] | unde
 }
 
 function verifyWith({ verify, verifier }: DatasetTaskOptions): Task['verify'] {
-  if ((verify === undefined) === (verifier === undefined))
-    throw invalidArgument("datasetTask needs one of 'verify' and 'verifier'");
-  if (typeof (verify ?? verifier) !== 'function') throw invalidArgument('verify and verifier are functions');
-  return verify ?? (({ prompt, answer }, response, finished) => verifier!(response, answer, { prompt, finished }));
+  if (verify !== undefined && verifier !== undefined)
+    throw invalidArgument("datasetTask takes one of 'verify' and 'verifier'");
+  if (typeof verify === 'function') return verify;
+  const judge = typeof verifier === 'function' ? verifier : verifierByName(verifier ?? 'math');
+  return ({ prompt, answer }, response, finished) => judge(response, answer, { prompt, finished });
 }
 
 /** What a resumed run must find as it was. */

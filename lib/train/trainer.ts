@@ -32,7 +32,7 @@ export interface TrainerSetup {
   /** Held-out problems for evaluate(). */
   evalDataset?: DatasetTaskOptions['test'];
   tokenizer?: Tokenizer;
-  /** Says how good a response to a problem of `dataset` is. */
+  /** Judges responses to problems of `dataset`, or the name of one that does. Default: 'math'. */
   verifier?: DatasetTaskOptions['verifier'];
   /** The frozen reference. Default: a copy of `policy`, made when the options need one. */
   reference?: PolicyLike;

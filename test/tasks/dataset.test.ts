@@ -108,12 +108,6 @@ tasks('the prompt template of the dataset stands around its problems, in trainin
   assert.equal(asked, ['9\n8']);
   assert.is(records[0].prompt, '8', 'the record has the problem');
   const plain = await loadDataset(test, { promptTemplate: 'none' });
-  throwsError(
-    () => make({ train: task && problems(2), test: undefined, verifier: undefined }),
-    TypeError,
-    'ERR_PRL_INVALID_ARGUMENT',
-    /verifier/,
-  );
   const other = await loadDataset(train, options);
   throwsError(
     () => make({ train: other, test: plain }),
@@ -174,6 +168,20 @@ tasks(
   },
 );
 
+tasks('verifiers: math unless another is named or given; verify sees all of the problem', async () => {
+  const [problem] = problems(1, () => 'easy');
+  const verdict = async (options: Partial<DatasetTaskOptions>, response: string) => {
+    const given = await make(options).verify(problem, response, true);
+    return typeof given === 'number' ? given : given.reward;
+  };
+  assert.is(await verdict({ verifier: undefined }, 'so \\boxed{0.0}'), 1);
+  assert.is(await verdict({ verifier: 'exact' }, 'so \\boxed{0.0}'), 0);
+  assert.is(await verdict({ verifier: 'exact' }, 'so \\boxed{0}'), 1);
+  const verify = (given: Problem & { level?: string }) => (given.level === 'easy' ? 0.5 : 0);
+  assert.is(await verdict({ verifier: undefined, verify }, ''), 0.5);
+  throwsError(() => make({ verify }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /one of 'verify' and 'verifier'/);
+});
+
 tasks('Trainer wants a task or a dataset, and says what is missing', () => {
   const policy = new TablePolicy(tokenizer.vocabSize);
   const dataset = problems(4);
@@ -183,7 +191,12 @@ tasks('Trainer wants a task or a dataset, and says what is missing', () => {
   rejects({ task: echoTask, dataset }, /one of 'task' and 'dataset'/);
   rejects({ task: echoTask, tokenizer }, /'tokenizer' goes with 'dataset'/);
   rejects({ dataset, verifier }, /'tokenizer'/);
-  rejects({ dataset, tokenizer }, /'verifier'/);
+  throwsError(
+    () => new Trainer({ policy, dataset, tokenizer, verifier: 'maths' as 'math' }),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /Did you mean 'math'/,
+  );
   rejects({ dataset: [], tokenizer, verifier }, /train problems/);
 });
 
