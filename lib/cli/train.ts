@@ -11,6 +11,7 @@ import { ArithmeticTask } from '../tasks/arithmetic.js';
 import type { Task } from '../tasks/task.js';
 import { checkMethod } from '../train/advantages.js';
 import { saveBase, settleConfig } from '../train/checkpoint.js';
+import { checkMismatch } from '../train/mismatch.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions, TRAINER_OPTIONS } from '../train/options.js';
 import { RunFolder } from '../train/run-folder.js';
 import { Trainer } from '../train/trainer.js';
@@ -19,6 +20,7 @@ import { Interrupt } from './interrupt.js';
 import { modelFolder } from './model-folder.js';
 import { PRESET_NAMES, PRESETS, type Preset, type PresetName } from './presets.js';
 import { Progress } from './progress.js';
+import { ROLLOUT_OPTIONS, type RolloutSettings, rolloutEngineOf, rolloutSettings } from './rollout.js';
 import { type Evaluations, evaluationTable, explainSamples, plots, samplesText } from './summary.js';
 import { warmUp } from './warm-up.js';
 
@@ -44,6 +46,7 @@ export const trainCommand: Command = {
   summary: 'Trains a policy: warm start, evaluation, reinforcement learning, evaluation.',
   groups: [
     { title: 'Run', options: RUN_OPTIONS },
+    { title: 'Rollouts from servers', options: ROLLOUT_OPTIONS },
     { title: 'Trainer', options: TRAINER_OPTIONS },
   ],
   notes: ['Presets set these defaults:', ...presetNotes].join('\n'),
@@ -63,6 +66,7 @@ interface Session {
   preset: Preset;
   model: string | undefined;
   processRewardModel: ProcessRewardModel | undefined;
+  rollout: RolloutSettings | undefined;
   options: ResolvedTrainerOptions;
   interrupt: Interrupt;
   shown: string;
@@ -93,8 +97,19 @@ async function openSession(values: Values): Promise<Session> {
     prm,
     output,
     resume,
+    rolloutUrl,
+    rolloutEngine,
+    rolloutModel,
+    syncFolder,
     ...trainer
-  } = values as Values & { preset?: PresetName; model?: string; prm?: string; output?: string; resume?: boolean };
+  } = values as Values &
+    Parameters<typeof rolloutSettings>[0] & {
+      preset?: PresetName;
+      model?: string;
+      prm?: string;
+      output?: string;
+      resume?: boolean;
+    };
   if (resume && output === undefined) throw invalidArgument('--resume needs --output, the folder of the run');
   const stamp = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
   const path = output ?? `runs/arithmetic-${trainer.method ?? TRAINER_OPTIONS.method.default}-${stamp}`;
@@ -111,8 +126,10 @@ async function openSession(values: Values): Promise<Session> {
     const scorer = prm ?? known?.command?.prm;
     const processRewardModel = scorer && (await loadProcessRewardModel(scorer, task.tokenizer));
     checkMethod(options, { processRewardModel });
+    const rollout = rolloutSettings({ rolloutUrl, rolloutEngine, rolloutModel, syncFolder }, known?.command?.rollout);
+    checkMismatch(options, rollout);
     // A server may have moved.
-    await settleConfig(folder, 'command', { preset: name, model: start, prm: scorer }, ['prm']);
+    await settleConfig(folder, 'command', { preset: name, model: start, prm: scorer, rollout }, ['prm', 'rollout']);
     await settleConfig(folder, 'trainer', { task: task.name, ...options }, RESUMABLE_OPTIONS);
     return {
       folder,
@@ -120,6 +137,7 @@ async function openSession(values: Values): Promise<Session> {
       preset,
       model: start,
       processRewardModel,
+      rollout,
       options,
       interrupt: new Interrupt(),
       shown: relative('', folder.path) || '.',
@@ -131,13 +149,14 @@ async function openSession(values: Values): Promise<Session> {
 }
 
 async function trainIn(session: Session): Promise<number> {
-  const { folder, task, options, processRewardModel, interrupt } = session;
+  const { folder, task, options, processRewardModel, rollout, interrupt } = session;
   const base = await basePolicy(session);
   if (!base) return interrupt.exitCode!;
   const before = await evaluations(session, 'before', base);
   if (!before) return interrupt.exitCode!;
 
   // The trainer changes the policy that it is given; the base stays for comparison.
+  const onWarning = (message: string) => console.warn(`prl: ${message}`);
   const trainer = new Trainer({
     ...options,
     policy: base.clone(),
@@ -146,7 +165,8 @@ async function trainIn(session: Session): Promise<number> {
     task,
     output: folder,
     resume: true,
-    onWarning: (message) => console.warn(`prl: ${message}`),
+    onWarning,
+    rolloutEngine: rollout && rolloutEngineOf(rollout, onWarning),
   });
   interrupt.onStop(() => trainer.stop());
   const progress = new Progress(options.method.toUpperCase(), options.maxSteps);
