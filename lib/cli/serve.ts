@@ -13,6 +13,12 @@ const OPTIONS = {
     type: 'string',
     doc: 'Folder of a model or of a run (its newest checkpoint), or the id of a model of the hub',
   },
+  dtype: {
+    type: 'choice',
+    choices: ['float32', 'bfloat16'],
+    default: 'float32',
+    doc: 'Of the weights in memory; bfloat16 halves them',
+  },
   ...SERVE_OPTIONS,
 } as const satisfies OptionTable;
 
@@ -29,7 +35,7 @@ export const serveCommand: Command = {
     ],
   ],
   async run(values) {
-    const { model, ...options } = resolveOptions('prl serve', OPTIONS, values);
+    const { model, dtype, ...options } = resolveOptions('prl serve', OPTIONS, values);
     const apiKey = options.apiKey ?? (process.env.PRL_API_KEY || undefined);
     const folder = await modelFolder(model!);
     if (options.syncFolder !== undefined) await mkdir(options.syncFolder, { recursive: true });
@@ -37,7 +43,7 @@ export const serveCommand: Command = {
       servedModelName: model,
       ...options,
       apiKey,
-      policy: await Policy.load(folder),
+      policy: await Policy.load(folder, { dtype }),
       tokenizer: existsSync(join(folder, 'tokenizer.json')) ? await Tokenizer.load(folder) : undefined,
       onError: (error) => console.error(`prl serve: ${error.stack}`),
     });

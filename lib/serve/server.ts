@@ -65,8 +65,9 @@ export async function serve({ policy, tokenizer, onError, ...options }: ServeOpt
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
     async close() {
+      const closed = new Promise((done) => server.close(done));
       server.closeAllConnections();
-      await Promise.all([new Promise((done) => server.close(done)), service.end()]);
+      await Promise.all([closed, service.end()]);
     },
   };
 }

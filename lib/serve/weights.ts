@@ -18,7 +18,7 @@ export class ServedWeights {
   /** Loads a folder's weights in the place of those that are served, between two batches. */
   async reload(folder: unknown): Promise<void> {
     const path = await this.#inside(folder);
-    const fresh = await Policy.load(path).catch((error) => {
+    const fresh = await Policy.load(path, { dtype: this.policy.dtype }).catch((error) => {
       throw new HttpError(400, `cannot load ${path}: ${error.message}`);
     });
     const difference = differing(this.policy, fresh);
