@@ -151,8 +151,8 @@ http('no more requests at a time than asked for', async () => {
   await serving(
     (body) => {
       most = Math.max(most, ++now);
-      setTimeout(() => now--, 15);
-      return { ...pooling(body), delay: 20 };
+      setTimeout(() => now--, 80);
+      return { ...pooling(body), delay: 100 };
     },
     async (url) => {
       const many = Array.from({ length: 12 }, () => tokenizer.encode('1'));

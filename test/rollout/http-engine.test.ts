@@ -146,7 +146,7 @@ asking('no more requests at a time than asked for, over all servers that there a
   const counting = (i: number) => async (asked: Asked) => {
     if (asked.path !== '/v1/completions') return undefined;
     most[i] = Math.max(most[i], ++now[i]);
-    await new Promise((done) => setTimeout(done, 15));
+    await new Promise((done) => setTimeout(done, 80));
     now[i]--;
     return undefined;
   };
