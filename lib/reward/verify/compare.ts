@@ -19,8 +19,9 @@ export function sameAnswer(gold: Answer, answer: Answer): boolean {
   if (isNumber(a) && isNumber(b)) return sameNumbers(a, b);
   if (a.kind === 'text' || b.kind === 'text') return sameTexts(a, b);
   if (a.kind === 'matrix' || b.kind === 'matrix') return sameMatrices(a, b);
+  // Of two items the brackets say which ends belong to an interval.
   if (a.kind === 'tuple' && b.kind === 'tuple')
-    return a.open === b.open && a.close === b.close && inOrder(a.items, b.items);
+    return ((a.open === b.open && a.close === b.close) || a.items.length > 2) && inOrder(a.items, b.items);
   if (a.kind === 'union' && b.kind === 'union')
     return a.operator === b.operator && (a.operator === '\\setminus' ? inOrder : sameItems)(a.items, b.items);
   if (a.kind === 'ratio' || b.kind === 'ratio') return sameRatios(a, b);

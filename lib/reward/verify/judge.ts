@@ -51,7 +51,7 @@ export function sameMath(gold: string, answer: string): boolean {
 
 /** The letter of a multiple choice: all that a gold answer is; an answer may carry what it stands for, as in (B) 12. */
 function choiceOf(latex: string, alone: boolean): string | undefined {
-  const match = /^(?:\\text\{)?\s*\(?\s*([A-J])\s*(?:[).:]\s*\}?(.*)|)$/s.exec(latex);
+  const match = /^(?:\\text\{)?\s*(?:(?:[oO]ption|[cC]hoice)\s+)?\(?\s*([A-J])\s*(?:[).:]\s*\}?(.*)|\}?)$/s.exec(latex);
   return match && (!alone || !match[2]) ? match[1] : undefined;
 }
 

@@ -28,9 +28,7 @@ let pool: Pool<Question, MathVerdict> | undefined;
  * answer holds, and never takes longer than a second once a thread has begun.
  */
 export async function verifyMath(response: string, gold: string, options: MathOptions = {}): Promise<MathVerdict> {
-  checkOptions('verifyMath', options, ['extraction']);
-  const { extraction = 'boxed' } = options;
-  checkChoice('extraction', extraction, EXTRACTIONS);
+  const extraction = extractionOf('verifyMath', options);
   if (typeof response !== 'string') throw invalidArgument(`response must be a string, not ${typeof response}`);
   if (typeof gold !== 'string') throw invalidArgument(`gold must be a string, not ${typeof gold}`);
   pool ??= new Pool({
@@ -39,6 +37,11 @@ export async function verifyMath(response: string, gold: string, options: MathOp
   });
   const question = { response: relevant(response), gold: gold.slice(0, LIMITS.answer + 1), extraction };
   return (await pool.ask(question)) ?? { correct: false, reason: 'timeout' };
+}
+
+function extractionOf(where: string, options: MathOptions): Extraction {
+  checkOptions(where, options, ['extraction']);
+  return checkChoice('extraction', options.extraction ?? 'boxed', EXTRACTIONS);
 }
 
 /** What is looked at, so that no more goes to the thread: the marks of thinking, and the end. */
@@ -54,8 +57,9 @@ function relevant(response: string): string {
  * (verify/answered) and how many judgements were stopped or failed (verify/timeout, verify/failed).
  */
 export function mathVerifier(options: MathOptions = {}): Verifier {
+  const extraction = extractionOf('mathVerifier', options);
   return async (response, gold) => {
-    const { correct, reason } = await verifyMath(response, gold, options);
+    const { correct, reason } = await verifyMath(response, gold, { extraction });
     return {
       reward: correct ? 1 : 0,
       measures: {

@@ -166,9 +166,11 @@ function words(s: string): string {
   s = unwrap(s, TEXT, textOf);
   s = unwrap(s, 'operatorname\\*?|mathop', name);
   // 5\mathrm{m}: a unit, unless it is the number i or e.
-  s = s.replace(/(?<=[\d})]\s*)\\mathrm\s*\{\s*([a-df-hj-zA-Z])\s*\}/g, (_, unit) => textOf(unit));
+  s = s.replace(/(?<=[\d})/]\s*)\\mathrm\s*\{\s*([a-df-hj-zA-Z])\s*\}/g, (_, unit) => textOf(unit));
   s = unwrap(s, FONT, (inner) => (/^\s*[a-zA-Z][a-zA-Z\s/·^{}\d]+$/.test(inner) ? name(inner) : inner));
-  s = s.replace(command('rm|bf|it'), ' ').replace(/^\s*\\text\{([^{}]*)\}\s*$/, '$1');
+  s = s
+    .replace(command('rm|bf|it'), ' ')
+    .replace(/^\s*\\text\{([^{}]*(?:[^{}a-zA-Z\s]|\sand\s|\sor\s)[^{}]*|\s*[a-zA-Z]\s*)\}\s*$/, '$1');
   s = s.replace(new RegExp(`\\\\operatorname\\{(${FUNCTIONS})\\}`, 'g'), '\\$1 ');
   s = s.replace(new RegExp(`(?<![a-zA-Z\\\\{])(${FUNCTIONS})(?![a-zA-Z])`, 'g'), '\\$1 ');
   s = s.replace(/\\sqrt\s*\(/g, '\\sqrt(');
@@ -193,6 +195,7 @@ function units(s: string): string {
   for (let n = 0; n < 6; n++) {
     const unit = TEXT_UNIT.exec(s) ?? WORD_UNIT.exec(s);
     if (!unit || !VALUE_END.test(unit[1]) || !/\d|\\(?:pi|frac|sqrt|infty)/.test(unit[1])) return s;
+    if (DENIAL.test(s.slice(unit[1].length))) return s;
     if (unit[2] !== undefined && !areUnits(unit[2], / $/.test(unit[1]))) return s;
     s = unit[1].trim();
   }
@@ -206,8 +209,13 @@ const TEXT_UNIT = new RegExp(
 );
 const WORD_UNIT = new RegExp(String.raw`^(.*[\d})]\s?|.*\\[a-z]+ )(?<![\\a-zA-Z])([a-zA-Z][a-zA-Z\s/.]*)${POWER}`, 's');
 
+const PER = /^(?:k?m|cm|mi|ft|k?g|J|N|W|mol)\/(?:s|h|hr|min|sec|m?L|K|kg|mol|k?m)$/;
+/** In a text after a value, these do not say of what it is. */
+const DENIAL = /\b(?:not|no|wrong|incorrect|if|when|unless|except|or|than)\b/i;
+
 /** Words all, known ones or, after a space, long enough not to be a product of variables. */
 function areUnits(words: string, apart: boolean): boolean {
+  if (apart && PER.test(words)) return true;
   const all = words.split(/[\s/.]+/).filter(Boolean);
   return all.every((word) => UNITS.test(word) || (apart && word.length > 2 && !FUNCTION_ALONE.test(word)));
 }
@@ -233,7 +241,7 @@ function numbers(s: string): string {
   s = s.replace(kept, '$1\\repeating{');
   s = unwrap(s, ACCENT, (inner) => inner);
   return s
-    .replace(command('(?:bar|vec|hat|tilde)', '\\s+(?=[a-zA-Z])'), '')
+    .replace(command('bar|vec|hat|tilde|dot|ddot', '\\s+(?=[a-zA-Z\\\\])'), '')
     .replace(/\\repeating\{/g, '\\overline{')
     .replace(command('angle|triangle|measuredangle|odot'), ' ');
 }

@@ -1,0 +1,46 @@
+// Random LaTeX through the pool: none may take a second, none may throw, and what is judged equal to its gold answer is
+// itself a fixed point. PRL_FUZZ_VERIFY is how many (`npm run fuzz:verify`: 100,000), PRL_FUZZ_SEED which.
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { verifyMath } from '../../../lib/index.js';
+import { soup } from './soup.js';
+
+const COUNT = Number(process.env.PRL_FUZZ_VERIFY ?? 1500);
+const SEED = Number(process.env.PRL_FUZZ_SEED ?? 1);
+/** In flight at a time, so that what is measured is judging and not waiting. */
+const LANES = 2;
+
+const fuzz = suite('random LaTeX');
+fuzz(`${COUNT} soups: none over a second, none fails`, async () => {
+  await verifyMath('1', '1'); // the threads are up
+  const reasons: Record<string, number> = {};
+  let next = 0;
+  let slowest = { milliseconds: 0, answer: '', gold: '' };
+  const start = performance.now();
+  const lane = async () => {
+    while (next < COUNT) {
+      const index = next++;
+      const { gold, answer } = soup(SEED, index);
+      const boxed = index % 2 === 0;
+      const began = performance.now();
+      const { reason } = await verifyMath(boxed ? `so \\boxed{${answer}}` : answer, gold, {
+        extraction: boxed ? 'boxed' : index % 4 === 1 ? 'whole' : 'any',
+      });
+      const milliseconds = performance.now() - began;
+      if (milliseconds > slowest.milliseconds) slowest = { milliseconds, answer, gold };
+      reasons[reason] = (reasons[reason] ?? 0) + 1;
+      assert.ok(
+        reason !== 'failed' && reason !== 'timeout',
+        `soup ${index} of seed ${SEED}: ${reason}: ${answer} for ${gold}`,
+      );
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  const seconds = (performance.now() - start) / 1000;
+  if (process.env.PRL_FUZZ_VERIFY)
+    console.log(`\n${COUNT} soups in ${seconds.toFixed(1)} s`, reasons, '\nslowest:', slowest);
+  assert.ok(slowest.milliseconds < 1000, `${slowest.milliseconds} ms for ${slowest.answer}`);
+  // The generator reaches what it is for: answers that are compared, and some that are equal.
+  assert.ok(reasons.different > COUNT / 3 && reasons.equal > COUNT / 100, JSON.stringify(reasons));
+});
+fuzz.run();
