@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { PrlError } from '../../errors.js';
@@ -17,12 +18,14 @@ interface Thread {
   deadline?: NodeJS.Timeout;
   /** It has loaded its code; only then is it given work. */
   ready: boolean;
+  /** The system's number of it, where it has one. */
+  id?: number;
 }
 
 export interface PoolOptions {
-  /** Says 'ready' when it is, then answers each message with one: compiled, or TypeScript where that is run from. */
+  /** Says when it is ready, with the system's number of its thread, then answers each message with one: compiled, or TypeScript where that is run from. */
   module: URL;
-  /** Milliseconds for one answer. */
+  /** Milliseconds for one answer, of the thread's own time where the system tells it: a busy machine is nobody's fault. */
   deadline: number;
   /** Default: one per core. */
   threads?: number;
@@ -67,12 +70,22 @@ export class Pool<Q, A> {
   #give(thread: Thread): void {
     thread.job = this.#queue.shift()!;
     thread.worker.ref();
+    this.#watch(thread, threadTime(thread.id), this.#options.deadline);
+    thread.worker.postMessage(thread.job.question);
+  }
+
+  /** Stops the thread when it has been at its question for the deadline; looks again where it was not given the time. */
+  #watch(thread: Thread, start: number | undefined, wait: number): void {
+    const { job } = thread;
     thread.deadline = setTimeout(() => {
       // Where the event loop stood still, the answer may be here and only not be read yet.
-      const { job } = thread;
-      setImmediate(() => thread.job === job && this.#stop(thread));
-    }, this.#options.deadline);
-    thread.worker.postMessage(thread.job.question);
+      setImmediate(() => {
+        if (thread.job !== job) return;
+        const left = start === undefined ? 0 : this.#options.deadline - (threadTime(thread.id) ?? Infinity) + start;
+        if (left > 0) this.#watch(thread, start, left);
+        else this.#stop(thread);
+      });
+    }, wait);
   }
 
   #start(): void {
@@ -83,7 +96,10 @@ export class Pool<Q, A> {
         clearTimeout(thread.deadline);
         thread.job!.resolve(answer);
         thread.job = undefined;
-      } else thread.ready = true;
+      } else {
+        thread.ready = true;
+        thread.id = answer.ready;
+      }
       this.#work();
       // A thread that has nothing to do does not keep the process alive.
       if (!thread.job) thread.worker.unref();
@@ -110,6 +126,18 @@ export class Pool<Q, A> {
       for (const job of thread.ready ? [thread.job!] : this.#queue.splice(0)) job.reject(failure);
     }
     this.#work();
+  }
+}
+
+/** Milliseconds that a thread of this process has computed; undefined where the system does not say. */
+function threadTime(id: number | undefined): number | undefined {
+  if (id === undefined) return undefined;
+  try {
+    // After the name in brackets; user and system time are the 14th and 15th of all, in hundredths of a second.
+    const fields = readFileSync(`/proc/self/task/${id}/stat`, 'utf8').split(') ')[1].split(' ');
+    return 10 * (Number(fields[11]) + Number(fields[12]));
+  } catch {
+    return undefined;
   }
 }
 

@@ -2,6 +2,7 @@
 import { parentPort } from 'node:worker_threads';
 import type { Extraction } from './extract.js';
 import { judgeMath } from './judge.js';
+import { threadId } from './thread-id.js';
 
 export interface Question {
   response: string;
@@ -14,4 +15,4 @@ judgeMath('\\boxed{\\frac12}', '0.5', 'boxed');
 parentPort!.on('message', ({ response, gold, extraction }: Question) => {
   parentPort!.postMessage(judgeMath(response, gold, extraction));
 });
-parentPort!.postMessage('ready');
+parentPort!.postMessage({ ready: threadId() });

@@ -166,11 +166,11 @@ judging('what would take long is refused, text for text', () => {
     `${'{'.repeat(200)}${'}'.repeat(200)}`,
   );
   for (const answer of hostile) {
-    const start = performance.now();
+    const start = process.cpuUsage();
     assert.not(sameMath('1', answer), answer.slice(0, 40));
     sameMath(answer, answer.replace(/\d/, '7'));
     assert.ok(sameMath(answer, ` ${answer}`), answer.slice(0, 40));
-    const took = performance.now() - start;
+    const took = process.cpuUsage(start).user / 1000;
     assert.ok(took < 500, `${answer.slice(0, 40)} took ${took} ms`);
   }
 });

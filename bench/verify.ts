@@ -1,0 +1,43 @@
+// How many responses verifyMath judges in a second: in one thread, and in its pool.
+//   npx tsx bench/verify.ts
+import { availableParallelism } from 'node:os';
+import { verifyMath } from '../lib/index.js';
+import { judgeMath } from '../lib/reward/verify/judge.js';
+
+const r = String.raw;
+/** Gold answers of the kinds that problem sets have, each with what is right and what is wrong. */
+const ANSWERS: [gold: string, answers: string[]][] = [
+  ['204', ['204', '113', r`204\text{ ways}`, '1024']],
+  [r`\frac{14}{3}`, [r`\dfrac{14}{3}`, r`4\frac{2}{3}`, r`\frac{13}{3}`, '4.67']],
+  [r`2\sqrt{113}`, [r`\sqrt{452}`, r`2\sqrt{103}`]],
+  [r`\left(3, \frac{\pi}{2}\right)`, [r`(3, \pi/2)`, r`(3, \frac{\pi}{3})`]],
+  [r`(-\infty, 2) \cup (3, \infty)`, [r`(3,\infty)\cup(-\infty,2)`, r`(-\infty, 2] \cup (3, \infty)`]],
+  ['x^2+7x+10', ['(x+2)(x+5)', 'x^2-7x+10']],
+  ['1,2,3', [r`\{3,2,1\}`, '1, 2']],
+  [r`\text{(C)}`, ['C', 'B']],
+  ['y=2x+3', ['2x-y+3=0', 'y=3x+2']],
+  ['6-5i', ['-5i+6', '6+5i']],
+];
+const steps = 'First we rewrite the equation, then we factor it and look at each case in turn. '.repeat(30);
+const all = ANSWERS.flatMap(([gold, answers]) =>
+  answers.map((answer) => ({ gold, response: `${steps}Hence the answer is $\\boxed{${answer}}$.` })),
+);
+/** Different numbers in each round, so that no answer was seen before, as far as they have any. */
+const round = (n: number) =>
+  all.map(({ gold, response }) => ({
+    gold: gold.replace(/\d+/, (digits) => String(Number(digits) + n)),
+    response: response.replace(/\d+/, (digits) => String(Number(digits) + n)),
+  }));
+
+const rate = (count: number, start: number) => `${Math.round((1000 * count) / (performance.now() - start))} a second`;
+const ROUNDS = 200;
+for (const warm of [true, false]) {
+  const rounds = Array.from({ length: ROUNDS }, (_, n) => round(n + (warm ? 0 : ROUNDS))).flat();
+  let start = performance.now();
+  for (const { response, gold } of rounds) judgeMath(response, gold, 'boxed');
+  const alone = rate(rounds.length, start);
+  start = performance.now();
+  await Promise.all(rounds.map(({ response, gold }) => verifyMath(response, gold)));
+  if (!warm)
+    console.log(`one thread: ${alone}; the pool, ${availableParallelism()} threads: ${rate(rounds.length, start)}`);
+}
