@@ -18,12 +18,13 @@ export interface Evaluations {
 const figure = (value: number, [low, high]: [number, number]) =>
   `${value.toFixed(3)} [${low.toFixed(2)}, ${high.toFixed(2)}]`;
 
-/** The closing table: one row per level and measure, with 95% intervals over problems. */
-export function evaluationTable(before: Evaluations, after: Evaluations): string {
+/** The closing table: some rows per evaluation, with 95% intervals over problems. */
+export function evaluationTable(
+  evaluations: readonly { where: string; before: EvaluationResult; after: EvaluationResult }[],
+): string {
   const rows = [['', 'before', 'after', 'change']];
-  for (const key of ['trained', 'harder'] as const) {
-    const [a, b] = [before[key], after[key]];
-    const where = `${key === 'trained' ? 'in distribution' : 'harder'} (${a.level})`;
+  for (const { where: kind, before: a, after: b } of evaluations) {
+    const where = `${kind} (${a.level})`;
     const row = (what: string, x: number, xi: [number, number], y: number, yi: [number, number]) =>
       rows.push([`${where}, ${what}`, figure(x, xi), figure(y, yi), `${y >= x ? '+' : ''}${(y - x).toFixed(3)}`]);
     row(`average@${a.n}`, a.averageAtN, a.averageAtNInterval, b.averageAtN, b.averageAtNInterval);

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { relative } from 'node:path';
 import { invalidArgument } from '../errors.js';
 import { type EvaluationResult, evaluate, type ProblemRecord } from '../eval/evaluate.js';
@@ -13,21 +12,26 @@ import { checkMethod } from '../train/advantages.js';
 import { saveBase, settleConfig } from '../train/checkpoint.js';
 import { checkMismatch } from '../train/mismatch.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions, TRAINER_OPTIONS } from '../train/options.js';
-import { RunFolder } from '../train/run-folder.js';
+import type { RunFolder } from '../train/run-folder.js';
 import { Trainer } from '../train/trainer.js';
-import type { Command, Values } from './args.js';
+import { type Command, kebab, type Values } from './args.js';
 import { Interrupt } from './interrupt.js';
 import { modelFolder } from './model-folder.js';
 import { PRESET_NAMES, PRESETS, type Preset, type PresetName } from './presets.js';
 import { Progress } from './progress.js';
 import { ROLLOUT_OPTIONS, type RolloutSettings, rolloutEngineOf, rolloutSettings } from './rollout.js';
 import { type Evaluations, evaluationTable, explainSamples, plots, samplesText } from './summary.js';
+import { DATASET_NOTES, DATASET_OPTIONS, isDatasetRun, trainOnDataset } from './train-dataset.js';
+import { evaluationFigures, knownOptions, openRunFolder, runTrainer } from './training.js';
 import { warmUp } from './warm-up.js';
 
 const RUN_OPTIONS = {
   task: { type: 'choice', choices: ['arithmetic'], default: 'arithmetic', doc: 'What to train on' },
   preset: { type: 'choice', choices: PRESET_NAMES, default: 'quickstart', doc: 'Model, warm start and other defaults' },
-  model: { type: 'string', doc: 'Folder of a policy to start from, instead of the warm start' },
+  model: {
+    type: 'string',
+    doc: 'What to start from, instead of the warm start: folder of a model or a run, or the id of a model of the hub',
+  },
   prm: {
     type: 'string',
     doc: 'Process reward model for method progrs: a folder of prl prm train, or the address of a server (http://HOST:PORT/pooling or /classify)',
@@ -47,15 +51,20 @@ export const trainCommand: Command = {
   groups: [
     { title: 'Run', options: RUN_OPTIONS },
     { title: 'Rollouts from servers', options: ROLLOUT_OPTIONS },
+    { title: 'Dataset, in place of the arithmetic task and its warm start', options: DATASET_OPTIONS },
     { title: 'Trainer', options: TRAINER_OPTIONS },
   ],
-  notes: ['Presets set these defaults:', ...presetNotes].join('\n'),
+  notes: ['Presets set these defaults:', ...presetNotes, '', DATASET_NOTES].join('\n'),
   examples: [
     ['prl train', 'The quickstart: PRL on the arithmetic task'],
     ['prl train --preset smoke --method grpo --seed 3', 'A short run of GRPO'],
     ['prl train --output runs/a --max-steps 50', 'A longer run in a folder of your choice'],
     ['prl train --output runs/a --resume', 'Go on after an interruption, with the options that the run has'],
     ['prl train --model runs/a/base --eta 20 --output runs/b', 'Another experiment from the same warm start'],
+    [
+      'prl train --model Qwen/Qwen2.5-Math-1.5B --dataset train.jsonl --eval-dataset math500.jsonl',
+      'A pretrained model on problems of your own',
+    ],
   ],
   run: train,
 };
@@ -73,6 +82,9 @@ interface Session {
 }
 
 async function train(values: Values): Promise<number> {
+  if (await isDatasetRun(values)) return trainOnDataset(values);
+  const stray = Object.keys(DATASET_OPTIONS).find((name) => values[name] !== undefined);
+  if (stray) throw invalidArgument(`--${kebab(stray)} goes with --dataset`);
   const session = await openSession(values);
   try {
     const start = performance.now();
@@ -110,17 +122,19 @@ async function openSession(values: Values): Promise<Session> {
       output?: string;
       resume?: boolean;
     };
-  if (resume && output === undefined) throw invalidArgument('--resume needs --output, the folder of the run');
-  const stamp = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
-  const path = output ?? `runs/arithmetic-${trainer.method ?? TRAINER_OPTIONS.method.default}-${stamp}`;
-  if (resume && !existsSync(path)) throw invalidArgument(`there is no run in ${path} to resume`);
-  const folder = await RunFolder.open(path, { resume });
+  const folder = await openRunFolder(
+    { output, resume },
+    `arithmetic-${trainer.method ?? TRAINER_OPTIONS.method.default}`,
+  );
   try {
     const known = await folder.readJson('config.json');
-    const { task: __, ...before } = known?.trainer ?? {};
     const name: PresetName = given ?? known?.command?.preset ?? RUN_OPTIONS.preset.default;
     const preset = PRESETS[name];
-    const options = resolveOptions('prl train', TRAINER_OPTIONS, { ...preset.trainer, ...before, ...trainer });
+    const options = resolveOptions('prl train', TRAINER_OPTIONS, {
+      ...preset.trainer,
+      ...knownOptions(known?.trainer),
+      ...trainer,
+    });
     const start = model ?? known?.command?.model;
     const task = new ArithmeticTask({ levels: preset.levels });
     const scorer = prm ?? known?.command?.prm;
@@ -168,24 +182,7 @@ async function trainIn(session: Session): Promise<number> {
     onWarning,
     rolloutEngine: rollout && rolloutEngineOf(rollout, onWarning),
   });
-  interrupt.onStop(() => trainer.stop());
-  const progress = new Progress(options.method.toUpperCase(), options.maxSteps);
-  try {
-    for await (const { step, metrics } of trainer.run()) {
-      progress.update(
-        step,
-        `reward ${metrics.reward.toFixed(3)}  length ${metrics['completions/mean_length'].toFixed(1)}  steps ${metrics['step_count/mean'].toFixed(2)}  ${Math.round(metrics.tokens_per_second)} tokens/s`,
-      );
-    }
-  } finally {
-    progress.stop();
-  }
-  if (interrupt.exitCode !== undefined) return interrupt.exitCode;
-  const rows = await folder.rows('metrics.jsonl');
-  const last = rows[rows.length - 1];
-  progress.done(
-    `${options.maxSteps} steps${last ? `, training reward ${rows[0].reward.toFixed(3)} -> ${last.reward.toFixed(3)}` : ''}`,
-  );
+  if (!(await runTrainer(trainer, folder, interrupt))) return interrupt.exitCode!;
 
   const after = await evaluations(session, 'after', trainer.policy);
   if (!after) return interrupt.exitCode!;
@@ -260,34 +257,13 @@ async function report(
 ): Promise<void> {
   const rows = await folder.rows('metrics.jsonl');
   const warm = await folder.readJson('warm-start.json');
-  const numbers = ({
-    averageAtN,
-    averageAtNInterval,
-    passAtN,
-    passAtNInterval,
-    n,
-    level,
-    problems,
-    meanLength,
-    measures,
-  }: EvaluationResult) => ({
-    averageAtN,
-    averageAtNInterval,
-    passAtN,
-    passAtNInterval,
-    n,
-    level,
-    problems,
-    meanLength,
-    ...measures,
-  });
   await folder.writeJson('summary.json', {
     method: options.method,
     seed: options.seed,
     steps: rows.length,
-    before: numbers(before.trained),
-    after: numbers(after.trained),
-    harder: { before: numbers(before.harder), after: numbers(after.harder) },
+    before: evaluationFigures(before.trained),
+    after: evaluationFigures(after.trained),
+    harder: { before: evaluationFigures(before.harder), after: evaluationFigures(after.harder) },
     seconds: {
       warmStart: warm?.seconds ?? 0,
       evaluation: [before, after].reduce((sum, { trained, harder }) => sum + trained.seconds + harder.seconds, 0),
@@ -309,7 +285,12 @@ async function report(
     );
     console.log(samplesText(samples[0], samples[1]));
   }
-  console.log(`\n${evaluationTable(before, after)}`);
+  console.log(
+    `\n${evaluationTable([
+      { where: 'in distribution', before: before.trained, after: after.trained },
+      { where: 'harder', before: before.harder, after: after.harder },
+    ])}`,
+  );
   console.log(`\n${conclusion(before, after)}`);
 }
 

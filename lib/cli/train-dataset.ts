@@ -1,0 +1,334 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, extname, join, relative } from 'node:path';
+import { ANSWER_SOURCES } from '../data/fields.js';
+import { type Dataset, type DatasetOptions, describeReport, loadDataset } from '../data/load.js';
+import { PROMPT_PRESETS } from '../data/prompt.js';
+import { invalidArgument, outOfRange } from '../errors.js';
+import { type EvaluationResult, evaluate, type ProblemRecord } from '../eval/evaluate.js';
+import { type OptionsOf, type OptionTable, resolveOptions } from '../options-table.js';
+import { Policy } from '../policy/policy.js';
+import { Tokenizer } from '../policy/tokenizer.js';
+import type { PolicyLike } from '../policy/types.js';
+import { loadProcessRewardModel } from '../reward/load.js';
+import { type DatasetTask, datasetTask } from '../tasks/dataset.js';
+import { checkMethod } from '../train/advantages.js';
+import { saveBase, settleConfig } from '../train/checkpoint.js';
+import { checkMismatch } from '../train/mismatch.js';
+import {
+  RESUMABLE_OPTIONS,
+  type ResolvedTrainerOptions,
+  TRAINER_OPTIONS,
+  type TrainerOptions,
+} from '../train/options.js';
+import type { RunFolder } from '../train/run-folder.js';
+import { Trainer, type TrainerSetup } from '../train/trainer.js';
+import type { Values } from './args.js';
+import { Interrupt } from './interrupt.js';
+import { modelFolder } from './model-folder.js';
+import { Progress } from './progress.js';
+import { type RolloutSettings, rolloutEngineOf, rolloutSettings } from './rollout.js';
+import { evaluationTable, plots, table } from './summary.js';
+import { evaluationFigures, knownOptions, openRunFolder, runTrainer } from './training.js';
+
+export const DATASET_OPTIONS = {
+  dataset: {
+    type: 'strings',
+    doc: 'Problems to train on: files (.jsonl, .json, .csv, .tsv, .parquet), a folder, or a dataset of the hub (owner/name); needs --model',
+  },
+  evalDataset: { type: 'strings', doc: 'Held-out problems, read with the same options; left out of --dataset' },
+  evalShare: { type: 'number', min: 0, max: 0.5, doc: 'Without --eval-dataset: share of --dataset that is held out' },
+  split: { type: 'string', doc: 'Of a folder or a dataset of the hub (default: train; of --eval-dataset test)' },
+  config: { type: 'string', doc: 'One of several datasets in a folder or of the hub' },
+  promptField: { type: 'string', doc: 'Field of the problem (default: problem, question or prompt)' },
+  answerField: { type: 'string', doc: 'Field of the answer (default: answer, gold, final_answer or ground_truth)' },
+  answerFrom: {
+    type: 'choice',
+    choices: ANSWER_SOURCES,
+    doc: 'Where in it the answer is: all of it, its last \\boxed{}, or after #### (default: what is there)',
+  },
+  levelField: { type: 'string', doc: 'Field whose values --level may name, and evaluations tell apart' },
+  promptTemplate: {
+    type: 'string',
+    doc: `${Object.keys(PROMPT_PRESETS).join(', ')}, or a text with {prompt} (default: prl where the model has a chat template, else question)`,
+  },
+  systemPrompt: { type: 'string', doc: "System message, in place of the template's" },
+  maxPromptLength: {
+    type: 'integer',
+    min: 1,
+    doc: 'Leave out problems with longer prompts, in tokens (default: 1024, or what fits)',
+  },
+  onInvalid: {
+    type: 'choice',
+    choices: ['error', 'drop'],
+    doc: 'What to do with rows that cannot be used (default: error)',
+  },
+  verifier: {
+    type: 'choice',
+    choices: ['math', 'exact', 'numeric', 'regex'],
+    doc: 'What judges responses (default: math)',
+  },
+} as const satisfies OptionTable;
+
+/** PRL's published run script (and the defaults of the trainer that it runs), as far as it sets what this trainer has. */
+const DATASET_DEFAULTS = {
+  eta: 200,
+  stepSplit: 'length',
+  stepLength: 256,
+  promptsPerStep: 128,
+  numGenerations: 5,
+  maxCompletionLength: 3072,
+  learningRate: 1e-6,
+  warmupSteps: 0,
+  adamBeta2: 0.999,
+  weightDecay: 0.01,
+  numMinibatches: 1,
+  advantageEpsilon: 1e-6,
+  evalProblems: 500,
+  saveSteps: 25,
+} as const satisfies TrainerOptions;
+const MAX_PROMPT_LENGTH = 1024;
+
+export const DATASET_NOTES = `With --dataset the defaults are those of PRL's published run script, and one epoch: ${Object.entries(
+  DATASET_DEFAULTS,
+)
+  .map(([name, value]) => `${name} ${value}`)
+  .join(', ')}. Prompt templates:
+${Object.entries(PROMPT_PRESETS)
+  .map(([name, { doc }]) => `  ${name}: ${doc}`)
+  .join('\n')}`;
+
+/** What may change on a resume: where the same problems are, and where a server is. */
+const MOVABLE = ['dataset', 'evalDataset', 'split', 'config', 'prm', 'rollout'];
+
+type GivenRollout = Parameters<typeof rolloutSettings>[0];
+
+interface RunOptions extends GivenRollout {
+  model?: string;
+  prm?: string;
+  output?: string;
+  resume?: boolean;
+}
+
+type DatasetRunOptions = OptionsOf<typeof DATASET_OPTIONS>;
+
+/** Whether a run is, or is to be, one on a dataset. */
+export async function isDatasetRun({ dataset, output, resume }: Values): Promise<boolean> {
+  const file = join(String(output), 'config.json');
+  if (dataset !== undefined || !resume || !existsSync(file)) return dataset !== undefined;
+  return JSON.parse(await readFile(file, 'utf8')).command?.dataset !== undefined;
+}
+
+/** Trains a pretrained model on a dataset: evaluation, reinforcement learning, evaluation. */
+export async function trainOnDataset(values: Values): Promise<number> {
+  const { task, preset, model, prm, output, resume, ...others } = values as Values & RunOptions;
+  const { rolloutUrl, rolloutEngine, rolloutModel, syncFolder, ...rest } = others;
+  const rollout = { rolloutUrl, rolloutEngine, rolloutModel, syncFolder };
+  const stray = Object.entries({ task, preset }).find(([, value]) => value !== undefined);
+  if (stray) throw invalidArgument(`--${stray[0]} is of the arithmetic task: it does not go with --dataset`);
+  const isOfDataset = (name: string) => Object.hasOwn(DATASET_OPTIONS, name);
+  const data = Object.fromEntries(Object.entries(rest).filter(([name]) => isOfDataset(name)));
+  const trainer = Object.fromEntries(Object.entries(rest).filter(([name]) => !isOfDataset(name)));
+  const interrupt = new Interrupt();
+  const name = `dataset-${trainer.method ?? TRAINER_OPTIONS.method.default}`;
+  const folder = await openRunFolder({ output, resume }, name);
+  const shown = relative('', folder.path) || '.';
+  try {
+    const start = performance.now();
+    const done = await trainIn(folder, { data, trainer, model, prm, rollout }, interrupt).catch((error) => {
+      if (interrupt.exitCode === undefined) throw error;
+      return false;
+    });
+    if (!done) {
+      const begun = existsSync(folder.file('config.json'));
+      console.log(begun ? `Saved. Go on with: prl train --resume --output ${shown}` : 'There was nothing to save yet.');
+      return interrupt.exitCode!;
+    }
+    console.log(`\nAll of it took ${((performance.now() - start) / 1000).toFixed(0)} s. The run is in ${shown}`);
+    return 0;
+  } finally {
+    await folder.close();
+  }
+}
+
+interface Given {
+  data: Values;
+  trainer: Values;
+  model: string | undefined;
+  prm: string | undefined;
+  rollout: GivenRollout;
+}
+
+/** False when interrupted. */
+async function trainIn(folder: RunFolder, given: Given, interrupt: Interrupt): Promise<boolean> {
+  const known = await folder.readJson('config.json');
+  const { model = given.model, prm: _, rollout: __, ...before } = known?.command ?? {};
+  if (model === undefined) throw invalidArgument('--dataset needs --model, the model to start from');
+  const data: DatasetRunOptions = resolveOptions('prl train', DATASET_OPTIONS, { ...before, ...given.data });
+  const saved = await folder.wholeFolder('base');
+  const source = saved ?? (await modelFolder(model));
+  const tokenizer = await Tokenizer.load(source);
+  const base = await Policy.load(source);
+
+  const first = { ...DATASET_DEFAULTS, ...knownOptions(known?.trainer), ...given.trainer };
+  const settled = resolveOptions('prl train', TRAINER_OPTIONS, first);
+  const task = await loadTask(data, tokenizer, promptRoom(data, settled, base), interrupt.signal);
+  const epoch = Math.ceil(task.size.train / settled.promptsPerStep);
+  const options = resolveOptions('prl train', TRAINER_OPTIONS, { maxSteps: epoch, ...first });
+  const scorer = given.prm ?? known?.command?.prm;
+  const processRewardModel = scorer && (await loadProcessRewardModel(scorer, tokenizer));
+  try {
+    checkMethod(options, { processRewardModel });
+    const rollout = rolloutSettings(given.rollout, known?.command?.rollout);
+    checkMismatch(options, rollout);
+    await settleConfig(folder, 'command', { ...data, model: given.model ?? model, prm: scorer, rollout }, MOVABLE);
+    await settleConfig(folder, 'trainer', { task: task.name, ...task.identity, ...options }, RESUMABLE_OPTIONS);
+    if (!saved) await saveBase(folder, base, task);
+    return await run(folder, { task, base, options, processRewardModel, rollout, interrupt });
+  } finally {
+    processRewardModel?.dispose?.();
+  }
+}
+
+/** The longest prompt that leaves room for a response. */
+function promptRoom(
+  { maxPromptLength }: DatasetRunOptions,
+  { maxCompletionLength }: ResolvedTrainerOptions,
+  { config }: Policy,
+): number {
+  const room = (config.max_position_embeddings ?? Infinity) - maxCompletionLength;
+  if (room < 1)
+    throw outOfRange(
+      `the model has ${config.max_position_embeddings} positions: maxCompletionLength ${maxCompletionLength} leaves none for a prompt`,
+    );
+  if (maxPromptLength !== undefined && maxPromptLength > room)
+    throw outOfRange(
+      `the model has ${config.max_position_embeddings} positions: maxCompletionLength ${maxCompletionLength} leaves ${room} for a prompt, fewer than maxPromptLength ${maxPromptLength}`,
+    );
+  return maxPromptLength ?? Math.min(MAX_PROMPT_LENGTH, room);
+}
+
+async function loadTask(
+  { dataset, evalDataset, evalShare, verifier, split, ...options }: DatasetRunOptions,
+  tokenizer: Tokenizer,
+  maxPromptLength: number,
+  signal: AbortSignal,
+): Promise<DatasetTask> {
+  const load = async (label: string, source: readonly string[], ofSplit: string | undefined): Promise<Dataset> => {
+    const name = basename(source[0], extname(source[0]));
+    const start = performance.now();
+    const wanted: DatasetOptions = { ...options, name, split: ofSplit, tokenizer, maxPromptLength, signal };
+    const found = await loadDataset(source, wanted);
+    const seconds = (performance.now() - start) / 1000;
+    console.log(`${label.padEnd(12)} ${source.join(', ')}: ${describeReport(found.report)} (${seconds.toFixed(1)} s)`);
+    return found;
+  };
+  const train = await load('dataset', dataset!, split);
+  const test = evalDataset && (await load('evaluation', evalDataset, isFile(evalDataset) ? undefined : 'test'));
+  const task = datasetTask({ tokenizer, train, test, evalShare, verifier });
+  const { size, leaked, identity } = task;
+  console.log(`${''.padEnd(12)} ${size.train} problems to train on, ${size.test} held out, prompt ${identity?.prompt}`);
+  if (leaked > 0)
+    console.log(`${''.padEnd(12)} ${leaked} problems of the evaluation were in the dataset too: left out there`);
+  return task;
+}
+
+const isFile = (sources: readonly string[]) => sources.every((source) => extname(source) !== '');
+
+interface Training {
+  task: DatasetTask;
+  base: Policy;
+  options: ResolvedTrainerOptions;
+  processRewardModel: TrainerSetup['processRewardModel'];
+  rollout: RolloutSettings | undefined;
+  interrupt: Interrupt;
+}
+
+async function run(folder: RunFolder, training: Training): Promise<boolean> {
+  const { task, base, options, processRewardModel, rollout, interrupt } = training;
+  const before = await evaluation(folder, training, 'before', base);
+  // The trainer changes the policy that it is given; the base stays for comparison.
+  const onWarning = (message: string) => console.warn(`prl: ${message}`);
+  const trainer = new Trainer({
+    ...options,
+    policy: base.clone(),
+    reference: base,
+    processRewardModel,
+    task,
+    output: folder,
+    resume: true,
+    onWarning,
+    rolloutEngine: rollout && rolloutEngineOf(rollout, onWarning),
+  });
+  if (!(await runTrainer(trainer, folder, interrupt))) return false;
+  const after = await evaluation(folder, training, 'after', trainer.policy);
+
+  const rows = await folder.rows('metrics.jsonl');
+  await folder.writeJson('summary.json', {
+    method: options.method,
+    seed: options.seed,
+    steps: rows.length,
+    ...(before && { before: evaluationFigures(before) }),
+    ...(after && { after: evaluationFigures(after) }),
+    seconds: {
+      evaluation: (before?.seconds ?? 0) + (after?.seconds ?? 0),
+      training: rows.reduce((sum, row) => sum + row['seconds/step'], 0),
+    },
+  });
+  const charts = plots(rows);
+  if (charts) console.log(`\n${charts}`);
+  if (!before || !after) {
+    console.log('\nNo problem is held out (--eval-dataset, --eval-share): what this run did is not measured.');
+    return true;
+  }
+  console.log(`\n${evaluationTable([{ where: 'held out', before, after }])}`);
+  if (task.levels.length > 1) console.log(`\n${levelTable(task, before.records, after.records, before.n)}`);
+  const overlap = after.averageAtNInterval[0] <= before.averageAtNInterval[1];
+  console.log(
+    `\nIntervals are 95% bootstrap intervals over problems.${overlap ? ' Those of before and after overlap: this run does not show that the policy got better.' : ''}`,
+  );
+  return true;
+}
+
+/** The evaluation on the held-out problems, kept in the run folder; undefined where there are none. */
+async function evaluation(
+  folder: RunFolder,
+  { task, options, interrupt }: Training,
+  when: 'before' | 'after',
+  policy: PolicyLike,
+): Promise<EvaluationResult | undefined> {
+  if (task.size.test === 0) return undefined;
+  const file = `evaluation-${when}.json`;
+  const step = when === 'before' ? 0 : options.maxSteps;
+  const known = await folder.readJson(file);
+  // A resumed run may have gone further than the one that was evaluated.
+  if (known?.step === step) return known.trained;
+  const { evalProblems, evalSamples, temperature, maxCompletionLength, seed } = options;
+  const problems = Math.min(evalProblems, task.size.test);
+  const progress = new Progress('evaluation', problems * evalSamples);
+  try {
+    const trained = await evaluate(policy, task, {
+      ...{ problems, n: evalSamples, temperature, maxCompletionLength, seed, signal: interrupt.signal },
+      onProgress: ({ finished, tokens }) => progress.update(finished, `${tokens} tokens`),
+    });
+    await folder.writeJson(file, { step, trained });
+    progress.done(
+      `${when} training: average@${trained.n} ${trained.averageAtN.toFixed(3)}, pass@${trained.n} ${trained.passAtN.toFixed(3)} on ${trained.problems} problems`,
+    );
+    return trained;
+  } finally {
+    progress.stop();
+  }
+}
+
+function levelTable(task: DatasetTask, before: ProblemRecord[], after: ProblemRecord[], n: number): string {
+  const average = (records: (ProblemRecord & { level?: string })[], level: string) => {
+    const own = records.filter((record) => record.level === level);
+    return { count: own.length, mean: own.reduce((sum, { correct }) => sum + correct / n, 0) / own.length };
+  };
+  const rows = task.levels.slice(1).flatMap((level) => {
+    const [a, b] = [average(before, level), average(after, level)];
+    return a.count === 0 ? [] : [[level, String(a.count), a.mean.toFixed(3), b.mean.toFixed(3)]];
+  });
+  return table([['level', 'problems', `average@${n} before`, 'after'], ...rows]);
+}

@@ -1,0 +1,151 @@
+// `prl train --dataset` from outside: tiny random checkpoints of two architectures with a byte-level BPE tokenizer.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Policy } from '../../lib/index.js';
+import { packageRoot } from '../../lib/native.js';
+import { bpeTokenizer } from '../fakes/bpe-tokenizer.js';
+
+const { FORCE_COLOR: _, NO_COLOR: __, ...env } = process.env;
+const main = ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts')];
+const prl = (...args: string[]) =>
+  spawnSync(process.execPath, [...main, ...args], { cwd: packageRoot, encoding: 'utf8', env });
+
+const root = mkdtempSync(join(tmpdir(), 'prl-cli-dataset-'));
+const train = join(root, 'train.jsonl');
+const test = join(root, 'test.csv');
+const read = (...path: string[]) => readFileSync(join(root, ...path), 'utf8');
+const readRows = (run: string) =>
+  read(run, 'metrics.jsonl')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+/** Right is what holds a letter of the first half of the alphabet: a random model does, now and then. */
+const rows = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, i) => ({
+    problem: `What is ${from + i}?`,
+    answer: '[a-m]',
+    level: (i % 2) + 1,
+  }));
+
+const SMALL = [
+  ...['--verifier', 'regex', '--prompts-per-step', '4', '--num-generations', '4', '--max-completion-length', '8'],
+  ...['--step-length', '3', '--eval-samples', '2', '--save-steps', '1'],
+];
+
+const cli = suite('prl train --dataset');
+cli.before(async () => {
+  const sizes = { hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2 };
+  for (const model_type of ['llama', 'qwen2'] as const) {
+    const chat = model_type === 'qwen2';
+    const tokenizer = bpeTokenizer({ chat });
+    const folder = join(root, model_type);
+    mkdirSync(folder);
+    const config = {
+      ...sizes,
+      model_type,
+      vocab_size: 320,
+      max_position_embeddings: 64,
+      eos_token_id: tokenizer.eosTokenId,
+    };
+    const policy = Policy.create(config, { seed: 3 });
+    await policy.save(folder);
+    await tokenizer.save(folder);
+  }
+  writeFileSync(
+    train,
+    rows(0, 12)
+      .map((row) => `${JSON.stringify(row)}\n`)
+      .join(''),
+  );
+  writeFileSync(
+    test,
+    `problem,answer,level\n${rows(10, 16)
+      .map((row) => `${row.problem},${row.answer},${row.level}\n`)
+      .join('')}`,
+  );
+});
+cli.after(() => rmSync(root, { recursive: true }));
+
+cli('a Llama: evaluation, an epoch, evaluation; a run folder that other commands take', () => {
+  const output = join(root, 'run');
+  const args = ['--dataset', train, '--eval-dataset', test, '--level-field', 'level', '--method', 'prl', '--eta', '50'];
+  const done = prl('train', '--model', join(root, 'llama'), ...args, '--output', output, ...SMALL);
+  assert.is(done.status, 0, done.stderr + done.stdout);
+  assert.match(done.stdout, /dataset +\S+train\.jsonl: 12 of 12 rows kept/);
+  assert.match(done.stdout, /10 problems to train on, 6 held out, prompt .*Question: \{prompt\}/);
+  assert.match(done.stdout, /2 problems of the evaluation were in the dataset too/);
+  assert.match(done.stdout, /held out \(all\), average@2/);
+  assert.match(done.stdout, /^2 +3 +\d/m, 'the levels of the evaluation');
+  assert.is(readRows('run').length, 3, 'an epoch of 10 problems, 4 a step');
+  assert.ok(readRows('run').some(({ reward }) => reward > 0) && readRows('run').some(({ reward }) => reward < 1));
+  const config = JSON.parse(read('run', 'config.json'));
+  assert.is(config.command.dataset[0], train);
+  assert.match(config.trainer.dataset, /^12 problems, SHA-256/);
+  assert.is(config.trainer.eta, 50);
+  assert.is(config.trainer.stepSplit, 'length');
+  assert.is(config.trainer.learningRate, 1e-6);
+  const summary = JSON.parse(read('run', 'summary.json'));
+  assert.is(summary.before.problems, 6);
+  assert.type(summary.after.averageAtN, 'number');
+  assert.ok(['base', 'checkpoints/step-000003'].every((path) => existsSync(join(output, path, 'tokenizer.json'))));
+
+  const sampled = prl('generate', '--model', output, '--prompt', 'What is 3?', '--max-new-tokens', '4', '--json');
+  assert.is(sampled.status, 0, sampled.stderr);
+  assert.is(JSON.parse(sampled.stdout).length, 1);
+  const page = prl('report', output);
+  assert.is(page.status, 0, page.stderr);
+  assert.match(read('run', 'report.html'), 'What is ');
+
+  const again = prl('train', '--resume', '--output', output, '--max-steps', '4');
+  assert.is(again.status, 0, again.stderr);
+  assert.is(readRows('run').length, 4);
+});
+
+cli('killed and resumed, it ends with the rows of a run that never was; a changed dataset is refused', async () => {
+  const args = ['--dataset', train, '--eval-share', '0.25', '--max-steps', '6', '--seed', '4', ...SMALL];
+  const start = (run: string) => ['train', '--model', join(root, 'llama'), '--output', join(root, run), ...args];
+  const child = spawn(process.execPath, [...main, ...start('killed')], { cwd: packageRoot, env, stdio: 'ignore' });
+  const log = join(root, 'killed', 'metrics.jsonl');
+  const watch = setInterval(() => {
+    if (existsSync(log) && readFileSync(log, 'utf8').split('\n').length > 2) child.kill('SIGKILL');
+  }, 5);
+  await new Promise((resolve) => child.once('exit', resolve));
+  clearInterval(watch);
+  assert.is(child.signalCode, 'SIGKILL');
+
+  const moved = join(root, 'moved.jsonl');
+  renameSync(train, moved);
+  writeFileSync(train, `${JSON.stringify({ problem: 'new', answer: '1' })}\n`);
+  const refused = prl('train', '--resume', '--output', join(root, 'killed'));
+  renameSync(moved, train);
+  assert.is(refused.status, 2, refused.stdout);
+  assert.match(refused.stderr, /has dataset "12 problems, SHA-256 \w+", not "1 problems/);
+
+  const resumed = prl('train', '--resume', '--output', join(root, 'killed'));
+  assert.is(resumed.status, 0, resumed.stderr);
+  const whole = prl(...start('whole'));
+  assert.is(whole.status, 0, whole.stderr);
+  const figures = (run: string) =>
+    readRows(run).map(({ step, reward, loss, grad_norm }) => [step, reward, loss, grad_norm]);
+  assert.is(figures('whole').length, 6);
+  assert.equal(figures('killed'), figures('whole'));
+});
+
+cli('what cannot work is said at once', () => {
+  const model = join(root, 'llama');
+  const rejects = (message: RegExp, ...args: string[]) => {
+    const { status, stderr } = prl('train', '--output', join(root, `bad-${Math.random()}`), ...args);
+    assert.is(status, 2, stderr);
+    assert.match(stderr, message);
+  };
+  rejects(/--dataset needs --model/, '--dataset', train);
+  rejects(/--preset is of the arithmetic task/, '--dataset', train, '--model', model, '--preset', 'smoke');
+  rejects(/--eval-share goes with --dataset/, '--eval-share', '0.1');
+  rejects(/the model has 64 positions/, '--dataset', train, '--model', model);
+});
+
+cli.run();
