@@ -22,6 +22,7 @@ export type PrlErrorCode =
   | 'ERR_PRL_WEIGHT_SYNC'
   | 'ERR_PRL_VERIFIER'
   | 'ERR_PRL_CORRUPT'
+  | 'ERR_PRL_TEMPLATE'
   | 'ERR_PRL_INTERNAL';
 
 /**

@@ -26,6 +26,7 @@ export * from './kernels/step-advantages.js';
 export * from './kernels/token-log-probs.js';
 export type { StepOffsets } from './methods/steps.js';
 export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads } from './native.js';
+export type { ChatMessage, ChatOptions } from './policy/chat-template.js';
 export { Policy } from './policy/policy.js';
 export { characterTokenizer, Tokenizer } from './policy/tokenizer.js';
 export type * from './policy/types.js';

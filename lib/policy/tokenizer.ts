@@ -1,68 +1,110 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import type { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { outOfRange, PrlError } from '../errors.js';
 import { resolveTokenizer } from '../hub/resolve.js';
+import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-template.js';
+import { TokenDecoder } from './token-decoder.js';
+import { addedTokens, checkVocabulary, createEncoder, type Json } from './tokenizer-json.js';
 
-type Json = { [key: string]: unknown };
+/** The files of a tokenizer. */
+export interface TokenizerFiles {
+  /** tokenizer.json */
+  tokenizer: Json;
+  /** tokenizer_config.json */
+  config: Json;
+  /** generation_config.json */
+  generation?: Json;
+  /** chat_template.jinja, or what chat_template.json holds: in place of what tokenizer_config.json has. */
+  chatTemplate?: unknown;
+}
 
-/** Text to token ids and back: a tokenizer.json in Hugging Face's format. */
+/** Text to token ids and back: a tokenizer.json in Hugging Face's format, with the ids and texts that the Python library has. */
 export class Tokenizer {
-  /** The end-of-sequence token of tokenizer_config.json. */
+  /** The end-of-sequence token. */
   readonly eosTokenId: number;
   readonly eosToken: string;
-  readonly #inner: HuggingFaceTokenizer;
-  readonly #json: Json;
-  readonly #config: Json;
+  /** Tokens that end a response: those of generation_config.json, and the end-of-sequence token. */
+  readonly stopTokenIds: readonly number[];
+  /** Tokens that this tokenizer has; a model may have more rows, which stand for nothing. */
+  readonly vocabSize: number;
+  readonly #files: TokenizerFiles;
+  readonly #ids: Map<string, number>;
+  readonly #encoder: Encoder;
+  readonly #decoder: TokenDecoder;
   readonly #exact: boolean;
-  /** A token's text does not depend on its neighbours, but for characters in several tokens. */
-  readonly #independent: boolean;
-  readonly #pieces = new Map<number, string>();
+  readonly #chat: ChatTemplates;
 
-  constructor(json: Json, config: Json) {
-    this.#json = json;
-    this.#config = config;
-    this.#inner = new HuggingFaceTokenizer(json, config);
-    const eos = config.eos_token as string | { content: string } | undefined;
-    this.eosToken = (typeof eos === 'object' ? eos.content : eos) ?? '';
-    const id = this.#inner.token_to_id(this.eosToken);
-    if (id === undefined)
-      throw new PrlError('ERR_PRL_CORRUPT', `the tokenizer has no end-of-sequence token ('${this.eosToken}')`);
-    this.eosTokenId = id;
+  constructor(json: Json, config: Json, files: Omit<TokenizerFiles, 'tokenizer' | 'config'> = {}) {
+    this.#files = { tokenizer: json, config, ...files };
+    const vocabulary = checkVocabulary(json);
+    const named = namedTokens(config);
+    const added = addedTokens(json, vocabulary, Object.values(named));
+    this.#encoder = createEncoder(json, added);
+    this.#ids = vocabulary;
+    for (const { content, id } of added) vocabulary.set(content, id);
+    const tokens = new Map(Array.from(vocabulary, ([token, id]) => [id, token]));
+    this.vocabSize = tokens.size;
+    const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
+    this.#decoder = new TokenDecoder(json.decoder, (id) => tokens.get(id), special);
     // With nothing between text and model, decoding must give the text back.
     this.#exact = json.normalizer == null && json.pre_tokenizer == null;
-    this.#independent = ['Fuse', 'ByteLevel'].includes((json.decoder as Json | null)?.type as string);
+    const stop = stopTokens(files.generation, tokens);
+    this.eosToken = named.eos_token ?? tokens.get(stop[0]) ?? '';
+    const eos = vocabulary.get(this.eosToken);
+    if (eos === undefined)
+      throw new PrlError('ERR_PRL_CORRUPT', `the tokenizer has no end-of-sequence token ('${this.eosToken}')`);
+    this.eosTokenId = eos;
+    this.stopTokenIds = [...new Set([...stop, eos])];
+    this.#chat = new ChatTemplates(files.chatTemplate ?? config.chat_template, named);
   }
 
-  /** Reads tokenizer.json and tokenizer_config.json of a model: a folder, or an id of the hub. */
+  /**
+   * Reads the tokenizer of a model: a folder, or an id of the hub. tokenizer.json and, as far as they are there,
+   * tokenizer_config.json, special_tokens_map.json, generation_config.json (else config.json) and chat_template.jinja or .json.
+   */
   static async load(idOrFolder: string): Promise<Tokenizer> {
     const folder = await resolveTokenizer(idOrFolder);
-    const read = async (name: string) => {
-      const file = join(folder, name);
-      try {
-        return JSON.parse(await readFile(file, 'utf8')) as Json;
-      } catch (cause) {
-        throw new PrlError('ERR_PRL_IO', `cannot read the tokenizer ${file}: ${(cause as Error).message}`, { cause });
-      }
-    };
-    return new Tokenizer(await read('tokenizer.json'), await read('tokenizer_config.json'));
+    const json = await readObject(join(folder, 'tokenizer.json'));
+    if (!json)
+      throw new PrlError(
+        'ERR_PRL_IO',
+        `cannot read the tokenizer ${join(folder, 'tokenizer.json')}: there is no such file`,
+      );
+    const optional = async (name: string) => readObject(join(folder, name));
+    const config = { ...(await optional('special_tokens_map.json')), ...(await optional('tokenizer_config.json')) };
+    const generation = (await optional('generation_config.json')) ?? pickEos(await optional('config.json'));
+    const jinja = await readText(join(folder, 'chat_template.jinja'));
+    const chatTemplate = jinja ?? (await optional('chat_template.json'))?.chat_template;
+    return new Tokenizer(json, config, { generation, chatTemplate });
   }
 
+  /** Writes what `load` reads. */
   async save(folder: string): Promise<void> {
-    await writeFile(join(folder, 'tokenizer.json'), `${JSON.stringify(this.#json, null, 1)}\n`);
-    await writeFile(join(folder, 'tokenizer_config.json'), `${JSON.stringify(this.#config, null, 1)}\n`);
+    const { tokenizer, config, generation, chatTemplate } = this.#files;
+    const write = (name: string, value: unknown) =>
+      writeFile(join(folder, name), `${JSON.stringify(value, null, 1)}\n`);
+    await write('tokenizer.json', tokenizer);
+    await write('tokenizer_config.json', config);
+    if (generation !== undefined) await write('generation_config.json', generation);
+    if (typeof chatTemplate === 'string') await writeFile(join(folder, 'chat_template.jinja'), chatTemplate);
+    else if (chatTemplate !== undefined) await write('chat_template.json', { chat_template: chatTemplate });
   }
 
-  get vocabSize(): number {
-    return this.#inner.get_vocab(true).size;
+  /** The id of a token, by its exact spelling in the vocabulary. */
+  tokenId(token: string): number | undefined {
+    return this.#ids.get(token);
   }
 
-  /** Token ids of `text`, without special tokens around it. A character that the vocabulary lacks is an error. */
-  encode(text: string): Int32Array {
-    const { ids } = this.#inner.encode(text, { add_special_tokens: false });
-    if (this.#exact && (ids.length === 0 ? '' : this.#inner.decode(ids)) !== text) {
-      const known = this.#inner.get_vocab(true);
-      const unknown = [...text].find((character) => !known.has(character));
+  /**
+   * Token ids of `text`. A character that the vocabulary lacks is an error where there are no bytes to spell it.
+   *
+   * `addSpecialTokens` puts around it what the tokenizer's template says, such as a begin-of-text token; default: false.
+   */
+  encode(text: string, { addSpecialTokens = false }: { addSpecialTokens?: boolean } = {}): Int32Array {
+    const { ids } = this.#encoder.encode(text, { add_special_tokens: addSpecialTokens });
+    if (this.#exact && !addSpecialTokens && this.#decoder.pieces(ids, false).join('') !== text) {
+      const unknown = [...text].find((character) => !this.#ids.has(character));
       throw outOfRange(
         `the text ${JSON.stringify(text)} holds ${JSON.stringify(unknown)}, which is no symbol of this model`,
       );
@@ -70,54 +112,92 @@ export class Tokenizer {
     return Int32Array.from(ids);
   }
 
-  /** The text of `tokens`; special tokens (end of sequence, padding) are left out. */
-  decode(tokens: ArrayLike<number>): string {
-    // The library refuses an empty list.
-    return tokens.length === 0 ? '' : this.#inner.decode(Array.from(tokens), { skip_special_tokens: true });
+  /** The text of `tokens`, as it was sampled: spaces before punctuation stay. Special tokens are left out, unless told otherwise. */
+  decode(tokens: ArrayLike<number>, { skipSpecialTokens = true }: { skipSpecialTokens?: boolean } = {}): string {
+    return this.#decoder.pieces(tokens, skipSpecialTokens).join('');
   }
 
   /**
-   * The text that each token adds to the text of `tokens`; '' for special tokens. A byte-level token may hold a part of a
-   * character: the character belongs to the token that completes it.
+   * The text that each token adds to the text of `tokens`; '' for special tokens. A token may hold a part of a character: the
+   * character belongs to the token that completes it.
    */
   pieces(tokens: ArrayLike<number>): string[] {
-    const pieces = new Array<string>(tokens.length).fill('');
-    // What tokens begin .. told - 1 add is known; they are decoded again before what follows, on which they may bear.
-    let [begin, told] = [0, 0];
-    for (let t = 0; t < tokens.length; t++) {
-      const own = this.#piece(tokens[t]);
-      if (this.#independent && told === t && !own.includes(INCOMPLETE)) {
-        pieces[t] = own;
-        begin = t;
-      } else {
-        const text = this.#raw(tokens, begin, t + 1);
-        if (text.endsWith(INCOMPLETE) && t + 1 < tokens.length && t - told < LONGEST_CHARACTER) continue;
-        pieces[t] = text.slice(this.#raw(tokens, begin, told).length);
-        begin = told;
-      }
-      told = t + 1;
-    }
-    return pieces;
+    return this.#decoder.pieces(tokens, true);
   }
 
-  #piece(token: number): string {
-    let piece = this.#pieces.get(token);
-    if (piece === undefined) this.#pieces.set(token, (piece = this.#raw([token], 0, 1)));
-    return piece;
+  /** Whether the model comes with a chat template. */
+  get hasChatTemplate(): boolean {
+    return this.#chat.names.length > 0;
   }
 
-  /** The text of some of `tokens` as it was sampled: spaces before punctuation stay. */
-  #raw(tokens: ArrayLike<number>, from: number, to: number): string {
-    if (from === to) return '';
-    const options = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
-    return this.#inner.decode(Array.prototype.slice.call(tokens, from, to), options);
+  /** The text of a conversation, in the model's own form. */
+  applyChatTemplate(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
+    return this.#chat.render(messages, options);
+  }
+
+  /** Token ids of a conversation. The template has the special tokens that belong there; none are put around it. */
+  encodeChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Int32Array {
+    return this.encode(this.applyChatTemplate(messages, options));
   }
 }
 
-/** What a decoder puts in the place of bytes that are no character, or not one yet. */
-const INCOMPLETE = '\ufffd';
-/** Tokens that are waited for until a character is complete: more than a character has bytes, as one token may end it and begin the next. */
-const LONGEST_CHARACTER = 16;
+/** Largest file that is read: the largest that models have are some 40 MB. */
+const MAX_BYTES = 256 << 20;
+
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    const { size } = await stat(path);
+    if (size > MAX_BYTES)
+      throw new PrlError('ERR_PRL_CORRUPT', `${path} has ${size} bytes, more than any tokenizer (${MAX_BYTES})`);
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    if (cause instanceof PrlError) throw cause;
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new PrlError('ERR_PRL_IO', `cannot read the tokenizer ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** The object in a file; undefined where there is no file. */
+async function readObject(path: string): Promise<Json | undefined> {
+  const text = await readText(path);
+  if (text === undefined) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new PrlError('ERR_PRL_CORRUPT', `${path} is not JSON: ${(cause as Error).message.slice(0, 200)}`, { cause });
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
+  throw new PrlError('ERR_PRL_CORRUPT', `${path} does not hold an object`);
+}
+
+const pickEos = (config: Json | undefined): Json | undefined =>
+  config?.eos_token_id == null ? undefined : { eos_token_id: config.eos_token_id };
+
+const NAMES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
+
+/** The special tokens that tokenizer_config.json gives a name. */
+function namedTokens(config: Json): { [name: string]: string } {
+  const named: { [name: string]: string } = {};
+  for (const name of NAMES) {
+    const value = config[name] as string | { content?: unknown } | null | undefined;
+    const content = typeof value === 'object' ? value?.content : value;
+    if (typeof content === 'string') named[name] = content;
+  }
+  return named;
+}
+
+function stopTokens(generation: Json | undefined, tokens: Map<number, string>): number[] {
+  const ids = generation?.eos_token_id ?? [];
+  const list: unknown[] = Array.isArray(ids) ? ids : [ids];
+  for (const id of list)
+    if (!tokens.has(id as number))
+      throw new PrlError(
+        'ERR_PRL_CORRUPT',
+        `generation_config.json has the eos_token_id ${JSON.stringify(id)}, which the tokenizer does not know`,
+      );
+  return list as number[];
+}
 
 /** A tokenizer with one token per character of `alphabet`, after `<pad>` (0) and `<eos>` (1). */
 export function characterTokenizer(alphabet: string): Tokenizer {

@@ -1,0 +1,95 @@
+// Conversations as text: the Jinja templates that models come with.
+import { Template } from '@huggingface/jinja';
+import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import { checkOptions } from '../options.js';
+
+export interface ChatMessage {
+  /** system, user, assistant, or what else the template knows. */
+  role: string;
+  content: unknown;
+  [key: string]: unknown;
+}
+
+export interface ChatOptions {
+  /** Ends with the head of the assistant's answer. Default: false, as in transformers. */
+  addGenerationPrompt?: boolean;
+  /** Which of several templates. Default: 'default', or 'tool_use' with tools. */
+  template?: string;
+  /** Functions that the model may call, as JSON schemas. */
+  tools?: readonly object[];
+  /** What else the template asks for, such as enable_thinking. */
+  variables?: Readonly<Record<string, unknown>>;
+}
+
+/** Longest template: the largest that models have are some 20 kB. */
+const MAX_TEMPLATE = 1 << 20;
+
+/** The templates of a tokenizer, each parsed when it is first used. */
+export class ChatTemplates {
+  readonly #sources: ReadonlyMap<string, string>;
+  readonly #parsed = new Map<string, Template>();
+  readonly #special: Readonly<Record<string, string>>;
+
+  /** `source`: what chat_template holds, a template or a list of named ones; `special`: the tokens that templates may name. */
+  constructor(source: unknown, special: Readonly<Record<string, string>>) {
+    this.#special = special;
+    const list: unknown[] =
+      typeof source === 'string' ? [{ name: 'default', template: source }] : Array.isArray(source) ? source : [];
+    if (source !== undefined && source !== null && list.length === 0)
+      throw new PrlError('ERR_PRL_CORRUPT', 'chat_template is neither a template nor a list of named ones');
+    const sources = new Map<string, string>();
+    for (const entry of list) {
+      const { name, template } = (entry ?? {}) as { name?: unknown; template?: unknown };
+      if (typeof name !== 'string' || typeof template !== 'string' || template.length > MAX_TEMPLATE)
+        throw new PrlError('ERR_PRL_CORRUPT', `chat_template has the entry ${JSON.stringify(entry)?.slice(0, 80)}`);
+      sources.set(name, template);
+    }
+    this.#sources = sources;
+  }
+
+  get names(): string[] {
+    return [...this.#sources.keys()];
+  }
+
+  render(messages: readonly ChatMessage[], options: ChatOptions): string {
+    checkOptions('applyChatTemplate', options, ['addGenerationPrompt', 'template', 'tools', 'variables']);
+    const { addGenerationPrompt = false, tools, variables } = options;
+    if (!Array.isArray(messages) || messages.length === 0 || messages.some((m) => typeof m?.role !== 'string'))
+      throw invalidArgument('messages must be a list, not empty, of objects with a role and a content');
+    const { name, template } = this.#template(options);
+    try {
+      return template.render({
+        messages,
+        tools: tools ?? null,
+        documents: null,
+        add_generation_prompt: addGenerationPrompt,
+        ...this.#special,
+        ...variables,
+      });
+    } catch (cause) {
+      // Too deep a recursion too: macros may call themselves.
+      throw templateError(`the chat template '${name}' refuses these messages`, cause);
+    }
+  }
+
+  #template({ template: wanted, tools }: ChatOptions): { name: string; template: Template } {
+    if (this.#sources.size === 0) throw new PrlError('ERR_PRL_UNSUPPORTED', 'the model has no chat template');
+    const name = wanted ?? (tools && this.#sources.has('tool_use') ? 'tool_use' : 'default');
+    const source = this.#sources.get(name);
+    if (source === undefined)
+      throw outOfRange(`there is no chat template '${name}', but ${this.names.map((n) => `'${n}'`).join(', ')}`);
+    let template = this.#parsed.get(name);
+    if (!template) {
+      try {
+        template = new Template(source);
+      } catch (cause) {
+        throw templateError(`the chat template '${name}' cannot be read`, cause);
+      }
+      this.#parsed.set(name, template);
+    }
+    return { name, template };
+  }
+}
+
+const templateError = (what: string, cause: unknown) =>
+  new PrlError('ERR_PRL_TEMPLATE', `${what}: ${(cause as Error).message}`, { cause });

@@ -1,0 +1,171 @@
+// A tokenizer.json, checked: its shape, so that nothing in it can do harm, and its parts, so that it encodes as the Python library
+// does. What @huggingface/tokenizers does differently is put right here or refused.
+import * as library from '@huggingface/tokenizers';
+import { PrlError } from '../errors.js';
+
+export type Json = { [key: string]: unknown };
+
+export interface AddedToken {
+  id: number;
+  content: string;
+  special: boolean;
+}
+
+/** Largest id: vocabularies have some 100,000, and arrays are as long as the largest id. */
+const MAX_ID = 1 << 24;
+/** Sequences in sequences: real ones have one level. */
+const MAX_DEPTH = 8;
+
+const corrupt = (what: string) => new PrlError('ERR_PRL_CORRUPT', `the tokenizer ${what}`);
+const unsupported = (what: string) =>
+  new PrlError('ERR_PRL_UNSUPPORTED', `the tokenizer ${what}; it would give other tokens here than in Python`);
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isId = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < MAX_ID;
+const show = (value: unknown) => JSON.stringify(value)?.slice(0, 80);
+
+/** The library's tokenizer, to encode with; it decodes differently from Python's, for which see TokenDecoder. */
+export function createEncoder(json: Json, added: readonly AddedToken[]): library.Tokenizer {
+  const normalizers = [...parts(json.normalizer, 'normalizers')].map(checkNormalizer);
+  const pretokenizers = [...parts(json.pre_tokenizer, 'pretokenizers')].flatMap(exactPreTokenizer);
+  const processors = [...parts(json.post_processor, 'processors')].map((part) => checkPostProcessor(part, added));
+  const sequence = (list: object) => (Object.values(list)[0].length === 0 ? null : { type: 'Sequence', ...list });
+  const checked = {
+    model: json.model,
+    normalizer: sequence({ normalizers }),
+    pre_tokenizer: sequence({ pretokenizers }),
+    post_processor: sequence({ processors }),
+    decoder: null,
+    added_tokens: added,
+  };
+  try {
+    // Of tokenizer_config.json nothing: Python does not look there either when it encodes.
+    return new library.Tokenizer(checked, {});
+  } catch (cause) {
+    throw new PrlError('ERR_PRL_CORRUPT', `the tokenizer cannot be made: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Ids by token. */
+export function checkVocabulary({ model }: Json): Map<string, number> {
+  if (!isObject(model)) throw corrupt('has no model');
+  if (model.type !== 'BPE') throw unsupported(`has a model of type ${show(model.type)}, not BPE`);
+  for (const option of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix'])
+    if (model[option]) throw unsupported(`has ${option} ${show(model[option])}`);
+  const { vocab, merges } = model;
+  if (!isObject(vocab) || !Array.isArray(merges)) throw corrupt('has no vocabulary and merges');
+  const ids = new Map(Object.entries(vocab) as [string, number][]);
+  const used = new Set<number>();
+  for (const [token, id] of ids) {
+    if (!isId(id)) throw corrupt(`gives ${show(token)} the id ${show(id)}`);
+    if (used.has(id)) throw corrupt(`gives the id ${id} twice`);
+    used.add(id);
+  }
+  const pairs = Array.isArray(merges[0]);
+  for (const merge of merges) {
+    const pair: unknown = pairs ? merge : typeof merge === 'string' ? merge.split(' ') : undefined;
+    if (!Array.isArray(pair) || pair.length !== 2 || !ids.has(pair.join('')))
+      throw corrupt(`has the merge ${show(merge)}, which is no token of its vocabulary`);
+  }
+  return ids;
+}
+
+/**
+ * Added tokens of tokenizer.json, and the special tokens that tokenizer_config.json names where they are in the vocabulary only:
+ * as Python has it, they are never split, and no text.
+ */
+export function addedTokens(
+  { added_tokens }: Json,
+  vocab: Map<string, number>,
+  named: readonly string[],
+): AddedToken[] {
+  if (added_tokens !== undefined && added_tokens !== null && !Array.isArray(added_tokens))
+    throw corrupt('has added_tokens that are no list');
+  const tokens = (added_tokens ?? []) as AddedToken[];
+  const owner = new Map(Array.from(vocab, ([token, id]) => [id, token]));
+  for (const token of tokens) {
+    const { id, content, single_word } = (token ?? {}) as AddedToken & Json;
+    if (!isId(id) || typeof content !== 'string' || content === '') throw corrupt(`has the added token ${show(token)}`);
+    if ((vocab.get(content) ?? id) !== id || (owner.get(id) ?? content) !== content)
+      throw corrupt(`adds ${show(content)} as ${id}, which its vocabulary says otherwise`);
+    owner.set(id, content);
+    if (single_word === true) throw unsupported(`has the added token ${show(content)} with single_word`);
+  }
+  const known = new Set(tokens.map(({ content }) => content));
+  const missing = [...new Set(named)].filter((content) => vocab.has(content) && !known.has(content));
+  const special = (content: string) => ({ id: vocab.get(content)!, content, special: true, normalized: false });
+  return [...tokens.map((token) => ({ ...token, special: token.special === true })), ...missing.map(special)];
+}
+
+/** The parts of a component that may be a sequence of them. */
+function* parts(component: unknown, list: string, depth = 0): Generator<Json> {
+  if (component === null || component === undefined) return;
+  if (!isObject(component)) throw corrupt(`has ${show(component)} among its ${list}`);
+  if (depth > MAX_DEPTH) throw corrupt(`nests its ${list} more than ${MAX_DEPTH} levels deep`);
+  if (component.type !== 'Sequence') return yield component;
+  if (!Array.isArray(component[list])) throw corrupt(`has a sequence without ${list}`);
+  for (const part of component[list]) yield* parts(part, list, depth + 1);
+}
+
+function checkNormalizer(part: Json): Json {
+  const { type, pattern, content, prepend } = part;
+  if (type === 'NFC' || type === 'NFD' || type === 'NFKC' || type === 'NFKD') return part;
+  if (type === 'Prepend' && typeof prepend === 'string') return part;
+  // A dollar sign in the replacement would mean something to JavaScript.
+  const from = isObject(pattern) ? pattern.String : undefined;
+  if (type === 'Replace' && typeof from === 'string' && typeof content === 'string' && !content.includes('$'))
+    return part;
+  throw unsupported(
+    `normalizes by ${show(type)}${type === 'Replace' ? ` of ${show(pattern)} by ${show(content)}` : ''}`,
+  );
+}
+
+const split = (Regex: string): Json => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false });
+/** What GPT-2 splits text by. */
+const WORDS = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+
+/** The pre-tokenizer in those parts that the library has right: its Split, and others with the options that it knows. */
+function exactPreTokenizer(part: Json): Json[] {
+  const { type, pattern, behavior, invert } = part;
+  if (type === 'Split') {
+    if (behavior !== 'Isolated' || invert === true)
+      throw unsupported(`splits text with behavior ${show(behavior)}${invert === true ? ', inverted' : ''}`);
+    const source = isObject(pattern) ? (pattern.Regex ?? pattern.String) : undefined;
+    if (typeof source !== 'string' || source === '') throw corrupt(`splits text by the pattern ${show(pattern)}`);
+    return [part];
+  }
+  if (type === 'ByteLevel') {
+    // The library's \s takes U+FEFF for a space and U+0085 for none; not so in a Split.
+    if (part.use_regex === false) return [part];
+    if (part.add_prefix_space === true) throw unsupported('splits text into words after it has put a space before it');
+    return [split(WORDS), { ...part, use_regex: false }];
+  }
+  // The library's \d knows the digits of one script only.
+  if (type === 'Digits') return [split(part.individual_digits === true ? '\\p{N}' : '\\p{N}+')];
+  if (type === 'Metaspace') {
+    const symbol = part.replacement ?? '\u2581';
+    if (typeof symbol !== 'string' || !/^[^\]\\^-]$/u.test(symbol)) throw corrupt(`writes ${show(symbol)} for a space`);
+    // The option's older name, and the one that the library does not know.
+    const scheme = part.prepend_scheme ?? (part.add_prefix_space === false ? 'never' : 'always');
+    const spaces = { type, replacement: symbol, prepend_scheme: scheme };
+    return part.split === false ? [spaces] : [spaces, split(`${symbol}?[^${symbol}]+|${symbol}`)];
+  }
+  throw unsupported(`splits text by ${show(type)}`);
+}
+
+function checkPostProcessor(part: Json, added: readonly AddedToken[]): Json {
+  const { type, single, special_tokens } = part;
+  if (type === 'ByteLevel') return part;
+  if (type !== 'TemplateProcessing') throw unsupported(`puts tokens around a text by ${show(type)}`);
+  if (!Array.isArray(single) || !single.every(isObject)) throw corrupt('has a template that is no list');
+  for (const { SpecialToken } of single) {
+    if (!isObject(SpecialToken)) continue;
+    const { id } = SpecialToken;
+    const ids = isObject(special_tokens) && typeof id === 'string' ? (special_tokens[id] as Json)?.ids : undefined;
+    const token = added.find(({ content }) => content === id);
+    if (!token || !Array.isArray(ids) || ids.length !== 1 || ids[0] !== token.id)
+      throw corrupt(`puts ${show(id)} around a text, which is none of its added tokens`);
+  }
+  return part;
+}

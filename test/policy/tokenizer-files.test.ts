@@ -1,0 +1,298 @@
+// Tokenizers of the kinds that models have against the Python library: ids, texts and chat templates.
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type ChatMessage, Tokenizer } from '../../lib/index.js';
+import { throwsError } from '../reference/numbers.js';
+import { rejectsWith } from './rejects.js';
+
+const FIXTURES = fileURLToPath(new URL('../fixtures/tokenizers', import.meta.url));
+const KINDS = ['gpt2', 'deepseek', 'llama3', 'qwen2', 'llama2', 'mistral', 'metaspace'];
+
+interface Cases {
+  encode: { text: string; ids: number[]; decoded?: string; special?: number[] }[];
+  decode: { ids: number[]; decoded: string; whole: string }[];
+  chat: { messages: ChatMessage[]; options: Record<string, unknown>; text?: string; ids?: number[]; raises?: string }[];
+}
+const fails = (run: () => unknown, code: string, why: RegExp) => throwsError(run, Error, code, why);
+const rejects = (promise: Promise<unknown>, code: string, why: RegExp) => rejectsWith(promise, Error, code, why);
+const read = (...path: string[]) => JSON.parse(readFileSync(join(FIXTURES, ...path), 'utf8'));
+const loaded = new Map<string, Tokenizer>();
+for (const kind of KINDS) loaded.set(kind, await Tokenizer.load(join(FIXTURES, kind)));
+const cases = (kind: string) => read(kind, 'cases.json') as Cases;
+
+const exact = suite('Tokenizer: as in Python');
+for (const kind of KINDS) {
+  const tokenizer = loaded.get(kind)!;
+  exact(`${kind}: ids of texts, with the special tokens around them and without`, () => {
+    for (const { text, ids, special } of cases(kind).encode) {
+      assert.equal(Array.from(tokenizer.encode(text)), ids, JSON.stringify(text));
+      if (special) assert.equal(Array.from(tokenizer.encode(text, { addSpecialTokens: true })), special, text);
+    }
+  });
+  exact(`${kind}: texts of ids, also of ids in any order`, () => {
+    for (const { text, ids, decoded = text } of cases(kind).encode) assert.is(tokenizer.decode(ids), decoded);
+    for (const { ids, decoded, whole } of cases(kind).decode) {
+      assert.is(tokenizer.decode(ids), decoded, ids.join());
+      assert.is(tokenizer.decode(ids, { skipSpecialTokens: false }), whole, ids.join());
+    }
+  });
+  exact(`${kind}: pieces are the text, token by token`, () => {
+    for (const { ids, decoded } of cases(kind).decode) assert.is(tokenizer.pieces(ids).join(''), decoded);
+    for (const { text, ids, decoded = text } of cases(kind).encode) {
+      const pieces = tokenizer.pieces(ids);
+      assert.is(pieces.length, ids.length);
+      assert.is(pieces.join(''), decoded);
+      // No piece holds a part of a character.
+      if (!text.includes('\ufffd'))
+        assert.not.ok(
+          pieces.some((piece) => piece.includes('\ufffd')),
+          text,
+        );
+      // The beginning of a text that ends with this token says the same; it may end with a part of the next character.
+      for (let t = 0; t < pieces.length; t++)
+        if (pieces[t] !== '')
+          assert.is(tokenizer.decode(ids.slice(0, t + 1)).replace(/\ufffd$/, ''), pieces.slice(0, t + 1).join(''));
+    }
+  });
+}
+exact('ids that the vocabulary lacks are no text, as of a model with more rows than tokens', () => {
+  for (const tokenizer of loaded.values()) {
+    const [x] = tokenizer.encode('x');
+    assert.is(tokenizer.decode([x, tokenizer.vocabSize + 5, x, 1e9, -1]), tokenizer.decode([x, x]));
+  }
+});
+exact('what is saved loads as the same', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'prl-tokenizer-'));
+  try {
+    for (const [kind, tokenizer] of loaded) {
+      await tokenizer.save(folder);
+      const again = await Tokenizer.load(folder);
+      for (const { text, ids } of cases(kind).encode) assert.equal(Array.from(again.encode(text)), ids);
+      assert.equal(again.stopTokenIds, tokenizer.stopTokenIds);
+      assert.is(again.hasChatTemplate, tokenizer.hasChatTemplate);
+      for (const name of readdirSync(folder)) rmSync(join(folder, name));
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+exact.run();
+
+const chat = suite('chat templates');
+for (const kind of ['llama3', 'qwen2', 'mistral'])
+  chat(`${kind}: as transformers applies them`, () => {
+    const tokenizer = loaded.get(kind)!;
+    for (const { messages, options, text, ids, raises } of cases(kind).chat) {
+      const { add_generation_prompt, tools, ...variables } = options;
+      const ours = { addGenerationPrompt: add_generation_prompt as boolean, tools: tools as object[], variables };
+      if (raises === undefined) {
+        assert.is(tokenizer.applyChatTemplate(messages, ours), text);
+        assert.equal(Array.from(tokenizer.encodeChat(messages, ours)), ids);
+      } else
+        fails(
+          () => tokenizer.applyChatTemplate(messages, ours),
+          'ERR_PRL_TEMPLATE',
+          new RegExp(raises.replace(/[/.]/g, '\\$&')),
+        );
+    }
+  });
+const USER = [{ role: 'user', content: 'Hi' }];
+const withTemplate = (chat_template: unknown) =>
+  new Tokenizer(read('qwen2', 'tokenizer.json'), { eos_token: '<|im_end|>', chat_template });
+chat('a template by its name; one that is not there', () => {
+  const mistral = loaded.get('mistral')!;
+  const tools = [{ name: 'solve' }];
+  assert.is(mistral.applyChatTemplate(USER, { tools }), '<s>[TOOLS]solveHI');
+  assert.match(mistral.applyChatTemplate(USER, { tools, template: 'default' }), '[INST] Hi [/INST]');
+  fails(
+    () => mistral.applyChatTemplate(USER, { template: 'rag' }),
+    'ERR_PRL_OUT_OF_RANGE',
+    /'rag', but 'default', 'tool_use'/,
+  );
+  assert.is(loaded.get('gpt2')!.hasChatTemplate, false);
+  fails(() => loaded.get('gpt2')!.applyChatTemplate(USER), 'ERR_PRL_UNSUPPORTED', /no chat template/);
+});
+chat('messages and options that are none', () => {
+  const qwen2 = loaded.get('qwen2')!;
+  for (const wrong of [[], [{}], ['x'], 'x', null, [null]])
+    fails(() => qwen2.applyChatTemplate(wrong as ChatMessage[]), 'ERR_PRL_INVALID_ARGUMENT', /messages must be/);
+  fails(
+    () => qwen2.applyChatTemplate(USER, { generationPrompt: true } as object),
+    'ERR_PRL_UNKNOWN_OPTION',
+    /addGenerationPrompt/,
+  );
+});
+chat('templates that cannot be read, or that fail', () => {
+  for (const [template, why] of [
+    ['{% if %}', /cannot be read/],
+    ['{{ messages | nosuch }}', /refuses these messages/],
+    ['{{ raise_exception("no") }}', /: no$/],
+    ['{% for', /cannot be read/],
+  ] as const)
+    fails(() => withTemplate(template).applyChatTemplate(USER), 'ERR_PRL_TEMPLATE', why);
+  for (const wrong of [5, {}, [], [{ name: 'default' }], [null], 'x'.repeat(2 << 20)])
+    fails(() => withTemplate(wrong), 'ERR_PRL_CORRUPT', /chat_template/);
+});
+chat('a template sees data, not what is behind it', () => {
+  const seen = (template: string) => withTemplate(template).applyChatTemplate(USER);
+  assert.is(seen("{{ 'seen' if messages.constructor is defined }}"), '');
+  assert.is(seen("{{ 'seen' if messages[0].__proto__ is defined }}"), '');
+  assert.is(seen("{{ 'seen' if process is defined }}"), '');
+});
+chat.run();
+
+const stop = suite('stop tokens');
+const stopsOf = (generation: object | undefined, config = { eos_token: '<|im_end|>' } as object) =>
+  new Tokenizer(read('qwen2', 'tokenizer.json'), config as never, { generation: generation as never }).stopTokenIds;
+const id = (token: string) => loaded.get('qwen2')!.tokenId(token)!;
+stop('those of generation_config.json and the end of the sequence, each once', () => {
+  const llama3 = loaded.get('llama3')!;
+  const names = ['<|end_of_text|>', '<|eom_id|>', '<|eot_id|>'];
+  assert.equal(
+    llama3.stopTokenIds,
+    names.map((name) => llama3.tokenId(name)),
+  );
+  assert.is(llama3.eosToken, '<|eot_id|>');
+  assert.equal(stopsOf(undefined), [id('<|im_end|>')]);
+  assert.equal(stopsOf({}), [id('<|im_end|>')]);
+  assert.equal(stopsOf({ eos_token_id: null }), [id('<|im_end|>')]);
+  assert.equal(stopsOf({ eos_token_id: id('<|endoftext|>') }), [id('<|endoftext|>'), id('<|im_end|>')]);
+  assert.equal(stopsOf({ eos_token_id: [id('<|endoftext|>')] }, {}), [id('<|endoftext|>')]);
+});
+stop('ids that are none', () => {
+  for (const wrong of [99999, -1, 'x', [1.5], [[1]], {}])
+    fails(() => stopsOf({ eos_token_id: wrong }), 'ERR_PRL_CORRUPT', /eos_token_id/);
+  fails(() => stopsOf(undefined, {}), 'ERR_PRL_CORRUPT', /no end-of-sequence token/);
+});
+stop('without generation_config.json, those of config.json', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'prl-tokenizer-'));
+  try {
+    cpSync(join(FIXTURES, 'qwen2'), folder, { recursive: true });
+    writeFileSync(join(folder, 'config.json'), JSON.stringify({ eos_token_id: id('<|endoftext|>') }));
+    assert.equal((await Tokenizer.load(folder)).stopTokenIds, [id('<|endoftext|>'), id('<|im_end|>')]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+stop('special tokens that only tokenizer_config.json calls so are never split, and no text', () => {
+  const json = read('llama2', 'tokenizer.json');
+  json.added_tokens = [];
+  json.post_processor = null;
+  const tokenizer = new Tokenizer(json, { eos_token: '</s>' });
+  assert.equal(Array.from(tokenizer.encode('</s>')), [2]);
+  assert.is(tokenizer.decode([2]), '');
+});
+stop.run();
+
+const hostile = suite('tokenizer.json that cannot be trusted');
+// biome-ignore lint/suspicious/noExplicitAny: what a test breaks has no type
+type Change = (json: Record<string, any>) => unknown;
+const changed = (change: Change, kind = 'qwen2') => {
+  const json = read(kind, 'tokenizer.json');
+  change(json);
+  return () => new Tokenizer(json, { eos_token: kind === 'qwen2' ? '<|im_end|>' : '</s>' });
+};
+for (const [what, why, change] of [
+  ['no model', /no model/, (j) => delete j.model],
+  ['a model that is a list', /no model/, (j) => (j.model = [])],
+  ['no vocabulary', /no vocabulary/, (j) => delete j.model.vocab],
+  ['ids that are text', /gives "a" the id "7"/, (j) => (j.model.vocab.a = '7')],
+  ['an id that would need much memory', /gives "a" the id 4000000000/, (j) => (j.model.vocab.a = 4e9)],
+  ['a negative id', /the id -1/, (j) => (j.model.vocab.a = -1)],
+  ['an id twice', /id 7 twice/, (j) => ([j.model.vocab.a, j.model.vocab.b] = [7, 7])],
+  ['a merge of what is no token', /the merge/, (j) => j.model.merges.push(['zz', 'qq'])],
+  ['a merge that is none', /the merge 5/, (j) => (j.model.merges[3] = 5)],
+  ['merges of two kinds', /the merge "a b"/, (j) => j.model.merges.push('a b')],
+  ['an added token without text', /added token/, (j) => (j.added_tokens[0].content = '')],
+  ['an added token that is null', /added token null/, (j) => (j.added_tokens[0] = null)],
+  ['an added token in the place of another', /says otherwise/, (j) => (j.added_tokens[0].id = 3)],
+  ['added tokens that are no list', /no list/, (j) => (j.added_tokens = {})],
+  ['a decoder that is a number', /decodes by/, (j) => (j.decoder = 5)],
+  ['a pattern that is no expression', /cannot be made/, (j) => (j.pre_tokenizer.pretokenizers[0].pattern.Regex = '(')],
+  [
+    'steps nested without end',
+    /levels deep/,
+    (j) => {
+      for (let i = 0; i < 10_000; i++) j.normalizer = { type: 'Sequence', normalizers: [j.normalizer] };
+    },
+  ],
+] as [string, RegExp, Change][])
+  hostile(what, () =>
+    fails(changed(change), /decodes by/.test(why.source) ? 'ERR_PRL_UNSUPPORTED' : 'ERR_PRL_CORRUPT', why),
+  );
+for (const [what, why, change] of [
+  ['another model', /type "Unigram", not BPE/, (j) => (j.model.type = 'Unigram')],
+  ['dropout', /dropout 0.1/, (j) => (j.model.dropout = 0.1)],
+  ['another normalizer', /normalizes by "Lowercase"/, (j) => (j.normalizer = { type: 'Lowercase' })],
+  [
+    'a replacement that means something',
+    /normalizes by "Replace"/,
+    (j) => (j.normalizer = { type: 'Replace', pattern: { String: 'a' }, content: '$&' }),
+  ],
+  ['another pre-tokenizer', /splits text by "Whitespace"/, (j) => (j.pre_tokenizer = { type: 'Whitespace' })],
+  [
+    'another behavior',
+    /behavior "MergedWithNext"/,
+    (j) => (j.pre_tokenizer.pretokenizers[0].behavior = 'MergedWithNext'),
+  ],
+  ['an inverted pattern', /inverted/, (j) => (j.pre_tokenizer.pretokenizers[0].invert = true)],
+  ['another decoder', /decodes by WordPiece/, (j) => (j.decoder = { type: 'WordPiece' })],
+  ['single_word', /single_word/, (j) => (j.added_tokens[0].single_word = true)],
+] as [string, RegExp, Change][])
+  hostile(`refused, for it would not be as in Python: ${what}`, () =>
+    fails(changed(change), 'ERR_PRL_UNSUPPORTED', why),
+  );
+hostile('keys that name what objects inherit are tokens like others', () => {
+  const text = '{"a":1,"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}}';
+  const json = read('mistral', 'tokenizer.json');
+  const vocab = Object.entries(json.model.vocab).map(([token, id]) => `${JSON.stringify(token)}:${id}`);
+  const size = vocab.length + 10;
+  json.model = JSON.parse(
+    JSON.stringify({ ...json.model, vocab: 'V' }).replace(
+      '"V"',
+      `{${vocab},"__proto__":${size},"constructor":${size + 1},"toString":${size + 2},"hasOwnProperty":${size + 3}}`,
+    ),
+  );
+  json.added_tokens.push({ id: size, content: '__proto__', special: false, normalized: false });
+  const tokenizer = new Tokenizer(json, { eos_token: '</s>', ...JSON.parse(text) });
+  assert.equal(Array.from(tokenizer.encode('__proto__')), [size]);
+  assert.is(tokenizer.decode([size, size + 1, size + 2]), '__proto__constructortoString');
+  assert.is(tokenizer.decode(tokenizer.encode('constructor')), 'constructor');
+  assert.is(({} as { polluted?: boolean }).polluted, undefined);
+});
+hostile('files that are cut off, no object, nested deeply, or huge', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'prl-tokenizer-'));
+  const file = join(folder, 'tokenizer.json');
+  const load = (content: string) => {
+    writeFileSync(file, content);
+    return Tokenizer.load(folder);
+  };
+  try {
+    await rejects(Tokenizer.load(folder), 'ERR_PRL_IO', /cannot read the tokenizer .*tokenizer.json/);
+    writeFileSync(join(folder, 'tokenizer_config.json'), '{"eos_token":"<|im_end|>"}');
+    const whole = readFileSync(join(FIXTURES, 'qwen2/tokenizer.json'), 'utf8');
+    await load(whole);
+    for (const length of [0, 1, 100, whole.length >> 1, whole.length - 3])
+      await rejects(load(whole.slice(0, length)), 'ERR_PRL_CORRUPT', /tokenizer.json is not JSON/);
+    for (const wrong of ['5', 'null', '[]', '"x"'])
+      await rejects(load(wrong), 'ERR_PRL_CORRUPT', /does not hold an object/);
+    const deep = 1_000_000;
+    for (const nested of [
+      `{"model":${'['.repeat(deep)}${']'.repeat(deep)}}`,
+      `${'{"a":'.repeat(deep)}1${'}'.repeat(deep)}`,
+    ])
+      await rejects(load(nested), 'ERR_PRL_CORRUPT', /no model|not JSON/);
+    truncateSync(file, 2 ** 31); // a hole: no disk is used
+    await rejects(Tokenizer.load(folder), 'ERR_PRL_CORRUPT', /more than any tokenizer/);
+    writeFileSync(file, whole);
+    writeFileSync(join(folder, 'generation_config.json'), '{"eos_token_id":');
+    await rejects(Tokenizer.load(folder), 'ERR_PRL_CORRUPT', /generation_config.json is not JSON/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+hostile.run();
