@@ -1,7 +1,8 @@
 import { invalidArgument } from '../errors.js';
 import { quantileLoss } from '../kernels/quantile-loss.js';
 import { mean } from '../methods/method.js';
-import type { QuantilePrm } from '../reward/quantile-prm.js';
+import { checkOptions } from '../options.js';
+import { checkQuantile, type QuantilePrm } from '../reward/quantile-prm.js';
 import { Tensor } from '../tensor.js';
 import type { PrmData } from './data.js';
 import { batchOf, splitExamples } from './examples.js';
@@ -53,8 +54,11 @@ export interface PrmEvaluation {
 export async function evaluatePrm(
   model: QuantilePrm,
   data: PrmData,
-  { quantile = model.quantile, signal }: { quantile?: number; signal?: AbortSignal } = {},
+  options: { quantile?: number; signal?: AbortSignal } = {},
 ): Promise<PrmEvaluation> {
+  checkOptions('evaluatePrm', options, ['quantile', 'signal']);
+  const { quantile = model.quantile, signal } = options;
+  checkQuantile(quantile, model.quantiles);
   const { train: seen, heldOut: examples } = unseenExamples(model, data);
   if (examples.length === 0) throw invalidArgument(`the data has no problems that the model was not trained on`);
   const { targets, ...batch } = batchOf(examples);

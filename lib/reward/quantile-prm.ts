@@ -325,7 +325,7 @@ function checkShape({ quantiles = [0.1, 0.5, 0.9], quantile, width = 64, feature
   };
 }
 
-function checkQuantile(quantile: number, known: readonly number[]): number {
+export function checkQuantile(quantile: number, known: readonly number[]): number {
   if (!known.includes(quantile))
     throw outOfRange(`the model predicts the quantiles ${known.join(', ')}, not ${quantile}`);
   return quantile;

@@ -142,6 +142,23 @@ tests('errors', async () => {
   await rejectsWith(train(dataOf(30), { epoch: 3 } as object), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /'epochs'/);
   await rejectsWith(evaluatePrm((await train(dataOf(60), { epochs: 1 })).model, dataOf(0)), ...usage, /no problems/);
 });
+tests('evaluation by another quantile: the score is that column, and one that is not there is refused', async () => {
+  const { model } = await train(dataOf(60), { epochs: 2 });
+  const data = dataOf(40, { split: 'test' });
+  const [low, high] = [
+    await evaluatePrm(model, data, { quantile: 0.1 }),
+    await evaluatePrm(model, data, { quantile: 0.9 }),
+  ];
+  assert.equal([low.quantile, high.quantile], [0.1, 0.9]);
+  const meanScore = ({ calibration, steps }: typeof low) =>
+    calibration.reduce((sum, bin) => sum + bin.steps * (bin.score ?? 0), 0) / steps;
+  assert.ok(meanScore(low) < meanScore(high));
+  assert.equal(low.coverage, high.coverage);
+  const wrong = (options: object, kind: typeof RangeError | typeof TypeError, code: string, message: RegExp) =>
+    rejectsWith(evaluatePrm(model, data, options), kind, code, message);
+  await wrong({ quantile: 0.3 }, RangeError, 'ERR_PRL_OUT_OF_RANGE', /quantiles 0\.1, 0\.5, 0\.9, not 0\.3/);
+  await wrong({ quantil: 0.1 }, TypeError, 'ERR_PRL_UNKNOWN_OPTION', /'quantile'/);
+});
 tests('area under the curve: by hand, with ties, and where it is not defined', () => {
   assert.is(areaUnderCurve([0.1, 0.2, 0.3, 0.4], [false, false, true, true]), 1);
   assert.is(areaUnderCurve([0.1, 0.2, 0.3, 0.4], [true, false, true, false]), 0.25);
