@@ -1,5 +1,6 @@
 import { mkdir, open, rmdir } from 'node:fs/promises';
 import { checkSteps, completionSteps, type StepOptions } from '../methods/steps.js';
+import { checkInteger } from '../options.js';
 import type { Completion, PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
 import { judge } from '../tasks/judge.js';
@@ -61,6 +62,8 @@ interface Prefix {
  */
 export async function* collectPrmData(options: CollectOptions): AsyncGenerator<CollectProgress, void, void> {
   const { output, problems: total } = options;
+  for (const name of ['problems', 'n', 'continuations', 'maxCompletionLength'] as const)
+    checkInteger(name, options[name], 1);
   checkSteps(options);
   const unlock = await lockFile(output);
   try {

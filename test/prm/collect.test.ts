@@ -209,6 +209,20 @@ tests('steps after strings or token ids, which belong to the settings', async ()
   );
 });
 
+tests('numbers are checked before anything is written', async () => {
+  const policy = nativePolicy(echoTask);
+  const output = newFile();
+  for (const name of ['problems', 'n', 'continuations', 'maxCompletionLength'])
+    for (const value of [0, 1.5, Number.NaN])
+      await rejectsWith(
+        collect({ policy, output, problems: 1, [name]: value }),
+        RangeError,
+        'ERR_PRL_OUT_OF_RANGE',
+        new RegExp(`^${name} must be an integer from 1`),
+      );
+  assert.not.ok(existsSync(output));
+});
+
 tests('other settings and a second process are refused', async () => {
   const policy = nativePolicy(echoTask);
   const output = newFile();
