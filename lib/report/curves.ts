@@ -118,7 +118,7 @@ function chartOf(metric: string, sources: readonly CurveSource[]): Pick<Chart, '
   const curves = sources.flatMap(({ label, runs }, color): Curve[] => {
     const binned = runs.map((rows) => binMeans(rows, metric, width, points));
     const seen = binned.flat().filter((value) => value !== null);
-    // Drift is 0 throughout where a run has no reference: it was not measured.
+    // An older run without a reference has a drift of 0 throughout: it was not measured.
     if (seen.length === 0 || (metric === 'kl' && seen.every((value) => value === 0))) return [];
     return [{ label, color, ...meanWithBand(binned, points) }];
   });

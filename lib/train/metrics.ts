@@ -63,7 +63,10 @@ export interface Update {
  * that were left out of their batch for having no advantage. No clip can concern them. Where there are any, the entropy is estimated
  * by the -log p of what was sampled, whose expectation it is; of all tokens, since which ones were left out depends on what was sampled.
  */
-export function updateMetrics(updates: readonly Update[]): Record<string, number> {
+export function updateMetrics(
+  updates: readonly Update[],
+  { reference }: { reference: boolean },
+): Record<string, number> {
   const over = (value: (metrics: UpdateMetrics) => number) => mean(updates.map(({ metrics }) => value(metrics)));
   const all = updates.reduce((n, { metrics, leftOut }) => n + metrics.tokens + leftOut.tokens, 0);
   const overAll = (sum: (update: Update) => number) =>
@@ -76,7 +79,7 @@ export function updateMetrics(updates: readonly Update[]): Record<string, number
     entropy: overAll(({ metrics, leftOut }) =>
       leftOut.tokens > 0 ? leftOut.surprisal : metrics.entropy * metrics.tokens,
     ),
-    kl: over(({ kl }) => kl),
+    ...(reference && { kl: over(({ kl }) => kl) }),
     approx_kl: over(({ approxKl }) => approxKl),
     'ratio/mean': over(({ ratioMean }) => ratioMean),
     'ratio/max': Math.max(...updates.map(({ metrics }) => metrics.ratioMax)),

@@ -289,7 +289,7 @@ export class Trainer {
       ...creditMetrics(rollout, advantages),
       'step_count/mean': (cuSteps.length - 1) / rollout.rewards.length,
       first_token_entropy: firstEntropy,
-      ...updateMetrics(updates),
+      ...updateMetrics(updates, { reference: reference !== undefined }),
       ...(evaluation && { 'eval/average_at_n': evaluation.averageAtN, 'eval/pass_at_n': evaluation.passAtN }),
       num_tokens: this.#state.tokens,
       ...(scored && { 'prm/tokens': scored.tokens, num_prm_tokens: this.#state.prmTokens }),

@@ -78,6 +78,8 @@ learning('metrics under the names of TRL', async () => {
   ])
     assert.ok(Number.isFinite(metrics[name]), name);
   near([metrics.first_token_entropy], [Math.log(policy().vocab)], 1e-6);
+  const grpo = new Trainer({ policy: policy(), task: echoTask, method: 'grpo', ...SMALL, maxSteps: 1 });
+  assert.not.ok('kl' in (await run(grpo))[0].metrics, 'without a reference there is none to measure');
   near([metrics.learning_rate], [SMALL.learningRate * 0.2], 1e-12);
 });
 
