@@ -232,7 +232,7 @@ function definition(a: Of<'relation'>): { name: string; applied: boolean; value:
 /** Something that is looked for: no number in it but as an index or an argument, or f(3). */
 function isName(latex: string): boolean {
   const bare = latex.replace(/_\s*(?:\{[^{}]*\}|\w)/g, '').replace(/\^\s*\{\s*-1\s*\}|'/g, '');
-  if (/^(?:\\text\{[^{}]*\}|[\w\s]*[a-zA-Z]{2}[\w\s]*)$/.test(bare)) return true;
+  if (/^\\text\{[^{}]*\}$/.test(bare)) return true;
   return !/\d/.test(/^\s*(?:\\?[a-zA-Z]+)\s*\(([^()]*)\)\s*$/.test(bare) ? 'f' : bare) && /[a-zA-Z]/.test(bare);
 }
 

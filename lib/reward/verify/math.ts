@@ -35,7 +35,7 @@ export async function verifyMath(response: string, gold: string, options: MathOp
     module: new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url),
     deadline: DEADLINE,
   });
-  const question = { response: relevant(response), gold: gold.slice(0, LIMITS.answer + 1), extraction };
+  const question = { response: relevant(response), gold: gold.slice(0, LIMITS.response), extraction };
   return (await pool.ask(question)) ?? { correct: false, reason: 'timeout' };
 }
 
