@@ -46,7 +46,8 @@ table('with one digit changed it is another', () => {
     if (other === gold) continue;
     changed++;
     assert.not(sameMath(gold, other), `'${other}' is not '${gold}'`);
-    if (/\d\.\d/.test(gold)) continue;
+    // The last digit of a decimal may be within its tolerance, and the power of a unit is dropped with it.
+    if (/\d\.\d|\\(?:text|mathrm)/.test(gold)) continue;
     const last = gold.replace(/\d(?=\D*$)/, (digit) => String((Number(digit) + 1) % 10));
     assert.not(sameMath(gold, last), `'${last}' is not '${gold}'`);
   }
