@@ -4,6 +4,7 @@ import type { OptionTable } from '../options-table.js';
 import type { RolloutEngine } from '../rollout/engine.js';
 import { SglangEngine } from '../rollout/sglang.js';
 import { VllmEngine } from '../rollout/vllm.js';
+import { kebab } from './args.js';
 
 export const ROLLOUT_OPTIONS = {
   rolloutUrl: {
@@ -43,7 +44,7 @@ export function rolloutSettings(
   const folder = syncFolder === undefined ? known?.syncFolder : resolve(syncFolder);
   if (urls === undefined) {
     const alone = Object.entries({ rolloutEngine, rolloutModel, syncFolder }).find(([, value]) => value !== undefined);
-    if (alone) throw invalidArgument(`${alone[0]} needs --rollout-url, the servers`);
+    if (alone) throw invalidArgument(`--${kebab(alone[0])} needs --rollout-url, the servers`);
     return undefined;
   }
   if (folder === undefined)

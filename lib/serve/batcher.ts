@@ -30,8 +30,9 @@ interface Job extends Work {
   reject(error: unknown): void;
 }
 
-/** Milliseconds that the first request waits for those that come with it. */
+/** Milliseconds without a newcomer that end the waiting of the first request for those that come with it, and how often at most. */
 const GATHER = 3;
+const GATHER_ROUNDS = 16;
 /** Completions of one batch: what a pause or a newcomer may have to wait for. */
 const MAX_BATCH = 4096;
 
@@ -97,7 +98,10 @@ export class Batcher {
   }
 
   async #run(): Promise<void> {
-    await sleep(GATHER);
+    for (let round = 0, known = -1; known !== this.#queue.length && round < GATHER_ROUNDS; round++) {
+      known = this.#queue.length;
+      await sleep(GATHER);
+    }
     while (this.#queue.length > 0) await this.#generate(this.#take());
   }
 

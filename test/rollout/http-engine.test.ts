@@ -174,7 +174,7 @@ failing('429, 5xx, no answer in time and a broken connection are tried again', (
         if (path !== '/v1/completions') return undefined;
         if (n === 1) return { status: 500, body: 'oh' };
         if (n === 2) return { status: 429, headers: { 'retry-after': '0.1' }, body: { error: 'busy' } };
-        if (n === 3) return { delay: 500, body: vllmAnswer(body) };
+        if (n === 3) return { delay: 30_000, body: vllmAnswer(body) };
         if (n === 4) return { hangUp: 40, body: vllmAnswer(body) };
         return undefined;
       },
@@ -184,12 +184,12 @@ failing('429, 5xx, no answer in time and a broken connection are tried again', (
       const start = performance.now();
       const found = await engine(url, {
         concurrency: 1,
-        timeout: 200,
+        timeout: 1500,
         onWarning: (text) => warnings.push(text),
       }).generate(PROMPTS, OPTIONS);
       assert.equal(found, expected());
       assert.is(fake.prompts().length, PROMPTS.length + 4);
-      assert.ok(performance.now() - start >= 299, 'the time that it was given, and the one it asked for');
+      assert.ok(performance.now() - start > 1500, 'the time that it was given, and the one it asked for');
       assert.is(warnings.length, 3, 'a busy server is not a lost one');
       assert.match(warnings[0], /answered 500: "oh".*its requests go to the others/);
     },
@@ -250,7 +250,7 @@ failing('a server that is lost costs its requests only, and is asked again later
       // In mid-batch: what is under way there is gone, and the port with it.
       setTimeout(() => first.close(), 10);
     }
-    return { delay: 1000, body: vllmAnswer(body) };
+    return { delay: 30_000, body: vllmAnswer(body) };
   });
   const second = await fakeServer((asked) => (slow(asked) ? { delay: 20, body: vllmAnswer(asked.body) } : undefined));
   fakes = [first, second];
@@ -273,10 +273,10 @@ failing('a server that is lost costs its requests only, and is asked again later
   }
 });
 failing('a server that hangs is not waited for', () =>
-  serving([well, () => ({ delay: 10_000 })], async (urls, fakes) => {
+  serving([well, () => ({ delay: 30_000 })], async (urls, fakes) => {
     const start = performance.now();
     assert.equal(await engine(urls).generate(PROMPTS, OPTIONS), expected());
-    assert.ok(performance.now() - start < 5000);
+    assert.ok(performance.now() - start < 15_000);
     assert.is(fakes[1].prompts().length, 0);
   }),
 );
@@ -299,9 +299,9 @@ failing('a server that ends in the middle of an update has broken off, not answe
 );
 failing('an abort ends requests, rests and waiting', async () => {
   for (const respond of [
-    ({ path, body }: Asked) => (path === '/v1/completions' ? { delay: 5000, body: vllmAnswer(body) } : undefined),
+    ({ path, body }: Asked) => (path === '/v1/completions' ? { delay: 30_000, body: vllmAnswer(body) } : undefined),
     ({ path }: Asked) => (path === '/v1/completions' ? { status: 503, body: '' } : undefined),
-    ({ path }: Asked) => (path === '/health' ? { delay: 5000 } : undefined),
+    ({ path }: Asked) => (path === '/health' ? { delay: 30_000 } : undefined),
   ])
     await serving([respond], async ([url]) => {
       const start = performance.now();
@@ -312,7 +312,7 @@ failing('an abort ends requests, rests and waiting', async () => {
         'ERR_PRL_ABORTED',
         /was aborted/,
       );
-      assert.ok(performance.now() - start < 2000);
+      assert.ok(performance.now() - start < 15_000);
       await rejectsWith(
         slow.generate(PROMPTS, { ...OPTIONS, signal: AbortSignal.abort() }),
         PrlError,

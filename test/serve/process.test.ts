@@ -148,7 +148,7 @@ processes('signals end it cleanly, also with requests under way; what it says', 
     await sleep(300);
     const before = performance.now();
     assert.is(await server.end(signal), 0, server.said());
-    assert.ok(performance.now() - before < 3000);
+    assert.ok(performance.now() - before < 15_000);
     assert.is((await running).code, 'ERR_PRL_HTTP');
     assert.is(server.said(), `${tiny} is served at ${server.url}\n`);
   };
@@ -212,12 +212,5 @@ processes('prl train --rollout-url: rollouts from a server, and again after a re
     assert.ok(Math.abs(row['sampling/importance_sampling_ratio/mean'] - 1) < 1e-3);
   }
   assert.ok(existsSync(join(own, readdirSync(own)[0], 'model.safetensors')));
-
-  const without = prl('--rollout-url', server.url, '--output', join(folder, 'none'));
-  assert.is(without.status, 2);
-  assert.match(without.stderr, /--rollout-url needs --sync-folder/);
-  const alone = prl('--sync-folder', own, '--output', join(folder, 'none-either'));
-  assert.is(alone.status, 2);
-  assert.match(alone.stderr, /syncFolder needs --rollout-url/);
 });
 processes.run();
