@@ -236,7 +236,7 @@ class Service {
     const eos = config.eos_token_id ?? [];
     return {
       config,
-      eos: [...(Array.isArray(eos) ? eos : [eos]), ...(tokenizer ? [tokenizer.eosTokenId] : [])],
+      eos: [...(Array.isArray(eos) ? eos : [eos]), ...(tokenizer?.stopTokenIds ?? [])],
       maxCompletions: this.settings.maxCompletions,
       encode: tokenizer && ((text: string) => tokenizer.encode(text)),
     };
