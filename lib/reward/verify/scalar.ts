@@ -1,6 +1,6 @@
 import type Fraction from 'fraction.js';
 import { type Complex, complexField, divide, size, subtract } from './complex.js';
-import { evaluate, type Field } from './evaluate.js';
+import { evaluate } from './evaluate.js';
 import { exactField } from './exact.js';
 import { type Expression, NotUnderstood, parseExpression } from './expression.js';
 import { CONSTANTS, MODULUS, modularField } from './modular.js';
@@ -15,39 +15,25 @@ const DECIMAL = 1e-6;
 /** Of the largest term of a sum: about 2^-43. */
 const CANCELLATION = 1e-13;
 
-/** What an expression is worth, in the kinds of numbers that have a value of it. */
-interface Values {
-  /** Symbols in it, those left out that mean a number. */
-  symbols: ReadonlySet<string>;
-  /** Some number in it was written as a decimal that ends. */
-  decimal: boolean;
-  infinite: -1 | 0 | 1;
-  exact?: Fraction;
-  modular?: bigint[];
-  complex?: { value: Complex; scale: number }[];
-}
-
 /** An expression, parsed and evaluated when that is first asked for. */
 export class Scalar {
-  #expression?: Expression | null;
-  #values?: Values | null;
+  readonly #expression: () => Expression | null;
+  readonly #values = lazily(() => this.expression && new Values(this.expression));
 
   constructor(
     readonly latex: string,
     expression?: Expression,
   ) {
-    this.#expression = expression;
+    this.#expression = lazily(() => expression ?? understood(() => parseExpression(latex)));
   }
 
   /** null: not understood. */
   get expression(): Expression | null {
-    if (this.#expression === undefined) this.#expression = understood(() => parseExpression(this.latex));
-    return this.#expression;
+    return this.#expression();
   }
 
   get values(): Values | null {
-    if (this.#values === undefined) this.#values = this.expression && valuesOf(this.expression);
-    return this.#values;
+    return this.#values();
   }
 
   /** The difference of two, as for an equation. */
@@ -65,6 +51,64 @@ export class Scalar {
   }
 }
 
+/** What an expression is worth, in each kind of number; null in those that have no value of it. */
+class Values {
+  /** Symbols in it, those left out that mean a number. */
+  readonly symbols: ReadonlySet<string>;
+  /** Some number in it was written as a decimal that ends. */
+  readonly decimal: boolean;
+  readonly infinite: -1 | 0 | 1;
+  readonly #exact: () => Fraction | null;
+  readonly #modular: () => bigint[] | null;
+  readonly #complex: () => { value: Complex; scale: number }[] | null;
+
+  constructor(expression: Expression) {
+    const symbols = new Set<string>();
+    let decimal = false;
+    const visit = (node: Expression) => {
+      if (node.kind === 'call') node.args.forEach(visit);
+      else if (node.kind === 'number') decimal ||= node.decimal;
+      else if (!CONSTANTS.has(node.name)) symbols.add(node.name);
+    };
+    visit(expression);
+    this.symbols = symbols;
+    this.decimal = decimal;
+    this.infinite = infinity(expression);
+    const constant = symbols.size === 0;
+    this.#exact = lazily(() => (constant ? understood(() => evaluate(expression, exactField)) : null));
+    this.#modular = lazily(() =>
+      understood(() => MODULAR_POINTS.map((point) => evaluate(expression, modularField(point)))),
+    );
+    this.#complex = lazily(() =>
+      understood(() => (constant ? [0] : COMPLEX_POINTS).map((point) => complexValue(expression, point))),
+    );
+  }
+
+  get exact() {
+    return this.#exact();
+  }
+  get modular() {
+    return this.#modular();
+  }
+  get complex() {
+    return this.#complex();
+  }
+}
+
+function complexValue(expression: Expression, point: number): { value: Complex; scale: number } {
+  let scale = 0;
+  const field = complexField(point, (term) => {
+    scale = Math.max(scale, term);
+  });
+  const value = evaluate(expression, field);
+  return { value, scale };
+}
+
+function lazily<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}
+
 function understood<T>(work: () => T): T | null {
   try {
     return work();
@@ -73,44 +117,6 @@ function understood<T>(work: () => T): T | null {
     if (error instanceof NotUnderstood || error instanceof RangeError) return null;
     throw error;
   }
-}
-
-function valuesOf(expression: Expression): Values | null {
-  const symbols = new Set<string>();
-  let decimal = false;
-  const visit = (node: Expression) => {
-    if (node.kind === 'call') node.args.forEach(visit);
-    else if (node.kind === 'number') decimal ||= node.decimal;
-    else if (!CONSTANTS.has(node.name)) symbols.add(node.name);
-  };
-  visit(expression);
-  const infinite = infinity(expression);
-  if (infinite) return { symbols, decimal, infinite };
-  const exact = symbols.size === 0 ? understood(() => evaluate(expression, exactField)) : null;
-  const at = <T>(points: number[], field: (point: number) => Field<T>) =>
-    understood(() => points.map((point) => evaluate(expression, field(point))));
-  const modular = at(MODULAR_POINTS, modularField);
-  const complex = understood(() =>
-    (symbols.size === 0 ? [0] : COMPLEX_POINTS).map((point) => {
-      let scale = 0;
-      const value = evaluate(
-        expression,
-        complexField(point, (term) => {
-          scale = Math.max(scale, term);
-        }),
-      );
-      return { value, scale };
-    }),
-  );
-  if (!exact && !modular && !complex) return null;
-  return {
-    symbols,
-    decimal,
-    infinite: 0,
-    exact: exact ?? undefined,
-    modular: modular ?? undefined,
-    complex: complex ?? undefined,
-  };
 }
 
 function infinity(expression: Expression): -1 | 0 | 1 {
