@@ -166,7 +166,7 @@ async function trainIn(folder: RunFolder, given: Given, interrupt: Interrupt): P
   if (model === undefined) throw invalidArgument('--dataset needs --model, the model to start from');
   const data: DatasetRunOptions = resolveOptions('prl train', DATASET_OPTIONS, { ...before, ...given.data });
   const saved = await folder.wholeFolder('base');
-  const source = saved ?? (await modelFolder(model));
+  const source = saved ?? (await modelFolder(model, interrupt.signal));
   const tokenizer = await Tokenizer.load(source);
   const base = await Policy.load(source);
 
@@ -217,8 +217,13 @@ async function loadTask(
   const load = async (label: string, source: readonly string[], ofSplit: string | undefined): Promise<Dataset> => {
     const name = basename(source[0], extname(source[0]));
     const start = performance.now();
-    const wanted: DatasetOptions = { ...options, name, split: ofSplit, tokenizer, maxPromptLength, signal };
-    const found = await loadDataset(source, wanted);
+    let progress: Progress | undefined;
+    const onDownload: DatasetOptions['onDownload'] = ({ file, bytes, totalBytes }) => {
+      progress ??= new Progress('download', totalBytes, bytes);
+      progress.update(bytes, file);
+    };
+    const wanted = { ...options, name, split: ofSplit, tokenizer, maxPromptLength, signal, onDownload };
+    const found = await loadDataset(source, wanted).finally(() => progress?.stop());
     const seconds = (performance.now() - start) / 1000;
     console.log(`${label.padEnd(12)} ${source.join(', ')}: ${describeReport(found.report)} (${seconds.toFixed(1)} s)`);
     return found;

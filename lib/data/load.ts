@@ -63,8 +63,9 @@ const KNOWN = [...OWN, 'filter', 'onProgress', ...FIELDS, ...PROMPT, ...SOURCE_O
 const TURN = 256;
 
 /**
- * Reads problems with their answers from files (.jsonl, .json, .csv, .tsv, .parquet; several are one dataset) or from those of
- * a split in a folder. Files are read piece by piece and nothing but the mapped fields is kept.
+ * Reads problems with their answers from files (.jsonl, .json, .csv, .tsv, .parquet; several are one dataset), from those of a
+ * split in a folder, or from a dataset of the hub ('owner/name', 'owner/name@revision'). Files are read piece by piece, and
+ * nothing but the mapped fields is kept.
  *
  * @throws TypeError for a field that the first row lacks
  * @throws PrlError ERR_PRL_CORRUPT that names file and line, for a row that cannot be used (unless `onInvalid` is 'drop')

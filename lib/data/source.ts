@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { invalidArgument, PrlError } from '../errors.js';
+import { fetchFiles, type HubOptions, isRepoName, openRepo } from '../hub/repo.js';
 
 export const FORMATS = ['jsonl', 'json', 'csv', 'tsv', 'parquet'] as const;
 export type Format = (typeof FORMATS)[number];
@@ -10,15 +11,16 @@ export interface DataFile {
   format: Format;
 }
 
-/** Which files of a folder are read. */
-export interface SourceOptions {
+/** Which files of a folder or of a dataset of the hub are read, and how the hub is reached. */
+export interface SourceOptions extends Omit<HubOptions, 'onProgress'> {
   /** Default: train. */
   split?: string;
-  /** One of several datasets in a folder: a folder's name or a part of the names of its files. */
+  /** One of several datasets in a repository: a folder's name or a part of the names of its files. */
   config?: string;
-  signal?: AbortSignal;
+  /** Told how a download goes. */
+  onDownload?: HubOptions['onProgress'];
 }
-export const SOURCE_OPTIONS = ['split', 'config', 'signal'];
+export const SOURCE_OPTIONS = ['split', 'config', 'onDownload', 'revision', 'token', 'cacheDir', 'signal'];
 
 /** The format of a file, by its name; undefined where it is none of data. */
 export function formatOf(name: string): Format | undefined {
@@ -26,11 +28,13 @@ export function formatOf(name: string): Format | undefined {
   return FORMATS.find((format) => format === (extension === 'ndjson' ? 'jsonl' : extension));
 }
 
-/** The files that are meant: each source is a file or a folder. */
+/** The files that are meant: each source is a file, a folder, or a dataset of the hub ('owner/name', 'owner/name@revision'). */
 export async function resolveSources(source: string | readonly string[], options: SourceOptions): Promise<DataFile[]> {
   const sources = typeof source === 'string' ? [source] : [...source];
   if (sources.length === 0 || sources.some((each) => typeof each !== 'string' || each === ''))
-    throw invalidArgument(`a dataset is a file or a folder, not ${JSON.stringify(source)}`);
+    throw invalidArgument(
+      `a dataset is a file, a folder or the name of a dataset of the hub, not ${JSON.stringify(source)}`,
+    );
   const files: DataFile[] = [];
   for (const each of sources) files.push(...(await resolveSource(each, options)));
   return files;
@@ -48,7 +52,24 @@ async function resolveSource(source: string, options: SourceOptions): Promise<Da
     paths.map((path) => ({ path: join(folder, path), format: formatOf(path)! }));
   if (status?.isDirectory())
     return asFiles(source, chooseFiles(await readdir(source, { recursive: true }), source, options));
-  throw new PrlError('ERR_PRL_IO', `there is no file or folder ${source}`);
+  const [, name, revision] = /^([^@]*)(?:@(.*))?$/s.exec(source)!;
+  if (!isRepoName(name) || formatOf(name))
+    throw new PrlError(
+      'ERR_PRL_NOT_FOUND',
+      `there is no file or folder ${source}, nor is it the name of a dataset (owner/name)`,
+    );
+  const { split: _, config: __, onDownload, ...access } = options;
+  const repo = await openRepo('dataset', name, { ...access, ...(revision !== undefined && { revision }) });
+  const chosen = new Set(
+    chooseFiles(
+      repo.files.map(({ path }) => path),
+      source,
+      options,
+    ),
+  );
+  const wanted = repo.files.filter(({ path }) => chosen.has(path));
+  await fetchFiles(repo, wanted, onDownload);
+  return asFiles(repo.folder, [...chosen]);
 }
 
 /** Files beside the data. */
@@ -76,7 +97,7 @@ export function chooseFiles(
   const shown = (list: readonly string[]) => `${list.slice(0, 12).join(', ')}${list.length > 12 ? ' ...' : ''}`;
   if (found.length === 0)
     throw new PrlError(
-      'ERR_PRL_IO',
+      'ERR_PRL_NOT_FOUND',
       `${source} has no file of split '${split ?? 'train'}'${config === undefined ? '' : ` of config '${config}'`}: its data files are ${shown(data) || 'none'}`,
     );
   const series = new Set(found.map((path) => path.replace(/[-_/]?\d+(-of-\d+)?(?=\.[^./]+$)/, '')));

@@ -80,7 +80,12 @@ load('several files are one dataset, in their order; a folder is the files of a 
     ['b', '1'],
   ]);
   assert.equal(await pairs(folder, { split: 'test' }), [['c', '1']]);
-  await rejectsWith(loadDataset(folder, { split: 'valid' }), Error, 'ERR_PRL_IO', /split 'valid'.*data\/test-00000/);
+  await rejectsWith(
+    loadDataset(folder, { split: 'valid' }),
+    Error,
+    'ERR_PRL_NOT_FOUND',
+    /split 'valid'.*data\/test-00000/,
+  );
   write('data/train-other.jsonl', 'd');
   await rejectsWith(loadDataset(folder), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /several datasets.*train-other/);
   assert.equal(await pairs(folder, { config: 'other' }), [['d', '1']]);
