@@ -1,6 +1,5 @@
 import { closest } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import type { Tokenizer } from '../policy/tokenizer.js';
 
 /** What stands around a problem when the policy is given it. */
 export interface PromptOptions {
@@ -73,10 +72,12 @@ function checkTemplate(template: string): void {
   throw outOfRange(`promptTemplate must hold {prompt} once, not ${names.length} times: '${template}'`);
 }
 
-type ChatTokenizer = Tokenizer & {
-  chatTemplate?: string;
-  encodeChat?(messages: { role: string; content: string }[]): Int32Array;
-};
+/** What of a tokenizer prompts need. */
+export interface PromptTokenizer {
+  encode(text: string, options?: { addSpecialTokens?: boolean }): Int32Array;
+  hasChatTemplate?: boolean;
+  encodeChat?(messages: { role: string; content: string }[], options: { addGenerationPrompt: boolean }): Int32Array;
+}
 
 /** How the problems of a task become token ids. */
 export interface PromptEncoder {
@@ -86,10 +87,10 @@ export interface PromptEncoder {
 }
 
 /** @throws PrlError ERR_PRL_UNSUPPORTED where a chat is asked for and the tokenizer has no chat template */
-export function promptEncoder(tokenizer: ChatTokenizer, options: PromptOptions): PromptEncoder {
+export function promptEncoder(tokenizer: PromptTokenizer, options: PromptOptions): PromptEncoder {
   checkPrompt(options);
   const { promptTemplate = 'auto', systemPrompt } = options;
-  const hasChat = tokenizer.chatTemplate !== undefined;
+  const hasChat = tokenizer.hasChatTemplate === true;
   const name =
     promptTemplate === 'auto' ? (hasChat || systemPrompt !== undefined ? 'prl' : 'question') : promptTemplate;
   const preset: Frame | undefined = Object.hasOwn(PROMPT_PRESETS, name) ? PROMPT_PRESETS[name as 'prl'] : undefined;
@@ -106,12 +107,14 @@ export function promptEncoder(tokenizer: ChatTokenizer, options: PromptOptions):
     description: { template, ...(chat && system !== undefined && { system }), chat },
     encode({ prompt, system: own }) {
       const text = `${before}${prompt}${after}`;
-      if (!chat) return tokenizer.encode(text);
+      // What begins every text of a model, such as a begin-of-text token; a chat template has it itself.
+      if (!chat) return tokenizer.encode(text, { addSpecialTokens: true });
       const message = own ?? system;
-      return tokenizer.encodeChat!([
+      const messages = [
         ...(message === undefined ? [] : [{ role: 'system', content: message }]),
         { role: 'user', content: text },
-      ]);
+      ];
+      return tokenizer.encodeChat!(messages, { addGenerationPrompt: true });
     },
   };
 }
