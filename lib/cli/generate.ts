@@ -34,7 +34,7 @@ export const generateCommand: Command = {
     const [{ completions }] = await policy.generate([tokenizer.encode(prompt!)], {
       ...options,
       n,
-      stop: [tokenizer.eosTokenId],
+      stop: [...tokenizer.stopTokenIds],
       signal,
     });
     const responses = completions.map(({ tokens, logProbs, finishReason }) => ({

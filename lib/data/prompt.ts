@@ -1,5 +1,6 @@
 import { closest } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import type { Tokenizer } from '../policy/tokenizer.js';
 
 /** What stands around a problem when the policy is given it. */
 export interface PromptOptions {
@@ -72,13 +73,6 @@ function checkTemplate(template: string): void {
   throw outOfRange(`promptTemplate must hold {prompt} once, not ${names.length} times: '${template}'`);
 }
 
-/** What of a tokenizer prompts need. */
-export interface PromptTokenizer {
-  encode(text: string, options?: { addSpecialTokens?: boolean }): Int32Array;
-  hasChatTemplate?: boolean;
-  encodeChat?(messages: { role: string; content: string }[], options: { addGenerationPrompt: boolean }): Int32Array;
-}
-
 /** How the problems of a task become token ids. */
 export interface PromptEncoder {
   encode(problem: { prompt: string; system?: string }): Int32Array;
@@ -87,17 +81,20 @@ export interface PromptEncoder {
 }
 
 /** @throws PrlError ERR_PRL_UNSUPPORTED where a chat is asked for and the tokenizer has no chat template */
-export function promptEncoder(tokenizer: PromptTokenizer, options: PromptOptions): PromptEncoder {
+export function promptEncoder(tokenizer: Tokenizer, options: PromptOptions): PromptEncoder {
   checkPrompt(options);
   const { promptTemplate = 'auto', systemPrompt } = options;
-  const hasChat = tokenizer.hasChatTemplate === true;
   const name =
-    promptTemplate === 'auto' ? (hasChat || systemPrompt !== undefined ? 'prl' : 'question') : promptTemplate;
+    promptTemplate === 'auto'
+      ? tokenizer.hasChatTemplate || systemPrompt !== undefined
+        ? 'prl'
+        : 'question'
+      : promptTemplate;
   const preset: Frame | undefined = Object.hasOwn(PROMPT_PRESETS, name) ? PROMPT_PRESETS[name as 'prl'] : undefined;
   const { template } = preset ?? { template: name };
   const system = systemPrompt ?? preset?.system;
   const chat = options.chat ?? (systemPrompt !== undefined || (preset?.chat ?? false));
-  if (chat && !hasChat)
+  if (chat && !tokenizer.hasChatTemplate)
     throw new PrlError(
       'ERR_PRL_UNSUPPORTED',
       `promptTemplate '${promptTemplate}' is a chat, but the tokenizer has no chat template: choose 'question' or 'none', or a text with {prompt}`,
@@ -114,7 +111,7 @@ export function promptEncoder(tokenizer: PromptTokenizer, options: PromptOptions
         ...(message === undefined ? [] : [{ role: 'system', content: message }]),
         { role: 'user', content: text },
       ];
-      return tokenizer.encodeChat!(messages, { addGenerationPrompt: true });
+      return tokenizer.encodeChat(messages, { addGenerationPrompt: true });
     },
   };
 }

@@ -54,6 +54,7 @@ export function datasetTask(options: DatasetTaskOptions): DatasetTask {
   const levels = levelsOf(given.train);
   const frame = framesOf(options);
   const encoder = frame && promptEncoder(tokenizer, frame);
+  checkSystems([...given.train, ...given.test], encoder?.description.chat === true);
   const name = options.name ?? (isDataset(options.train) ? options.train.name : 'dataset');
   const lists = listCache(name, split, levels);
   return {
@@ -156,6 +157,15 @@ function framesOf({ train, test }: DatasetTaskOptions): Dataset['prompt'] | unde
       );
   }
   return own ?? other;
+}
+
+/** A system message that a row has must not be lost. */
+function checkSystems(problems: readonly DatasetProblem[], chat: boolean): void {
+  const found = chat ? undefined : problems.find(({ system }) => system !== undefined);
+  if (found)
+    throw invalidArgument(
+      `the problem ${JSON.stringify(found.prompt.slice(0, 80))} has a system message, but the prompt is no chat: choose a promptTemplate that is one, such as 'chat'`,
+    );
 }
 
 function verifyWith({ verify, verifier }: DatasetTaskOptions): Task['verify'] {

@@ -28,7 +28,7 @@ export type Verdict = number | { reward: number; measures: Record<string, number
 export interface Task {
   readonly name: string;
   readonly tokenizer: Tokenizer;
-  /** Tokens that end a response. Default: the tokenizer's end of sequence. */
+  /** Tokens that end a response. Default: the tokenizer's. */
   readonly stopTokens?: readonly number[];
   /** What a resumed run must find as it was, in words: the contents of a dataset. */
   readonly identity?: { readonly [name: string]: string };
@@ -57,4 +57,4 @@ export const encodeProblem = (task: Task, problem: Problem): Int32Array =>
   task.encode ? task.encode(problem) : task.tokenizer.encode(problem.prompt);
 
 /** Tokens that end a response. */
-export const stopTokensOf = ({ stopTokens, tokenizer }: Task): number[] => [...(stopTokens ?? [tokenizer.eosTokenId])];
+export const stopTokensOf = ({ stopTokens, tokenizer }: Task): number[] => [...(stopTokens ?? tokenizer.stopTokenIds)];

@@ -3,11 +3,13 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parquetWriteFile } from 'hyparquet-writer';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Policy } from '../../lib/index.js';
 import { packageRoot } from '../../lib/native.js';
 import { bpeTokenizer } from '../fakes/bpe-tokenizer.js';
+import { startServer } from '../fakes/served.js';
 
 const { FORCE_COLOR: _, NO_COLOR: __, ...env } = process.env;
 const main = ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts')];
@@ -48,7 +50,7 @@ cli.before(async () => {
       ...sizes,
       model_type,
       vocab_size: 320,
-      max_position_embeddings: 64,
+      max_position_embeddings: chat ? 512 : 64,
       eos_token_id: tokenizer.eosTokenId,
     };
     const policy = Policy.create(config, { seed: 3 });
@@ -133,6 +135,48 @@ cli('killed and resumed, it ends with the rows of a run that never was; a change
     readRows(run).map(({ step, reward, loss, grad_norm }) => [step, reward, loss, grad_norm]);
   assert.is(figures('whole').length, 6);
   assert.equal(figures('killed'), figures('whole'));
+});
+
+cli('a Qwen2 in a chat, Parquet, rollouts from a server: the documented run, small', async () => {
+  const parquet = join(root, 'train.parquet');
+  const column = (name: string, data: string[]) => ({ name, data, type: 'STRING' as const });
+  const problems = rows(20, 26);
+  parquetWriteFile({
+    filename: parquet,
+    columnData: [
+      column(
+        'problem',
+        problems.map(({ problem }) => problem),
+      ),
+      column(
+        'answer',
+        problems.map(({ answer }) => answer),
+      ),
+    ],
+  });
+  const model = join(root, 'qwen2');
+  const sync = join(root, 'sync');
+  const output = join(root, 'served');
+  mkdirSync(sync);
+  const server = await startServer(model, ['--port', '0', '--sync-folder', sync]);
+  try {
+    const args = ['--dataset', parquet, '--method', 'prl', '--eta', '200', ...SMALL, '--max-steps', '2'];
+    const rollouts = ['--rollout-url', server.url, '--sync-folder', sync];
+    const done = prl('train', '--model', model, ...args, ...rollouts, '--output', output);
+    assert.is(done.status, 0, done.stderr + done.stdout);
+    assert.match(done.stdout, /prompt .*Let's think step by step.*"chat":true/);
+    assert.match(done.stdout, /No problem is held out/);
+  } finally {
+    await server.end();
+  }
+  for (const row of readRows('served')) {
+    assert.type(row['seconds/sync'], 'number');
+    assert.ok(row['sampling/sampling_logp_difference/max'] < 1e-4);
+  }
+  assert.ok(
+    existsSync(join(output, 'checkpoints', 'step-000002', 'chat_template.jinja')) ||
+      /chat_template/.test(read('served', 'checkpoints', 'step-000002', 'tokenizer_config.json')),
+  );
 });
 
 cli('what cannot work is said at once', () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { collectPrmData, evaluate, readPrmData, type Task, warmStart } from '../../lib/index.js';
+import { collectPrmData, evaluate, readPrmData, type Task, type Tokenizer, warmStart } from '../../lib/index.js';
 import type { GenerateOptions } from '../../lib/policy/types.js';
 import { collectRollout } from '../../lib/rollout/rollout.js';
 import { echoTask } from '../fakes/echo-task.js';
@@ -48,6 +48,20 @@ encoding('a rollout asks with the encoded problem and the stop tokens of the tas
   await collectRollout(policy, echoTask, problems, options);
   assert.equal(calls[1].prompts, [Array.from(tokenizer.encode('1')), Array.from(tokenizer.encode('2'))]);
   assert.equal(calls[1].options.stop, [tokenizer.eosTokenId], 'the default');
+});
+
+encoding('without stop tokens of its own a task has those of the tokenizer', async () => {
+  const { policy, calls } = watched();
+  const several = {
+    stopTokenIds: [tokenizer.eosTokenId, NEWLINE],
+    decode: (tokens: Int32Array) => tokenizer.decode(tokens),
+  } as unknown as Tokenizer;
+  await evaluate(
+    policy,
+    { ...echoTask, tokenizer: several, encode: () => tokenizer.encode('1') },
+    { problems: 1, n: 1 },
+  );
+  assert.equal(calls[0].options.stop, [tokenizer.eosTokenId, NEWLINE]);
 });
 
 encoding('evaluation, the collection of process data and the warm start encode alike', async () => {

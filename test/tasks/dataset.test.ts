@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type DatasetTaskOptions, datasetTask, evaluate, loadDataset, type Problem, Trainer } from '../../lib/index.js';
+import { bpeTokenizer } from '../fakes/bpe-tokenizer.js';
 import { echoTask } from '../fakes/echo-task.js';
 import { TablePolicy } from '../fakes/table-policy.js';
 import { rejectsWith } from '../policy/rejects.js';
@@ -107,6 +108,14 @@ tasks('the prompt template of the dataset stands around its problems, in trainin
   const { records } = await evaluate(policy, task, { problems: 3, n: 2, maxCompletionLength: 3 });
   assert.equal(asked, ['9\n8']);
   assert.is(records[0].prompt, '8', 'the record has the problem');
+  const chat = bpeTokenizer({ chat: true });
+  const system = [{ prompt: '1', answer: '1', system: 'Be brief.' }];
+  throwsError(() => make({ train: system }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /"1" has a system message/);
+  const chats = make({
+    tokenizer: chat,
+    train: { ...(await loadDataset(train, { promptTemplate: 'chat' })), problems: system },
+  });
+  assert.match(chat.decode(chats.encode!(system[0])), /^system\nBe brief\./);
   const plain = await loadDataset(test, { promptTemplate: 'none' });
   const other = await loadDataset(train, options);
   throwsError(
