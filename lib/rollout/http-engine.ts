@@ -103,7 +103,10 @@ export class HttpEngine implements RolloutEngine {
     // A name that no other run gives: what a server reports cannot be taken for it by accident.
     const name = `step-${String(version).padStart(6, '0')}-${randomUUID().slice(0, 8)}`;
     const folder = join(syncFolder, name);
-    await policy.save(folder);
+    await policy.save(folder).catch(async (error) => {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    });
     const before = this.#weights;
     this.#weights = { folder, version: name };
     this.#vocabSize = policy.config.vocab_size;

@@ -124,8 +124,8 @@ class Service {
   }
 
   async #route(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
-    const route = `${request.method} ${pathname}`;
+    const [path, query] = request.url!.split('?', 2);
+    const route = `${request.method} ${path}`;
     if (route === 'GET /health') return sendJson(response, 200, undefined);
     const { apiKey, maxBodyBytes } = this.settings;
     if (apiKey !== undefined && !isAuthorized(request, apiKey))
@@ -139,7 +139,7 @@ class Service {
         return this.#completions(request, response);
     }
     if (this.#weights) {
-      const answer = await this.#control(route, searchParams, () => readBody(request, maxBodyBytes));
+      const answer = await this.#control(route, new URLSearchParams(query), () => readBody(request, maxBodyBytes));
       if (answer) return sendJson(response, 200, answer);
     }
     throw new HttpError(404, `there is no ${route}`);

@@ -535,6 +535,25 @@ sync('a passing failure is tried again; vLLM goes on after a failed one', async 
     assert.is(fake.asked.filter(({ path }) => path === '/resume').length, 3);
   });
 });
+sync('an abort in the middle of an update does not leave vLLM paused', async () => {
+  const { state, respond } = updatable('vllm');
+  const abort = new AbortController();
+  await serving(
+    [
+      (asked) => {
+        if (asked.path !== '/collective_rpc') return respond(asked);
+        abort.abort();
+        return { delay: 30_000 };
+      },
+    ],
+    async ([url]) => {
+      const rollouts = engine(url, { syncFolder: folder });
+      await rejectsWith(rollouts.sync(policy, 0, { signal: abort.signal }), PrlError, 'ERR_PRL_ABORTED', /was aborted/);
+      assert.is(state.paused, false);
+      assert.is(state.updates, 0);
+    },
+  );
+});
 sync('servers that do not report are told, and told again after they failed', async () => {
   const { state, respond } = updatable('vllm', { mute: true });
   let hangUp = false;
@@ -583,6 +602,22 @@ sync('a server that misses an update is left out until it has it', async () => {
     );
     assert.ok(fakes[1].prompts().length > 0);
     assert.is(bad.state.version, good.state.version);
+  });
+});
+sync('weights that cannot be saved leave nothing behind, and the servers as they were', async () => {
+  const { state, respond } = updatable('vllm');
+  await serving([respond], async ([url]) => {
+    const rollouts = engine(url, { syncFolder: folder });
+    await rollouts.sync(policy, 0);
+    const full = new TablePolicy(20);
+    full.save = async (path) => {
+      await policy.save(path);
+      throw new PrlError('ERR_PRL_IO', 'no space left');
+    };
+    await rejectsWith(rollouts.sync(full, 1), PrlError, 'ERR_PRL_IO', /no space/);
+    assert.equal(readdirSync(folder), [state.version]);
+    assert.equal(await rollouts.generate(PROMPTS, OPTIONS), expected());
+    assert.is(state.updates, 1);
   });
 });
 sync('nobody takes the weights', async () => {

@@ -10,6 +10,7 @@ import * as assert from 'uvu/assert';
 import { characterTokenizer, Policy, PrlError, type ServeOptions, serve, VllmEngine } from '../../lib/index.js';
 import { rejectsWith } from '../policy/rejects.js';
 import { tinyConfig, tinyPolicy } from '../policy/tiny.js';
+import { random } from '../reference/numbers.js';
 
 // 23 symbols, as the tiny policy has; its end of sequence is 1 here.
 const tokenizer = characterTokenizer('abcdefghijklmnopqrstu');
@@ -44,6 +45,8 @@ async function ask(
   return { status: answer.status, body: text === '' ? undefined : JSON.parse(text), headers: answer.headers };
 }
 const complete = (url: string, body: object) => ask(`${url}/v1/completions`, body);
+
+const folder = mkdtempSync(join(tmpdir(), 'prl-serve-'));
 
 const shapes = suite('serve: answers');
 shapes('one prompt of ids: what policy.generate samples with that seed, bit for bit', () =>
@@ -327,6 +330,79 @@ refusals('hostile bodies', () =>
     assert.is((await ask(`${url}/health`)).status, 200, 'still there');
   }),
 );
+refusals('whatever comes, it is done or refused', () => {
+  const errors: Error[] = [];
+  const next = random(5);
+  const pick = <T>(list: T[]): T => list[Math.floor(next() * list.length)];
+  const scalars = [
+    null,
+    true,
+    false,
+    0,
+    1,
+    -1,
+    1.5,
+    8,
+    1e308,
+    -1e308,
+    2 ** 31,
+    2 ** 53,
+    5e-324,
+    '',
+    'abc',
+    '\ud800',
+    'a'.repeat(500),
+  ];
+  const value = (depth: number): unknown => {
+    const kind = next();
+    if (kind < 0.7 || depth > 3) return pick<unknown>(scalars);
+    const items = Array.from({ length: Math.floor(next() * 4) }, () => value(depth + 1));
+    return kind < 0.85
+      ? items
+      : Object.fromEntries(items.map((item) => [pick(['a', '__proto__', 'length', '0']), item]));
+  };
+  const names = [
+    ...[
+      'prompt',
+      'n',
+      'max_tokens',
+      'temperature',
+      'top_p',
+      'top_k',
+      'seed',
+      'stop_token_ids',
+      'ignore_eos',
+      'logprobs',
+    ],
+    ...['return_token_ids', 'stream', 'stream_options', 'stop', 'logit_bias', 'min_p', 'model', 'kwargs', 'method'],
+  ];
+  const paths = [
+    '/collective_rpc',
+    '/update_weight_version',
+    '/pause?mode=x',
+    '/%00',
+    '//',
+    '/..//?',
+    '/v1/completions?x=%',
+  ];
+  return serving({ syncFolder: folder, maxCompletions: 20, onError: (error) => errors.push(error) }, async (url) => {
+    const statuses = new Set<number>();
+    for (let i = 0; i < 300; i++) {
+      const body: { [name: string]: unknown } =
+        next() < 0.8 ? { prompt: pick([[3, 4], 'ab', [[3], [4]]]), max_tokens: 3 } : {};
+      for (let k = Math.floor(next() * 3); k >= 0; k--) body[pick(names)] = value(0);
+      const answer = await fetch(`${url}${next() < 0.9 ? '/v1/completions' : pick(paths)}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      await answer.text();
+      statuses.add(answer.status);
+    }
+    assert.equal([...statuses].sort(), [200, 400, 404]);
+    assert.equal(errors, []);
+  });
+});
 refusals('bodies that are too long, said so or not', () =>
   serving({ maxBodyBytes: 1000 }, async (url) => {
     const long = await ask(`${url}/v1/completions`, { prompt: 'a'.repeat(2000) });
@@ -462,9 +538,7 @@ clients('closing ends what is under way', async () => {
 clients.run();
 
 const weights = suite('serve: weights');
-let folder: string;
 weights.before(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'prl-serve-'));
   mkdirSync(join(folder, 'sync'));
   await model(2).save(join(folder, 'sync', 'two'));
   await model(2).save(join(folder, 'outside'));
