@@ -43,7 +43,7 @@ export function evaluate<T>(expression: Expression, field: Field<T>): T {
     case 'Binomial':
     case 'C': {
       const k = args.length === 2 ? integerOf(args[1]) : undefined;
-      return k !== undefined && k >= 0 && k <= LIMITS.factorial
+      return k !== undefined && k >= 0 && k <= LIMITS.falling
         ? fallingOverFactorial(field, value(0), k)
         : field.call('Binomial', [value(0), value(1)]);
     }

@@ -4,6 +4,7 @@ import { NotUnderstood } from './expression.js';
 import { LIMITS } from './limits.js';
 
 const LARGEST = 1n << LIMITS.bits;
+const LARGEST_PART = 1n << LIMITS.fractionBits;
 const ZERO = new Fraction(0n, 1n);
 const ONE = new Fraction(1n, 1n);
 
@@ -14,17 +15,19 @@ export const exactField: Field<Fraction> & { readonly one: Fraction } = {
   symbol(name) {
     throw new NotUnderstood(`${name} is no number`);
   },
-  add: (a, b) => bounded(a.add(b)),
+  add: (a, b) => bounded(a.d === 1n && b.d === 1n ? a.add(b) : part(a).add(part(b))),
   negate: (a) => a.neg(),
-  multiply: (a, b) => bounded(a.mul(b)),
+  multiply: (a, b) => bounded(a.d === 1n && b.d === 1n ? a.mul(b) : part(a).mul(part(b))),
   divide(a, b) {
     if (b.n === 0n) throw new NotUnderstood('division by zero');
-    return bounded(a.div(b));
+    if (a.d === 1n && b.d === 1n && a.n % b.n === 0n) return new Fraction(a.s * b.s * (a.n / b.n), 1n);
+    return bounded(part(a).div(part(b)));
   },
   power(a, exponent) {
     if (a.n === 0n && exponent <= 0) throw new NotUnderstood('zero to a power that is not positive');
     const k = BigInt(Math.abs(exponent));
-    if (BigInt(a.n.toString(16).length + a.d.toString(16).length) * 4n * k > 2n * LIMITS.bits) tooLarge();
+    const limit = a.d === 1n ? LIMITS.bits : LIMITS.fractionBits;
+    if (k * BigInt(Math.max(a.n.toString(2).length, a.d.toString(2).length)) > limit) tooLarge();
     const value = new Fraction(a.s < 0n && k % 2n === 1n ? -(a.n ** k) : a.n ** k, a.d ** k);
     return exponent < 0 ? value.inverse() : value;
   },
@@ -37,6 +40,12 @@ export const exactField: Field<Fraction> & { readonly one: Fraction } = {
 
 function bounded(a: Fraction): Fraction {
   if (a.n > LARGEST || a.d > LARGEST) tooLarge();
+  return a;
+}
+
+/** What may be a part of a fraction. */
+function part(a: Fraction): Fraction {
+  if (a.n > LARGEST_PART || a.d > LARGEST_PART) tooLarge();
   return a;
 }
 

@@ -16,8 +16,12 @@ export const LIMITS = {
   nodes: 2_000,
   exponent: 20_000,
   factorial: 1_000,
-  /** Of numerator and denominator of an exact number. */
+  /** The lower index of a binomial coefficient of anything but two integers. */
+  falling: 64,
+  /** Of an exact integer. */
   bits: 40_000n,
+  /** Of the parts of an exact fraction: reducing it takes time that grows with their square. */
+  fractionBits: 8_000n,
   /** Parts of a list, cells of a matrix. */
   parts: 64,
 } as const;

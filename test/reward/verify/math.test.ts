@@ -152,6 +152,8 @@ judging('what would take long is refused, text for text', () => {
   ];
   hostile.push(
     '\\binom{10^9}{10^8}',
+    '\\binom{25\\%}{1000}',
+    '(3/7)^{2800}+(5/11)^{2300}',
     '2^{2^{20}}',
     `${'1,'.repeat(150)}1`,
     '\\frac{'.repeat(100),
