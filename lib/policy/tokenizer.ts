@@ -48,7 +48,7 @@ export class Tokenizer {
     const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
     this.#decoder = new TokenDecoder(json.decoder, (id) => tokens.get(id), special);
     // With nothing between text and model, decoding must give the text back.
-    this.#exact = json.normalizer == null && json.pre_tokenizer == null;
+    this.#exact = json.normalizer == null && json.pre_tokenizer == null && json.post_processor == null;
     const stop = stopTokens(files.generation, tokens);
     this.eosToken = named.eos_token ?? tokens.get(stop[0]) ?? '';
     const eos = vocabulary.get(this.eosToken);
@@ -103,7 +103,7 @@ export class Tokenizer {
    */
   encode(text: string, { addSpecialTokens = false }: { addSpecialTokens?: boolean } = {}): Int32Array {
     const { ids } = this.#encoder.encode(text, { add_special_tokens: addSpecialTokens });
-    if (this.#exact && !addSpecialTokens && this.#decoder.pieces(ids, false).join('') !== text) {
+    if (this.#exact && this.#decoder.pieces(ids, false).join('') !== text) {
       const unknown = [...text].find((character) => !this.#ids.has(character));
       throw outOfRange(
         `the text ${JSON.stringify(text)} holds ${JSON.stringify(unknown)}, which is no symbol of this model`,

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { downloadFiles, resolveModel, resolveTokenizer } from '../../lib/index.js';
+import { downloadFiles, Policy, resolveModel, resolveTokenizer, Tokenizer } from '../../lib/index.js';
 import { COMMIT, type FakeHub, fakeHub, type Seen, sha256Of } from '../fakes/hub.js';
 
 /** Bytes without a period that a misplaced part could hide behind. */
@@ -193,6 +193,27 @@ layout('what is no model, and what has no weights that can be read', async () =>
   await fails(resolveModel(join(home, 'token')), 'ERR_PRL_IO', 'no folder');
   await fails(resolveModel('only/torch'), 'ERR_PRL_NOT_FOUND', 'model.safetensors', 'pytorch_model.bin');
   await fails(resolveModel('small/model', { revison: 'x' } as object), 'ERR_PRL_UNKNOWN_OPTION', 'revision');
+});
+layout('Policy.load and Tokenizer.load take an id', async () => {
+  const fixture = (path: string) => readFileSync(new URL(`../fixtures/${path}`, import.meta.url));
+  const files: { [name: string]: Uint8Array } = {};
+  for (const name of ['config.json', 'model.safetensors']) files[name] = new Uint8Array(fixture(`model/llama/${name}`));
+  for (const name of ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja', 'generation_config.json'])
+    files[name] = new Uint8Array(fixture(`tokenizers/llama3/${name}`));
+  const own = await fakeHub({ 'tiny/llama': { files } });
+  try {
+    process.env.HF_ENDPOINT = own.url;
+    const tokenizer = await Tokenizer.load('tiny/llama');
+    assert.is(tokenizer.stopTokenIds.length, 3);
+    assert.is(tokenizer.hasChatTemplate, true);
+    assert.not.ok(own.seen.some(({ host }) => host === 'cdn'), 'no weights for a tokenizer');
+    const policy = await Policy.load('tiny/llama');
+    const [name] = policy.parameters.map(({ name }) => name);
+    const local = await Policy.load(fileURLToPath(new URL('../fixtures/model/llama', import.meta.url)));
+    assert.equal(policy.readParameter(name).data, local.readParameter(name).data);
+  } finally {
+    await own.close();
+  }
 });
 layout.run();
 
