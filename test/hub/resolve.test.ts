@@ -10,12 +10,20 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { downloadFiles, Policy, resolveModel, resolveTokenizer, Tokenizer } from '../../lib/index.js';
+import {
+  type DownloadProgress,
+  downloadFiles,
+  Policy,
+  resolveModel,
+  resolveTokenizer,
+  Tokenizer,
+} from '../../lib/index.js';
 import { COMMIT, type FakeHub, fakeHub, type Seen, sha256Of } from '../fakes/hub.js';
 
 /** Bytes without a period that a misplaced part could hide behind. */
@@ -206,7 +214,10 @@ layout('Policy.load and Tokenizer.load take an id', async () => {
     const tokenizer = await Tokenizer.load('tiny/llama');
     assert.is(tokenizer.stopTokenIds.length, 3);
     assert.is(tokenizer.hasChatTemplate, true);
-    assert.not.ok(own.seen.some(({ host }) => host === 'cdn'), 'no weights for a tokenizer');
+    assert.not.ok(
+      own.seen.some(({ host }) => host === 'cdn'),
+      'no weights for a tokenizer',
+    );
     const policy = await Policy.load('tiny/llama');
     const [name] = policy.parameters.map(({ name }) => name);
     const local = await Policy.load(fileURLToPath(new URL('../fixtures/model/llama', import.meta.url)));
@@ -275,7 +286,7 @@ access.run();
 
 const failures = begin('interruptions');
 /** The next request for the weights is answered with `head` and `body`, and cut off. */
-function once_(answer: (seen: Seen, response: import('node:http').ServerResponse) => void): void {
+function once_(answer: (seen: Seen, response: ServerResponse) => void): void {
   let done = false;
   hub.intercept = (seen, response) => {
     if (done || seen.host !== 'cdn') return false;
@@ -285,11 +296,15 @@ function once_(answer: (seen: Seen, response: import('node:http').ServerResponse
   };
 }
 failures('a connection that breaks is taken up again where it broke', async () => {
+  let broken: ServerResponse | undefined;
   once_((_, response) => {
+    broken = response;
     response.writeHead(200, { 'content-length': W.length });
-    response.write(W.subarray(0, 100_000), () => setTimeout(() => response.destroy(), 50));
+    response.write(W.subarray(0, 100_000));
   });
-  const folder = await resolveModel('small/model');
+  const folder = await resolveModel('small/model', {
+    onProgress: ({ bytes }) => bytes === 100_000 && broken!.destroy(),
+  });
   assert.equal(read(join(folder, 'model.safetensors')), W);
   assert.equal(
     files('cdn').map(({ range }) => range),
@@ -297,7 +312,7 @@ failures('a connection that breaks is taken up again where it broke', async () =
   );
 });
 failures('a server that falls silent is left', async () => {
-  process.env.HF_HUB_DOWNLOAD_TIMEOUT = '0.3';
+  process.env.HF_HUB_DOWNLOAD_TIMEOUT = '1.5';
   once_((_, response) => {
     response.writeHead(200, { 'content-length': W.length });
     response.write(W.subarray(0, 5000));
@@ -385,9 +400,10 @@ failures('aborting', async () => {
   const stop = new AbortController();
   once_((_, response) => {
     response.writeHead(200, { 'content-length': W.length });
-    response.write(W.subarray(0, 50_000), () => setTimeout(() => stop.abort(), 50));
+    response.write(W.subarray(0, 50_000));
   });
-  await fails(resolveModel('small/model', { signal: stop.signal }), 'ERR_PRL_ABORTED');
+  const onProgress = ({ bytes }: DownloadProgress) => bytes === 50_000 && stop.abort();
+  await fails(resolveModel('small/model', { signal: stop.signal, onProgress }), 'ERR_PRL_ABORTED');
   await fails(resolveModel('small/model', { signal: stop.signal }), 'ERR_PRL_ABORTED');
   await resolveModel('small/model');
   assert.is(files('cdn').at(-1)!.range, 'bytes=50000-', 'what came is kept');
