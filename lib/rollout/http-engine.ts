@@ -110,12 +110,13 @@ export class HttpEngine implements RolloutEngine {
     const before = this.#weights;
     this.#weights = { folder, version: name };
     this.#vocabSize = policy.config.vocab_size;
+    const some = this.#servers.some((server) => server.version === before?.version);
     const outcomes = await Promise.allSettled(
       this.#servers.map(async (server) => {
         // It may still be loading older ones.
         while (server.preparing) await server.preparing;
-        // One that has missed the last update already is not waited for again.
-        const patience = before && server.version !== before.version ? 0 : retries;
+        // One that has missed the last update already, as others have not, is not waited for again.
+        const patience = before && some && server.version !== before.version ? 0 : retries;
         for (let attempt = 0; ; attempt++) {
           try {
             return await this.#prepare(server, signal);
