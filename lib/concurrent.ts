@@ -37,3 +37,33 @@ export async function mapConcurrently<T, R>(
   if (failure) throw failure.error;
   return results;
 }
+
+/**
+ * What `work` makes of each item, in their order, with up to `ahead` of them under way at a time. When one fails, or nobody asks for
+ * more, those under way are aborted and waited for.
+ */
+export async function* mapAhead<T, R>(
+  items: AsyncIterable<T> | Iterable<T>,
+  ahead: number,
+  work: (item: T, signal: AbortSignal) => Promise<R>,
+  signal?: AbortSignal,
+): AsyncGenerator<R, void, void> {
+  const stop = new AbortController();
+  const abort = () => stop.abort(signal!.reason);
+  if (signal?.aborted) abort();
+  signal?.addEventListener('abort', abort);
+  const running: Promise<R>[] = [];
+  try {
+    for await (const item of items) {
+      const result = work(item, stop.signal);
+      result.catch(() => {}); // it is looked at in its turn
+      running.push(result);
+      if (running.length === ahead) yield await running.shift()!;
+    }
+    while (running.length > 0) yield await running.shift()!;
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    stop.abort();
+    await Promise.allSettled(running);
+  }
+}

@@ -2,8 +2,19 @@ export type { AnswerFrom, DatasetProblem, FieldOptions } from './data/fields.js'
 export { type Dataset, type DatasetOptions, type DatasetReport, describeReport, loadDataset } from './data/load.js';
 export { PROMPT_PRESETS, type PromptOptions } from './data/prompt.js';
 export * from './errors.js';
+export {
+  type DatasetEvaluation,
+  type DatasetEvaluationOptions,
+  type EvaluationProgress,
+  type EvaluationSet,
+  evaluateDatasets,
+  type SamplingOptions,
+} from './eval/datasets.js';
 export { type EvaluationOptions, type EvaluationResult, evaluate, type ProblemRecord } from './eval/evaluate.js';
+export { type Majority, majorityVote } from './eval/majority.js';
 export * from './eval/metrics.js';
+export type { EvaluationRecord, ResponseRecord } from './eval/record.js';
+export type { EvaluationRates, EvaluationTable, SetFigures } from './eval/table.js';
 export {
   type Downloaded,
   type DownloadOptions,

@@ -21,6 +21,8 @@ export type OptionSpec = { readonly doc: string; readonly optional?: true } & (
   | { readonly type: 'integers'; readonly default?: readonly number[]; readonly min?: number; readonly max?: number }
   | { readonly type: 'numbers'; readonly default?: readonly number[]; readonly min?: number; readonly max?: number }
   | { readonly type: 'strings'; readonly default?: readonly string[] }
+  /** Names of files, which may hold commas: each has the option to itself. */
+  | { readonly type: 'files'; readonly default?: readonly string[] }
 );
 export type OptionTable = { readonly [name: string]: OptionSpec };
 
@@ -32,7 +34,7 @@ type ValueOf<S> = S extends { type: 'number' | 'integer' }
       ? C
       : S extends { type: 'integers' | 'numbers' }
         ? readonly number[]
-        : S extends { type: 'strings' }
+        : S extends { type: 'strings' | 'files' }
           ? readonly string[]
           : string;
 
@@ -71,6 +73,7 @@ export function checkOption(name: string, spec: OptionSpec, value: unknown): unk
     case 'numbers':
       return list(name, value).map((item, i) => checkNumber(`${name}[${i}]`, item, spec.min, spec.max));
     case 'strings':
+    case 'files':
       return list(name, value).map((item, i) => {
         if (typeof item !== 'string' || item === '')
           throw invalidArgument(`${name}[${i}] must be a string that is not empty, not ${JSON.stringify(item)}`);

@@ -59,7 +59,9 @@ export function parseOptions(command: Command, argv: string[]): Values {
         `prl ${command.name} has no option '${token.rawName}'. Did you mean '--${nearest(token.name, names)}'?`,
       );
     }
-    values[name] = convert(token.rawName, table[name], negated ? 'false' : token.value);
+    const value = convert(token.rawName, table[name], negated ? 'false' : token.value);
+    values[name] =
+      table[name].type === 'files' ? [...((values[name] as string[]) ?? []), ...(value as string[])] : value;
   }
   if (command.operands) {
     const { name, placeholder, required } = command.operands;
@@ -107,6 +109,8 @@ function fromText(option: string, spec: OptionSpec, text: string): unknown {
     case 'strings':
       // As shells hand over what is typed between quotes.
       return text.split(',').map((item) => item.replaceAll('\\n', '\n').replaceAll('\\t', '\t'));
+    case 'files':
+      return [text];
     default:
       return text;
   }
@@ -130,6 +134,8 @@ function placeholder(spec: OptionSpec): string {
       return ' X,X,...';
     case 'strings':
       return ' TEXT,TEXT,...';
+    case 'files':
+      return ' FILE';
     default:
       return ` ${spec.type === 'string' ? 'TEXT' : spec.type === 'integer' ? 'N' : 'X'}`;
   }

@@ -12,7 +12,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     load: async () => (await import('./train.js')).trainCommand,
   },
   eval: {
-    summary: 'average@n and pass@n of a model on held-out problems',
+    summary: 'average@n, pass@k and maj@n of a model, or of responses, on datasets or held-out problems',
     load: async () => (await import('./eval.js')).evalCommand,
   },
   generate: {

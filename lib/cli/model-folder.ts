@@ -1,9 +1,10 @@
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PrlError } from '../errors.js';
 import { resolveModel } from '../hub/resolve.js';
-import { folderDamage } from '../train/atomic.js';
+import { folderDamage, sha256 } from '../train/atomic.js';
 import { Progress } from './progress.js';
 
 /**
@@ -37,4 +38,15 @@ async function download(id: string, signal?: AbortSignal): Promise<string> {
     progress?.stop();
     throw error;
   }
+}
+
+/** What tells a model from others, whether it is in one file or several: a hash of its weights. */
+export async function weightsHash(folder: string): Promise<string> {
+  const whole = join(folder, 'model.safetensors');
+  if (existsSync(whole)) return sha256(whole);
+  const { weight_map } = JSON.parse(await readFile(join(folder, 'model.safetensors.index.json'), 'utf8'));
+  const hashes = createHash('sha256');
+  for (const shard of [...new Set(Object.values<string>(weight_map))].sort())
+    hashes.update(await sha256(join(folder, shard)));
+  return hashes.digest('hex');
 }

@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { PrlError } from '../errors.js';
 import { type OptionTable, resolveOptions } from '../options-table.js';
 import { Policy } from '../policy/policy.js';
@@ -10,11 +8,11 @@ import { type CalibrationBin, evaluatePrm, type PrmEvaluation } from '../prm/eva
 import { PRM_TRAIN_OPTIONS, trainQuantilePrm } from '../prm/train.js';
 import { QuantilePrm } from '../reward/quantile-prm.js';
 import { ArithmeticTask } from '../tasks/arithmetic.js';
-import { sha256, writeFileAtomic } from '../train/atomic.js';
+import { writeFileAtomic } from '../train/atomic.js';
 import { TRAINER_OPTIONS } from '../train/options.js';
 import type { Command } from './args.js';
 import { Interrupt } from './interrupt.js';
-import { modelFolder } from './model-folder.js';
+import { modelFolder, weightsHash } from './model-folder.js';
 import { Progress } from './progress.js';
 import { table } from './summary.js';
 
@@ -93,12 +91,6 @@ export const prmCollectCommand: Command = {
     return 0;
   },
 };
-
-/** Of a model in one file or several: what tells it from others. */
-async function weightsHash(folder: string): Promise<string> {
-  const [whole, index] = ['model.safetensors', 'model.safetensors.index.json'].map((name) => join(folder, name));
-  return sha256(existsSync(whole) ? whole : index);
-}
 
 const TRAIN_FILES = {
   model: { type: 'string', doc: 'Folder of the model that the data was collected with' },

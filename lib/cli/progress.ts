@@ -9,11 +9,19 @@ export class Progress {
   readonly #total: number;
   readonly #bar: SingleBar | undefined;
   readonly #start = performance.now();
+  readonly #done: number;
+  readonly #print: (line: string) => void;
   #lastLine = performance.now();
 
-  constructor(label: string, total: number, done = 0) {
+  /**
+   * @param done what was there before
+   * @param print where plain lines go; a command whose output is data keeps them out of it
+   */
+  constructor(label: string, total: number, done = 0, print: (line: string) => void = console.log) {
     this.#label = label;
     this.#total = total;
+    this.#done = done;
+    this.#print = print;
     if (process.stderr.isTTY) {
       this.#bar = new SingleBar({
         format: `{label} [{bar}] {value}/{total} | {eta_formatted} left | {live}`,
@@ -35,14 +43,21 @@ export class Progress {
     const now = performance.now();
     if (now - this.#lastLine < LINE_SECONDS * 1000) return;
     this.#lastLine = now;
-    console.log(`${this.#label.padEnd(12)} ${value}/${this.#total}  ${live}`);
+    this.#print(`${this.#label.padEnd(12)} ${value}/${this.#total}  ${live}${this.#timeLeft(value, now)}`);
+  }
+
+  #timeLeft(value: number, now: number): string {
+    if (value <= this.#done || value >= this.#total) return '';
+    const seconds = Math.ceil(((now - this.#start) / 1000) * ((this.#total - value) / (value - this.#done)));
+    const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+    return `  ${h > 0 ? `${h}h${m}m` : m > 0 ? `${m}m${s}s` : `${s}s`} left`;
   }
 
   /** Takes the bar away and leaves one line. */
   done(summary: string): void {
     this.#bar?.stop();
     const seconds = (performance.now() - this.#start) / 1000;
-    console.log(`${this.#label.padEnd(12)} ${summary} (${seconds.toFixed(1)} s)`);
+    this.#print(`${this.#label.padEnd(12)} ${summary} (${seconds.toFixed(1)} s)`);
   }
 
   /** Takes the bar away without a word. */

@@ -57,7 +57,7 @@ export function rolloutSettings(
 
 /** The key of the servers is PRL_API_KEY of the environment, where everyone else on the machine does not see it. */
 export function rolloutEngineOf(
-  { urls, engine, model, syncFolder }: RolloutSettings,
+  { urls, engine, model, syncFolder }: Omit<RolloutSettings, 'syncFolder'> & { syncFolder?: string },
   onWarning: (message: string) => void,
 ): RolloutEngine {
   const apiKey = process.env.PRL_API_KEY || undefined;

@@ -24,9 +24,14 @@ function join(pieces: readonly Uint8Array[]): Uint8Array {
 
 /**
  * The lines of a file, read piece by piece: each is decoded by itself, so that bytes that are not UTF-8 are an error of their
- * line. A byte order mark before the first one is no part of it, nor is the \r of an \r\n.
+ * line. A byte order mark before the first one is no part of it, nor is the \r of an \r\n. `bytes`: how much
+ * of the file is read.
  */
-export async function* readLines(file: string, maxBytes = MAX_LINE_BYTES): AsyncGenerator<Line, void, void> {
+export async function* readLines(
+  file: string,
+  { maxBytes = MAX_LINE_BYTES, bytes = Infinity }: { maxBytes?: number; bytes?: number } = {},
+): AsyncGenerator<Line, void, void> {
+  if (bytes === 0) return;
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   let number = 0;
   // Pieces of the line that has not ended yet, and how many bytes it has: pieces of a line that is too long are dropped.
@@ -52,7 +57,7 @@ export async function* readLines(file: string, maxBytes = MAX_LINE_BYTES): Async
       return { number, error: badRow(`${file}:${number}`, 'the line is not UTF-8', cause) };
     }
   };
-  const stream = createReadStream(file);
+  const stream = createReadStream(file, { end: bytes - 1 });
   try {
     for await (const chunk of stream as AsyncIterable<Uint8Array>) {
       let from = 0;

@@ -1,11 +1,9 @@
-import { mkdir, open, rmdir } from 'node:fs/promises';
 import { checkSteps, completionSteps, type StepOptions } from '../methods/steps.js';
 import { checkInteger } from '../options.js';
 import type { Completion, PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
 import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, type Split, stopTokensOf, type Task } from '../tasks/task.js';
-import { lockFolder } from '../train/lock.js';
 import { openPrmData, type PrmProblem, type PrmSettings } from './data.js';
 
 /** Problems that are sampled together and written at once: at most so much is done again after a crash. */
@@ -65,27 +63,20 @@ export async function* collectPrmData(options: CollectOptions): AsyncGenerator<C
   for (const name of ['problems', 'n', 'continuations', 'maxCompletionLength'] as const)
     checkInteger(name, options[name], 1);
   checkSteps(options);
-  const unlock = await lockFile(output);
+  const { file, problems: done } = await openPrmData(output, settingsOf(options));
   try {
-    const done = await openPrmData(output, settingsOf(options));
     const progress = { done: done.length, total, prefixes: count(done), tokens: 0 };
     yield { ...progress };
     while (progress.done < total) {
       const { lines, tokens } = await collectChunk(options, progress.done, Math.min(total, progress.done + CHUNK));
-      const file = await open(output, 'a');
-      try {
-        await file.writeFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-        await file.sync();
-      } finally {
-        await file.close();
-      }
+      await file.append(lines);
       progress.done += lines.length;
       progress.prefixes += count(lines);
       progress.tokens += tokens;
       yield { ...progress };
     }
   } finally {
-    await unlock();
+    await file.close();
   }
 }
 
@@ -98,17 +89,6 @@ function settingsOf(options: CollectOptions): PrmSettings {
   return {
     ...{ task: task.name, model, split, level, seed, n, continuations, maxCompletionLength, temperature },
     ...{ stepSplit, stepLength, stepTokens, stepStrings },
-  };
-}
-
-/** Two processes must not append to one file. */
-async function lockFile(output: string): Promise<() => Promise<void>> {
-  const folder = `${output}.lock`;
-  await mkdir(folder, { recursive: true });
-  const unlock = await lockFolder(folder);
-  return async () => {
-    await unlock();
-    await rmdir(folder).catch(() => {}); // not empty: another process waits for it
   };
 }
 

@@ -3,7 +3,7 @@ import type { Problem, Task } from './task.js';
 
 /** The task's verdict on a response, whichever way the task says it. */
 export async function judge(
-  task: Task,
+  task: Pick<Task, 'name' | 'verify'>,
   problem: Problem,
   response: string,
   finished: boolean,

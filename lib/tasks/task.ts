@@ -57,4 +57,6 @@ export const encodeProblem = (task: Task, problem: Problem): Int32Array =>
   task.encode ? task.encode(problem) : task.tokenizer.encode(problem.prompt);
 
 /** Tokens that end a response. */
-export const stopTokensOf = ({ stopTokens, tokenizer }: Task): number[] => [...(stopTokens ?? tokenizer.stopTokenIds)];
+export const stopTokensOf = ({ stopTokens, tokenizer }: Pick<Task, 'stopTokens' | 'tokenizer'>): number[] => [
+  ...(stopTokens ?? tokenizer.stopTokenIds),
+];

@@ -84,8 +84,8 @@ args('help lists every option with its meaning and default, and examples that pa
   for (const command of COMMANDS) {
     const help = helpOf(command);
     for (const [name, spec] of Object.entries(commandOptions(command))) {
-      const at = help.indexOf(`--${kebab(name)} `);
-      const line = at < 0 ? '' : help.slice(at).split(/\n {2}--/)[0];
+      const at = help.indexOf(`\n  --${kebab(name)} `);
+      const line = at < 0 ? '' : help.slice(at + 1).split(/\n {2}--/)[0];
       assert.ok(line.includes(spec.doc), `${command.name} --${kebab(name)}`);
       if (spec.default !== undefined && spec.type !== 'boolean') assert.ok(line.includes(`[${spec.default}]`), line);
     }

@@ -4,7 +4,7 @@ import { EXTRACTIONS, type Extraction } from './extract.js';
 import type { MathVerdict } from './judge.js';
 import { LIMITS } from './limits.js';
 import { Pool } from './pool.js';
-import type { Verifier } from './verifier.js';
+import { type Verifier, withAnswers } from './verifier.js';
 import type { Question } from './worker.js';
 
 export interface MathOptions {
@@ -58,7 +58,7 @@ function relevant(response: string): string {
  */
 export function mathVerifier(options: MathOptions = {}): Verifier {
   const extraction = extractionOf('mathVerifier', options);
-  return async (response, gold) => {
+  const verify: Verifier = async (response, gold) => {
     const { correct, reason } = await verifyMath(response, gold, { extraction });
     return {
       reward: correct ? 1 : 0,
@@ -69,4 +69,5 @@ export function mathVerifier(options: MathOptions = {}): Verifier {
       },
     };
   };
+  return withAnswers(verify, extraction);
 }

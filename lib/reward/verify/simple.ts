@@ -3,7 +3,7 @@ import { checkChoice, checkNumber, checkOptions } from '../../options.js';
 import { EXTRACTIONS, type Extraction, extractAnswer } from './extract.js';
 import { LIMITS } from './limits.js';
 import { mathVerifier } from './math.js';
-import type { Verifier } from './verifier.js';
+import { type Verifier, withAnswers } from './verifier.js';
 
 export interface ExactOptions {
   /** Where the answer is looked for, as for verifyMath. Default 'boxed'. */
@@ -21,10 +21,11 @@ export function exactVerifier(options: ExactOptions = {}): Verifier {
     const squeezed = s.replace(/\s+/g, ' ').trim();
     return ignoreCase ? squeezed.toLowerCase() : squeezed;
   };
-  return (response, gold) => {
+  const verify: Verifier = (response, gold) => {
     const answer = extractAnswer(response, extraction);
     return answer !== undefined && plain(answer) === plain(gold) ? 1 : 0;
   };
+  return withAnswers(verify, extraction);
 }
 
 export interface NumericOptions {
@@ -43,7 +44,7 @@ export function numericVerifier(options: NumericOptions = {}): Verifier {
   checkChoice('extraction', extraction, EXTRACTIONS);
   checkNumber('relativeTolerance', relativeTolerance, 0);
   checkNumber('absoluteTolerance', absoluteTolerance, 0);
-  return (response, gold) => {
+  const verify: Verifier = (response, gold) => {
     const expected = numberOf(gold);
     if (expected === undefined)
       throw invalidArgument(`numericVerifier needs a number as the gold answer, not ${JSON.stringify(gold)}`);
@@ -51,6 +52,7 @@ export function numericVerifier(options: NumericOptions = {}): Verifier {
     if (value === undefined) return 0;
     return Math.abs(value - expected) <= absoluteTolerance + relativeTolerance * Math.abs(expected) ? 1 : 0;
   };
+  return withAnswers(verify, extraction);
 }
 
 function numberOf(text: string): number | undefined {

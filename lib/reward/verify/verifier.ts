@@ -1,4 +1,5 @@
 import type { Verdict } from '../../tasks/task.js';
+import { type Extraction, extractAnswer } from './extract.js';
 
 /** What is known of a response besides its text. */
 export interface ResponseInfo {
@@ -9,4 +10,12 @@ export interface ResponseInfo {
 }
 
 /** Judges a response by the gold answer of its problem: a reward from 0 to 1, and what else is to be seen in the metrics. */
-export type Verifier = (response: string, gold: string, info: ResponseInfo) => Verdict | Promise<Verdict>;
+export interface Verifier {
+  (response: string, gold: string, info: ResponseInfo): Verdict | Promise<Verdict>;
+  /** The answer that a response gives, as it stands there; undefined where it gives none. Majority votes need it. */
+  extract?(response: string): string | undefined;
+}
+
+/** A verifier that says what it takes a response to answer. */
+export const withAnswers = (verify: Verifier, extraction: Extraction): Verifier =>
+  Object.assign(verify, { extract: (response: string) => extractAnswer(response, extraction) || undefined });

@@ -1,0 +1,206 @@
+// prl eval --data: a table over datasets, from a model, servers, or a file of responses.
+import { existsSync } from 'node:fs';
+import { basename, extname } from 'node:path';
+import { describeReport, loadDataset } from '../data/load.js';
+import { invalidArgument, type PrlError } from '../errors.js';
+import {
+  type DatasetEvaluation,
+  type DatasetEvaluationOptions,
+  type EvaluationSet,
+  evaluateDatasets,
+} from '../eval/datasets.js';
+import type { EvaluationRates, SetFigures } from '../eval/table.js';
+import { resolveTokenizer } from '../hub/resolve.js';
+import type { OptionTable } from '../options-table.js';
+import { Policy } from '../policy/policy.js';
+import { Tokenizer } from '../policy/tokenizer.js';
+import { EXTRACTIONS } from '../reward/verify/extract.js';
+import { mathVerifier } from '../reward/verify/math.js';
+import { exactVerifier, numericVerifier, regexVerifier } from '../reward/verify/simple.js';
+import type { Verifier } from '../reward/verify/verifier.js';
+import { writeFileAtomic } from '../train/atomic.js';
+import { kebab } from './args.js';
+import type { EvalOptions } from './eval.js';
+import { Interrupt } from './interrupt.js';
+import { modelFolder, weightsHash } from './model-folder.js';
+import { Progress } from './progress.js';
+import { ROLLOUT_OPTIONS, rolloutEngineOf } from './rollout.js';
+import { table } from './summary.js';
+import { DATASET_OPTIONS } from './train-dataset.js';
+
+export const DATA_OPTIONS = {
+  data: { type: 'files', doc: 'A set of problems with their answers, or NAME=FILE; may be given several times' },
+  responses: {
+    type: 'string',
+    doc: 'Judge the responses in this JSONL file (id or prompt, and responses) instead of sampling',
+  },
+  records: { type: 'string', doc: 'Write a line per problem with every response to this JSONL file, as they come' },
+  resume: { type: 'boolean', doc: 'Go on with --records where it was' },
+  verifier: DATASET_OPTIONS.verifier,
+  extraction: {
+    type: 'choice',
+    choices: EXTRACTIONS,
+    doc: 'Where the answer is looked for: in \\boxed{}, there or in other places, all of the response (default: boxed)',
+  },
+  topK: { type: 'integer', min: 0, doc: 'Sample from the k likeliest tokens (default: all)' },
+  topP: {
+    type: 'number',
+    above: 0,
+    max: 1,
+    doc: 'Sample from the likeliest tokens whose probability reaches this (default: all)',
+  },
+  promptTemplate: DATASET_OPTIONS.promptTemplate,
+  systemPrompt: DATASET_OPTIONS.systemPrompt,
+  promptField: DATASET_OPTIONS.promptField,
+  answerField: DATASET_OPTIONS.answerField,
+  answerFrom: DATASET_OPTIONS.answerFrom,
+  idField: { type: 'string', doc: 'Field of an id, by which --responses may name a problem' },
+  config: DATASET_OPTIONS.config,
+  onInvalid: DATASET_OPTIONS.onInvalid,
+  split: { type: 'string', doc: 'Of a folder or a dataset of the hub (default: test)' },
+  rolloutUrl: ROLLOUT_OPTIONS.rolloutUrl,
+  rolloutEngine: ROLLOUT_OPTIONS.rolloutEngine,
+  rolloutModel: ROLLOUT_OPTIONS.rolloutModel,
+  chunkSize: { type: 'integer', min: 1, doc: 'Problems that are sampled, and saved, together (default: 16)' },
+} as const satisfies OptionTable;
+
+export async function evalData(options: EvalOptions): Promise<number> {
+  const { records, resume, output, json } = options;
+  if (resume && records === undefined) throw invalidArgument('--resume needs --records, the file to go on with');
+  const interrupt = new Interrupt();
+  const { signal } = interrupt;
+  let progress: Progress | undefined;
+  let done = 0;
+  try {
+    const result = await evaluateDatasets({
+      sets: await loadSets(options, signal),
+      ...(await respondent(options, signal)),
+      ...(records !== undefined && { records, resume }),
+      signal,
+      onProgress({ problems, responses, totalResponses, tokens, averageAtN }) {
+        done = problems;
+        progress ??= new Progress('eval', totalResponses, responses, json ? console.error : console.log);
+        const rate = averageAtN === undefined ? '' : `, ${percent(averageAtN)}% right`;
+        progress.update(responses, `${problems} problems${rate}${tokens > 0 ? `, ${tokens} tokens` : ''}`);
+      },
+    });
+    progress?.stop();
+    const text = JSON.stringify(result, null, 2);
+    if (output !== undefined) await writeFileAtomic(output, `${text}\n`);
+    console.log(json ? text : tableText(result));
+    return 0;
+  } catch (error) {
+    progress?.stop();
+    if (interrupt.exitCode === undefined || (error as PrlError).code !== 'ERR_PRL_ABORTED') throw error;
+    console.error(
+      records === undefined
+        ? 'Nothing is saved: --records would keep what is done.'
+        : `Saved ${done} problems. The same command with --resume goes on with them.`,
+    );
+    return interrupt.exitCode;
+  }
+}
+
+async function loadSets(options: EvalOptions, signal: AbortSignal): Promise<EvaluationSet[]> {
+  const { data, problems, promptTemplate, systemPrompt, promptField, answerField, answerFrom, idField } = options;
+  const { config, split = 'test', onInvalid } = options;
+  const sets = [];
+  for (const each of data!) {
+    const [, named, path] = (!existsSync(each) && /^([^=]+)=(.+)$/s.exec(each)) || [each, undefined, each];
+    const name = named ?? basename(path, extname(path));
+    const fields = { promptField, answerField, answerFrom, idField };
+    const source = { config, split, onInvalid, signal };
+    const dataset = await loadDataset(path, { name, ...fields, ...source, promptTemplate, systemPrompt });
+    if (dataset.report.kept < dataset.report.rows) console.warn(`prl: ${name}: ${describeReport(dataset.report)}`);
+    sets.push({ ...dataset, problems: dataset.problems.slice(0, problems) });
+  }
+  return sets;
+}
+
+/** Who responds, and who judges. */
+async function respondent(
+  options: EvalOptions,
+  signal: AbortSignal,
+): Promise<Omit<DatasetEvaluationOptions, 'sets' | 'records' | 'resume'>> {
+  const { model, responses, records, verifier = 'math', extraction, promptTemplate, systemPrompt } = options;
+  const { n, temperature, topK, topP, maxCompletionLength, seed, chunkSize } = options;
+  const { rolloutUrl, rolloutEngine = 'vllm', rolloutModel } = options;
+  const alone = rolloutUrl ? undefined : firstGiven({ rolloutEngine: options.rolloutEngine, rolloutModel });
+  if (alone) throw invalidArgument(`--${kebab(alone)} needs --rollout-url, the servers`);
+  const judge = {
+    verifier: verifierOf(verifier, extraction),
+    identity: { verifier, extraction: extraction ?? 'boxed' },
+  };
+  const sampling = { n, temperature, topK, topP, maxCompletionLength, seed, chunkSize };
+  if (responses !== undefined) {
+    const stray = firstGiven({ model, rolloutUrl, promptTemplate, systemPrompt });
+    if (stray) throw invalidArgument(`--${kebab(stray)} does not go with --responses, which were made elsewhere`);
+    return { ...judge, ...sampling, responses };
+  }
+  const identity = (model: string) => ({ ...judge.identity, model });
+  if (rolloutUrl !== undefined) {
+    const settings = { urls: rolloutUrl, engine: rolloutEngine, model: rolloutModel };
+    const policy = rolloutEngineOf(settings, (message) => console.warn(`prl: ${message}`));
+    const folder = await (existsSync(model!) ? modelFolder(model!) : resolveTokenizer(model!, { signal }));
+    const tokenizer = await Tokenizer.load(folder);
+    return { ...judge, ...sampling, policy, tokenizer, identity: identity(`${rolloutModel ?? model} of a server`) };
+  }
+  const folder = await modelFolder(model!, signal);
+  const tokenizer = await Tokenizer.load(folder);
+  const policy = await Policy.load(folder);
+  // What is not written down is not compared.
+  return {
+    ...judge,
+    ...sampling,
+    policy,
+    tokenizer,
+    ...(records !== undefined && { identity: identity(await weightsHash(folder)) }),
+  };
+}
+
+const firstGiven = (options: object) => Object.entries(options).find(([, value]) => value !== undefined)?.[0];
+
+function verifierOf(name: NonNullable<EvalOptions['verifier']>, extraction: EvalOptions['extraction']): Verifier {
+  switch (name) {
+    case 'math':
+      return mathVerifier({ extraction });
+    case 'exact':
+      return exactVerifier({ extraction });
+    case 'numeric':
+      return numericVerifier({ extraction });
+    default:
+      if (extraction !== undefined) throw invalidArgument('--extraction does not go with the verifier regex');
+      return regexVerifier();
+  }
+}
+
+const percent = (share: number) => (100 * share).toFixed(1);
+const cell = (value: number, [low, high]: [number, number]) => `${percent(value)} [${percent(low)}, ${percent(high)}]`;
+
+/** As in the papers: a column per set, and their averages. */
+function tableText({ n, sets, allProblems, meanOfSets }: DatasetEvaluation): string {
+  const columns: (EvaluationRates & Partial<SetFigures>)[] =
+    sets.length === 1 ? sets : [...sets, allProblems, { ...meanOfSets, name: 'mean of sets' }];
+  const row = (label: string, value: (of: (typeof columns)[number]) => string | undefined) => [
+    label,
+    ...columns.map((column) => value(column) ?? ''),
+  ];
+  const share = (value: number | undefined) => (value === undefined ? undefined : percent(value));
+  const [first] = columns;
+  const rows = [
+    row('% [95%]', ({ name }) => name),
+    // pass@1 is average@n.
+    row(`average@${n}`, ({ averageAtN, averageAtNInterval }) => cell(averageAtN, averageAtNInterval)),
+    ...first.passAtK
+      .slice(1)
+      .map(({ k }, i) => row(`pass@${k}`, ({ passAtK }) => cell(passAtK[i + 1].value, passAtK[i + 1].interval))),
+    ...(first.majAtN === undefined || n === 1
+      ? []
+      : [row(`maj@${n}`, ({ majAtN, majAtNInterval }) => cell(majAtN!, majAtNInterval!))]),
+    row('problems', ({ problems }) => problems?.toString()),
+    ...(first.answeredRatio === undefined ? [] : [row('with an answer', ({ answeredRatio }) => share(answeredRatio))]),
+    row('cut off', ({ clippedRatio }) => share(clippedRatio)),
+    ...(first.meanLength === undefined ? [] : [row('tokens', ({ meanLength }) => meanLength?.toFixed(1))]),
+  ];
+  return table(rows);
+}

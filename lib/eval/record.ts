@@ -1,0 +1,90 @@
+// What an evaluation writes for each problem, and what of it the figures are made of.
+import type { RecordKind } from '../records.js';
+import type { Majority } from './majority.js';
+
+export const RECORDS: RecordKind = { format: 'prl-evaluation', version: 1, title: 'record of prl eval' };
+
+export interface ResponseRecord {
+  text: string;
+  /** Whether it ended by itself rather than at the length limit. */
+  finished: boolean;
+  /** How many it has; unknown of responses that were made elsewhere. */
+  tokens?: number;
+  /** The verifier's verdict. */
+  reward: number;
+  /** What it was taken to answer, as it stands there; absent where it gives no answer, and where the verifier looks for none. */
+  answer?: string;
+  /** What else the verifier says. */
+  measures?: Record<string, number>;
+}
+
+/** A line of the record: a problem and its responses. */
+export interface EvaluationRecord {
+  /** Name of its set. */
+  set: string;
+  /** Its place there, from 0. */
+  index: number;
+  id?: string;
+  prompt: string;
+  /** The right answer. */
+  answer: string;
+  responses: ResponseRecord[];
+  /** The vote over the responses; null where none gives an answer. Absent where the verifier looks for none. */
+  majority?: Majority | null;
+}
+
+/** A problem in numbers. */
+export interface Tally {
+  /** Responses with a reward above 0. */
+  correct: number;
+  /** Whether the answer that most responses give is right. */
+  majority?: boolean;
+  /** Responses that give an answer. */
+  answered?: number;
+  /** Of all responses. */
+  tokens?: number;
+  /** Responses cut at the length limit. */
+  clipped: number;
+  /** Sums over responses. */
+  measures: Record<string, number>;
+}
+
+export function tallyOf({ responses, majority }: EvaluationRecord): Tally {
+  const tally: Tally = { correct: 0, clipped: 0, measures: {} };
+  let tokens: number | undefined = 0;
+  for (const { reward, finished, tokens: own, measures = {} } of responses) {
+    if (reward > 0) tally.correct++;
+    if (!finished) tally.clipped++;
+    tokens = own === undefined || tokens === undefined ? undefined : tokens + own;
+    for (const [name, value] of Object.entries(measures)) tally.measures[name] = (tally.measures[name] ?? 0) + value;
+  }
+  if (tokens !== undefined) tally.tokens = tokens;
+  if (majority !== undefined) {
+    tally.majority = majority !== null && responses[majority.response].reward > 0;
+    tally.answered = responses.filter(({ answer }) => answer !== undefined).length;
+  }
+  return tally;
+}
+
+const isCount = (x: unknown): x is number => Number.isSafeInteger(x) && (x as number) >= 0;
+const isNumbers = (x: unknown) =>
+  typeof x === 'object' && x !== null && !Array.isArray(x) && Object.values(x).every((value) => Number.isFinite(value));
+
+/** What is wrong with a line of a record of `n` responses per problem; undefined where nothing is. */
+export function recordFault(value: { [name: string]: unknown }, n: number): string | undefined {
+  const { set, index, prompt, answer, responses, majority } = value as Partial<EvaluationRecord>;
+  if (typeof set !== 'string' || !isCount(index)) return 'set must be a name and index a number';
+  if (typeof prompt !== 'string' || typeof answer !== 'string') return 'prompt and answer must be texts';
+  if (!Array.isArray(responses) || responses.length !== n) return `responses must be an array of ${n}`;
+  for (const [i, response] of responses.entries()) {
+    const { text, finished, tokens, reward, answer, measures } = (response ?? {}) as Partial<ResponseRecord>;
+    if (typeof text !== 'string' || typeof finished !== 'boolean' || !Number.isFinite(reward))
+      return `responses[${i}] must have text, finished and reward`;
+    if (tokens !== undefined && !isCount(tokens)) return `responses[${i}].tokens must be a number`;
+    if (answer !== undefined && typeof answer !== 'string') return `responses[${i}].answer must be a text`;
+    if (measures !== undefined && !isNumbers(measures)) return `responses[${i}].measures must hold numbers`;
+  }
+  if (majority === undefined || majority === null) return undefined;
+  if (!isCount(majority.response) || majority.response >= n || !isCount(majority.votes))
+    return `majority must name a response from 0 to ${n - 1} and its votes`;
+}

@@ -1,0 +1,51 @@
+import type { DatasetProblem } from '../data/fields.js';
+import type { Verifier } from '../reward/verify/verifier.js';
+import { judge } from '../tasks/judge.js';
+import { type Majority, majorityVote } from './majority.js';
+import type { ResponseRecord } from './record.js';
+
+/** A response as it came. */
+export type Sample = Pick<ResponseRecord, 'text' | 'finished' | 'tokens'>;
+
+/** Judges the responses to a problem, and votes where the verifier says what they answer. */
+export async function scoreResponses(
+  problem: DatasetProblem,
+  samples: readonly Sample[],
+  verifier: Verifier,
+): Promise<{ responses: ResponseRecord[]; majority?: Majority | null }> {
+  const { prompt } = problem;
+  const task = {
+    name: 'evaluation',
+    verify: ({ answer }: { answer: string }, response: string, finished: boolean) =>
+      verifier(response, answer, { prompt, finished }),
+  };
+  const responses = await Promise.all(
+    samples.map(async ({ text, finished, tokens }): Promise<ResponseRecord> => {
+      const { reward, measures } = await judge(task, problem, text, finished);
+      const answer = verifier.extract?.(text);
+      return {
+        ...{ text, finished },
+        ...(tokens !== undefined && { tokens }),
+        reward,
+        ...(answer !== undefined && { answer }),
+        ...(Object.keys(measures).length > 0 && { measures }),
+      };
+    }),
+  );
+  if (!verifier.extract) return { responses };
+  /** Whether response b would be right if a were the gold answer. */
+  const says = async (a: number, b: number): Promise<boolean> => {
+    try {
+      const gold = { prompt, answer: responses[a].answer! };
+      return (await judge(task, gold, responses[b].text, true)).reward > 0;
+    } catch {
+      return false; // what a policy answers may be nothing that can be right
+    }
+  };
+  const same = async (a: number, b: number) => (await says(a, b)) || says(b, a);
+  const majority = await majorityVote(
+    responses.map(({ answer }) => answer),
+    same,
+  );
+  return { responses, majority: majority ?? null };
+}

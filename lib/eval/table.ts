@@ -1,0 +1,105 @@
+import { mean } from '../methods/method.js';
+import { bootstrapInterval, stratifiedInterval } from './bootstrap.js';
+import { passAtK } from './metrics.js';
+import type { Tally } from './record.js';
+
+type Interval = [low: number, high: number];
+
+/** Rates from 0 to 1 with their 95% bootstrap intervals over problems. */
+export interface EvaluationRates {
+  /** Mean over problems of right responses / n. */
+  averageAtN: number;
+  averageAtNInterval: Interval;
+  /** The chance that one of k responses is right, for each power of two below n, and n. */
+  passAtK: { k: number; value: number; interval: Interval }[];
+  /** Share of problems where the answer that most responses give is right. Absent where the verifier extracts no answers. */
+  majAtN?: number;
+  majAtNInterval?: Interval;
+}
+
+export interface SetFigures extends EvaluationRates {
+  name: string;
+  problems: number;
+  /** Tokens per response; absent where they were made elsewhere. */
+  meanLength?: number;
+  /** Share of responses cut at the length limit. */
+  clippedRatio: number;
+  /** Share of responses that give an answer; absent where the verifier looks for none. */
+  answeredRatio?: number;
+  /** What else the verifier says, mean over responses. */
+  measures: Record<string, number>;
+}
+
+/** The papers' table: a column per set, and the averages. */
+export interface EvaluationTable {
+  /** Responses per problem. */
+  n: number;
+  sets: SetFigures[];
+  /** Over the problems of all sets. */
+  allProblems: SetFigures;
+  /** Mean of the sets' figures, each counting the same; problems are resampled within their sets. */
+  meanOfSets: EvaluationRates;
+}
+
+/** 1, 2, 4 ... and n. */
+export function passCounts(n: number): number[] {
+  const counts = [];
+  for (let k = 1; k < n; k *= 2) counts.push(k);
+  return [...counts, n];
+}
+
+/** @param sets the problems of each set, at least one */
+export function evaluationTable(
+  sets: readonly { name: string; tallies: readonly Tally[] }[],
+  n: number,
+): EvaluationTable {
+  const all = { name: 'all problems', tallies: sets.flatMap(({ tallies }) => tallies) };
+  return {
+    n,
+    sets: sets.map((set) => figuresOf(set, n)),
+    allProblems: figuresOf(all, n),
+    meanOfSets: ratesOf(
+      sets.map(({ tallies }) => tallies),
+      n,
+    ),
+  };
+}
+
+function figuresOf({ name, tallies }: { name: string; tallies: readonly Tally[] }, n: number): SetFigures {
+  const perResponse = (values: readonly number[]) => mean(values) / n;
+  const known = (values: readonly (number | undefined)[]): values is number[] => !values.includes(undefined);
+  const tokens = tallies.map(({ tokens }) => tokens);
+  const answered = tallies.map(({ answered }) => answered);
+  const measures = [...new Set(tallies.flatMap(({ measures }) => Object.keys(measures)))];
+  return {
+    name,
+    problems: tallies.length,
+    ...ratesOf([tallies], n),
+    ...(known(tokens) && { meanLength: perResponse(tokens) }),
+    clippedRatio: perResponse(tallies.map(({ clipped }) => clipped)),
+    ...(known(answered) && { answeredRatio: perResponse(answered) }),
+    // One that some responses lack counts as 0 there.
+    measures: Object.fromEntries(
+      measures.map((name) => [name, perResponse(tallies.map(({ measures }) => measures[name] ?? 0))]),
+    ),
+  };
+}
+
+function ratesOf(sets: readonly (readonly Tally[])[], n: number): EvaluationRates {
+  const rate = (value: (tally: Tally) => number): { value: number; interval: Interval } => {
+    const lists = sets.map((tallies) => tallies.map(value));
+    return {
+      value: mean(lists.map((values) => mean(values))),
+      interval: lists.length === 1 ? bootstrapInterval(lists[0]) : stratifiedInterval(lists),
+    };
+  };
+  const average = rate(({ correct }) => correct / n);
+  const voted = sets.every((tallies) => tallies.every(({ majority }) => majority !== undefined));
+  const vote = voted ? rate(({ majority }) => (majority ? 1 : 0)) : undefined;
+  return {
+    averageAtN: average.value,
+    averageAtNInterval: average.interval,
+    passAtK: passCounts(n).map((k) => ({ k, ...rate(({ correct }) => passAtK(n, correct, k)) })),
+    ...(vote && { majAtN: vote.value, majAtNInterval: vote.interval }),
+  };
+}
