@@ -32,6 +32,7 @@ const limited = Object.fromEntries(
 );
 
 async function read(): Promise<void> {
+  await ask({ ready: true });
   const handle = await open(file);
   const { size } = await handle.stat();
   if (size < 12) throw new RangeError(`${size} bytes are no Parquet file`);

@@ -6,8 +6,13 @@ export interface ParquetJob {
   file: string;
 }
 
-/** What the thread says; after names it waits for the wanted columns, after rows for leave to go on. */
-export type ParquetAnswer = { names: string[] } | { rows: unknown[] } | { error: string } | { done: true };
+/** What the thread says; it waits for an answer to each: to names the wanted columns, else leave to go on. */
+export type ParquetAnswer =
+  | { ready: true }
+  | { names: string[] }
+  | { rows: unknown[] }
+  | { error: string }
+  | { done: true };
 
 export interface ParquetLimits {
   /** A row group that takes longer is taken for one that never ends. */
@@ -32,16 +37,18 @@ export async function* parquetRows(
   worker.on('error', ({ message }) => answered({ error: message }));
   worker.on('exit', () => answered({ error: 'the thread that reads it ended' }));
   let timer: NodeJS.Timeout | undefined;
-  const next = async () => {
+  const next = async (limited = true) => {
     const answer = await new Promise<ParquetAnswer>((resolve) => {
       answered = resolve;
-      timer = setTimeout(() => resolve({ error: `the next rows took more than ${seconds} s` }), 1000 * seconds);
+      if (limited)
+        timer = setTimeout(() => resolve({ error: `the next rows took more than ${seconds} s` }), 1000 * seconds);
     });
     clearTimeout(timer);
     return answer;
   };
   try {
-    let answer = await next();
+    // On a busy machine a thread takes its time to start.
+    let answer = await next(false);
     for (;;) {
       if ('error' in answer) throw badRow(file, answer.error);
       if ('done' in answer) return;

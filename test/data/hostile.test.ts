@@ -134,7 +134,7 @@ hostile('Parquet with a byte changed: problems, or an error of ours', async () =
   const random = randomStream('parquet');
   const outcomes: string[] = [];
   await mapConcurrently(
-    Array.from({ length: 12 }, () => [randomInteger(random, 0, bytes.length - 1), randomInteger(random, 0, 255)]),
+    Array.from({ length: 10 }, () => [randomInteger(random, 0, bytes.length - 1), randomInteger(random, 0, 255)]),
     4,
     async ([at, value]) => {
       const changed = bytes.slice();
