@@ -22,21 +22,26 @@ export async function modelFolder(path: string, signal?: AbortSignal): Promise<s
   throw new PrlError('ERR_PRL_IO', `${path} holds neither a model (model.safetensors) nor a run with a checkpoint`);
 }
 
+/** All that is said goes to stderr: stdout may be somebody's JSON. */
 async function download(id: string, signal?: AbortSignal): Promise<string> {
   let progress: Progress | undefined;
+  let began = false;
   try {
     const folder = await resolveModel(id, {
       signal,
       onProgress: ({ file, bytes, totalBytes }) => {
-        progress ??= new Progress('download', totalBytes, bytes);
-        progress.update(bytes, file);
+        if (!began) console.error(`downloading ${id}: ${((totalBytes - bytes) / 1e6).toFixed(1)} MB`);
+        began = true;
+        if (process.stderr.isTTY) {
+          progress ??= new Progress('download', totalBytes, bytes);
+          progress.update(bytes, file);
+        }
       },
     });
-    progress?.done(`${id} is in ${folder}`);
+    if (began) console.error(`${id} is in ${folder}`);
     return folder;
-  } catch (error) {
+  } finally {
     progress?.stop();
-    throw error;
   }
 }
 

@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { modelFolder } from '../../lib/cli/model-folder.js';
 import {
   type DownloadProgress,
   downloadFiles,
@@ -178,6 +179,20 @@ layout('progress counts bytes up to the total', async () => {
   assert.is(heard.at(-1)!.bytes, W.length);
   assert.ok(heard.every(({ totalBytes }) => totalBytes === W.length));
   assert.ok(heard.every(({ bytes }, i) => i === 0 || bytes >= heard[i - 1].bytes));
+});
+layout('a command line says on stderr what it brings, and nothing the second time', async () => {
+  const said: string[] = [];
+  const { error, log } = console;
+  console.error = (line: string) => said.push(line);
+  console.log = (line: string) => assert.unreachable(`on stdout: ${line}`);
+  try {
+    const folder = await modelFolder('small/model');
+    assert.equal(said, ['downloading small/model: 0.3 MB', `small/model is in ${folder}`]);
+    assert.is(await modelFolder('small/model'), folder);
+    assert.is(said.length, 2);
+  } finally {
+    Object.assign(console, { error, log });
+  }
 });
 layout('files of a dataset', async () => {
   const { folder, files, commit } = await downloadFiles('some/data', {
@@ -395,6 +410,17 @@ failures('a cached file that lost its end is fetched again', async () => {
   truncateSync(realpathSync(join(folder, 'model.safetensors')), 10);
   await resolveModel('small/model');
   assert.equal(read(join(folder, 'model.safetensors')), W);
+});
+failures('what the disk has no room for is refused before the first byte', async () => {
+  hub.tamper = ({ lfs }) => {
+    if (lfs) lfs.size = 1e15;
+  };
+  await fails(resolveModel('small/model'), 'ERR_PRL_IO', 'needs 1000000.00 GB more', 'HF_HOME');
+  assert.is(files('cdn').length, 0);
+});
+failures('a cache that is no folder', async () => {
+  writeFileSync(join(home, 'hub'), '');
+  await fails(resolveModel('small/model'), 'ERR_PRL_IO', 'cannot store the model small/model');
 });
 failures('aborting', async () => {
   const stop = new AbortController();
