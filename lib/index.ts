@@ -38,6 +38,8 @@ export * from './kernels/token-log-probs.js';
 export type { StepOffsets } from './methods/steps.js';
 export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads } from './native.js';
 export type { ChatMessage, ChatOptions } from './policy/chat-template.js';
+export { estimateMemory, type MemoryEstimate, type MemoryOptions } from './policy/memory.js';
+export { availableMemory } from './policy/memory-check.js';
 export { Policy } from './policy/policy.js';
 export { characterTokenizer, Tokenizer } from './policy/tokenizer.js';
 export type * from './policy/types.js';

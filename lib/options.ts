@@ -30,6 +30,11 @@ export function checkInteger(name: string, value: unknown, low = 0, high = Numbe
   return value;
 }
 
+export function checkBoolean(name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw invalidArgument(`${name} must be true or false, not ${describe(value)}`);
+  return value;
+}
+
 /** One of a list of strings. */
 export function checkChoice<T extends string>(name: string, value: unknown, choices: readonly T[]): T {
   if (typeof value !== 'string') throw invalidArgument(`${name} must be a string, not ${describe(value)}`);

@@ -1,6 +1,6 @@
 // A Hugging Face config.json, checked, as the native policy takes it.
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import { checkChoice, checkInteger, checkNumber } from '../options.js';
+import { checkBoolean, checkChoice, checkInteger, checkNumber } from '../options.js';
 import { Tensor } from '../tensor.js';
 import { quoted } from './json.js';
 import type { PolicyConfig } from './types.js';
@@ -52,11 +52,6 @@ export function nativeConfig(config: PolicyConfig): NativeConfig {
     tied: checkBoolean('tie_word_embeddings', config.tie_word_embeddings ?? false),
     invFreq: Tensor.from(ropeFrequencies(config, headDim)),
   };
-}
-
-function checkBoolean(name: string, value: unknown): boolean {
-  if (typeof value !== 'boolean') throw invalidArgument(`${name} must be true or false, not ${JSON.stringify(value)}`);
-  return value;
 }
 
 const ARCHITECTURES = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM' } as const;

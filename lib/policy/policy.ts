@@ -5,12 +5,14 @@ import { openQuantile, topEntropyThreshold } from '../kernels/entropy-threshold.
 import { type LossSums, lossMetrics } from '../kernels/loss-batch.js';
 import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
 import { native } from '../native.js';
-import { checkChoice, checkInteger, checkNumber, checkOptions } from '../options.js';
+import { checkBoolean, checkChoice, checkInteger, checkNumber, checkOptions } from '../options.js';
 import { asTensor, Tensor, type TensorLike } from '../tensor.js';
 import { packBatch, packForScoring, packSequences } from './batch.js';
 import { Checkpoint, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
 import { nativeConfig } from './config.js';
 import { type FlatCompletion, generateArguments, groupCompletions } from './generate.js';
+import type { MemoryOptions } from './memory.js';
+import { checkStorage, PolicyMemory } from './memory-check.js';
 import { ARENA, loadOptimizer, readTensor, saveOptimizer } from './optimizer-state.js';
 import type {
   Completion,
@@ -23,6 +25,7 @@ import type {
   PolicyLike,
   PolicyLossMetrics,
   SaveOptions,
+  StorageOptions,
   UpdateMetrics,
   UpdateOptions,
 } from './types.js';
@@ -38,8 +41,6 @@ const UPDATE_OPTIONS = [
   'maxGradNorm',
 ];
 
-const checkDType = (dtype: PolicyDType = 'float32') => checkChoice('dtype', dtype, ['float32', 'bfloat16']);
-
 /**
  * The policy network: a Llama, Qwen2 or Qwen3 decoder in native code, on the CPU; weights in float32 or bfloat16, arithmetic in
  * float32.
@@ -53,13 +54,15 @@ export class Policy implements PolicyLike {
   readonly parameters: readonly Readonly<ParameterInfo>[];
   readonly dtype: PolicyDType;
   readonly #handle: object;
+  readonly #memory: PolicyMemory;
   #disposed = false;
   #queue: Promise<unknown> = Promise.resolve();
   #pending = 0;
 
-  private constructor(config: PolicyConfig, dtype: PolicyDType, handle: object) {
+  private constructor(config: PolicyConfig, memory: PolicyMemory, handle: object) {
     this.config = config;
-    this.dtype = dtype;
+    this.dtype = memory.dtype;
+    this.#memory = memory;
     this.#handle = handle;
     this.parameters = native().policyParameters({ policy: handle });
   }
@@ -68,13 +71,18 @@ export class Policy implements PolicyLike {
    * A policy with random weights: N(0, 0.02) embeddings, matrices N(0, 1 / sqrt(inputs)), those that end a block divided by
    * sqrt(2 layers) besides, norms 1, biases 0.
    */
-  static create(config: PolicyConfig, options: { seed: number; dtype?: PolicyDType }): Policy {
-    checkOptions('Policy.create', options, ['seed', 'dtype']);
+  static create(config: PolicyConfig, options: { seed: number } & StorageOptions): Policy {
+    checkOptions('Policy.create', options, ['seed', 'dtype', 'memoryCheck']);
     const seed = checkInteger('seed', options.seed);
-    const dtype = checkDType(options.dtype);
-    const handle = native().policyCreate({ ...nativeConfig(config), dtype });
+    const memory = new PolicyMemory(nativeConfig(config), options);
+    const handle = Policy.#make(memory);
     native().policyInit({ policy: handle, seed });
-    return new Policy(structuredClone(config), dtype, handle);
+    return new Policy(structuredClone(config), memory, handle);
+  }
+
+  static #make(memory: PolicyMemory): object {
+    memory.checkWeights();
+    return native().policyCreate({ ...memory.config, dtype: memory.dtype });
   }
 
   /**
@@ -83,15 +91,15 @@ export class Policy implements PolicyLike {
    * straight from the files to their places.
    */
   static async load(idOrFolder: string, options: LoadOptions = {}): Promise<Policy> {
-    checkOptions('Policy.load', options, ['dtype', ...HUB_OPTIONS]);
-    const { dtype: asked, ...hub } = options;
-    const dtype = checkDType(asked);
+    checkOptions('Policy.load', options, ['dtype', 'memoryCheck', ...HUB_OPTIONS]);
+    const { dtype, memoryCheck, ...hub } = options;
+    const storage = checkStorage({ dtype, memoryCheck });
     const folder = await resolveModel(idOrFolder, hub);
     const config = await readConfig(folder);
-    const shape = nativeConfig(config);
-    const checkpoint = await Checkpoint.open(folder, native().policyParameters(shape), shape.tied);
+    const memory = new PolicyMemory(nativeConfig(config), storage);
+    const checkpoint = await Checkpoint.open(folder, native().policyParameters(memory.config), memory.config.tied);
     try {
-      const policy = new Policy(config, dtype, native().policyCreate({ ...shape, dtype }));
+      const policy = new Policy(config, memory, Policy.#make(memory));
       await policy.#load(checkpoint, hub.signal);
       return policy;
     } finally {
@@ -194,20 +202,13 @@ export class Policy implements PolicyLike {
     const quantile = openQuantile(options);
     const loss = lossParams(options, given);
     if (loss.beta !== 0 && !packed.refLogProbs) throw invalidArgument('beta is not 0: the batch needs refLogProbs');
-    const { gradientCheckpointing = false } = options;
-    if (typeof gradientCheckpointing !== 'boolean')
-      throw invalidArgument('gradientCheckpointing must be true or false');
-    const args = {
-      policy: this.#handle,
-      ...packed,
-      ...loss,
-      ...this.#common(options),
-      gradientCheckpointing,
-      ...extra,
-    };
+    const gradientCheckpointing = checkBoolean('gradientCheckpointing', options.gradientCheckpointing ?? false);
+    const common = { ...this.#common(options), gradientCheckpointing };
+    const args = { policy: this.#handle, ...packed, ...loss, ...common, ...extra };
     const { gradNorm, applied, ...sums } = await this.#run(
       options.signal,
       async (): Promise<LossSums & { gradNorm: number; applied: boolean }> => {
+        this.#memory.takeTraining(packed.cuSeqlens.data as Int32Array, common);
         if (quantile === undefined) return native().policyUpdate(args);
         // The threshold is that of the whole batch: every micro-batch has to know it.
         const { entropy } = await native().policyLogProbs({ ...args, entropy: true });
@@ -221,9 +222,10 @@ export class Policy implements PolicyLike {
   /** Samples completions; see {@link GenerateOptions}. Result i holds the n completions of prompt i. */
   async generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]> {
     const args = generateArguments(this.config, prompts, options);
-    const flat: FlatCompletion[] = await this.#run(options.signal, () =>
-      native().policyGenerate({ policy: this.#handle, ...args }),
-    );
+    const flat: FlatCompletion[] = await this.#run(options.signal, async () => {
+      const mostBatch = this.#memory.mostBatch(args.cuSeqlens.data as Int32Array, args);
+      return native().policyGenerate({ policy: this.#handle, ...args, mostBatch });
+    });
     return groupCompletions(flat, prompts.length, args.n);
   }
 
@@ -234,7 +236,14 @@ export class Policy implements PolicyLike {
 
   clone(): Policy {
     this.#idle();
-    return new Policy(structuredClone(this.config), this.dtype, native().policyClone({ policy: this.#handle }));
+    const memory = this.#memory.another();
+    memory.checkWeights();
+    return new Policy(structuredClone(this.config), memory, native().policyClone({ policy: this.#handle }));
+  }
+
+  /** Throws ERR_PRL_OUT_OF_MEMORY where a run with these settings would not fit the memory that is available now. */
+  checkMemory(options: Omit<MemoryOptions, 'dtype'>): void {
+    this.#memory.checkRun(options);
   }
 
   /** Writes what {@link load} and transformers read: config.json and model.safetensors, or shards with an index. */

@@ -1,6 +1,7 @@
 // The surface of the native policy; lib/policy/policy.ts implements it.
 import type { HubOptions } from '../hub/repo.js';
 import type { TensorLike } from '../tensor.js';
+import type { MemoryOptions } from './memory.js';
 
 /** Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h. */
 export interface PolicyLossOptions {
@@ -167,7 +168,7 @@ export interface GenerateOptions {
   ignoreEos?: boolean;
   /**
    * Sequences decoded at once: speed and memory, not results. Default: as many as keep their keys and values near the processor,
-   * from 32 per thread to 256.
+   * from 32 per thread to 256, and no more than memory is available for.
    */
   maxBatch?: number;
   signal?: AbortSignal;
@@ -185,13 +186,20 @@ export interface Completion {
 /** How a policy stores its weights. Arithmetic is float32 either way. */
 export type PolicyDType = 'float32' | 'bfloat16';
 
-export interface LoadOptions extends HubOptions {
+export interface StorageOptions {
   /**
    * 'float32' (default), or 'bfloat16': half the memory, and reading it is what generation waits for. The results are those of the
    * float32 policy with the rounded weights, bit for bit; training steps go by float32 values all the same.
    */
   dtype?: PolicyDType;
+  /**
+   * Whether calls of this policy refuse what does not fit the memory that is available (ERR_PRL_OUT_OF_MEMORY, with the largest setting
+   * that does). Default true.
+   */
+  memoryCheck?: boolean;
 }
+
+export interface LoadOptions extends StorageOptions, HubOptions {}
 
 export interface SaveOptions {
   /** Of the files. Default: the policy's own. */
@@ -258,6 +266,8 @@ export interface PolicyLike {
   /** A copy with its own weights and no optimizer state: the frozen reference. */
   clone(): PolicyLike;
   save(folder: string, options?: SaveOptions): Promise<void>;
+  /** Throws ERR_PRL_OUT_OF_MEMORY where a run with these settings would not fit. */
+  checkMemory?(options: Omit<MemoryOptions, 'dtype'>): void;
   /** Optimizer moments and step count, in one file; loaded they continue bit for bit. */
   saveOptimizer(file: string): Promise<void>;
   loadOptimizer(file: string): Promise<void>;

@@ -61,6 +61,11 @@ export const TRAINER_OPTIONS = {
     min: 1,
     doc: "Tokens of one forward and backward pass: memory, and rounding (default: the policy's)",
   },
+  gradientCheckpointing: {
+    type: 'boolean',
+    default: false,
+    doc: 'Compute activations again on the way back in place of keeping them: a small part of the memory, a third more time, the same bits',
+  },
 
   lossType: {
     type: 'choice',
@@ -248,6 +253,7 @@ export type ResolvedTrainerOptions = ResolvedOptions<typeof TRAINER_OPTIONS>;
 export const RESUMABLE_OPTIONS: readonly (keyof TrainerOptions)[] = [
   'maxSteps',
   'microBatchTokens',
+  'gradientCheckpointing',
   'saveSteps',
   'saveTotalLimit',
   'maxNonFiniteSteps',

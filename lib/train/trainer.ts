@@ -223,7 +223,15 @@ export class Trainer {
         base ??= folder.resumed.base;
       }
     }
-    if (needsReference(this.options)) this.#reference ??= base ?? this.#policy.clone();
+    const wantsReference = needsReference(this.options);
+    const { microBatchTokens, gradientCheckpointing, maxCompletionLength } = this.options;
+    this.#policy.checkMemory?.({
+      reference: wantsReference && !(this.#reference ?? base),
+      ...(microBatchTokens !== undefined && { microBatchTokens }),
+      gradientCheckpointing,
+      maxNewTokens: this.#setup.rolloutEngine ? 0 : maxCompletionLength,
+    });
+    if (wantsReference) this.#reference ??= base ?? this.#policy.clone();
     return folder;
   }
 
@@ -324,7 +332,8 @@ export class Trainer {
         totalSteps: options.maxSteps * perStep,
         minRate: options.minLearningRateRate,
       });
-      const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm, temperature, microBatchTokens } = options;
+      const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm } = options;
+      const { temperature, microBatchTokens, gradientCheckpointing } = options;
       const metrics = await this.#policy.update(batch, {
         learningRate,
         adamBeta1,
@@ -334,6 +343,7 @@ export class Trainer {
         maxGradNorm,
         temperature,
         microBatchTokens,
+        gradientCheckpointing,
         ...lossOptions(options),
         normalizer,
         signal,

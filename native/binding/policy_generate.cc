@@ -16,6 +16,7 @@ GenerateRequest ParseRequest(const Args& args, const ModelConfig& config) {
   request.n = args.Integer("n", 1, 1 << 20);
   request.max_new_tokens = args.Integer("maxNewTokens", 1, config.max_positions);
   request.max_batch = args.Integer("maxBatch", 0, 1 << 20);
+  request.most_batch = args.Integer("mostBatch", 1, 1 << 28);
   if (prompts * request.n > (int64_t{1} << 28)) Throw(args.env(), Code::kOutOfRange, "more than 2^28 completions in one call");
   for (int64_t p = 0; p < prompts; ++p) {
     const int64_t length = request.cu_prompts[static_cast<size_t>(p) + 1] - request.cu_prompts[static_cast<size_t>(p)];

@@ -183,7 +183,8 @@ Status Generator::Run(const Weights& weights, const GenerateRequest& request, co
   slot_floats_ = 2 * c.kv_heads * c.head_dim * capacity_;
   // Unless asked otherwise: as many as keep their keys and values near the processor, within reason.
   const int64_t near = kCachedKeys * NumThreads() / (c.layers * slot_floats_);
-  const int64_t rows = std::min(total, request.max_batch > 0 ? request.max_batch : std::clamp<int64_t>(near, 32 * NumThreads(), 256));
+  const int64_t chosen = std::min(request.most_batch, std::clamp<int64_t>(near, 32 * NumThreads(), 256));
+  const int64_t rows = std::min(total, request.max_batch > 0 ? request.max_batch : chosen);
   slots_.assign(static_cast<size_t>(rows), Slot{});
   const int64_t cache_floats = rows * c.layers * slot_floats_;
   cache_.Reserve(cache_floats);

@@ -26,7 +26,8 @@ struct GenerateRequest {
   std::vector<uint64_t> keys;       // [prompts] seeds
   std::vector<uint64_t> streams;    // [prompts]; the counter's high word is (stream, sample)
   std::vector<int32_t> stop;        // ids that end a completion, kept as its last token
-  int64_t max_batch;                // sequences decoded at once; 0: chosen
+  int64_t max_batch;                // sequences decoded at once; 0: chosen,
+  int64_t most_batch;               // and no more than these
 };
 
 struct GeneratedCompletion {
