@@ -6,11 +6,11 @@ namespace prl {
 namespace PRL_ISA {
 namespace {
 
-// Registers: kColumns * kRows accumulators, kColumns of B and one of A, of 32 with AVX-512 and 16 otherwise.
+// Registers: kColumns * kRows accumulators, kRows of A and one of B, of 32 with AVX-512 and 16 otherwise.
 #if defined(PRL_ISA_avx512)
 constexpr int kColumns = 6, kRows = 4;
 #else
-constexpr int kColumns = 4, kRows = 2;
+constexpr int kColumns = 4, kRows = 3;
 #endif
 
 // kM rows of A against kN columns of B.
@@ -21,14 +21,14 @@ void Block(const ThinGemmArgs& g, const float* a, const T* b, float* c) {
     for (int j = 0; j < kN; ++j) sum[i][j] = VF{};
   }
   const auto add = [&](auto load_a, auto load_b) {
-    VF column[kN];
+    VF row[kM];
 #pragma GCC unroll 8
-    for (int j = 0; j < kN; ++j) column[j] = load_b(b + j * g.k);
+    for (int i = 0; i < kM; ++i) row[i] = load_a(a + i * g.a_row);
 #pragma GCC unroll 8
-    for (int i = 0; i < kM; ++i) {
-      const VF x = load_a(a + i * g.a_row);
+    for (int j = 0; j < kN; ++j) {
+      const VF column = load_b(b + j * g.k);
 #pragma GCC unroll 8
-      for (int j = 0; j < kN; ++j) sum[i][j] += x * column[j];
+      for (int i = 0; i < kM; ++i) sum[i][j] += row[i] * column;
     }
   };
   int64_t p = 0;
@@ -52,6 +52,7 @@ template <int kN, typename T>
 void Columns(const ThinGemmArgs& g, const T* b, float* c) {
   int64_t i = 0;
   for (; i + kRows <= g.m; i += kRows) Block<kRows, kN>(g, g.a + i * g.a_row, b, c + i * g.c_row);
+  for (; i + 2 <= g.m; i += 2) Block<2, kN>(g, g.a + i * g.a_row, b, c + i * g.c_row);
   for (; i < g.m; ++i) Block<1, kN>(g, g.a + i * g.a_row, b, c + i * g.c_row);
 }
 
