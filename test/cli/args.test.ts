@@ -80,6 +80,17 @@ args('operands are for the commands that take some', () => {
   throwsError(() => report('a --otput x'), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /Did you mean '--output'/);
 });
 
+args('files may be given several times, and hold what separates the items of lists', () => {
+  const files = (line: string) => parseOptions(evalCommand, line.split(' ')).data;
+  assert.equal(files('--data a,b.jsonl --data=X=c.csv'), ['a,b.jsonl', 'X=c.csv']);
+  assert.equal(parseOptions(evalCommand, ['--data', 'a', 'b', '--n', '2', 'c']), {
+    data: ['a'],
+    n: 2,
+    files: ['b', 'c'],
+  });
+  throwsError(() => files('--data'), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /--data needs a value/);
+});
+
 args('help lists every option with its meaning and default, and examples that parse', () => {
   for (const command of COMMANDS) {
     const help = helpOf(command);

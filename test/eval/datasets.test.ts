@@ -133,6 +133,18 @@ tests('samples, judges, votes and writes it all down', async () => {
   assert.equal((result.settings.sets as { problems: number }[])[0].problems, 4);
 });
 
+tests('each set is asked in the way that it was loaded for', async () => {
+  const { policy, calls } = scripted(() => '1');
+  const [even, odd] = digitSets(2, 1);
+  const sets = [{ ...even, prompt: { promptTemplate: '77{prompt}' } }, odd];
+  const { settings } = await evaluateDatasets({ ...OPTIONS, sets, policy });
+  assert.equal(calls[0].prompts, ['771000', '771002', '1001']);
+  assert.equal(
+    (settings.prompts as { template: string }[]).map(({ template }) => template),
+    ['77{prompt}', '{prompt}'],
+  );
+});
+
 tests('answers vote by what they say, in the eyes of the verifier', async () => {
   const problem = { prompt: 'p', answer: '3' };
   const responses = ['\\boxed{\\frac12}', '\\boxed{3}', 'no box', '\\boxed{0.5}', '\\boxed{3}', '\\boxed{}'];
