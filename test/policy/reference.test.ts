@@ -64,6 +64,16 @@ for (const model of ['llama', 'qwen2', 'qwen3']) {
     near(out.logProbs, concatenate(all.map((row, i) => row.slice(start[i] - 1))), 2e-5);
   });
 
+  test('greedy tokens and their log-probabilities', async () => {
+    const numbers = (row: number, what: string) => get(`greedy.${row}.${what}`).data;
+    const prompts = [0, 1, 2].map((row) => numbers(row, 'prompt') as Int32Array);
+    const results = await policy.generate(prompts, { maxNewTokens: 12, temperature: 0, ignoreEos: true });
+    for (const [row, { completions }] of results.entries()) {
+      assert.equal([...completions[0].tokens], [...numbers(row, 'tokens')], `row ${row}`);
+      near(completions[0].logProbs, numbers(row, 'logp'), 2e-5, `row ${row}`);
+    }
+  });
+
   test('every gradient of a weighted sum of log-probabilities', async () => {
     // loss = -sum advantage * ratio with ratio 1 and gradient through the log-probability: advantages -w give the sum.
     const batch: PolicyBatch = {
