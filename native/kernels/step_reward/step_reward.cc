@@ -79,25 +79,10 @@ int64_t SequenceOfSteps(const StepRewardArgs& a, int64_t i, double mean_future, 
   double future = 0.0;
   for (int64_t last = end - 1; last >= begin; last = a.cu_steps[step] - 1, --step) {
     while (a.cu_steps[step] > last) --step;  // a step without tokens
-    const float advantage = StepAdvantage(a, outcome, LogRatio(a, last), future, end - 1 - last, mean_future);
+    const float advantage = (float)StepAdvantage(a, outcome, LogRatio(a, last), future, (double)(end - 1 - last), mean_future);
     std::fill(a.out + a.cu_steps[step], a.out + last + 1, advantage);
     future += sums[step];
     if (bad == INT64_MAX && !(std::isfinite(advantage) && std::isfinite(future))) bad = last;
-  }
-  return bad;
-}
-
-// The same where each token is a step.
-int64_t SequenceOfTokens(const StepRewardArgs& a, int64_t i, double mean_future) {
-  const int64_t begin = a.cu_seqlens[i], end = a.cu_seqlens[i + 1];
-  const double outcome = (double)a.outcome[i];
-  int64_t bad = INT64_MAX;
-  double future = 0.0;
-  for (int64_t t = end - 1; t >= begin; --t) {
-    const double d = LogRatio(a, t);
-    a.out[t] = StepAdvantage(a, outcome, d, future, end - 1 - t, mean_future);
-    future += FutureTerm(a.generator, d);
-    if (bad == INT64_MAX && !(std::isfinite(a.out[t]) && std::isfinite(future))) bad = t;
   }
   return bad;
 }
@@ -120,7 +105,7 @@ Status StepRewardCpu(const StepRewardArgs& a) {
   }
   ParallelRows(a.sequences, Grain(a, a.sequences), [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
-      AtomicMin(&bad, a.cu_steps ? SequenceOfSteps(a, i, mean_future, sums.data()) : SequenceOfTokens(a, i, mean_future));
+      AtomicMin(&bad, a.cu_steps ? SequenceOfSteps(a, i, mean_future, sums.data()) : TokenAdvantagesCpu(a, i, mean_future));
     }
   });
   if (bad == INT64_MAX) return Ok();

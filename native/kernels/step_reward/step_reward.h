@@ -14,13 +14,15 @@
 // PRL: reverse k1, scale 1 / eta, steps. FRPO: steps of one token (cu_steps null), scale beta. The published PRL code fills
 // a step with "the next value that is not 0", so that a step end of exactly 0 is lost; here a step's own value is its own.
 //
-// Sums run from the end of a sequence to its start in double, step by step. out overlaps no input. An input that is not finite is
+// Sums run from the end of a sequence to its start in double, step by step, or where each token is one vector by vector: the same
+// bits for any number of threads. out overlaps no input. An input that is not finite is
 // named before anything is written; an advantage that overflows is named by the last token of its step, and out then holds garbage.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "runtime/cpu/isa.h"
 #include "runtime/cuda/entry.h"
 #include "runtime/status.h"
 
@@ -44,8 +46,10 @@ struct StepRewardArgs {
   float* out;                  // [tokens]
 };
 
-// Scalar double arithmetic on few numbers: compiled once, not per instruction set.
+// Scalar arithmetic on few numbers, compiled once, where there are steps; else on the CPU's vectors.
 Status StepRewardCpu(const StepRewardArgs& args);
+// Of sequence i where each token is a step. Returns the last token whose advantage, or future sum, overflows, or INT64_MAX.
+PRL_CPU_ENTRY(int64_t, TokenAdvantagesCpu, (const StepRewardArgs& args, int64_t i, double mean_future), (args, i, mean_future))
 
 // Device pointers; queued, not run, when it returns (runtime/cuda/queue.h). One launch, one more with the baseline. The sums are
 // those of the CPU in another order, the same at each run. On a failure out holds garbage.

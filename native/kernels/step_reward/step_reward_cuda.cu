@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kStepThreads) StepAdvantageKernel(StepRewardAr
     double before, total;
     Scan(shared.scan).ExclusiveSum(term, before, total);
     const double future = carried + before;
-    float advantage = StepAdvantage(a, outcome, d, future, own.end - 1 - t, mean_future);
+    float advantage = (float)StepAdvantage(a, outcome, d, future, (double)(own.end - 1 - t), mean_future);
     const int64_t b = a.cu_steps && mine ? StepEnd(a, steps, own, t) : t;
     if (mine && !isfinite(d)) {
       ReportInput(a, t, report);

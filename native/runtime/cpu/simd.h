@@ -1,4 +1,4 @@
-// Vectors of float32, as wide as the instruction set has them: the only place of the CPU kernels that knows widths.
+// Vectors of float32, and of double, as wide as the instruction set has them: the only place of the CPU kernels that knows widths.
 // Included only by files compiled per instruction set; everything is `static inline` (see isa.h).
 //
 // Arithmetic is written with operators (a * b + c becomes a fused multiply-add where there is one). Max and Min return
@@ -233,6 +233,128 @@ PRL_INLINE VF Exp2NonPositive(VF y) {
   p = p * f + 0.6931470036506653f;
   p = p * f + 1.0f;
   return (VF)((VU)p + ((VU)shifted << 23));  // unsigned: with a NaN the sum wraps
+}
+
+// --- double -------------------------------------------------------------------------------------------------------
+
+constexpr int kDoubles = kLanes / 2;
+typedef double VD __attribute__((vector_size(kDoubles * 8)));
+typedef int64_t VL __attribute__((vector_size(kDoubles * 8)));  // of a comparison of VD: -1 where it holds, 0 elsewhere
+typedef uint64_t VUL __attribute__((vector_size(kDoubles * 8)));
+typedef float VHF __attribute__((vector_size(kDoubles * 4)));
+
+PRL_INLINE VD SplatDouble(double x) { return x - VD{}; }
+// (g++ 12 makes four instructions of these conversions, too.)
+#if defined(PRL_ISA_avx512)
+PRL_INLINE VD LoadWide(const float* p) { return (VD)_mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+PRL_INLINE void StoreNarrow(float* p, VD v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps((__m512d)v)); }
+#elif defined(PRL_ISA_avx2)
+PRL_INLINE VD LoadWide(const float* p) { return (VD)_mm256_cvtps_pd(_mm_loadu_ps(p)); }
+PRL_INLINE void StoreNarrow(float* p, VD v) { _mm_storeu_ps(p, _mm256_cvtpd_ps((__m256d)v)); }
+#else
+PRL_INLINE VD LoadWide(const float* p) {
+  VHF v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, VD);
+}
+PRL_INLINE void StoreNarrow(float* p, VD v) {
+  const VHF narrow = __builtin_convertvector(v, VHF);
+  __builtin_memcpy(p, &narrow, sizeof narrow);
+}
+#endif
+// The first n < kDoubles of them, the other lanes 0.
+PRL_INLINE VD LoadWidePartial(const float* p, int n) {
+  VD v = {};
+  for (int i = 0; i < n; ++i) v[i] = (double)p[i];
+  return v;
+}
+PRL_INLINE void StoreNarrowPartial(float* p, int n, VD v) {
+  for (int i = 0; i < n; ++i) p[i] = (float)v[i];
+}
+
+// Bit i says whether lane i holds.
+#if defined(PRL_ISA_avx512)
+PRL_INLINE unsigned LanesThatHold(VL v) { return _mm512_movepi64_mask((__m512i)v); }
+#elif defined(PRL_ISA_avx2)
+PRL_INLINE unsigned LanesThatHold(VL v) { return (unsigned)_mm256_movemask_pd((__m256d)v); }
+#elif defined(PRL_X86)
+PRL_INLINE unsigned LanesThatHold(VL v) { return (unsigned)_mm_movemask_pd((__m128d)v); }
+#else
+PRL_INLINE unsigned LanesThatHold(VL v) {
+  unsigned bits = 0;
+  for (int i = 0; i < kDoubles; ++i) bits |= (v[i] ? 1u : 0u) << i;
+  return bits;
+}
+#endif
+
+#if defined(PRL_ISA_avx512)
+PRL_INLINE VD MaxDouble(VD a, VD b) { return (VD)_mm512_max_pd((__m512d)a, (__m512d)b); }
+PRL_INLINE VD MinDouble(VD a, VD b) { return (VD)_mm512_min_pd((__m512d)a, (__m512d)b); }
+#elif defined(PRL_ISA_avx2)
+PRL_INLINE VD MaxDouble(VD a, VD b) { return (VD)_mm256_max_pd((__m256d)a, (__m256d)b); }
+PRL_INLINE VD MinDouble(VD a, VD b) { return (VD)_mm256_min_pd((__m256d)a, (__m256d)b); }
+#else
+PRL_INLINE VD MaxDouble(VD a, VD b) { return a > b ? a : b; }
+PRL_INLINE VD MinDouble(VD a, VD b) { return a < b ? a : b; }
+#endif
+
+// e^x and e^x - 1 together, to 1.2 and 2.8 times 2^-52 relative: x = n ln 2 + r with |r| <= ln 2 / 2 and p = e^r - 1 = 2 r P / (Q - r P), with P and Q
+// polynomials in r^2 (Cephes' exp, netlib.org/cephes); then e^x = 2^n p + 2^n and e^x - 1 = 2^n p + (2^n - 1), where half of 2^n is
+// used since it does not overflow before the result does. 0 and -1 below -708 (a denormal result is 0), infinity above 709.78, NaN
+// for NaN.
+struct VExponentials {
+  VD exp, expm1;
+};
+PRL_INLINE VExponentials ExpAndExpm1(VD x) {
+  const VD clamped = MinDouble(SplatDouble(709.8), MaxDouble(SplatDouble(-708.396418532264106), x));  // NaN passes both
+  const VD magic = SplatDouble(6755399441055744.0);  // 1.5 * 2^52: adding it rounds to an integer
+  const VD shifted = clamped * 1.4426950408889634073599 + magic;
+  const VD n = shifted - magic;
+  VD r = clamped - n * 6.93145751953125e-1;
+  r = r - n * 1.42860682030941723212e-6;
+  const VD z = r * r;
+  VD px = z * 1.26177193074810590878e-4 + 3.02994407707441961300e-2;
+  px = (px * z + 9.99999999999999999910e-1) * r;
+  VD q = z * 1.50099252569332227521e-6 + 1.26224170174842052096e-3;  // halves of Cephes'
+  q = q * z + 1.13632774104077514383e-1;
+  q = q * z + 1.0;
+  const VD p = px / (q - 0.5 * px);
+  // 2^(n - 1): n - 1 added to the exponent of 1; at the lower end it is 0.
+  const VD half = (VD)(((VUL)shifted + 1022u) << 52);
+  const VD e = p * half + half, m = p * half + (half - 0.5);
+  return {e + e, m + m};
+}
+PRL_INLINE VD Exp(VD x) { return ExpAndExpm1(x).exp; }
+PRL_INLINE VD Expm1(VD x) { return ExpAndExpm1(x).expm1; }
+// (e^2x - 1) / (e^2x + 1); 1 from 20 on.
+PRL_INLINE VD Tanh(VD x) {
+  const VD e = Expm1(2.0 * MinDouble(SplatDouble(20.0), x));
+  return e / (e + 2.0);
+}
+PRL_INLINE VD Log(VD x) {
+  for (int i = 0; i < kDoubles; ++i) x[i] = log(x[i]);
+  return x;
+}
+
+#if defined(PRL_ISA_avx512)
+PRL_INLINE VL LanesFrom(int k) { return VL{0, 1, 2, 3, 4, 5, 6, 7} + k; }
+#elif defined(PRL_ISA_avx2)
+PRL_INLINE VL LanesFrom(int k) { return VL{0, 1, 2, 3} + k; }
+#else
+PRL_INLINE VL LanesFrom(int k) { return VL{0, 1} + k; }
+#endif
+// Lane i has what was in lane i + kBy, or 0 where there is none.
+template <int kBy>
+PRL_INLINE VD ShiftDown(VD v) {
+  return __builtin_shuffle(v, VD{}, LanesFrom(kBy));
+}
+PRL_INLINE VD FirstLane(VD v) { return __builtin_shuffle(v, VL{}); }
+// Of each lane the sum of it and those after it.
+PRL_INLINE VD SuffixSums(VD v) {
+  v += ShiftDown<1>(v);
+  if (kDoubles > 2) v += ShiftDown<2>(v);
+  if (kDoubles > 4) v += ShiftDown<4>(v);
+  return v;
 }
 
 }  // namespace PRL_ISA
