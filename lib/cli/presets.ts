@@ -27,6 +27,12 @@ const SLIPS: readonly WarmStartPhase[] = [
   { steps: 160, batchSize: 64, learningRate: 8e-4, warmupSteps: 10, level: SHORT, styles: { slips: 1 } },
 ];
 
+/** The same for longer chains: each line is right about as often, so that a long chain seldom is. */
+const LONG_SLIPS: readonly WarmStartPhase[] = [
+  { steps: 950, batchSize: 64, learningRate: 2.5e-3, warmupSteps: 20, level: MIXED, styles: { steps: 1 } },
+  { steps: 160, batchSize: 64, learningRate: 8e-4, warmupSteps: 10, level: MIXED, styles: { slips: 1 } },
+];
+
 /**
  * Phase 1 teaches arithmetic with the work shown, phase 2 mostly answers at once. (A mixture from the start does not learn
  * arithmetic.) What comes out knows both ways, prefers the one it is bad at, and leaves reinforcement something to find.
@@ -58,7 +64,7 @@ export const PRESETS = {
     levels: ['2-6', '7-8'],
   },
   'rare-success': {
-    doc: 'the same policy on 6 to 8 operands, where it is seldom right, 4 responses per problem',
+    doc: 'a policy whose lines are often wrong on 6 to 8 operands, where it is seldom right; 4 responses per problem',
     trainer: {
       level: '6-8',
       maxSteps: 40,
@@ -68,7 +74,7 @@ export const PRESETS = {
       maxCompletionLength: 80,
     },
     model: MODEL,
-    warmStart: SLIPS,
+    warmStart: LONG_SLIPS,
     levels: ['6-8', '9-10', '2-6'],
   },
   'small-batch': {
