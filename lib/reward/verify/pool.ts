@@ -5,6 +5,8 @@ import { PrlError } from '../../errors.js';
 
 /** Megabytes of one thread's heap. */
 const MEMORY = 512;
+/** Questions that a thread holds, so that on a busy machine it need not wait to be given the next one. */
+const DEPTH = 8;
 
 interface Job {
   question: unknown;
@@ -14,7 +16,8 @@ interface Job {
 
 interface Thread {
   worker: Worker;
-  job?: Job;
+  /** It is at the first of them. */
+  jobs: Job[];
   deadline?: NodeJS.Timeout;
   /** It has loaded its code; only then is it given work. */
   ready: boolean;
@@ -23,7 +26,10 @@ interface Thread {
 }
 
 export interface PoolOptions {
-  /** Says when it is ready, with the system's number of its thread, then answers each message with one: compiled, or TypeScript where that is run from. */
+  /**
+   * Says when it is ready, with the system's number of its thread, then answers each message with one, in order. Compiled, or
+   * TypeScript where that is run.
+   */
   module: URL;
   /** Milliseconds for one answer, of the thread's own time where the system tells it: a busy machine is nobody's fault. */
   deadline: number;
@@ -61,26 +67,30 @@ export class Pool<Q, A> {
   }
 
   #work(): void {
-    for (const thread of this.#threads) if (this.#queue.length > 0 && thread.ready && !thread.job) this.#give(thread);
+    for (let load = 0; load < DEPTH; load++)
+      for (const thread of this.#threads)
+        if (this.#queue.length > 0 && thread.ready && thread.jobs.length === load) this.#give(thread);
     const starting = [...this.#threads].filter(({ ready }) => !ready).length;
     const missing = Math.min(this.#limit - this.#threads.size, this.#queue.length - starting);
     for (let i = 0; i < missing; i++) this.#start();
   }
 
   #give(thread: Thread): void {
-    thread.job = this.#queue.shift()!;
+    const job = this.#queue.shift()!;
+    thread.jobs.push(job);
+    thread.worker.postMessage(job.question);
+    if (thread.jobs.length > 1) return;
     thread.worker.ref();
-    this.#watch(thread, threadTime(thread.id), this.#options.deadline);
-    thread.worker.postMessage(thread.job.question);
+    this.#watch(thread);
   }
 
-  /** Stops the thread when it has been at its question for the deadline; looks again where it was not given the time. */
-  #watch(thread: Thread, start: number | undefined, wait: number): void {
-    const { job } = thread;
+  /** Stops the thread when it has been at its first question for the deadline; looks again where it was not given the time. */
+  #watch(thread: Thread, start = threadTime(thread.id), wait = this.#options.deadline): void {
+    const [job] = thread.jobs;
     thread.deadline = setTimeout(() => {
       // Where the event loop stood still, the answer may be here and only not be read yet.
       setImmediate(() => {
-        if (thread.job !== job) return;
+        if (thread.jobs[0] !== job) return;
         const left = start === undefined ? 0 : this.#options.deadline - (threadTime(thread.id) ?? Infinity) + start;
         if (left > 0) this.#watch(thread, start, left);
         else this.#stop(thread);
@@ -89,20 +99,20 @@ export class Pool<Q, A> {
   }
 
   #start(): void {
-    const thread: Thread = { worker: startWorker(this.#options.module), ready: false };
+    const thread: Thread = { worker: startWorker(this.#options.module), jobs: [], ready: false };
     this.#threads.add(thread);
     thread.worker.on('message', (answer) => {
       if (thread.ready) {
         clearTimeout(thread.deadline);
-        thread.job!.resolve(answer);
-        thread.job = undefined;
+        thread.jobs.shift()!.resolve(answer);
+        if (thread.jobs.length > 0) this.#watch(thread);
       } else {
         thread.ready = true;
         thread.id = answer.ready;
       }
       this.#work();
       // A thread that has nothing to do does not keep the process alive.
-      if (!thread.job) thread.worker.unref();
+      if (thread.jobs.length === 0) thread.worker.unref();
     });
     thread.worker.on('error', (error) => this.#stop(thread, error));
   }
@@ -113,17 +123,16 @@ export class Pool<Q, A> {
     clearTimeout(thread.deadline);
     thread.worker.removeAllListeners().on('error', () => {});
     void thread.worker.terminate();
-    if (!error || error.code === 'ERR_WORKER_OUT_OF_MEMORY') thread.job?.resolve(undefined);
+    const [job, ...waiting] = thread.jobs;
+    this.#queue.unshift(...waiting);
+    if (!error || error.code === 'ERR_WORKER_OUT_OF_MEMORY') job?.resolve(undefined);
     else {
-      const failure = new PrlError(
-        'ERR_PRL_INTERNAL',
-        `a thread of ${this.#options.module.href} failed: ${error.message}`,
-        {
-          cause: error,
-        },
-      );
+      const where = this.#options.module.href;
+      const failure = new PrlError('ERR_PRL_INTERNAL', `a thread of ${where} failed: ${error.message}`, {
+        cause: error,
+      });
       // One that could not start would fail again.
-      for (const job of thread.ready ? [thread.job!] : this.#queue.splice(0)) job.reject(failure);
+      for (const failed of thread.ready ? thread.jobs.slice(0, 1) : this.#queue.splice(0)) failed.reject(failure);
     }
     this.#work();
   }
