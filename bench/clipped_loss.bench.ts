@@ -17,7 +17,10 @@ export const clippedLossGroups = ({ tiny }: Scale): Group[] => {
           oldLogProbs: device.tensor(oldLogProbs),
           advantages: device.tensor(advantages),
           cuSeqlens: device.tensor(Int32Array.from({ length: sequences + 1 }, (_, i) => i * length)),
+          gradient: device.buffer([tokens], 'float32'),
         };
+        const refLogProbs = device.tensor(logProbs.map((x, t) => x - logRatio(t + 3 * tokens)));
+        const mask = device.tensor(Int32Array.from({ length: tokens }, (_, t) => (t % 7 === 3 ? 0 : 1)));
         const { loss, dLogProbs } = policyLoss(batch);
         const values = (await dLogProbs.read()) as Float32Array;
         const u = ROUNDOFF.float32;
@@ -28,6 +31,19 @@ export const clippedLossGroups = ({ tiny }: Scale): Group[] => {
             {
               name: 'sequence level',
               run: () => void policyLoss({ ...batch, importanceSamplingLevel: 'sequence' }),
+              traffic: 16 * tokens,
+            },
+            { name: 'cispo', run: () => void policyLoss({ ...batch, lossType: 'cispo' }), traffic: 16 * tokens },
+            { name: 'sapo', run: () => void policyLoss({ ...batch, lossType: 'sapo' }), traffic: 16 * tokens },
+            {
+              name: 'KL to a reference',
+              run: () => void policyLoss({ ...batch, refLogProbs, beta: 0.1 }),
+              traffic: 20 * tokens,
+            },
+            { name: 'one in 7 masked', run: () => void policyLoss({ ...batch, mask }), traffic: 20 * tokens },
+            {
+              name: 'to a new tensor',
+              run: () => void policyLoss({ ...batch, gradient: undefined }),
               traffic: 16 * tokens,
             },
           ],

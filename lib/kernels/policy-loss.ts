@@ -13,6 +13,8 @@ export interface PolicyLossArgs extends LossBatch, PolicyLossOptions {
   logProbs: TensorLike;
   /** [T] float32: entropies; needed when entropyCoef is not 0, else only averaged. */
   entropy?: TensorLike;
+  /** [T] float32, memory of its own: where d loss / d logProbs goes; on an error it holds garbage. Default: a new tensor. */
+  gradient?: Tensor;
 }
 
 /**
@@ -39,13 +41,15 @@ const missing = (name: string): never => {
  * @throws PrlError ERR_PRL_NON_FINITE when an active token's input, loss or gradient is not finite; it names the token
  */
 export function policyLoss(args: PolicyLossArgs): PolicyLoss {
-  checkOptions('policyLoss', args, ['logProbs', 'entropy', ...LOSS_BATCH, ...LOSS_OPTIONS]);
+  checkOptions('policyLoss', args, ['logProbs', 'entropy', 'gradient', ...LOSS_BATCH, ...LOSS_OPTIONS]);
+  if (args.gradient !== undefined && !(args.gradient instanceof Tensor))
+    throw invalidArgument(`gradient must be a Tensor, not ${JSON.stringify(args.gradient)}`);
   const device = deviceOf({ ...args });
   const logProbs = asTensor('logProbs', args.logProbs, device);
   const entropy = args.entropy === undefined ? undefined : asTensor('entropy', args.entropy, device);
   const batch = lossBatch(args, logProbs.size, device);
   const threshold = entropyThreshold(args, args.mask, () => args.entropy ?? missing('entropy'));
-  const dLogProbs = Tensor.empty([logProbs.size], { device });
+  const dLogProbs = args.gradient ?? Tensor.empty([logProbs.size], { device });
   const dEntropy = entropy && Tensor.empty([logProbs.size], { device });
   const result = native().clippedLoss({
     logProbs,

@@ -62,15 +62,18 @@ for (const importanceSamplingLevel of LEVELS)
       ...{ weights: true, rollout: true, entropyThreshold: 1.2, offPolicyMaskThreshold: 0.02, entropyCoef: 0.01 },
     });
 
-function makeInputs(seed: number, o: (typeof OPTIONS)[number]) {
+function makeInputs(seed: number, o: (typeof OPTIONS)[number], cuSeqlens = CU) {
   const { offPolicy, perToken, holes, weights, rollout, ...options } = o;
   const next = random(seed);
+  const T = cuSeqlens[cuSeqlens.length - 1];
   const logProbs = normals(T, seed, 0.5).map((x) => -Math.abs(x) - 0.1);
   const shifted = (scale: number, by: number) => normals(T, seed + by, scale).map((x, t) => x + logProbs[t]);
-  const mask = Int32Array.from({ length: T }, (_, t) => (t >= CU[4] && t < CU[5] ? 0 : next() < 0.7 ? 1 : 0));
+  const mask = Int32Array.from({ length: T }, (_, t) =>
+    t >= cuSeqlens[4] && t < cuSeqlens[5] ? 0 : next() < 0.7 ? 1 : 0,
+  );
   const batch = {
-    cuSeqlens: CU,
-    advantages: normals(perToken ? T : B, seed + 1),
+    cuSeqlens,
+    advantages: normals(perToken ? T : cuSeqlens.length - 1, seed + 1),
     oldLogProbs: offPolicy ? shifted(0.3, 2) : undefined,
     refLogProbs: shifted(0.3, 3),
     importanceWeights: weights ? normals(T, seed + 5, 0.5).map((x) => (x < -0.7 ? 0 : Math.exp(x))) : undefined,
@@ -84,7 +87,7 @@ function toCase({ logProbs, entropy, batch, options, perToken }: ReturnType<type
   return {
     logProbs,
     entropy,
-    cuSeqlens: CU,
+    cuSeqlens: batch.cuSeqlens,
     advantages: batch.advantages,
     perToken,
     old: batch.oldLogProbs,
@@ -111,7 +114,7 @@ function toCase({ logProbs, entropy, batch, options, perToken }: ReturnType<type
 /** Central differences of lossValue in log-probs and in entropies. Steps of 1e-6 in double: good to about 1e-9. */
 function differences(c: LossCase, of: 'logProbs' | 'entropy'): Float64Array {
   const h = 1e-6;
-  return Float64Array.from({ length: T }, (_, t) => {
+  return Float64Array.from({ length: c.logProbs.length }, (_, t) => {
     const at = (d: number) =>
       lossValue({ ...c, [of]: Float64Array.from(c[of] as Float32Array, (x, j) => (j === t ? x + d : x)) });
     return (at(h) - at(-h)) / (2 * h);
@@ -154,6 +157,46 @@ fromLogProbs('values and finite differences, every aggregation and level', async
     near(out.dLogProbs, differences(c, 'logProbs'), 1e-8, `dLogProbs ${name}`, 4 * UNIT_ROUNDOFF.float32);
     near(out.dEntropy!, differences(c, 'entropy'), 1e-8, `dEntropy ${name}`);
   }
+});
+// On the CPU tokens are worked on by vectors of up to 8, and 16 of those at a time.
+const LONG = [131, 3, 128, 0, 8, 29, 66];
+const LONG_CU = Int32Array.from([0, ...LONG.map((_, i) => LONG.slice(0, i + 1).reduce((a, b) => a + b, 0))]);
+const LONG_T = LONG_CU[LONG.length];
+fromLogProbs('sequences longer than what is worked on at once; any number of threads', async () => {
+  const { threads } = nativeInfo();
+  const everything = { weights: true, rollout: true, entropyThreshold: 0.3, offPolicyMaskThreshold: 0.02 };
+  for (const [i, o] of [
+    { perToken: true },
+    { holes: true },
+    { lossType: 'grpo', importanceSamplingLevel: 'sequence', holes: true },
+    { lossType: 'grpo', delta: 1.3, beta: 0.1, entropyCoef: 0.02, ...everything },
+    { lossType: 'sapo', beta: 0.3, klEstimator: 'k2', holes: true, ...everything },
+    { lossType: 'vespo', weights: true },
+  ].entries()) {
+    const inputs = makeInputs(i + 70, { lossType: 'dapo', offPolicy: true, ...o } as (typeof OPTIONS)[number], LONG_CU);
+    const c = toCase(inputs);
+    const args = { logProbs: inputs.logProbs, entropy: inputs.entropy, ...inputs.batch, ...inputs.options };
+    const out = await fromArrays(args);
+    near([out.loss], [lossValue(c)], 1e-12 * (1 + Math.abs(out.loss)), `loss ${JSON.stringify(o)}`);
+    near(out.dLogProbs, differences(c, 'logProbs'), 1e-8, `dLogProbs ${JSON.stringify(o)}`, 4 * UNIT_ROUNDOFF.float32);
+    for (const n of [1, 3]) {
+      setThreads(n);
+      assert.equal(await fromArrays(args), out);
+    }
+    setThreads(threads);
+  }
+});
+fromLogProbs('the gradient goes where it is told', async () => {
+  const { logProbs, batch } = makeInputs(4, { offPolicy: true });
+  const args = { ...batch, logProbs: place(logProbs) };
+  const expected = await policyLoss(args).dLogProbs.read();
+  const gradient = place(new Float32Array(T).fill(NaN));
+  assert.is(policyLoss({ ...args, gradient }).dLogProbs, gradient);
+  assert.equal(await gradient.read(), expected);
+  const bad = (wrong: unknown) => () => policyLoss({ ...args, gradient: wrong } as never);
+  throwsError(bad(args.logProbs), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /dLogProbs and logProbs share memory/);
+  throwsError(bad(blank([T + 1])), RangeError, 'ERR_PRL_OUT_OF_RANGE', /dLogProbs/);
+  throwsError(bad('inplace'), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /gradient must be a Tensor, not "inplace"/);
 });
 fromLogProbs('on-policy the ratio is exactly 1, by absent and by equal old log-probabilities', async () => {
   for (const importanceSamplingLevel of ['token', 'sequence'] as const) {
@@ -259,6 +302,25 @@ fromLogProbs('a batch in which nothing takes part has loss 0 and gradient 0', as
     });
     assert.is(empty.loss, 0);
     assert.is(empty.metrics.ratioMean, 1);
+  }
+});
+fromLogProbs('errors name the first token of a long sequence, wherever it is', async () => {
+  for (const holes of [false, true]) {
+    const { logProbs, batch, options } = makeInputs(9, { offPolicy: true, perToken: true, holes }, LONG_CU);
+    const spoil = (x: Float32Array, from: number, value: number) => x.map((v, t) => (t >= from ? value : v));
+    for (let t = 0; t < LONG_T; t += ON_GPU ? 17 : 1) {
+      if (batch.mask?.[t] === 0) continue;
+      const own = LONG_CU.findLast((begin) => begin <= t)!;
+      const args = { logProbs, ...batch, ...options };
+      for (const [change, message] of [
+        [{ oldLogProbs: spoil(batch.oldLogProbs!, t, Infinity) }, new RegExp(`oldLogProbs\\[${t}\\] is inf`)],
+        [
+          { oldLogProbs: spoil(batch.oldLogProbs!, t, -900), advantages: spoil(batch.advantages, own, -1) },
+          new RegExp(`the loss of token ${t} overflows: log-ratio 8`),
+        ],
+      ] as const)
+        await fails(() => policyLoss(here({ ...args, ...change })), PrlError, 'ERR_PRL_NON_FINITE', message);
+    }
   }
 });
 fromLogProbs('errors name the token', async () => {

@@ -30,7 +30,7 @@
 // The log-ratio is not clamped (as in TRL; verl clamps it to 20, which stops the gradient of the tokens that need it most):
 // only a log-ratio above 80 or so can overflow, and that says the old log-probabilities are of another policy.
 // Per-token arithmetic is in double: it is nothing beside the row of logits behind the token, and k3 cancels.
-// Sums run over the tokens of a sequence, then over sequences, in order: the same bits for any number of threads.
+// Sums run over the tokens of a sequence, lane by lane, then over its lanes, then over sequences: the same bits for any number of threads.
 #pragma once
 
 #include "runtime/cpu/isa.h"
@@ -88,22 +88,25 @@ struct LossBatch {
   const int32_t* mask;          // [tokens], 0: the token takes no part; or null: all do
 };
 
-// Plain sums, so that micro-batches add. lib/ turns them into the means that it reports.
-struct LossSums {
-  double loss;                        // already weighted: the loss itself
-  double tokens, sequences;           // active tokens; sequences with at least one
-  double entropy;                     // over active tokens
-  double kl;                          // k3 to the reference, over active tokens (0 without a reference)
-  double old_kl_k1, old_kl_k3;        // approximate KL to the old policy, over active tokens
-  double ratio, ratio_squared;        // over active tokens (token level) or sequences (sequence level)
-  double ratio_max, ratio_min;        // combined by max and min, not by sum; -inf and +inf when there is none
-  double ratio_count;                 // how many: active tokens, or sequences with one
-  double clip_low, clip_high;         // counts: A < 0 and ratio < 1 - epsilon_low; A > 0 and min(ratio, delta) > 1 + epsilon_high
-                                      // (kCispo: > epsilon_high)
-  double phi;                         // kVespo: sum of the weights
-  double clip_count;                  // of how many, both: sequences where the loss is at sequence level with one advantage each,
-                                      // else active tokens
+// Plain sums, so that micro-batches add. lib/ turns them into the means that it reports. N: double, or a vector of them within a
+// sequence (runtime/number.h).
+template <typename N>
+struct LossSumsOf {
+  N loss;                        // already weighted: the loss itself
+  N tokens, sequences;           // active tokens; sequences with at least one
+  N entropy;                     // over active tokens
+  N kl;                          // k3 to the reference, over active tokens (0 without a reference)
+  N old_kl_k1, old_kl_k3;        // approximate KL to the old policy, over active tokens
+  N ratio, ratio_squared;        // over active tokens (token level) or sequences (sequence level)
+  N ratio_max, ratio_min;        // combined by max and min, not by sum; -inf and +inf when there is none
+  N ratio_count;                 // how many: active tokens, or sequences with one
+  N clip_low, clip_high;         // counts: A < 0 and ratio < 1 - epsilon_low; A > 0 and min(ratio, delta) > 1 + epsilon_high
+                                 // (kCispo: > epsilon_high)
+  N phi;                         // kVespo: sum of the weights
+  N clip_count;                  // of how many, both: sequences where the loss is at sequence level with one advantage each,
+                                 // else active tokens
 };
+using LossSums = LossSumsOf<double>;
 
 // Scratch of one sequence. `weight` is w_i; bad_token is the first token without a finite loss, or -1.
 struct SequenceState {

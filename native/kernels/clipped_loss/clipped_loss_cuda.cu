@@ -59,18 +59,6 @@ __device__ unsigned long long WhatIsWrong(const ClippedLossArgs& args, int64_t s
   return PackFailure(Failure::kLossOverflow, token, __float_as_uint((float)LogRatio(batch, token, args.logprob[token])));
 }
 
-__device__ void AddToken(LossSums* sums, const ClippedLossArgs& args, const LossParams& params, int64_t t, const TokenLoss& token,
-                         double weight) {
-  const double log_ratio = LogRatio(args.batch, t, args.logprob[t]);
-  const double entropy = args.entropy ? (double)args.entropy[t] : 0.0;
-  sums->loss += weight * token.term + EntropyGradient(params) * entropy;
-  sums->tokens += 1.0;
-  sums->entropy += entropy;
-  sums->kl += token.kl;
-  sums->old_kl_k1 -= log_ratio;
-  sums->old_kl_k3 += expm1(log_ratio) - log_ratio;
-}
-
 // One sequence by the block: its gradient when it is asked for; its sums in thread 0.
 __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossParams& params, int64_t i, Piece piece,
                                        Shared& shared) {
@@ -79,11 +67,11 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
   const int64_t first = piece.begin + threadIdx.x;
   const bool needs_sequence = NeedsSequence(params);
   double active = 0.0;
-  SequenceTotals totals = {};
+  SequenceTotals<double> totals = {};
   for (int64_t t = first; t < piece.end; t += kLossThreads) {
     if (!IsActive(batch, t)) continue;
     active += 1.0;
-    if (needs_sequence) AddToTotals(&totals, params, batch, t, args.logprob[t]);
+    if (needs_sequence) AddToTotals(&totals, params, InputsOfToken(batch, i, t, args.logprob[t], nullptr));
   }
   active = shared.sum(active);
   const double weight = active == 0.0 ? 0.0 : WeightOfSequence(params, active);
@@ -93,21 +81,22 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
     terms = TermsOf(params, totals, active);
   }
 
-  LossSums sums = EmptySums();
+  LossSums sums = EmptySums<double>();
   double through_ratio = 0.0;  // d loss / d ratio of the sequence
   int64_t bad = INT64_MAX;
   for (int64_t t = first; t < piece.end; t += kLossThreads) {
     float d_logprob = 0.0f, d_entropy = 0.0f;
     if (IsActive(batch, t)) {
-      const double ratio = by_sequence ? terms.ratio : exp(LogRatio(batch, t, args.logprob[t]));
-      if (!by_sequence) AddRatio(&sums, ratio);
-      const TokenLoss token = LossOfToken(params, batch, i, t, args.logprob[t], args.entropy ? args.entropy[t] : 0.0f, ratio, terms);
-      AddToken(&sums, args, params, t, token, weight);
-      AddClip(&sums, token);
+      const TokenInputs<double> in = InputsOfToken(batch, i, t, args.logprob[t], args.entropy ? args.entropy + t : nullptr);
+      const double ratio = by_sequence ? terms.ratio : exp(in.log_ratio);
+      AddOldKl(&sums, in.log_ratio, expm1(in.log_ratio));
+      if (!by_sequence) AddRatio(&sums, ratio, true);
+      const TokenLoss<double> token = LossOfToken(params, in, ratio, terms);
+      AddToken(&sums, params, in, token, weight, true);
       through_ratio += weight * token.d_ratio;
       d_logprob = (float)(weight * (token.d_direct + (by_sequence ? 0.0 : token.d_ratio * ratio)));
       d_entropy = (float)EntropyGradient(params);
-      if (bad == INT64_MAX && !(token.finite && IsFinite(d_logprob))) bad = t;
+      if (bad == INT64_MAX && !(IsFinite(token.total) && IsFinite(d_logprob))) bad = t;
     }
     if (args.d_logprob) args.d_logprob[t] = d_logprob;
     if (args.d_entropy) args.d_entropy[t] = d_entropy;
@@ -123,20 +112,13 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
   }
   sums = ReduceSums(shared.sums).Reduce(sums, Add());
   if (threadIdx.x != 0 || active == 0.0) return {sums, kNoFailure};
-  sums.sequences = 1.0;
-  if (by_sequence) AddRatio(&sums, terms.ratio);
-  if (CountsSequences(params, batch)) {
-    sums.clip_low = sums.clip_low > 0.0 ? 1.0 : 0.0;
-    sums.clip_high = sums.clip_high > 0.0 ? 1.0 : 0.0;
-    sums.phi /= active;  // of as many equal ones
-    sums.clip_count = 1.0;
-  }
+  CloseSequence(&sums, params, batch, terms, active);
   return {sums, bad == INT64_MAX ? kNoFailure : WhatIsWrong(args, i, bad, piece.end)};
 }
 
 // All sequences, by the last block. A failure of an earlier kernel of the call, or of the offsets, comes first.
 __device__ void Finish(const SequenceSums* sequences, int64_t n, CudaReport* report, Shared& shared) {
-  LossSums sums = EmptySums();
+  LossSums sums = EmptySums<double>();
   int64_t bad = INT64_MAX;
   for (int64_t i = threadIdx.x; i < n; i += kLossThreads) {
     AddSums(&sums, sequences[i].sums);

@@ -1,14 +1,11 @@
-// The arithmetic of the clipped loss, one for host and device: the term of a token, its derivatives, its metrics.
+// The arithmetic of the clipped loss, one for host and device, for a token or a vector of them (N: runtime/number.h): the term of a
+// token, its derivatives, its metrics.
 #pragma once
 
-#include <cmath>
-
 #include "kernels/clipped_loss/clipped_loss.h"
-#include "runtime/hd.h"
+#include "runtime/number.h"
 
 namespace prl {
-
-PRL_HD bool IsFinite(double x) { return x - x == 0.0; }
 
 PRL_HD bool IsActive(const LossBatch& batch, int64_t t) { return !batch.mask || batch.mask[t] != 0; }
 
@@ -38,6 +35,33 @@ PRL_HD double LogRatio(const LossBatch& batch, int64_t t, float logprob) {
   return batch.old_logprob ? (double)logprob - (double)batch.old_logprob[t] : 0.0;
 }
 
+// What an active token brings; differences and the entropy are 0 where the batch lacks what they need.
+template <typename N>
+struct TokenInputs {
+  N logprob;
+  N log_ratio;   // new - old
+  N ref_ratio;   // ref - new
+  N drift;       // sampling - new
+  N advantage, importance, entropy;
+  bool has_ref, has_importance, has_entropy;  // of the batch
+};
+
+// `sequence` owns t.
+PRL_HD TokenInputs<double> InputsOfToken(const LossBatch& batch, int64_t sequence, int64_t t, float logprob, const float* entropy) {
+  TokenInputs<double> in;
+  in.logprob = (double)logprob;
+  in.log_ratio = LogRatio(batch, t, logprob);
+  in.has_ref = batch.ref_logprob != nullptr;
+  in.ref_ratio = in.has_ref ? (double)batch.ref_logprob[t] - in.logprob : 0.0;
+  in.drift = batch.sampling_logprob ? (double)batch.sampling_logprob[t] - in.logprob : -in.log_ratio;
+  in.advantage = (double)batch.advantages[batch.advantages_per_token ? t : sequence];
+  in.has_importance = batch.importance_weight != nullptr;
+  in.importance = in.has_importance ? (double)batch.importance_weight[t] : 1.0;
+  in.has_entropy = entropy != nullptr;
+  in.entropy = in.has_entropy ? (double)*entropy : 0.0;
+  return in;
+}
+
 // d loss / d entropy of an active token.
 PRL_HD double EntropyGradient(const LossParams& p) { return p.entropy_coef == 0.0 ? 0.0 : -p.entropy_coef / p.norm_tokens; }
 
@@ -46,26 +70,28 @@ PRL_HD bool NeedsSequence(const LossParams& p) {
   return p.ratio_level == RatioLevel::kSequence || p.surrogate == Surrogate::kVespo || p.off_policy_threshold < INFINITY;
 }
 
-PRL_HD double Clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+template <typename N>
+PRL_HD N Clamp(N x, double low, double high) {
+  return x < low ? low : x > high ? high : x;
+}
 
 // What a sequence adds up over its active tokens where NeedsSequence.
+template <typename N>
 struct SequenceTotals {
-  double log_ratio;   // new - old
-  double log_weight;  // kVespo: log of the product of ratios and importance weights, each of them bounded
-  double drift;       // sampling - new, where there is a threshold
+  N log_ratio;   // new - old
+  N log_weight;  // kVespo: log of the product of ratios and importance weights, each of them bounded
+  N drift;       // sampling - new, where there is a threshold
 };
 // exp of these is still far from the limits of float; the lower one is the 1e-8 of VESPO's authors.
 constexpr double kMostLogRatio = 20.0, kLeastLogWeight = -18.420680743952367;
 
-PRL_HD void AddToTotals(SequenceTotals* totals, const LossParams& p, const LossBatch& batch, int64_t t, float logprob) {
-  const double log_ratio = LogRatio(batch, t, logprob);
-  totals->log_ratio += log_ratio;
-  if (p.off_policy_threshold < INFINITY) {
-    totals->drift += batch.sampling_logprob ? (double)batch.sampling_logprob[t] - (double)logprob : -log_ratio;
-  }
+template <typename N>
+PRL_HD void AddToTotals(SequenceTotals<N>* totals, const LossParams& p, const TokenInputs<N>& in) {
+  totals->log_ratio += in.log_ratio;
+  if (p.off_policy_threshold < INFINITY) totals->drift += in.drift;
   if (p.surrogate != Surrogate::kVespo) return;
-  totals->log_weight += Clamp(log_ratio, -kMostLogRatio, kMostLogRatio);
-  if (batch.importance_weight) totals->log_weight += Clamp(log((double)batch.importance_weight[t]), kLeastLogWeight, kMostLogRatio);
+  totals->log_weight += Clamp(in.log_ratio, -kMostLogRatio, kMostLogRatio);
+  if (in.has_importance) totals->log_weight += Clamp(Log(in.importance), kLeastLogWeight, kMostLogRatio);
 }
 
 // What the loss of a token takes from its sequence.
@@ -77,7 +103,7 @@ struct SequenceTerms {
 
 PRL_HD double VespoPhi(double k, double lambda, double log_weight) { return exp(lambda + k * log_weight - lambda * exp(log_weight)); }
 
-PRL_HD SequenceTerms TermsOf(const LossParams& p, const SequenceTotals& totals, double active) {
+PRL_HD SequenceTerms TermsOf(const LossParams& p, const SequenceTotals<double>& totals, double active) {
   SequenceTerms terms = {exp(totals.log_ratio / active), {1.0, 1.0}, totals.drift / active};
   if (p.surrogate == Surrogate::kVespo) {
     const double log_weight = Clamp(totals.log_weight, kLeastLogWeight, kMostLogRatio);
@@ -88,114 +114,135 @@ PRL_HD SequenceTerms TermsOf(const LossParams& p, const SequenceTotals& totals, 
 }
 
 // A token's own part of the loss and how it changes with the ratio, and with the log-probability when the ratio is held.
+template <typename N>
 struct PolicyTerm {
-  double term, d_ratio, d_direct;
-  bool clip_low, clip_high;
+  N term, d_ratio, d_direct;
+  MaskOf<N> clip_low, clip_high;
 };
 
-PRL_HD PolicyTerm ClippedTerm(const LossParams& p, double advantage, double ratio) {
+template <typename N>
+PRL_HD PolicyTerm<N> ClippedTerm(const LossParams& p, N advantage, N ratio) {
   const double low = 1.0 - p.epsilon_low, high = 1.0 + p.epsilon_high;
-  const double capped = ratio < p.delta ? ratio : p.delta;
-  const double x = capped * advantage, y = Clamp(ratio, low, high) * advantage;
+  const auto below = ratio < low, above = ratio > high;
+  const N capped = ratio < p.delta ? ratio : p.delta;
+  const N x = capped * advantage, y = (below ? low : above ? high : ratio) * advantage;
   // The smaller of the two carries the gradient; at a tie, half each. A bound passes the gradient when the ratio is on it.
-  const double share = x < y ? 1.0 : x > y ? 0.0 : 0.5;
-  const double pass_x = ratio <= p.delta ? share : 0.0, pass_y = ratio >= low && ratio <= high ? 1.0 - share : 0.0;
-  return {-(x < y ? x : y), -advantage * (pass_x + pass_y), 0.0, ratio < low && advantage < 0.0, capped > high && advantage > 0.0};
+  const N share = x < y ? 1.0 : x > y ? N() : N() + 0.5;
+  const N pass_x = ratio <= p.delta ? share : 0.0, pass_y = below || above ? 0.0 : 1.0 - share;
+  return {-(x < y ? x : y), -advantage * (pass_x + pass_y), N(), below && advantage < 0.0, capped > high && advantage > 0.0};
 }
 
 // With sigmoid(2 x) = (1 + tanh(x)) / 2: on the GPU it needs fewer registers.
-PRL_HD PolicyTerm SapoTerm(const LossParams& p, double advantage, double ratio) {
-  const double tau = advantage > 0.0 ? p.temperature.positive : p.temperature.negative;
-  const double h = tanh(0.5 * tau * (ratio - 1.0));
-  return {-2.0 / tau * (1.0 + h) * advantage, -(1.0 - h) * (1.0 + h) * advantage, 0.0, false, false};
+template <typename N>
+PRL_HD PolicyTerm<N> SapoTerm(const LossParams& p, N advantage, N ratio) {
+  const N tau = advantage > 0.0 ? p.temperature.positive : p.temperature.negative;
+  const N h = Tanh(0.5 * tau * (ratio - 1.0));
+  return {-2.0 / tau * (1.0 + h) * advantage, -(1.0 - h) * (1.0 + h) * advantage, N(), MaskOf<N>(), MaskOf<N>()};
 }
 
 // The gradient of the log-probability itself, times a weight that it does not flow through.
-PRL_HD PolicyTerm WeightedTerm(double weight, double advantage, double logprob, bool clip_high) {
-  return {-weight * advantage * logprob, 0.0, -weight * advantage, false, clip_high};
+template <typename N>
+PRL_HD PolicyTerm<N> WeightedTerm(N weight, N advantage, N logprob, MaskOf<N> clip_high) {
+  return {-weight * advantage * logprob, N(), -weight * advantage, MaskOf<N>(), clip_high};
 }
 
-PRL_HD PolicyTerm SurrogateTerm(const LossParams& p, double advantage, double logprob, double ratio, const SequenceTerms& sequence) {
+// kVespo's weight of a token.
+template <typename N>
+PRL_HD N PhiOf(N advantage, const SequenceTerms& sequence) {
+  return advantage >= 0.0 ? sequence.phi.positive : sequence.phi.negative;
+}
+
+template <typename N>
+PRL_HD PolicyTerm<N> SurrogateTerm(const LossParams& p, N advantage, N logprob, N ratio, const SequenceTerms& sequence) {
   switch (p.surrogate) {
     case Surrogate::kClipped: break;
     case Surrogate::kCispo: {
-      const bool over = ratio > p.epsilon_high;
-      return WeightedTerm(over ? p.epsilon_high : ratio, advantage, logprob, over && advantage > 0.0);
+      const auto over = ratio > p.epsilon_high;
+      return WeightedTerm<N>(over ? p.epsilon_high : ratio, advantage, logprob, over && advantage > 0.0);
     }
     case Surrogate::kSapo: return SapoTerm(p, advantage, ratio);
-    case Surrogate::kVespo: return WeightedTerm(advantage >= 0.0 ? sequence.phi.positive : sequence.phi.negative, advantage, logprob, false);
-    case Surrogate::kRaft: return WeightedTerm(1.0, advantage, logprob, false);
+    case Surrogate::kVespo: return WeightedTerm(PhiOf(advantage, sequence), advantage, logprob, MaskOf<N>());
+    case Surrogate::kRaft: return WeightedTerm(N() + 1.0, advantage, logprob, MaskOf<N>());
   }
   return ClippedTerm(p, advantage, ratio);
 }
 
 // The estimate of the KL divergence to the reference that is in the loss, and its derivative; r = ref - logprob.
+template <typename N>
 struct KlTerm {
-  double kl, d_logprob;
+  N kl, d_logprob;
 };
-PRL_HD KlTerm KlOf(KlEstimator estimator, double r) {
+template <typename N>
+PRL_HD KlTerm<N> KlOf(KlEstimator estimator, N r) {
   switch (estimator) {
-    case KlEstimator::kK1: return {-r, 1.0};
+    case KlEstimator::kK1: return {-r, N() + 1.0};
     case KlEstimator::kK2: return {0.5 * r * r, -r};
     case KlEstimator::kK3: break;
   }
-  const double e = expm1(r);
+  const N e = Expm1(r);
   return {e - r, -e};
 }
 
 // One active token, before its weight and without the entropy bonus.
+template <typename N>
 struct TokenLoss {
-  double term;
-  double d_ratio;   // d term / d ratio
-  double d_direct;  // d term / d logprob with the ratio held
-  double kl;        // k3 to the reference, 0 without one
-  double phi;       // kVespo, else 0
-  bool clip_low, clip_high;
-  bool finite;      // inputs and results
+  N term;
+  N d_ratio;   // d term / d ratio
+  N d_direct;  // d term / d logprob with the ratio held
+  N kl;        // k3 to the reference, 0 without one
+  N phi;       // kVespo, else 0
+  MaskOf<N> clip_low, clip_high;
+  N total;     // of inputs and results: finite only where all of them are, and the importance weight is not negative
 };
 
-// `sequence` owns t; `terms` are read where NeedsSequence.
-PRL_HD TokenLoss LossOfToken(const LossParams& p, const LossBatch& batch, int64_t sequence, int64_t t, float logprob, float entropy,
-                             double ratio, const SequenceTerms& terms) {
-  const double advantage = (double)batch.advantages[batch.advantages_per_token ? t : sequence];
-  const double importance = batch.importance_weight ? (double)batch.importance_weight[t] : 1.0;
-  const bool vespo = p.surrogate == Surrogate::kVespo;
-  const bool keep = entropy >= p.min_entropy && (advantage >= 0.0 || terms.drift <= p.off_policy_threshold);
-  const double scale = !keep ? 0.0 : vespo ? 1.0 : importance;
-  const PolicyTerm policy = SurrogateTerm(p, advantage, (double)logprob, ratio, terms);
+// `terms` are read where NeedsSequence.
+template <typename N>
+PRL_HD TokenLoss<N> LossOfToken(const LossParams& p, const TokenInputs<N>& in, N ratio, const SequenceTerms& terms) {
+  const bool vespo = p.surrogate == Surrogate::kVespo, by_entropy = p.min_entropy > -INFINITY, drifted = terms.drift > p.off_policy_threshold;
+  const PolicyTerm<N> policy = SurrogateTerm(p, in.advantage, in.logprob, ratio, terms);
 
-  TokenLoss out;
-  out.term = scale * policy.term;
-  out.d_ratio = scale * policy.d_ratio;
-  out.d_direct = scale * policy.d_direct;
-  out.phi = !vespo ? 0.0 : advantage >= 0.0 ? terms.phi.positive : terms.phi.negative;
+  TokenLoss<N> out;
+  out.term = policy.term;
+  out.d_ratio = policy.d_ratio;
+  out.d_direct = policy.d_direct;
+  if (in.has_importance || by_entropy || drifted) {
+    N scale = vespo ? N() + 1.0 : in.importance;
+    if (by_entropy) scale = in.entropy >= p.min_entropy ? scale : 0.0;
+    if (drifted) scale = in.advantage >= 0.0 ? scale : 0.0;
+    out.term *= scale;
+    out.d_ratio *= scale;
+    out.d_direct *= scale;
+  }
+  out.phi = vespo ? PhiOf(in.advantage, terms) : N();
   out.clip_low = policy.clip_low;
   out.clip_high = policy.clip_high;
 
-  out.kl = 0.0;
-  double inputs = (double)logprob + advantage + (double)entropy + importance + ratio + terms.drift;
-  if (batch.old_logprob) inputs += (double)batch.old_logprob[t];  // +inf hides behind a ratio of 0
-  if (batch.ref_logprob) {
-    const double ref = (double)batch.ref_logprob[t];
-    const KlTerm k3 = KlOf(KlEstimator::kK3, ref - (double)logprob);
+  out.kl = N();
+  if (in.has_ref) {
+    const KlTerm<N> k3 = KlOf(KlEstimator::kK3, in.ref_ratio);
     out.kl = k3.kl;
-    inputs += ref;
     if (p.beta != 0.0) {
-      const KlTerm own = p.kl_estimator == KlEstimator::kK3 ? k3 : KlOf(p.kl_estimator, ref - (double)logprob);
-      const double beta = p.beta * (p.kl_ratio_correction ? ratio : 1.0);
+      const KlTerm<N> own = p.kl_estimator == KlEstimator::kK3 ? k3 : KlOf(p.kl_estimator, in.ref_ratio);
+      const N beta = p.kl_ratio_correction ? p.beta * ratio : N() + p.beta;
       out.term += beta * own.kl;
       out.d_direct += beta * own.d_logprob;
       if (p.kl_ratio_correction) out.d_ratio += p.beta * own.kl;
     }
   }
-  out.finite = IsFinite(inputs) && importance >= 0.0 && IsFinite(out.kl) && IsFinite(out.term) && IsFinite(out.d_direct) && IsFinite(out.d_ratio);
+  // A log-ratio of -inf hides behind a ratio of 0, an importance weight behind a token that is left out.
+  out.total = in.logprob + in.log_ratio + in.advantage + ratio + out.term + out.d_direct + out.d_ratio;
+  if (in.has_ref) out.total += in.ref_ratio + out.kl;
+  if (in.has_entropy) out.total += in.entropy;
+  if (in.has_importance) out.total += in.importance >= 0.0 ? in.importance : INFINITY;
+  if (NeedsSequence(p)) out.total += terms.drift;
   return out;
 }
 
-PRL_HD LossSums EmptySums() {
-  LossSums s = {};
-  s.ratio_max = -INFINITY;
-  s.ratio_min = INFINITY;
+template <typename N>
+PRL_HD LossSumsOf<N> EmptySums() {
+  LossSumsOf<N> s = {};
+  s.ratio_max = N() - INFINITY;
+  s.ratio_min = N() + INFINITY;
   return s;
 }
 
@@ -218,12 +265,20 @@ PRL_HD void AddSums(LossSums* into, const LossSums& part) {
   into->clip_count += part.clip_count;
 }
 
-PRL_HD void AddRatio(LossSums* sums, double ratio) {
-  sums->ratio += ratio;
-  sums->ratio_squared += ratio * ratio;
-  sums->ratio_max = ratio > sums->ratio_max ? ratio : sums->ratio_max;
-  sums->ratio_min = ratio < sums->ratio_min ? ratio : sums->ratio_min;
-  sums->ratio_count += 1.0;
+template <typename N>
+PRL_HD void AddRatio(LossSumsOf<N>* sums, N ratio, MaskOf<N> active) {
+  const N counted = active ? ratio : 0.0;
+  sums->ratio += counted;
+  sums->ratio_squared += counted * counted;
+  sums->ratio_max = counted > sums->ratio_max ? counted : sums->ratio_max;  // a ratio is not below 0, and one is active
+  const N least = active ? ratio : INFINITY;
+  sums->ratio_min = least < sums->ratio_min ? least : sums->ratio_min;
+}
+
+template <typename N>
+PRL_HD void AddOldKl(LossSumsOf<N>* sums, N log_ratio, N expm1_log_ratio) {
+  sums->old_kl_k1 -= log_ratio;
+  sums->old_kl_k3 += expm1_log_ratio - log_ratio;
 }
 
 // Whether a sequence is counted once: one ratio and one advantage, so what clips one of its tokens clips all.
@@ -231,11 +286,34 @@ PRL_HD bool CountsSequences(const LossParams& p, const LossBatch& batch) {
   return (p.ratio_level == RatioLevel::kSequence || p.surrogate == Surrogate::kVespo) && !batch.advantages_per_token;
 }
 
-PRL_HD void AddClip(LossSums* sums, const TokenLoss& token) {
+// A token of weight w_i. Where it is inactive its kl and its entropy are 0 and nothing clips.
+template <typename N>
+PRL_HD void AddToken(LossSumsOf<N>* sums, const LossParams& p, const TokenInputs<N>& in, const TokenLoss<N>& token, double weight,
+                     MaskOf<N> active) {
+  N loss = weight * token.term;
+  if (in.has_entropy) {
+    loss += EntropyGradient(p) * in.entropy;
+    sums->entropy += in.entropy;
+  }
+  if (in.has_ref) sums->kl += token.kl;
+  if (p.surrogate == Surrogate::kVespo) sums->phi += active ? token.phi : 0.0;
+  sums->loss += active ? loss : 0.0;
   sums->clip_low += token.clip_low ? 1.0 : 0.0;
   sums->clip_high += token.clip_high ? 1.0 : 0.0;
-  sums->phi += token.phi;
-  sums->clip_count += 1.0;
+}
+
+// What is counted once per sequence, after its tokens; at least one of them is active.
+PRL_HD void CloseSequence(LossSums* sums, const LossParams& p, const LossBatch& batch, const SequenceTerms& terms, double active) {
+  const bool by_sequence = p.ratio_level == RatioLevel::kSequence, once = CountsSequences(p, batch);
+  if (by_sequence) AddRatio(sums, terms.ratio, true);
+  sums->tokens = active;
+  sums->sequences = 1.0;
+  sums->ratio_count = by_sequence ? 1.0 : active;
+  sums->clip_count = once ? 1.0 : active;
+  if (!once) return;
+  sums->clip_low = sums->clip_low > 0.0 ? 1.0 : 0.0;
+  sums->clip_high = sums->clip_high > 0.0 ? 1.0 : 0.0;
+  sums->phi /= active;  // of as many equal ones
 }
 
 }  // namespace prl

@@ -46,8 +46,9 @@ __device__ RowSecondLook LossOfRow(const LossRows& rows, int64_t t, RowStats sta
   const TokenLine& line = rows.lines[t];
   const LossBatch own = {1, 1, nullptr, &line.advantage, true, rows.has_old ? &line.old_logprob : nullptr,
                          rows.has_ref ? &line.ref_logprob : nullptr, &line.importance_weight, nullptr, nullptr};
-  const double ratio = exp(LogRatio(own, 0, result.logprob));
-  const TokenLoss token = LossOfToken(rows.params, own, 0, 0, result.logprob, result.entropy, ratio, SequenceTerms{});
+  const TokenInputs<double> in = InputsOfToken(own, 0, 0, result.logprob, &result.entropy);
+  const double ratio = exp(in.log_ratio);
+  const TokenLoss<double> token = LossOfToken(rows.params, in, ratio, SequenceTerms{});
   const float d_logprob = (float)(line.weight * (token.d_direct + token.d_ratio * ratio));
   const float d_entropy = (float)EntropyGradient(Counted(rows.params, report));
   Write(rows, t, result, d_logprob, d_entropy);

@@ -46,8 +46,9 @@ static inline void SweepRows(const LossSweep& s, int64_t first, int64_t rows, co
         }
         result = FinishRow(stats, target_logit, inv_temperature);
         const int64_t i = SequenceOf(s.batch, t);
-        const double ratio = exp(LogRatio(s.batch, t, result.logprob)), weight = s.state[i].weight;
-        const TokenLoss token = LossOfToken(s.params, s.batch, i, t, result.logprob, result.entropy, ratio, SequenceTerms{});
+        const TokenInputs<double> in = InputsOfToken(s.batch, i, t, result.logprob, &result.entropy);
+        const double ratio = exp(in.log_ratio), weight = s.state[i].weight;
+        const TokenLoss<double> token = LossOfToken(s.params, in, ratio, SequenceTerms{});
         d_logprob = (float)(weight * (token.d_direct + token.d_ratio * ratio));
         d_entropy = entropy_gradient;
       }

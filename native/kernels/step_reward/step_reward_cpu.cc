@@ -23,8 +23,7 @@ int64_t TokenAdvantagesCpu(const StepRewardArgs& a, int64_t i, double mean_futur
     const VD advantage = StepAdvantage(a, outcome, d, future + ShiftDown<1>(sums), (double)(end - 1 - t) - lane, mean_future);
     const VD with_own = future + sums;
     future += FirstLane(sums);
-    if (whole) StoreNarrow(a.out + t, advantage);
-    else StoreNarrowPartial(a.out + t, n, advantage);
+    StoreFloats(a.out + t, n, ToFloats(advantage));
     const unsigned sound = LanesThatHold(IsFiniteFloat(advantage) && IsFinite(with_own)), all = (1u << n) - 1u;
     if (bad == INT64_MAX && (sound & all) != all) bad = t + 31 - __builtin_clz(~sound & all);
     after = t;

@@ -247,29 +247,46 @@ PRL_INLINE VD SplatDouble(double x) { return x - VD{}; }
 // (g++ 12 makes four instructions of these conversions, too.)
 #if defined(PRL_ISA_avx512)
 PRL_INLINE VD LoadWide(const float* p) { return (VD)_mm512_cvtps_pd(_mm256_loadu_ps(p)); }
-PRL_INLINE void StoreNarrow(float* p, VD v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps((__m512d)v)); }
+PRL_INLINE VHF ToFloats(VD v) { return (VHF)_mm512_cvtpd_ps((__m512d)v); }
 #elif defined(PRL_ISA_avx2)
 PRL_INLINE VD LoadWide(const float* p) { return (VD)_mm256_cvtps_pd(_mm_loadu_ps(p)); }
-PRL_INLINE void StoreNarrow(float* p, VD v) { _mm_storeu_ps(p, _mm256_cvtpd_ps((__m256d)v)); }
+PRL_INLINE VHF ToFloats(VD v) { return (VHF)_mm256_cvtpd_ps((__m256d)v); }
 #else
 PRL_INLINE VD LoadWide(const float* p) {
   VHF v;
   __builtin_memcpy(&v, p, sizeof v);
   return __builtin_convertvector(v, VD);
 }
-PRL_INLINE void StoreNarrow(float* p, VD v) {
-  const VHF narrow = __builtin_convertvector(v, VHF);
-  __builtin_memcpy(p, &narrow, sizeof narrow);
-}
+PRL_INLINE VHF ToFloats(VD v) { return __builtin_convertvector(v, VHF); }
 #endif
+// Integers, as wide.
+PRL_INLINE VL LoadWide(const int32_t* p) {
+#if defined(PRL_ISA_avx512)
+  return (VL)_mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i*)p));
+#elif defined(PRL_ISA_avx2)
+  return (VL)_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i*)p));
+#else
+  VL v;
+  for (int i = 0; i < kDoubles; ++i) v[i] = p[i];
+  return v;
+#endif
+}
 // The first n < kDoubles of them, the other lanes 0.
+PRL_INLINE VL LoadWidePartial(const int32_t* p, int n) {
+  VL v = {};
+  for (int i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+}
 PRL_INLINE VD LoadWidePartial(const float* p, int n) {
   VD v = {};
   for (int i = 0; i < n; ++i) v[i] = (double)p[i];
   return v;
 }
-PRL_INLINE void StoreNarrowPartial(float* p, int n, VD v) {
-  for (int i = 0; i < n; ++i) p[i] = (float)v[i];
+// n of them.
+PRL_INLINE void StoreFloats(float* p, int n, VHF v) {
+  typedef float Anywhere __attribute__((vector_size(kDoubles * 4), aligned(4)));
+  if (n == kDoubles) *(Anywhere*)p = v;
+  else for (int i = 0; i < n; ++i) p[i] = v[i];
 }
 
 // Bit i says whether lane i holds.
@@ -349,6 +366,13 @@ PRL_INLINE VD ShiftDown(VD v) {
   return __builtin_shuffle(v, VD{}, LanesFrom(kBy));
 }
 PRL_INLINE VD FirstLane(VD v) { return __builtin_shuffle(v, VL{}); }
+// Lanes are added in a fixed tree, as those of VF.
+PRL_INLINE double ReduceAdd(VD v) {
+  for (int width = kDoubles / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) v[i] += v[i + width];
+  }
+  return v[0];
+}
 // Of each lane the sum of it and those after it.
 PRL_INLINE VD SuffixSums(VD v) {
   v += ShiftDown<1>(v);
