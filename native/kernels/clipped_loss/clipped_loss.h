@@ -123,7 +123,7 @@ struct ClippedLossArgs {
   const float* logprob;  // [tokens]
   const float* entropy;  // [tokens] or null; needed when entropy_coef != 0 or there is a min_entropy
   float* workspace;      // LossWorkspaceFloats(sequences)
-  float* d_logprob;      // [tokens] or null; garbage on failure
+  float* d_logprob;      // [tokens] or null, overlaps no input; garbage on failure
   float* d_entropy;      // [tokens] or null; garbage on failure
   LossSums* sums;        // written on success
 };
