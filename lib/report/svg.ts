@@ -37,6 +37,7 @@ export function chartSvg({ title, steps, curves }: Chart): string {
 <rect x="${right + 12}" y="${TOP + 20 * i}" width="12" height="12" fill="${paint}"/><text x="${right + 30}" y="${TOP + 10 + 20 * i}">${label}</text>\n`;
   });
   return html`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="sans-serif" font-size="12">
+<title>${title}</title>
 <style>text{fill:#333}line{stroke:#8885}@media(prefers-color-scheme:dark){text{fill:#ccc}}</style>
 <text x="${LEFT}" y="18" font-weight="bold" font-size="14">${title}</text>
 ${ticks(bottom, top, 5).map((value) => html`<line x1="${LEFT}" x2="${right}" y1="${y(value).toFixed(1)}" y2="${y(value).toFixed(1)}"/><text x="${LEFT - 6}" y="${(y(value) + 4).toFixed(1)}" text-anchor="end">${value}</text>\n`)}
