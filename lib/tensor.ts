@@ -3,6 +3,7 @@ import { native } from './native.js';
 
 /** Storage types. Arithmetic is float32 whatever the storage. */
 export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32';
+/** Where a tensor lives: main memory, or the GPU that this process uses. */
 export type Device = 'cpu' | 'cuda';
 /** The typed array behind a CPU tensor: the 16-bit types are kept as their bits. */
 export type TensorData = Float32Array | Int32Array | Uint16Array;
@@ -11,6 +12,7 @@ export type TensorLike = Tensor | Float32Array | Int32Array;
 
 const ARRAYS = { float32: Float32Array, bfloat16: Uint16Array, float16: Uint16Array, int32: Int32Array } as const;
 
+/** What a tensor is made of, and where. */
 export interface TensorOptions {
   /** Default: float32, or int32 for an Int32Array. */
   dtype?: DType;

@@ -11,6 +11,7 @@ export interface DatasetProblem extends Problem {
   system?: string;
 }
 
+/** Which fields of a row hold what; names with dots reach into objects. */
 export interface FieldOptions {
   /** Field of the problem: a text, or a chat of one user message (and a system message). Default: problem, question or prompt. */
   promptField?: string;
@@ -27,6 +28,7 @@ export interface FieldOptions {
 }
 
 export const ANSWER_SOURCES = ['auto', 'field', 'boxed', 'hashes'] as const;
+/** Where in its field an answer stands; see FieldOptions.answerFrom. */
 export type AnswerFrom = (typeof ANSWER_SOURCES)[number];
 
 const PROMPT_FIELDS = ['problem', 'question', 'prompt'];

@@ -32,6 +32,7 @@ export interface DatasetOptions extends SourceOptions, FieldOptions, PromptOptio
   maxAnswerLength?: number;
   /** Says which problems are kept; it gets the whole row too. */
   filter?: (problem: DatasetProblem, row: RawRow) => boolean | Promise<boolean>;
+  /** Told at times how many rows were read, and how many were kept. */
   onProgress?: (progress: { rows: number; kept: number }) => void;
 }
 
@@ -45,6 +46,7 @@ export interface DatasetReport {
   conflicting: number;
 }
 
+/** Problems that were read, and what became of the rows. */
 export interface Dataset {
   readonly name: string;
   readonly problems: readonly DatasetProblem[];

@@ -25,6 +25,7 @@ export interface EvaluationSet {
   fingerprint?: string;
 }
 
+/** How responses are sampled. */
 export interface SamplingOptions {
   /** Responses per problem. Default 8; at temperature 0, where all would be alike, 1. */
   n?: number;
@@ -42,6 +43,7 @@ export interface SamplingOptions {
   chunkSize?: number;
 }
 
+/** Options of {@link evaluateDatasets}. */
 export interface DatasetEvaluationOptions extends SamplingOptions {
   sets: readonly EvaluationSet[];
   /** Judges responses by the answer of their problem, or the name of one that does. Default: 'math'. */
@@ -58,9 +60,11 @@ export interface DatasetEvaluationOptions extends SamplingOptions {
   /** What else decides the results, such as the name of the model: an evaluation that is gone on with must have the same. */
   identity?: Readonly<Record<string, string>>;
   signal?: AbortSignal;
+  /** Told while responses come, and after every chunk. */
   onProgress?: (progress: EvaluationProgress) => void;
 }
 
+/** How far an evaluation is. */
 export interface EvaluationProgress {
   /** Problems whose responses are judged, and saved. */
   problems: number;

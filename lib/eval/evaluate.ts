@@ -5,6 +5,7 @@ import type { Problem, Task } from '../tasks/task.js';
 import { bootstrapInterval } from './bootstrap.js';
 import { passAtK } from './metrics.js';
 
+/** Options of {@link evaluate}. */
 export interface EvaluationOptions {
   /** Held-out problems. Default 200. */
   problems?: number;
@@ -21,15 +22,18 @@ export interface EvaluationOptions {
   /** Also measure entropy and kl, the latter to this policy. */
   reference?: PolicyLike;
   signal?: AbortSignal;
+  /** Told how far generation is. */
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
 }
 
+/** A problem, its responses and their rewards. */
 export interface ProblemRecord extends Problem {
   responses: { text: string; finished: boolean; reward: number }[];
   /** Responses with a reward above 0. */
   correct: number;
 }
 
+/** What {@link evaluate} found. */
 export interface EvaluationResult {
   level: string;
   problems: number;

@@ -4,6 +4,7 @@ import type { Majority } from './majority.js';
 
 export const RECORDS: RecordKind = { format: 'prl-evaluation', version: 1, title: 'record of prl eval' };
 
+/** A response, and what the verifier said of it. */
 export interface ResponseRecord {
   text: string;
   /** Whether it ended by itself rather than at the length limit. */

@@ -26,6 +26,7 @@ import {
 } from './cache.js';
 import { type HubAccess, hubFetch } from './request.js';
 
+/** How far a download is. */
 export interface DownloadProgress {
   /** The file that bytes have just come of. */
   file: string;
@@ -34,6 +35,7 @@ export interface DownloadProgress {
   totalBytes: number;
 }
 
+/** Which revision, as whom, and where it is kept. */
 export interface HubOptions {
   /** Branch, tag or commit. Default: main. */
   revision?: string;
@@ -41,6 +43,7 @@ export interface HubOptions {
   token?: string;
   /** Default: HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub. */
   cacheDir?: string;
+  /** Told while files come; never where all are in the cache. */
   onProgress?: (progress: DownloadProgress) => void;
   signal?: AbortSignal;
 }

@@ -12,6 +12,7 @@ const TOKENIZER_FILE =
 const WEIGHTS = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
+/** Options of {@link downloadFiles}. */
 export interface DownloadOptions extends HubOptions {
   /** Default: model. */
   type?: 'model' | 'dataset';
@@ -19,6 +20,7 @@ export interface DownloadOptions extends HubOptions {
   match: (path: string) => boolean;
 }
 
+/** Where the files are. */
 export interface Downloaded {
   /** The snapshot: a folder with the repository's names. */
   folder: string;

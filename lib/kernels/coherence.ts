@@ -3,6 +3,7 @@ import { native } from '../native.js';
 import { checkInteger, checkNumber, checkOptions } from '../options.js';
 import { asFloats, asInts, deviceOf, Tensor } from '../tensor.js';
 
+/** Options of {@link coherence}. */
 export interface CoherenceOptions {
   /** Sizes of the windows, in steps: 1 to 16 of them, each at least 1. Default [2, 3, 5]; a size named twice counts twice. */
   windows?: ArrayLike<number>;

@@ -6,6 +6,7 @@ import { asFloats, asInts, type Device, deviceOf, Tensor } from '../tensor.js';
 // Numbers of native/kernels/group_center/group_center.h.
 const CENTERING = { grpo: 0, dr_grpo: 1, rloo: 2 } as const;
 
+/** Options of {@link groupAdvantages}. */
 export interface GroupAdvantagesOptions {
   /** 'grpo' (default): (r - mean) / (deviation + epsilon). 'dr_grpo': r - mean. 'rloo': r - mean of the others. */
   kind?: 'grpo' | 'dr_grpo' | 'rloo';
@@ -51,6 +52,7 @@ export function groupAdvantages(
   return advantages;
 }
 
+/** Options of {@link outcomeConditionedCenter}. */
 export interface OutcomeConditionedCenterOptions {
   /** 'incorrect' (default): correct responses keep their scores. 'both': each outcome is centred on its own mean. */
   center?: 'incorrect' | 'both';

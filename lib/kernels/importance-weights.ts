@@ -11,6 +11,7 @@ const MODES = {
 
 export const IMPORTANCE_MODES = Object.keys(MODES) as (keyof typeof MODES)[];
 
+/** Arguments of {@link importanceWeights}: T tokens of B sequences. */
 export interface ImportanceWeightsArgs {
   /** [T]: log-probabilities of the tokens under the weights that sampled, computed by the trainer. */
   oldLogProbs: Tensor | ArrayLike<number>;

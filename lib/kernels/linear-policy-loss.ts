@@ -7,6 +7,7 @@ import { entropyThreshold } from './entropy-threshold.js';
 import { LOSS_BATCH, type LossBatch, lossBatch, withLoss } from './loss-batch.js';
 import { LOSS_OPTIONS, lossParams } from './loss-options.js';
 
+/** Arguments of {@link linearLogProbs}. */
 export interface LinearLogProbsArgs {
   /** [T, width]: the hidden states that predict each token. float32; on the GPU bfloat16 and float16 too. */
   hidden: Tensor;
@@ -40,6 +41,7 @@ function linear(args: LinearLogProbsArgs, device: Device) {
   };
 }
 
+/** What {@link linearLogProbs} gives; the tensors are where the inputs are. */
 export interface LinearLogProbs {
   /** [T] float32: log softmax(hidden . head / temperature)[target]. */
   logProbs: Tensor;
@@ -73,6 +75,7 @@ export interface LinearPolicyLossArgs extends LinearLogProbsArgs, LossBatch, Pol
   accumulate?: boolean;
 }
 
+/** What {@link linearPolicyLoss} gives; the tensors are where the inputs are. */
 export interface LinearPolicyLoss extends LinearLogProbs {
   loss: number;
   /** [T, width], of the type of hidden: d loss / d hidden. */

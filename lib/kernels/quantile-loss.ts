@@ -3,6 +3,7 @@ import { native } from '../native.js';
 import { checkNumber, checkOptions } from '../options.js';
 import { asFloats, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
 
+/** Options of {@link quantileLoss}. */
 export interface QuantileLossOptions {
   /** The levels that the columns of `values` stand for: 1 to 16, each above 0 and below 1. Default [0.1, 0.5, 0.9]. */
   quantiles?: readonly number[];

@@ -17,6 +17,7 @@ interface AdvantageInputs {
   out?: Tensor;
 }
 
+/** Arguments of {@link prlAdvantages}: T tokens of B responses, cut in S steps. */
 export interface PrlAdvantagesArgs extends AdvantageInputs {
   /** int32 [S + 1]: where each step begins, then T (see splitSteps); every response begins a step. */
   cuSteps: Tensor | ArrayLike<number>;
@@ -46,6 +47,7 @@ export function prlAdvantages(args: PrlAdvantagesArgs): Tensor {
   });
 }
 
+/** Arguments of {@link frpoAdvantages}: T tokens of B responses. */
 export interface FrpoAdvantagesArgs extends AdvantageInputs {
   /** Weight of the future divergence; 0.01 in the paper. */
   beta: number;

@@ -3,11 +3,13 @@ import { native } from '../native.js';
 import { checkNumber, checkOptions } from '../options.js';
 import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
 
+/** Options of {@link tokenLogProbs}. */
 export interface TokenLogProbsOptions {
   /** Divides the logits. Default 1. */
   temperature?: number;
 }
 
+/** What {@link tokenLogProbs} gives: one value per row, where the logits are. */
 export interface TokenLogProbs {
   /** [tokens] float32: log softmax(logits / temperature)[target]. */
   logProbs: Tensor;

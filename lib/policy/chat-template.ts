@@ -3,6 +3,7 @@ import { Template } from '@huggingface/jinja';
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkOptions } from '../options.js';
 
+/** A message of a conversation, as templates read it. */
 export interface ChatMessage {
   /** system, user, assistant, or what else the template knows. */
   role: string;
@@ -10,6 +11,7 @@ export interface ChatMessage {
   [key: string]: unknown;
 }
 
+/** Options of Tokenizer.applyChatTemplate. */
 export interface ChatOptions {
   /** Ends with the head of the assistant's answer. Default: false, as in transformers. */
   addGenerationPrompt?: boolean;

@@ -4,6 +4,7 @@ import { checkBoolean, checkChoice, checkInteger, checkOptions } from '../option
 import { type NativeConfig, nativeConfig } from './config.js';
 import type { PolicyConfig, PolicyDType } from './types.js';
 
+/** What a policy is to be used for. */
 export interface MemoryOptions {
   /** Default 'float32'. */
   dtype?: PolicyDType;

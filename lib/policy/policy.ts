@@ -265,6 +265,7 @@ export class Policy implements PolicyLike {
     await this.#run(undefined, () => saveOptimizer(file, this.#handle, this.parameters, this.dtype));
   }
 
+  /** Loads what {@link saveOptimizer} wrote of a policy of this shape. */
   async loadOptimizer(file: string): Promise<void> {
     await this.#run(undefined, () =>
       loadOptimizer(file, this.#handle, this.parameters, this.dtype, () => this.#alive()),

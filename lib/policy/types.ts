@@ -110,6 +110,7 @@ export interface PolicyBatch {
   mask?: TensorLike;
 }
 
+/** AdamW (arXiv 1711.05101), named as in TRL. */
 export interface OptimizerOptions {
   learningRate: number;
   /** AdamW; decay on matrices only, not on norms, biases (nor on 1-dimensional tensors). Default 0. */
@@ -147,6 +148,7 @@ export interface UpdateMetrics extends PolicyLossMetrics {
   applied: boolean;
 }
 
+/** Options of {@link PolicyLike.generate}. */
 export interface GenerateOptions {
   /** Completions per prompt. Default 1. */
   n?: number;
@@ -172,9 +174,11 @@ export interface GenerateOptions {
    */
   maxBatch?: number;
   signal?: AbortSignal;
+  /** Told at times while completions are made: how many have ended, of how many, and tokens so far. */
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
 }
 
+/** One sampled completion. */
 export interface Completion {
   /** Generated ids, the stop token included. */
   tokens: Int32Array;
@@ -186,6 +190,7 @@ export interface Completion {
 /** How a policy stores its weights. Arithmetic is float32 either way. */
 export type PolicyDType = 'float32' | 'bfloat16';
 
+/** How the weights are kept. */
 export interface StorageOptions {
   /**
    * 'float32' (default), or 'bfloat16': half the memory, and reading it is what generation waits for. The results are those of the
@@ -199,8 +204,10 @@ export interface StorageOptions {
   memoryCheck?: boolean;
 }
 
+/** Options of Policy.load: storage, and where a model of the hub is looked for. */
 export interface LoadOptions extends StorageOptions, HubOptions {}
 
+/** Options of {@link PolicyLike.save}. */
 export interface SaveOptions {
   /** Of the files. Default: the policy's own. */
   dtype?: 'float32' | 'bfloat16' | 'float16';
@@ -244,6 +251,7 @@ export interface PolicyLike {
   readonly parameterCount: number;
   /** Absent: 'float32'. */
   readonly dtype?: PolicyDType;
+  /** Samples n completions of each prompt (token ids, at least one), in the order of the prompts. Aborted: ERR_PRL_ABORTED. */
   generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]>;
   /**
    * Log-probabilities of every token after the first of each sequence, packed; or, with `start`, of the tokens from index
@@ -265,13 +273,16 @@ export interface PolicyLike {
   computeGradients(batch: PolicyBatch, options?: GradientOptions): Promise<PolicyLossMetrics & { gradNorm: number }>;
   /** A copy with its own weights and no optimizer state: the frozen reference. */
   clone(): PolicyLike;
+  /** Writes a Hugging Face checkpoint folder: config.json and safetensors. */
   save(folder: string, options?: SaveOptions): Promise<void>;
   /** Throws ERR_PRL_OUT_OF_MEMORY where a run with these settings would not fit. */
   checkMemory?(options: Omit<MemoryOptions, 'dtype'>): void;
   /** Optimizer moments and step count, in one file; loaded they continue bit for bit. */
   saveOptimizer(file: string): Promise<void>;
+  /** Loads what {@link saveOptimizer} wrote of a policy of this shape; another file is ERR_PRL_CORRUPT. */
   loadOptimizer(file: string): Promise<void>;
   /** Forgets the optimizer's moments and step count. */
   resetOptimizer(): void;
+  /** Lets go of the memory; what is called afterwards is an error (ERR_PRL_DISPOSED). */
   dispose(): void;
 }

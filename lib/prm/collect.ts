@@ -9,6 +9,7 @@ import { openPrmData, type PrmProblem, type PrmSettings } from './data.js';
 /** Problems that are sampled together and written at once: at most so much is done again after a crash. */
 const CHUNK = 16;
 
+/** Options of {@link collectPrmData}; all are decided by the caller (`prl prm collect` has the defaults). */
 export interface CollectOptions extends StepOptions {
   policy: Pick<PolicyLike, 'generate' | 'config'>;
   /** What tells this policy from others in the file: a hash of its weights. */
@@ -30,6 +31,7 @@ export interface CollectOptions extends StepOptions {
   signal?: AbortSignal;
 }
 
+/** How far a collection is. */
 export interface CollectProgress {
   /** Problems. */
   done: number;

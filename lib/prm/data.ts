@@ -13,6 +13,7 @@ export interface PrmResponse {
   right: number[];
 }
 
+/** A problem with its responses. */
 export interface PrmProblem {
   /** Its number in the task. */
   problem: number;
@@ -41,6 +42,7 @@ export interface PrmSettings {
   stepStrings?: readonly string[];
 }
 
+/** What a file of `prl prm collect` holds. */
 export interface PrmData {
   settings: PrmSettings;
   problems: PrmProblem[];

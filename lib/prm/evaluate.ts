@@ -7,6 +7,7 @@ import { Tensor } from '../tensor.js';
 import type { PrmData } from './data.js';
 import { batchOf, splitExamples } from './examples.js';
 
+/** Steps whose scores are alike: a calibrated model has score and target alike too. */
 export interface CalibrationBin {
   /** Scores from `low` up to `high`. */
   low: number;
@@ -17,6 +18,7 @@ export interface CalibrationBin {
   target?: number;
 }
 
+/** What {@link evaluatePrm} found on problems that the model was not trained on. */
 export interface PrmEvaluation {
   responses: number;
   /** Responses to problems that the model may have been trained on. */

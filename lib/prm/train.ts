@@ -56,8 +56,10 @@ export const PRM_TRAIN_OPTIONS = {
   },
   seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Of the weights, the split and the shuffles' },
 } as const satisfies OptionTable;
+/** What {@link trainQuantilePrm} takes as `options`; names, bounds, defaults and meanings are in the table of options. */
 export type PrmTrainOptions = OptionsOf<typeof PRM_TRAIN_OPTIONS>;
 
+/** What an epoch did. */
 export interface PrmEpoch {
   /** From 1. */
   epoch: number;
@@ -69,14 +71,17 @@ export interface PrmEpoch {
   best: { epoch: number; heldOutLoss: number };
 }
 
+/** Arguments of {@link trainQuantilePrm}. */
 export interface PrmTraining {
   policy: Policy;
   data: PrmData;
   options?: PrmTrainOptions;
+  /** Told after every epoch. */
   onEpoch?: (epoch: PrmEpoch) => void;
   signal?: AbortSignal;
 }
 
+/** What {@link trainQuantilePrm} gives. */
 export interface TrainedPrm {
   model: QuantilePrm;
   /** The one that the model is of, and its loss on the held-out problems. */

@@ -17,6 +17,7 @@ export type ScoreSteps = (
   options: { signal: AbortSignal },
 ) => Scores | { scores: Scores; tokens: number } | Promise<Scores | { scores: Scores; tokens: number }>;
 
+/** Options of {@link FunctionPrm}. */
 export interface FunctionPrmOptions {
   /** The policy's: what turns token ids into the text that the function is given. */
   tokenizer: Tokenizer;
@@ -46,6 +47,7 @@ export class FunctionPrm implements ProcessRewardModel {
     this.#concurrency = checkInteger('concurrency', options.concurrency ?? 16, 1, 4096);
   }
 
+  /** Scores every step of the batch; a wrong answer of the function is ERR_PRL_REWARD_MODEL. */
   async score(batch: StepBatch): Promise<StepScores> {
     let since = performance.now();
     const answers = await mapConcurrently(

@@ -6,6 +6,7 @@ import type { Tokenizer } from '../policy/tokenizer.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 import { joinScores, responsesOf, type TextResponse } from './step-texts.js';
 
+/** Options of {@link HttpPrm}. */
 export interface HttpPrmOptions {
   /** Of the server, such as http://localhost:8000; a path ahead of the endpoint's is kept. */
   url: string;
@@ -54,6 +55,7 @@ export class HttpPrm implements ProcessRewardModel {
     this.name = `the process reward model at ${this.#url}`;
   }
 
+  /** Scores every step of the batch; a wrong answer of the server is ERR_PRL_REWARD_MODEL. */
   async score(batch: StepBatch): Promise<StepScores> {
     const { tokenizer, concurrency, headers, timeout, retries, retryDelay } = this.#options;
     const answers = await mapConcurrently(

@@ -9,6 +9,7 @@ export interface StepBatch {
   signal?: AbortSignal;
 }
 
+/** What a process reward model says of a batch. */
 export interface StepScores {
   /** [S], each in [0, 1]. */
   scores: Float32Array;
@@ -23,6 +24,8 @@ export interface StepScores {
 export interface ProcessRewardModel {
   /** What messages and reports call it. */
   readonly name: string;
+  /** Scores every step of every response of the batch. */
   score(batch: StepBatch): Promise<StepScores>;
+  /** Lets go of memory, where there is any. */
   dispose?(): void;
 }

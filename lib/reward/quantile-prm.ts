@@ -18,6 +18,7 @@ import { Tensor } from '../tensor.js';
 import { folderDamage, writeFileAtomic, writeFolderAtomic } from '../train/atomic.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 
+/** Options of QuantilePrm.create. */
 export interface QuantilePrmOptions {
   /** Levels that the head predicts, rising. Default [0.1, 0.5, 0.9]. */
   quantiles?: readonly number[];
@@ -44,6 +45,7 @@ export interface EncodedSteps {
   tokens: number;
 }
 
+/** What an optimizer step did. */
 export interface PrmUpdate {
   /** The pinball loss before the step. */
   loss: number;
@@ -288,6 +290,7 @@ export class QuantilePrm implements ProcessRewardModel {
     ]);
   }
 
+  /** Puts back copies of what training changes. */
   restore(weights: ReadonlyMap<string, Tensor>): void {
     for (const [name, tensor] of weights) {
       if (name.startsWith('backbone.')) this.#backbone.writeParameter(name.slice('backbone.'.length), tensor);
@@ -295,6 +298,7 @@ export class QuantilePrm implements ProcessRewardModel {
     }
   }
 
+  /** Lets go of the memory of network and head. */
   dispose(): void {
     this.#backbone.dispose();
     this.#reference?.dispose();

@@ -10,6 +10,7 @@ import { promptSeeds, type RolloutEngine } from './engine.js';
 import { BrokenOff, type Call, type CompletionRequest, checkSamples, type Protocol, type Weights } from './protocol.js';
 import { newServer, passing, type Server, spread } from './servers.js';
 
+/** Options of VllmEngine and SglangEngine. */
 export interface HttpEngineOptions {
   /** Of the servers, such as http://localhost:8000. */
   urls: string | readonly string[];

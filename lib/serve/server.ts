@@ -30,6 +30,7 @@ export const SERVE_OPTIONS = {
   bodyTimeout: { type: 'integer', default: 30_000, min: 1, doc: 'Milliseconds in which a request must have arrived' },
 } as const satisfies OptionTable;
 
+/** Options of {@link serve}; the rest are those of `prl serve`, in camelCase. */
 export type ServeOptions = OptionsOf<typeof SERVE_OPTIONS> & {
   policy: Policy;
   /** Default: none, so that prompts are token ids and texts are empty. */
@@ -38,6 +39,7 @@ export type ServeOptions = OptionsOf<typeof SERVE_OPTIONS> & {
   onError?: (error: Error) => void;
 };
 
+/** A server that answers. */
 export interface RunningServer {
   url: string;
   /** Ends what is under way. The policy is disposed of. */

@@ -9,6 +9,7 @@ import { permutation, randomStream, seedOf } from '../random.js';
 import { type Verifier, type VerifierName, verifierByName } from '../reward/verify/index.js';
 import type { Problem, Split, Task } from './task.js';
 
+/** Options of {@link datasetTask}. */
 export interface DatasetTaskOptions {
   name?: string;
   tokenizer: Tokenizer;
@@ -22,6 +23,7 @@ export interface DatasetTaskOptions {
   verifier?: Verifier | VerifierName;
   /** Judges them instead, with all that the problem holds. */
   verify?: Task['verify'];
+  /** More numbers of a response; their means join the metrics. */
   measure?: Task['measure'];
 }
 

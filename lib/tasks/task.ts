@@ -1,6 +1,7 @@
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { Random } from '../random.js';
 
+/** What a policy is asked, and what is right. */
 export interface Problem {
   /** What is asked: what the policy is given, unless the task encodes it in a frame of its own. */
   prompt: string;
@@ -11,6 +12,7 @@ export interface Problem {
 /** Problems of the two splits never meet: 'test' is what evaluation holds out. */
 export type Split = 'train' | 'test';
 
+/** Which sequence of problems. */
 export interface ProblemChoice {
   seed: number;
   split: Split;

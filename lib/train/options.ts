@@ -246,6 +246,7 @@ export const TRAINER_OPTIONS = {
   },
 } as const satisfies OptionTable;
 
+/** What the Trainer takes besides its setup; all optional. Names, bounds, defaults and meanings are in the table of options. */
 export type TrainerOptions = OptionsOf<typeof TRAINER_OPTIONS>;
 export type ResolvedTrainerOptions = ResolvedOptions<typeof TRAINER_OPTIONS>;
 

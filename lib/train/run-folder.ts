@@ -46,14 +46,17 @@ export class RunFolder {
     return new RunFolder(full, unlock);
   }
 
+  /** Lets another process work in the folder. */
   async close(): Promise<void> {
     await this.#unlock();
   }
 
+  /** The path of a file in the folder. */
   file(name: string): string {
     return join(this.path, name);
   }
 
+  /** Writes a JSON file that is whole or as before, whenever the process ends. */
   async writeJson(name: string, value: unknown): Promise<void> {
     await writeFileAtomic(this.file(name), `${JSON.stringify(value, null, 2)}\n`);
   }
@@ -106,6 +109,7 @@ export class RunFolder {
     }
   }
 
+  /** Removes all checkpoints of the course `kind`. */
   async removeCheckpoints(kind: string): Promise<void> {
     for (const { path } of await this.#checkpoints(kind)) await rm(path, { recursive: true, force: true });
   }
@@ -119,6 +123,7 @@ export class RunFolder {
     return found.sort((a, b) => b.step - a.step);
   }
 
+  /** Adds a row to a log (JSON Lines). It is durable when the next checkpoint is. */
   async append<R extends { step: number } = Row>(log: string, row: R): Promise<void> {
     await appendFile(this.file(log), `${JSON.stringify(row)}\n`);
   }

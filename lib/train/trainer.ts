@@ -22,6 +22,7 @@ import type { Row, RunFolder } from './run-folder.js';
 import { sampleRow } from './sample-log.js';
 import { learningRateAt } from './schedule.js';
 
+/** What a Trainer works with; its options (TrainerOptions) stand in the same object. */
 export interface TrainerSetup {
   /** The policy to train, as it is before the first step. A resumed run reads it from its folder instead. */
   policy: PolicyLike;
@@ -77,6 +78,7 @@ function taskOf({ task, dataset, evalDataset, tokenizer, verifier }: TrainerSetu
   return datasetTask({ train: dataset!, test: evalDataset, tokenizer, verifier });
 }
 
+/** What a step did. T tokens of all responses, S reasoning steps. */
 export interface TrainingStep {
   /** From 1. */
   step: number;

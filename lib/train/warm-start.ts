@@ -17,6 +17,7 @@ export interface WarmStartPhase {
   styles: Record<string, number>;
 }
 
+/** Options of {@link warmStart}. */
 export interface WarmStartOptions {
   policy: PolicyLike;
   task: Task;
@@ -29,6 +30,7 @@ export interface WarmStartOptions {
   signal?: AbortSignal;
 }
 
+/** What a step of the warm start did. */
 export interface WarmStartStep {
   /** From 1, over all phases. */
   step: number;

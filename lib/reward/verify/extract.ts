@@ -1,6 +1,7 @@
 import { LIMITS } from './limits.js';
 
 export const EXTRACTIONS = ['boxed', 'any', 'whole'] as const;
+/** Where in a response its answer is looked for; see {@link extractAnswer}. */
 export type Extraction = (typeof EXTRACTIONS)[number];
 
 /**

@@ -10,6 +10,7 @@ export type VerifierFunction = (
   info: ResponseInfo & { signal: AbortSignal },
 ) => Verdict | Promise<Verdict>;
 
+/** Options of {@link functionVerifier}. */
 export interface FunctionVerifierOptions {
   /** What errors call it. Default: the function's own name. */
   name?: string;

@@ -18,6 +18,7 @@ export type MathReason =
   /** A defect of this verifier: it is counted, and must never stop a run. */
   | 'failed';
 
+/** What {@link verifyMath} says. */
 export interface MathVerdict {
   correct: boolean;
   reason: MathReason;

@@ -7,6 +7,7 @@ import { Pool } from './pool.js';
 import { type Verifier, withAnswers } from './verifier.js';
 import type { Question } from './worker.js';
 
+/** Options of {@link verifyMath} and {@link mathVerifier}. */
 export interface MathOptions {
   /**
    * Where the answer is looked for: 'boxed' (default) in the last \boxed{}; 'any', for evaluation, without a box after the last

@@ -5,6 +5,7 @@ import { LIMITS } from './limits.js';
 import { mathVerifier } from './math.js';
 import { type Verifier, withAnswers } from './verifier.js';
 
+/** Options of {@link exactVerifier}. */
 export interface ExactOptions {
   /** Where the answer is looked for, as for verifyMath. Default 'boxed'. */
   extraction?: Extraction;
@@ -28,6 +29,7 @@ export function exactVerifier(options: ExactOptions = {}): Verifier {
   return withAnswers(verify, extraction);
 }
 
+/** Options of {@link numericVerifier}. */
 export interface NumericOptions {
   /** Where the number is looked for, as for verifyMath. Default 'boxed'. */
   extraction?: Extraction;
@@ -64,6 +66,7 @@ function numberOf(text: string): number | undefined {
   return Number.isFinite(value) ? value : undefined;
 }
 
+/** Options of {@link regexVerifier}. */
 export interface RegexOptions {
   /**
    * What finds the answer: its first group, in its last match, must be the gold answer. Without it the gold answer is itself a
@@ -103,6 +106,7 @@ function compiled(source: string): RegExp {
 }
 
 const BY_NAME = { math: mathVerifier, exact: exactVerifier, numeric: numericVerifier, regex: regexVerifier };
+/** The verifiers that go by a name; see {@link verifierByName}. */
 export type VerifierName = keyof typeof BY_NAME;
 
 /** A verifier with its defaults: 'math', 'exact', 'numeric' or 'regex'. */

@@ -3,6 +3,7 @@ import { checkNumber, checkOptions } from '../../options.js';
 import { checkVerdict } from './function.js';
 import type { Verifier } from './verifier.js';
 
+/** One verifier of a {@link weightedVerifier}. */
 export interface WeightedPart {
   /** What the metrics call it: rewards/NAME/mean. */
   name: string;

@@ -1,0 +1,205 @@
+// Writes the reference, docs/api: a page for each theme from the doc comments of what lib/index.ts exports, the option tables,
+// and the help of every command.
+//   node --import tsx tools/api/generate.mjs [--check]     --check: writes nothing, and fails when docs/api is not current
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Application, ReflectionKind, UnknownType } from 'typedoc';
+import { PRM_TRAIN_OPTIONS } from '../../lib/prm/train.ts';
+import { TRAINER_OPTIONS } from '../../lib/train/options.ts';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const scratch = join(root, 'build', 'api');
+const pages = join(scratch, 'pages');
+const docs = join(root, 'docs', 'api');
+
+/** What is exported from a folder of lib ('.': from its root) is on the page of that folder's theme. */
+const THEMES = {
+  kernels: ['kernels', 'methods'],
+  tensors: ['.'],
+  policy: ['policy'],
+  training: ['train', 'tasks'],
+  data: ['data', 'hub'],
+  verifiers: ['reward/verify'],
+  'process-reward-models': ['reward', 'prm'],
+  rollout: ['rollout', 'serve'],
+  evaluation: ['eval'],
+};
+
+const problems = [];
+rmSync(scratch, { recursive: true, force: true });
+mkdirSync(pages, { recursive: true });
+await writeReference(writeEntries());
+for (const name of readdirSync(pages)) write(name, shapesAsCode(read(pages, name)));
+write('options.md', optionsPage());
+write('commands.md', commandsPage());
+write('README.md', indexPage());
+if (process.argv.includes('--check')) compare();
+else replace();
+for (const problem of problems) console.error(problem);
+process.exit(problems.length ? 1 : 0);
+
+/** lib/index.ts cut into one module for each theme. */
+function writeEntries() {
+  const index = readFileSync(join(root, 'lib', 'index.ts'), 'utf8');
+  const modules = Object.fromEntries(Object.keys(THEMES).map((theme) => [theme, '']));
+  for (const [statement, module] of index.matchAll(/^export [^;]* from '\.\/(.*)\.js';$/gm)) {
+    const folder = dirname(module);
+    const theme = Object.keys(THEMES).find((name) => THEMES[name].includes(folder));
+    if (theme) modules[theme] += `${statement.replace("'./", "'../../lib/").replace(".js'", ".ts'")}\n`;
+    else problems.push(`lib/${folder} has exports and no theme in tools/api/generate.mjs`);
+  }
+  return Object.entries(modules).map(([theme, text]) => {
+    const file = join(scratch, `${theme}.ts`);
+    writeFileSync(file, text);
+    return file;
+  });
+}
+
+async function writeReference(entryPoints) {
+  const compilerOptions = { allowImportingTsExtensions: true };
+  const tsconfig = join(scratch, 'tsconfig.json');
+  writeFileSync(tsconfig, JSON.stringify({ extends: '../../tsconfig.json', compilerOptions, include: ['*.ts'] }));
+  const app = await Application.bootstrapWithPlugins({
+    plugin: ['typedoc-plugin-markdown'],
+    entryPoints,
+    tsconfig,
+    out: pages,
+    name: 'prl-node',
+    readme: 'none',
+    router: 'module',
+    entryFileName: 'README',
+    skipErrorChecking: true,
+    disableSources: true,
+    githubPages: false,
+    hideGenerator: true,
+    hideBreadcrumbs: true,
+    hidePageHeader: true,
+    excludeInternal: true,
+    excludeExternals: true,
+    sort: ['source-order'],
+    groupOrder: ['Functions', 'Classes', 'Variables', 'Interfaces', 'Type Aliases'],
+    parametersFormat: 'table',
+    interfacePropertiesFormat: 'table',
+    typeAliasPropertiesFormat: 'table',
+    classPropertiesFormat: 'table',
+    useCodeBlocks: true,
+    tableColumnSettings: { hideInherited: true, hideOverrides: true, hideModifiers: true },
+    validation: { notExported: false, invalidLink: true, invalidPath: false, notDocumented: true },
+    requiredToBeDocumented: ['Function', 'Class', 'Interface', 'TypeAlias', 'Variable', 'Method'],
+    logLevel: 'Warn',
+  });
+  const project = await app.convert();
+  if (!project) return problems.push('typedoc could not read the sources');
+  app.validate(project);
+  // Tables of options are on a page of their own.
+  for (const variable of project.getReflectionsByKind(ReflectionKind.Variable))
+    if (variable.name.endsWith('_OPTIONS')) variable.type = new UnknownType('OptionTable');
+  await app.generateOutputs(project);
+  if (app.logger.hasErrors() || app.logger.hasWarnings()) problems.push('the doc comments need work: see above');
+}
+
+/**
+ * Shapes such as [T] or [0, 1] are links to Markdown, and a paragraph that begins with '[T]:' vanishes: they become code. The types
+ * of option tables, spelled out, become links to the page of options.
+ */
+function shapesAsCode(page) {
+  const plain = page.replace(/`OptionsOf`\\<\\\{.*\}\\>/g, '[options](options.md)');
+  const parts = plain.split(/(^```[\s\S]*?^```|`[^`\n]*`)/m);
+  const shape = /(?<![\w\])])\[((?:[A-Z0-9]|vocab|tokens|width)[\w +*.,()-]*)\](?![([])/g;
+  return parts.map((part, i) => (i % 2 ? part : part.replace(shape, '`[$1]`'))).join('');
+}
+
+function optionsPage() {
+  const rows = (table) =>
+    Object.entries(table).map(([name, spec]) => {
+      const type = spec.choices ? spec.choices.map((choice) => `'${choice}'`).join(' \\| ') : spec.type;
+      const bounds = [
+        spec.above === undefined ? '' : `above ${spec.above}`,
+        spec.min === undefined ? '' : `at least ${spec.min}`,
+        spec.max === undefined || spec.max === 2 ** 31 - 1 ? '' : `at most ${spec.max}`,
+      ].filter(Boolean);
+      const shown = spec.default === undefined ? '' : `\`${JSON.stringify(spec.default)}\``;
+      return `| \`${name}\` | ${[type, ...bounds].join(', ')} | ${shown} | ${spec.doc.replaceAll('|', '\\|')} |`;
+    });
+  const table = (title, options) => [
+    `## ${title}`,
+    '',
+    '| option | type | default | |',
+    '|---|---|---|---|',
+    ...rows(options),
+    '',
+  ];
+  return [
+    '# Options',
+    '',
+    'On the command line the same names in kebab case: `numGenerations` is `--num-generations`. Where no default stands the',
+    'description says what happens. Presets and datasets set other defaults: see `prl train --help` in [commands](commands.md).',
+    '',
+    ...table('Trainer', TRAINER_OPTIONS),
+    ...table('trainQuantilePrm', PRM_TRAIN_OPTIONS),
+  ].join('\n');
+}
+
+function commandsPage() {
+  const help = (...words) => {
+    const main = join(root, 'lib', 'cli', 'main.ts');
+    const run = spawnSync(process.execPath, ['--import', 'tsx', main, ...words, '--help'], { encoding: 'utf8' });
+    if (run.status !== 0) problems.push(`prl ${words.join(' ')} --help ended with ${run.status}: ${run.stderr}`);
+    return ['```', run.stdout.trimEnd(), '```', ''];
+  };
+  const overview = help();
+  const commands = [...overview[1].matchAll(/^ {2}(\w+(?: \w+)?) {2,}/gm)].map(([, command]) => command);
+  return [
+    '# Commands',
+    '',
+    '`npx prl COMMAND` where the package is installed, `npm run prl -- COMMAND` in a checkout.',
+    '',
+    ...overview,
+    ...commands.flatMap((command) => [`## prl ${command}`, '', ...help(...command.split(' '))]),
+  ].join('\n');
+}
+
+function indexPage() {
+  const themes = Object.keys(THEMES).map((theme) => {
+    const names = [...read(pages, `${theme}.md`).matchAll(/^### (\w+|\w+(?:\\_\w+)+)(?:\(\))?$/gm)].map(
+      ([, name]) => name,
+    );
+    return `| [${theme}](${theme}.md) | ${names.filter((name) => !/(Options|Args|Setup|Like)$/.test(name)).join(', ')} |`;
+  });
+  return [
+    '# API reference',
+    '',
+    'Made from the doc comments by `npm run docs`; do not edit. Everything is exported by `prl-node` itself.',
+    '',
+    '| | |',
+    '|---|---|',
+    ...themes,
+    '| [options](options.md) | of the Trainer and of trainQuantilePrm, with types, bounds and defaults |',
+    '| [commands](commands.md) | the help of every command |',
+    '',
+  ].join('\n');
+}
+
+function compare() {
+  const [made, kept] = [readdirSync(pages), readdirSync(docs)];
+  const stale = made.filter((name) => !kept.includes(name) || read(pages, name) !== read(docs, name));
+  const left = kept.filter((name) => !made.includes(name));
+  if (stale.length || left.length)
+    problems.push(`docs/api is not current (${[...stale, ...left].join(', ')}): npm run docs`);
+}
+
+function replace() {
+  rmSync(docs, { recursive: true, force: true });
+  mkdirSync(docs, { recursive: true });
+  for (const name of readdirSync(pages)) writeFileSync(join(docs, name), read(pages, name));
+}
+
+function write(name, text) {
+  writeFileSync(join(pages, name), text);
+}
+
+function read(folder, name) {
+  return readFileSync(join(folder, name), 'utf8');
+}
