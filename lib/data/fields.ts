@@ -1,4 +1,5 @@
 import { invalidArgument } from '../errors.js';
+import { lastBoxed } from '../reward/verify/extract.js';
 import type { Problem } from '../tasks/task.js';
 import type { RawRow } from './rows.js';
 
@@ -148,24 +149,4 @@ function afterHashes(text: string, last: boolean): string | undefined {
     .slice(at + 4)
     .split('\n', 1)[0]
     .trim();
-}
-
-/** Unclosed boxes that are passed over: each costs a look at the rest of the text. */
-const MAX_UNCLOSED = 8;
-
-/** The contents of the last \boxed{} or \fbox{} whose braces are balanced. */
-function lastBoxed(text: string): string | undefined {
-  let at = text.length;
-  for (let tries = 0; tries < MAX_UNCLOSED && at > 0; tries++) {
-    at = Math.max(text.lastIndexOf('\\boxed{', at - 1), text.lastIndexOf('\\fbox{', at - 1));
-    if (at < 0) return undefined;
-    const begin = text.indexOf('{', at) + 1;
-    let depth = 1;
-    for (let i = begin; i < text.length; i++) {
-      if (text[i] === '\\') i++;
-      else if (text[i] === '{') depth++;
-      else if (text[i] === '}' && --depth === 0) return text.slice(begin, i);
-    }
-  }
-  return undefined;
 }

@@ -1,10 +1,11 @@
-import { constantFactor, equalScalars, Scalar, sameText } from './scalar.js';
+import { aboutEqual, constantFactor, equalScalars, Scalar, sameText } from './scalar.js';
 import type { Answer } from './structure.js';
 
 type Of<K extends Answer['kind']> = Extract<Answer, { kind: K }>;
 
 /** Whether an answer says what the gold answer says, kind by kind. */
 export function sameAnswer(gold: Answer, answer: Answer): boolean {
+  if (approximations(answer)?.some((stated) => sameAnswer(gold, stated))) return true;
   const a = simple(gold);
   const b = simple(answer);
   if (a.kind === 'relation' || b.kind === 'relation') return sameRelations(a, b);
@@ -29,8 +30,21 @@ export function sameAnswer(gold: Answer, answer: Answer): boolean {
   return false;
 }
 
+/** 2\sqrt3 \approx 3.46 says both, where they are about the same. */
+function approximations(answer: Answer): Answer[] | undefined {
+  if (answer.kind !== 'relation' || answer.operators.at(-1) !== '\\approx') return undefined;
+  const [exact, decimal] = answer.parts.slice(-2);
+  if (exact.kind !== 'scalar' || decimal.kind !== 'scalar' || !aboutEqual(exact.scalar, decimal.scalar))
+    return undefined;
+  const [operators, parts, latex] = [answer.operators, answer.parts, answer.latex].map((each) => each.slice(0, -1));
+  const before = { kind: 'relation', operators, parts, latex } as Of<'relation'>;
+  return [parts.length === 1 ? exact : before, decimal];
+}
+
 /** Sets of one and the like are what they hold; membership of a set is the set. */
 function simple(answer: Answer): Answer {
+  if (answer.kind === 'relation' && answer.operators.includes('\\approx'))
+    return simple({ ...answer, operators: answer.operators.map((each) => (each === '\\approx' ? '=' : each)) });
   if (answer.kind === 'relation' && answer.operators.length === 1 && answer.operators[0] === '\\in')
     return simple(answer.parts[1]);
   if (answer.kind === 'set' && answer.items.length === 1) return simple(answer.items[0]);
@@ -136,9 +150,16 @@ function sameRatios(a: Answer, b: Answer): boolean {
   const x = termsOf(a);
   const y = termsOf(b);
   if (!x || !y || x.length !== y.length) return false;
+  // By a term that is not 0: 0:0 is no ratio, and would be the same as every other.
+  const k = x.findIndex((term) => !isZero(term));
+  if (k < 0 || isZero(y[k])) return false;
   const times = (p: Scalar, q: Scalar) => new Scalar(`(${p.latex})\\cdot(${q.latex})`);
-  return x.every((term, i) => equalScalars(times(term, y[0]), times(y[i], x[0])));
+  return x.every((term, i) => equalScalars(times(term, y[k]), times(y[i], x[k])));
 }
+
+const ZERO = new Scalar('0');
+/** What is not understood may be 0. */
+const isZero = (a: Scalar) => !a.expression || equalScalars(a, ZERO);
 
 function termsOf(a: Answer): Scalar[] | undefined {
   if (a.kind === 'scalar') return [a.scalar, new Scalar('1')];
@@ -225,14 +246,21 @@ function definition(a: Of<'relation'>): { name: string; applied: boolean; value:
   const [first] = a.latex;
   const named = isName(first) || !isName(a.latex[last]) ? first : a.latex[last];
   if (!isName(named)) return undefined;
-  const value = named === first ? a.parts[last] : a.parts[0];
+  const at = named === first ? last : 0;
+  const value = a.parts[at];
+  // x = 5 = 6 says nothing.
+  const between = a.parts.slice(1, -1);
+  if (!between.every((part) => !isConstant(part) || sameAnswer(value, part))) return undefined;
   return { name: named.replace(/\s+/g, ''), applied: /\(/.test(named), value };
 }
+
+const isConstant = (part: Answer) => part.kind === 'scalar' && part.scalar.values?.symbols.size === 0;
 
 /** Something that is looked for: no number in it but as an index or an argument, or f(3). */
 function isName(latex: string): boolean {
   const bare = latex.replace(/_\s*(?:\{[^{}]*\}|\w)/g, '').replace(/\^\s*\{\s*-1\s*\}|'/g, '');
   if (/^\\text\{[^{}]*\}$/.test(bare)) return true;
+  if (/^\s*-/.test(bare)) return false;
   return !/\d/.test(/^\s*(?:\\?[a-zA-Z]+)\s*\(([^()]*)\)\s*$/.test(bare) ? 'f' : bare) && /[a-zA-Z]/.test(bare);
 }
 
@@ -240,11 +268,12 @@ function isName(latex: string): boolean {
 function trueValue(a: Of<'relation'>): Answer | undefined {
   if (!a.operators.every((operator) => operator === '=')) return undefined;
   const last = a.parts[a.parts.length - 1];
-  const holds = a.parts.every(
-    (part) => part.kind === 'scalar' && part.scalar.values?.symbols.size === 0 && sameAnswer(last, part),
-  );
+  const holds = a.parts.every((part) => isConstant(part) && sameAnswer(last, part));
   return holds ? last : undefined;
 }
+
+/** A name whose values an inequality bounds as they are: no |x|, no x^n. */
+const isVariable = (latex: string) => isName(latex) && !/[|^]/.test(latex);
 
 /** The interval of a gold inequality: (-2, 5] for -2 < x <= 5. */
 function intervalOf(a: Of<'relation'>): Answer | undefined {
@@ -258,17 +287,17 @@ function intervalOf(a: Of<'relation'>): Answer | undefined {
   if (
     operators.length === 2 &&
     operators.every((operator) => operator === '<' || operator === '\\le') &&
-    isName(latex[1])
+    isVariable(latex[1])
   )
     return tuple(open(operators[0]), parts[0], parts[2], close(operators[1]));
   if (operators.length !== 1) return undefined;
   const [operator] = operators;
-  if (operator === '\\ne' && isName(latex[0]))
+  if (operator === '\\ne' && isVariable(latex[0]))
     return {
       ...{ kind: 'union', operator: '\\cup' },
       items: [tuple('(', infinite('-\\infty'), parts[1], ')'), tuple('(', parts[1], infinite('\\infty'), ')')],
     };
   if (operator !== '<' && operator !== '\\le') return undefined;
-  if (isName(latex[0])) return tuple('(', infinite('-\\infty'), parts[1], close(operator));
-  return isName(latex[1]) ? tuple(open(operator), parts[0], infinite('\\infty'), ')') : undefined;
+  if (isVariable(latex[0])) return tuple('(', infinite('-\\infty'), parts[1], close(operator));
+  return isVariable(latex[1]) ? tuple(open(operator), parts[0], infinite('\\infty'), ')') : undefined;
 }

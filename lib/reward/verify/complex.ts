@@ -164,39 +164,70 @@ const FUNCTIONS: Record<string, (...args: Complex[]) => Complex> = {
   Binomial: (n, k) => divide(factorial(n), multiply(factorial(k), factorial(subtract(n, k)))),
 };
 
+/** A value and a bound of its rounding error: what is left of 10^{30} \\pi - 10^{30} \\pi is nothing but error. */
+export interface Approximate {
+  value: Complex;
+  error: number;
+}
+
+/** Relative error of one operation: a few units in the last place. */
+const EPSILON = 2 ** -50;
+
 /**
  * Complex numbers in double precision, with symbols at a point that depends on their names and on `point`. The points lie near
  * the positive half of the real axis, so that what holds for positive numbers, such as sqrt(x^2) = x, holds here.
- * @param onTerm is told how large the terms of sums are: what rounding errors are measured by
  */
-export const complexField = (point: number, onTerm: (size: number) => void): Field<Complex> => ({
-  number: (value) => finite(complex(value.valueOf())),
+export const complexField = (point: number): Field<Approximate> => ({
+  number(exact) {
+    const value = exact.valueOf();
+    return approximate(complex(value), Number.isSafeInteger(value) ? 0 : EPSILON * Math.abs(value));
+  },
   symbol(name) {
-    if (name === 'i') return I;
-    if (name === 'e') return complex(Math.E);
-    if (name === 'Pi') return complex(Math.PI);
+    if (name === 'i') return exactly(I);
+    if (name === 'e') return rounded(complex(Math.E), 0);
+    if (name === 'Pi') return rounded(complex(Math.PI), 0);
     if (CONSTANTS.has(name)) throw new NotUnderstood(`${name} is no number`);
     const random = randomStream(name, point);
     const radius = 0.4 + 1.8 * random();
     const angle = 0.5 * (random() - 0.5);
-    return complex(radius * Math.cos(angle), radius * Math.sin(angle));
+    return exactly(complex(radius * Math.cos(angle), radius * Math.sin(angle)));
   },
-  add(a, b) {
-    onTerm(Math.max(size(a), size(b)));
-    return finite(add(a, b));
-  },
-  negate,
-  multiply: (a, b) => finite(multiply(a, b)),
-  divide: (a, b) => finite(divide(a, b)),
-  power: (a, exponent) => finite(integerPower(a, exponent)),
+  add: (a, b) => rounded(add(a.value, b.value), a.error + b.error),
+  negate: ({ value, error }) => ({ value: negate(value), error }),
+  multiply: (a, b) =>
+    rounded(multiply(a.value, b.value), size(a.value) * b.error + size(b.value) * a.error + a.error * b.error),
+  divide: (a, b) => through(divide, [a, b]),
+  power: (a, exponent) => through((base) => integerPower(base, exponent), [a]),
   call(name, args) {
     const f = Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name] : undefined;
     if (!f || args.length === 0 || args.length < f.length) throw new NotUnderstood(`the function ${name}`);
-    return finite(f(...args));
+    return through(f, args);
   },
 });
 
-function finite(a: Complex): Complex {
-  if (!Number.isFinite(a.re) || !Number.isFinite(a.im)) throw new NotUnderstood('no finite value');
-  return a;
+const exactly = (value: Complex): Approximate => ({ value, error: 0 });
+const rounded = (value: Complex, error: number) => approximate(value, error + EPSILON * size(value));
+
+function approximate(value: Complex, error: number): Approximate {
+  if (!Number.isFinite(value.re) || !Number.isFinite(value.im)) throw new NotUnderstood('no finite value');
+  return { value, error };
+}
+
+/** The error of a function is by how much its value moves when an argument moves by its own error. */
+function through(f: (...args: Complex[]) => Complex, args: readonly Approximate[]): Approximate {
+  const values = args.map(({ value }) => value);
+  const value = f(...values);
+  const moved = (k: number): number => {
+    const { re, im } = values[k];
+    try {
+      return size(subtract(f(...values.with(k, complex(re + args[k].error, im))), value));
+    } catch (error) {
+      if (error instanceof NotUnderstood) return Infinity;
+      throw error;
+    }
+  };
+  return rounded(
+    value,
+    args.reduce((sum, { error }, k) => sum + (error > 0 ? moved(k) : 0), 0),
+  );
 }

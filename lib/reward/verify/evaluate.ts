@@ -17,20 +17,21 @@ export interface Field<T> {
   call(name: string, args: T[]): T;
 }
 
-export function evaluate<T>(expression: Expression, field: Field<T>): T {
+export function evaluate<T>(expression: Expression | undefined, field: Field<T>): T {
+  if (!expression) throw new NotUnderstood('an argument is missing');
   if (expression.kind === 'number') return field.number(expression.value);
   if (expression.kind === 'symbol') return field.symbol(expression.name);
   const { name, args } = expression;
   const value = (k: number) => evaluate(args[k], field);
   switch (name) {
     case 'Add':
-      return args.map((_, k) => value(k)).reduce((a, b) => field.add(a, b));
+      return args.slice(1).reduce((sum, arg) => field.add(sum, evaluate(arg, field)), value(0));
     case 'Subtract':
       return field.add(value(0), field.negate(value(1)));
     case 'Negate':
       return field.negate(value(0));
     case 'Multiply':
-      return args.map((_, k) => value(k)).reduce((a, b) => field.multiply(a, b));
+      return args.slice(1).reduce((product, arg) => field.multiply(product, evaluate(arg, field)), value(0));
     case 'Divide':
     case 'Rational':
       return field.divide(value(0), value(1));
@@ -72,7 +73,7 @@ function fallingOverFactorial<T>(field: Field<T>, n: T, k: number): T {
 }
 
 /** The value of an expression without symbols that is an integer small enough for an exponent. */
-function integerOf(expression: Expression): number | undefined {
+function integerOf(expression: Expression | undefined): number | undefined {
   try {
     const value = evaluate(expression, exactField);
     const exponent = Number(value.s * value.n);

@@ -30,6 +30,7 @@ export function parseExpression(latex: string): Expression {
     if (typeof node === 'number') return decimalNumber(String(node));
     if (typeof node === 'string') return leaf(node);
     if (Array.isArray(node)) return operation(node[0], node.slice(1), convert);
+    if (typeof node !== 'object' || node === null) throw new NotUnderstood('an argument is missing');
     const { num, sym, fn } = node as { num?: string; sym?: string; fn?: unknown[] };
     if (num !== undefined) return decimalNumber(num);
     if (sym !== undefined) return leaf(sym);
@@ -59,17 +60,17 @@ function checkBounds(latex: string): void {
   if (bars % 2 > 0 || bars > LIMITS.bars) throw new NotUnderstood('too many bars, or an odd number of them');
 }
 
-const SYMBOLS: Record<string, string> = {
-  GoldenRatio: 'phi',
-  EulerGamma: 'gamma',
-  ImaginaryUnit: 'i',
-  ExponentialE: 'e',
-};
+const SYMBOLS = new Map([
+  ['GoldenRatio', 'phi'],
+  ['EulerGamma', 'gamma'],
+  ['ImaginaryUnit', 'i'],
+  ['ExponentialE', 'e'],
+]);
 
 function leaf(name: string): Expression {
   if (name === '' || name.startsWith("'") || /^(?:Nothing|Undefined|ContinuationPlaceholder|_+)$/.test(name))
     throw new NotUnderstood('not a symbol');
-  return { kind: 'symbol', name: SYMBOLS[name] ?? name };
+  return { kind: 'symbol', name: SYMBOLS.get(name) ?? name };
 }
 
 function operation(name: unknown, args: unknown[], convert: (node: unknown) => Expression): Expression {
@@ -80,8 +81,8 @@ function operation(name: unknown, args: unknown[], convert: (node: unknown) => E
   }
   // A subscript that is an expression of its own makes a symbol of its own.
   if (name === 'Subscript') return { kind: 'symbol', name: JSON.stringify(args) };
-  if (name === 'Power' && isMinusOne(args[1]) && Array.isArray(args[0]) && INVERSES[args[0][0]])
-    return { kind: 'call', name: INVERSES[args[0][0]], args: [convert(args[0][1])] };
+  const inverse = name === 'Power' && isMinusOne(args[1]) && Array.isArray(args[0]) && INVERSES.get(args[0][0]);
+  if (inverse) return { kind: 'call', name: inverse, args: [convert((args[0] as unknown[])[1])] };
   if (name === 'InvisibleOperator' && args.length === 2 && !Array.isArray(args[0])) {
     const converted = args.map(convert);
     const mixed = mixedNumber(converted[0], args[1], converted[1]);
@@ -98,10 +99,12 @@ function operation(name: unknown, args: unknown[], convert: (node: unknown) => E
 const isMinusOne = (node: unknown) => node === -1 || (Array.isArray(node) && node[0] === 'Negate' && node[1] === 1);
 
 /** \sin^{-1} x is read as a power. */
-const INVERSES: Record<string, string> = {
-  ...{ Sin: 'Arcsin', Cos: 'Arccos', Tan: 'Arctan', Cot: 'Arccot', Sec: 'Arcsec', Csc: 'Arccsc' },
-  ...{ Sinh: 'Arsinh', Cosh: 'Arcosh', Tanh: 'Artanh' },
-};
+const INVERSES = new Map(
+  Object.entries({
+    ...{ Sin: 'Arcsin', Cos: 'Arccos', Tan: 'Arctan', Cot: 'Arccot', Sec: 'Arcsec', Csc: 'Arccsc' },
+    ...{ Sinh: 'Arsinh', Cosh: 'Arcosh', Tanh: 'Artanh' },
+  }),
+);
 
 /** 3\frac12 is three and a half where the fraction is a proper one of integers. */
 function mixedNumber(whole: Expression, raw: unknown, part: Expression): Expression | undefined {

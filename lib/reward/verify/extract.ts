@@ -24,8 +24,11 @@ export function extractAnswer(response: string, extraction: Extraction): string 
   return afterAnswerIs(text) ?? lastMath(text) ?? lastNumber(text);
 }
 
-/** One pass with the open braces on a stack: a response may hold thousands of boxes that never close. */
-function lastBoxed(text: string): string | undefined {
+/**
+ * What the last balanced \boxed{} or \fbox{} holds. One pass with the open braces on a stack: a response may hold thousands of boxes
+ * that never close.
+ */
+export function lastBoxed(text: string): string | undefined {
   const open: { start: number; boxed: boolean }[] = [];
   let last: { start: number; end: number } | undefined;
   for (const match of text.matchAll(/\\(?:boxed|fbox)\s*\{|\\[\s\S]|[{}]/g)) {
@@ -40,12 +43,17 @@ function lastBoxed(text: string): string | undefined {
   return last && text.slice(last.start, last.end).trim();
 }
 
-/** Up to the end of its line or sentence. */
+/** Displayed mathematics may go over lines. */
+const MATH = /^(?:\$\$([^$]+)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\])/s;
+
+/** The mathematics that begins there, else up to the end of its line or sentence. */
 function afterAnswerIs(text: string): string | undefined {
   const last = [...text.matchAll(/\banswer(?: is|:|\s*=)\s*:?\s*/gi)].pop();
-  const [line] = last ? text.slice(last.index + last[0].length).split('\n', 1) : [''];
-  const math = /^\$+([^$]+)\$/.exec(line) ?? /^\\\((.+?)\\\)/.exec(line);
-  return (math ? math[1] : line.replace(/\.(\s.*)?$/, '').replaceAll('*', '')).trim() || undefined;
+  if (!last) return undefined;
+  const rest = text.slice(last.index + last[0].length);
+  const math = MATH.exec(rest);
+  const [line] = rest.split('\n', 1);
+  return (math ? math.slice(1).join('') : line.replace(/\.(\s.*)?$/, '').replaceAll('*', '')).trim() || undefined;
 }
 
 function lastMath(text: string): string | undefined {
@@ -57,5 +65,6 @@ function lastMath(text: string): string | undefined {
 }
 
 function lastNumber(text: string): string | undefined {
-  return text.match(/-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\/\d+)?%?/g)?.pop();
+  // In 3-5 and x-5 the sign is none of the number's.
+  return text.match(/(?:(?<!\w)-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\/\d+)?%?/g)?.pop();
 }

@@ -53,8 +53,12 @@ export function sameMath(gold: string, answer: string): boolean {
 /** The letter of a multiple choice: all that a gold answer is; an answer may carry what it stands for, as in (B) 12. */
 function choiceOf(latex: string, alone: boolean): string | undefined {
   const match = /^(?:\\text\{)?\s*(?:(?:[oO]ption|[cC]hoice)\s+)?\(?\s*([A-J])\s*(?:[).:]\s*\}?(.*)|\}?)$/s.exec(latex);
-  return match && (!alone || !match[2]) ? match[1] : undefined;
+  if (!match || (alone && match[2]) || (match[2] && ANOTHER.test(match[2]))) return undefined;
+  return match[1];
 }
+
+/** (A), (B) chooses nothing. */
+const ANOTHER = /^\s*,|(?:^|[\s,])\(?[A-J][).:]/;
 
 /** Answers come again and again: a gold one once for each response to its problem. */
 const prepared = new Map<string, { latex: string; answer: Answer | null }>();

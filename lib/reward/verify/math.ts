@@ -33,7 +33,7 @@ export async function verifyMath(response: string, gold: string, options: MathOp
   if (typeof response !== 'string') throw invalidArgument(`response must be a string, not ${typeof response}`);
   if (typeof gold !== 'string') throw invalidArgument(`gold must be a string, not ${typeof gold}`);
   pool ??= new Pool({
-    module: new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url),
+    module: new URL('./worker', import.meta.url),
     deadline: DEADLINE,
   });
   const question = { response: relevant(response), gold: gold.slice(0, LIMITS.response), extraction };

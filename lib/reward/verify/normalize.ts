@@ -31,6 +31,7 @@ const LOOKS: readonly Rule[] = [
   [command('lvert|rvert|vert'), '|'],
   [command('[dtc]frac|sfrac|nicefrac'), '\\frac'],
   [command('[dt]binom'), '\\binom'],
+  [/\\mathbb\s*([A-Z])(?![a-zA-Z])/g, '\\mathbb{$1}'],
   [command('varnothing'), '\\emptyset '],
   [command('smallsetminus|backslash'), '\\setminus '],
 ];
@@ -41,7 +42,8 @@ const RELATIONS: readonly Rule[] = [
   [command('neq'), '\\ne '],
   [command('lt'), '<'],
   [command('gt'), '>'],
-  [command('approx|simeq|cong|doteq|coloneqq|triangleq'), '='],
+  [command('approx|simeq|thickapprox'), '\\approx '],
+  [command('cong|doteq|coloneqq|triangleq'), '='],
   [/<=|=</g, '\\le '],
   [/>=/g, '\\ge '],
   [/!=|\\not\s*=/g, '\\ne '],
@@ -63,6 +65,9 @@ const NUMBERS: readonly Rule[] = [
   // A bar over digits after a decimal point repeats them; elsewhere it is an accent.
   [/(\.\d*)\s*\\(?:overline|bar)\s*\{\s*(\d+)\s*\}/g, '$1\\repeating{$2}'],
   [/(\.\d*)\s*\\(?:overline|bar)\s*(\d)/g, '$1\\repeating{$2}'],
+  // Over one letter these make another quantity: a conjugate, a mean, a derivative.
+  [/\\(?:overline|bar)\s*(?:\{\s*([a-zA-Z])\s*\}|(?<=\s)([a-zA-Z])(?![a-zA-Z]))/g, '$1$2_{bar}'],
+  [/\\(d?)dot\s*(?:\{\s*([a-zA-Z])\s*\}|(?<=\s)([a-zA-Z])(?![a-zA-Z]))/g, '$2$3_{$1dt}'],
 ];
 
 const ACCENTS: readonly Rule[] = [
@@ -103,7 +108,9 @@ function thousands(s: string): string {
   });
 }
 
+const END = new RegExp(`[.,;:\\s${ROW}]+$`);
+
 function punctuation(s: string): string {
   const trimmed = s.trim().replace(/^[=:,;\s]+/, '');
-  return /\.\.\.$/.test(trimmed) ? trimmed : trimmed.replace(/[.,;:\s]+$/, '');
+  return /\.\.\.$/.test(trimmed) ? trimmed : trimmed.replace(END, '');
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { PrlError } from '../../errors.js';
+import { startThread } from '../../thread.js';
 
 /** Megabytes of one thread's heap. */
 const MEMORY = 512;
@@ -27,8 +28,8 @@ interface Thread {
 
 export interface PoolOptions {
   /**
-   * Says when it is ready, with the system's number of its thread, then answers each message with one, in order. Compiled, or
-   * TypeScript where that is run.
+   * Without its ending. Says when it is ready, with the system's number of its thread, then answers each message with one, in
+   * order.
    */
   module: URL;
   /** Milliseconds for one answer, of the thread's own time where the system tells it: a busy machine is nobody's fault. */
@@ -99,7 +100,8 @@ export class Pool<Q, A> {
   }
 
   #start(): void {
-    const thread: Thread = { worker: startWorker(this.#options.module), jobs: [], ready: false };
+    const options = { execArgv: [], resourceLimits: { maxOldGenerationSizeMb: MEMORY } };
+    const thread: Thread = { worker: startThread(this.#options.module, options), jobs: [], ready: false };
     this.#threads.add(thread);
     thread.worker.on('message', (answer) => {
       if (thread.ready) {
@@ -148,12 +150,4 @@ function threadTime(id: number | undefined): number | undefined {
   } catch {
     return undefined;
   }
-}
-
-function startWorker(module: URL): Worker {
-  const options = { execArgv: [], resourceLimits: { maxOldGenerationSizeMb: MEMORY } };
-  if (!module.pathname.endsWith('.ts')) return new Worker(module, options);
-  // From the sources: threads do not inherit what lets the process run TypeScript.
-  const code = `import('${import.meta.resolve('tsx/esm/api')}').then(({ register }) => (register(), import('${module.href}')))`;
-  return new Worker(code, { ...options, eval: true });
 }

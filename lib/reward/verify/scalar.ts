@@ -1,5 +1,5 @@
 import type Fraction from 'fraction.js';
-import { type Complex, complexField, divide, size, subtract } from './complex.js';
+import { type Approximate, type Complex, complexField, divide, size, subtract } from './complex.js';
 import { evaluate } from './evaluate.js';
 import { exactField } from './exact.js';
 import { type Expression, NotUnderstood, parseExpression } from './expression.js';
@@ -12,8 +12,8 @@ const COMPLEX_POINTS = [0, 1, 2, 3, 4];
 const ROUNDING = 1e-9;
 /** Relative, where a side was written as a decimal. */
 const DECIMAL = 1e-6;
-/** Of the largest term of a sum: about 2^-43. */
-const CANCELLATION = 1e-13;
+/** Relative: a value with a larger error says nothing, but that it may be 0. */
+const UNCERTAIN = 1e-6;
 
 /** An expression, parsed and evaluated when that is first asked for. */
 export class Scalar {
@@ -60,7 +60,7 @@ class Values {
   readonly infinite: -1 | 0 | 1;
   readonly #exact: () => Fraction | null;
   readonly #modular: () => bigint[] | null;
-  readonly #complex: () => { value: Complex; scale: number }[] | null;
+  readonly #complex: () => Approximate[] | null;
 
   constructor(expression: Expression) {
     const symbols = new Set<string>();
@@ -80,7 +80,7 @@ class Values {
       understood(() => MODULAR_POINTS.map((point) => evaluate(expression, modularField(point)))),
     );
     this.#complex = lazily(() =>
-      understood(() => (constant ? [0] : COMPLEX_POINTS).map((point) => complexValue(expression, point))),
+      understood(() => (constant ? [0] : COMPLEX_POINTS).map((point) => evaluate(expression, complexField(point)))),
     );
   }
 
@@ -93,15 +93,6 @@ class Values {
   get complex() {
     return this.#complex();
   }
-}
-
-function complexValue(expression: Expression, point: number): { value: Complex; scale: number } {
-  let scale = 0;
-  const field = complexField(point, (term) => {
-    scale = Math.max(scale, term);
-  });
-  const value = evaluate(expression, field);
-  return { value, scale };
 }
 
 function lazily<T>(make: () => T): () => T {
@@ -147,14 +138,28 @@ export function equalScalars(a: Scalar, b: Scalar): boolean {
   for (let k = 0; k < points; k++) {
     const p = x.complex[k] ?? x.complex[0];
     const q = y.complex[k] ?? y.complex[0];
+    if (isUncertain(p) || isUncertain(q)) {
+      if (mayBeZero(p) && mayBeZero(q)) continue;
+      return false;
+    }
     const largest = Math.max(size(p.value), size(q.value));
     const difference = size(subtract(p.value, q.value));
-    const rounding = Math.max(ROUNDING * largest, CANCELLATION * Math.max(p.scale, q.scale));
-    if (difference <= Math.max(rounding, decimal ? DECIMAL * largest : 0)) continue;
+    if (difference <= Math.max((decimal ? DECIMAL : ROUNDING) * largest, p.error + q.error)) continue;
     if (decimal && x.symbols.size + y.symbols.size === 0 && sameWhenRounded(p.value, q.value)) continue;
     return false;
   }
   return true;
+}
+
+const isUncertain = ({ value, error }: Approximate) => !(error <= UNCERTAIN * size(value));
+const mayBeZero = ({ value, error }: Approximate) => size(value) <= error;
+
+/** Whether two numbers differ by a hundredth at most. */
+export function aboutEqual(a: Scalar, b: Scalar): boolean {
+  const [x, y] = [a.values, b.values];
+  if (x?.symbols.size !== 0 || y?.symbols.size !== 0 || !x.complex || !y.complex) return false;
+  const [p, q] = [x.complex[0], y.complex[0]];
+  return !isUncertain(p) && !isUncertain(q) && size(subtract(p.value, q.value)) <= 0.01 * size(p.value);
 }
 
 /** Apart from spaces that keep no digits or letters apart, and not nothing. */
@@ -187,9 +192,10 @@ export function constantFactor(a: Scalar, b: Scalar): number {
     const [p, q] = [x.modular, y.modular];
     if ([...p, ...q].some((value) => value === 0n) || (p[0] * q[1] - p[1] * q[0]) % MODULUS !== 0n) return 0;
   }
-  if ([...x.complex, ...y.complex].some(({ value, scale }) => size(value) <= CANCELLATION * scale)) return 0;
+  if ([...x.complex, ...y.complex].some((each) => isUncertain(each) || mayBeZero(each))) return 0;
   const ratios = x.complex.map(({ value }, k) => divide(value, y.complex![k].value));
   const tolerance = x.decimal || y.decimal ? DECIMAL : 1e-8;
-  if (ratios.some((ratio) => size(subtract(ratio, ratios[0])) > tolerance * size(ratios[0]))) return 0;
+  // A ratio may overflow: what is no number must not pass.
+  if (!ratios.every((ratio) => size(subtract(ratio, ratios[0])) <= tolerance * size(ratios[0]))) return 0;
   return Math.abs(ratios[0].im) <= tolerance * size(ratios[0]) ? Math.sign(ratios[0].re) : Number.NaN;
 }

@@ -29,6 +29,7 @@ const RELATIONS = new Set([
   '\\in',
   '\\notin',
   '\\equiv',
+  '\\approx',
   '\\to',
   '\\sim',
   '\\subset',
@@ -74,7 +75,11 @@ export function structure(latex: string, depth = 0): Answer {
   if (chain.parts.length > 1 && chain.parts.every(Boolean))
     return { kind: 'relation', operators: chain.separators, parts: all(chain.parts), latex: chain.parts };
   const union = splitTop(s, SETS);
-  if (union.parts.length > 1) return { kind: 'union', operator: union.separators[0], items: all(union.parts) };
+  if (union.parts.length > 1) {
+    const [operator] = union.separators;
+    if (union.separators.some((other) => other !== operator)) throw new NotUnderstood('several operators on sets');
+    return { kind: 'union', operator, items: all(union.parts) };
+  }
   const bracketed = brackets(s, inner, all);
   if (bracketed) return bracketed;
   if (/\\(?:pm|mp)(?![a-zA-Z])/.test(s)) return { kind: 'list', items: all(signs(s)) };
@@ -103,12 +108,8 @@ function basedOf(s: string): Answer | undefined {
   const based = /^\(?\s*([\dA-Z.]*\d[\dA-Z.]*|[A-F]+)\s*\)?\s*_\s*(?:\{\s*(?:\\text\{)?\s*(\w+)\s*\}?\s*\}|(\d))$/.exec(
     s,
   );
-  return based
-    ? { kind: 'based', digits: based[1], base: WORDS_TO_NUMBERS[based[2]] ?? based[2] ?? based[3] }
-    : undefined;
+  return based ? { kind: 'based', digits: based[1], base: wordNumber(based[2] ?? based[3]) } : undefined;
 }
-
-const WORDS_TO_NUMBERS: Record<string, string> = Object.fromEntries(WORD_NUMBERS.map((word, n) => [word, String(n)]));
 
 function matrixOf(s: string, all: (parts: string[]) => Answer[]): Answer | undefined {
   const match = MATRIX.exec(s);
@@ -181,8 +182,12 @@ function words(s: string): string {
     .toLowerCase()
     .replace(/[^\p{L}\p{N}+\-*/^_\\<>=]+/gu, ' ')
     .trim();
-  const n = WORD_NUMBERS.indexOf(said);
-  return n < 0 ? said : String(n);
+  return wordNumber(said);
+}
+
+function wordNumber(word: string): string {
+  const n = WORD_NUMBERS.indexOf(word);
+  return n < 0 ? word : String(n);
 }
 
 /** Words rather than products of variables: four letters in a row, capitals in a row, or anything in a \text{}. */

@@ -16,7 +16,7 @@ export function units(s: string): string {
   for (let n = 0; n < 6; n++) {
     const unit = TEXT_UNIT.exec(s) ?? WORD_UNIT.exec(s);
     if (!unit || !VALUE_END.test(unit[1]) || !/\d|\\(?:pi|frac|sqrt|infty)/.test(unit[1])) return s;
-    if (DENIAL.test(s.slice(unit[1].length))) return s;
+    if (DENIAL.test(s.slice(unit[1].length)) || /\\text\{[^{}]*\d/.test(s.slice(unit[1].length))) return s;
     if (unit[2] !== undefined && !areUnits(unit[2], / $/.test(unit[1]))) return s;
     s = unit[1].trim();
   }

@@ -53,6 +53,33 @@ table('with one digit changed it is another', () => {
   }
   assert.ok(changed > 200, `${changed} gold answers have digits`);
 });
+table('no answer is right for every problem', () => {
+  const dodges = ['0:0', '0:0:0', 'x-x:x-x', '0=0', r`\frac00`, r`\text{ }`, '()', r`\infty-\infty`, r`\cup`, '?'];
+  dodges.push(r`10^{30}\pi-10^{30}\pi`, r`10^{300}\pi-10^{300}\pi`, r`10^{30}\sin x-10^{30}\sin x`, r`\tan\frac\pi2`);
+  dodges.push(r`10^{-320}\sqrt x=0`, r`10^{-320}\sqrt x<0`);
+  for (const gold of GOLDS)
+    for (const dodge of gold === '0=0' || sameMath(gold, '0') ? [] : dodges)
+      assert.not(sameMath(gold, dodge), `'${dodge}' is not '${gold}'`);
+});
+table('what the parser leaves incomplete is not understood, and no defect', () => {
+  for (const answer of [
+    r`\sin^{-1}`,
+    r`\sin^{-1}()`,
+    r`\cos()^{-1}`,
+    r`x\sin^{-1}`,
+    r`\frac{1}`,
+    '2^',
+    r`\sqrt`,
+    r`\log_`,
+    r`x=\cos^{-1}`,
+    r`\binom{3}`,
+    '-',
+    '+',
+    r`\cdot`,
+  ])
+    for (const gold of ['1', 'x+1', 'y=2x', '1:2', r`2\%`])
+      assert.is(judgeMath(`\\boxed{${answer}}`, gold, 'boxed').reason, 'different', `'${answer}' for '${gold}'`);
+});
 table.run();
 
 const extraction = suite('the answer in a response');
@@ -99,6 +126,12 @@ extraction('for evaluation: a box, "answer is", the last mathematics, the last n
       ['it costs $5', '5'],
       ['there are 12 cats and 1,234 dogs', '1,234'],
       ['from -3/4 on', '-3/4'],
+      ['between 3-5', '5'],
+      ['x = 10-5', '5'],
+      ['x = -5', '-5'],
+      ['The answer is $$\n5\n$$ as said', '5'],
+      [r`answer: \[`.concat('\n5\n', r`\]`), '5'],
+      ['The answer is $5.\nSo $x$', '$5'],
       ['nothing', undefined],
     ],
     'any',

@@ -11,7 +11,7 @@ import { rejectsWith } from '../../policy/rejects.js';
 import { CASES } from './cases.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
-const module = new URL('../../fakes/pool-worker.ts', import.meta.url);
+const module = new URL('../../fakes/pool-worker', import.meta.url);
 const newPool = (threads: number) => new Pool<string, string>({ module, deadline: 300, threads });
 
 const pool = suite('pool');
@@ -62,7 +62,7 @@ pool('a thread that throws is an error for its question alone', async () => {
   assert.is(next.status, 'fulfilled');
 });
 pool('a module that cannot be loaded fails every question', async () => {
-  const none = new Pool({ module: new URL('./no-such-worker.ts', import.meta.url), deadline: 300, threads: 2 });
+  const none = new Pool({ module: new URL('./no-such-worker', import.meta.url), deadline: 300, threads: 2 });
   const all = await Promise.allSettled([none.ask('a'), none.ask('b'), none.ask('c')]);
   for (const outcome of all) assert.is((outcome as PromiseRejectedResult).reason?.code, 'ERR_PRL_INTERNAL');
 });
