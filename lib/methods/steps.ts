@@ -28,6 +28,21 @@ export function checkSteps({ stepSplit, stepTokens, stepStrings }: StepOptions, 
   }
 }
 
+/** How two ways to cut steps differ, as in "stepSplit 'newline' instead of 'length'"; undefined where they are the same. */
+export function stepDifference(
+  wanted: StepOptions,
+  { stepSplit, stepLength, stepTokens, stepStrings }: StepOptions,
+): string | undefined {
+  const pairs = [
+    ['stepSplit', wanted.stepSplit, stepSplit],
+    ...(stepSplit === 'length' ? [['stepLength', wanted.stepLength, stepLength]] : []),
+    ['stepTokens', wanted.stepTokens, stepTokens],
+    ['stepStrings', wanted.stepStrings, stepStrings],
+  ].map(([name, a, b]) => [name, JSON.stringify(a), JSON.stringify(b)]);
+  const found = pairs.find(([, a, b]) => a !== b);
+  return found && `${found[0]} ${found[2]} instead of ${found[1]}`;
+}
+
 /** cuSteps [S + 1]: where the reasoning steps of packed completions begin. `offsets` are those of each completion, for 'offsets'. */
 export function completionSteps(
   completions: readonly Int32Array[],

@@ -126,8 +126,9 @@ export async function trainQuantilePrm(training: PrmTraining): Promise<TrainedPr
       onEpoch({ ...now, loss, best });
     }
     model.restore(weights);
-    const { task, split } = data.settings;
-    model.info = { task, split, heldOut: options.heldOut, seed, ...best };
+    const { task, split, stepSplit, stepLength, stepTokens, stepStrings } = data.settings;
+    const steps = { stepSplit, stepLength, stepTokens, stepStrings };
+    model.info = { task, split, steps, heldOut: options.heldOut, seed, ...best };
     return { model, ...best, steps: { train: train.targets.length, heldOut: heldOut.targets.length } };
   } catch (error) {
     model.dispose();

@@ -1,3 +1,5 @@
+import type { StepOptions } from '../methods/steps.js';
+
 /** Responses whose reasoning steps are to be scored: B of them in S steps. */
 export interface StepBatch {
   /** [B] token ids. */
@@ -24,6 +26,8 @@ export interface StepScores {
 export interface ProcessRewardModel {
   /** What messages and reports call it. */
   readonly name: string;
+  /** How the steps that it learned from were cut, where that is known: a run that cuts them in another way is warned. */
+  readonly steps?: StepOptions;
   /** Scores every step of every response of the batch. */
   score(batch: StepBatch): Promise<StepScores>;
   /** Lets go of memory, where there is any. */

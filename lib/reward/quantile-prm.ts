@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkQuantiles } from '../kernels/quantile-loss.js';
 import { stepsOfResponses } from '../kernels/split-steps.js';
+import type { StepOptions } from '../methods/steps.js';
 import { native } from '../native.js';
 import { checkInteger, checkNumber, checkOptions } from '../options.js';
 import { cumulative } from '../packed.js';
@@ -101,6 +102,10 @@ export class QuantilePrm implements ProcessRewardModel {
       quantiles: shape.quantiles,
     });
     this.#parameters = native().quantileHeadParameters({ head: this.#head });
+  }
+
+  get steps(): StepOptions | undefined {
+    return this.info.steps as StepOptions | undefined;
   }
 
   /** An untrained model on a copy of `policy`. */

@@ -1,6 +1,6 @@
 import { invalidArgument, PrlError, unknownOption } from '../errors.js';
 import { type EvaluationOptions, type EvaluationResult, evaluate } from '../eval/evaluate.js';
-import type { StepOffsets } from '../methods/steps.js';
+import { type StepOffsets, stepDifference } from '../methods/steps.js';
 import { resolveOptions } from '../options-table.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyLike } from '../policy/types.js';
@@ -225,6 +225,10 @@ export class Trainer {
         base ??= folder.resumed.base;
       }
     }
+    const { processRewardModel: model } = this.#setup;
+    const difference = model?.steps && stepDifference(model.steps, this.options);
+    if (difference)
+      onWarning?.(`the ${model.name} learned from steps that were cut in another way: this run has ${difference}`);
     const wantsReference = needsReference(this.options);
     const { microBatchTokens, gradientCheckpointing, maxCompletionLength } = this.options;
     this.#policy.checkMemory?.({

@@ -105,6 +105,12 @@ for (const [backbone, rest] of [
     model.dispose();
   });
 }
+tests('the model remembers how its steps were cut', async () => {
+  const { model } = await train(dataOf(20), { epochs: 1 });
+  assert.equal(JSON.parse(JSON.stringify(model.steps)), { stepSplit: 'newline', stepLength: 1 });
+  model.dispose();
+});
+
 tests('the same seed gives the same model; the best epoch is kept, and training stops after it', async () => {
   const data = dataOf(30);
   const run = async (seed: number) => {

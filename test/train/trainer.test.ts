@@ -119,6 +119,27 @@ learning('progrs: scores of the model, step by step, and what they cost', async 
   for (const name of ['prm/tokens', 'num_prm_tokens', 'prm/score_mean']) assert.not.ok(name in metrics, name);
 });
 
+learning('a run that cuts steps in another way than its process reward model learned them is warned', async () => {
+  const learned = { stepSplit: 'length', stepLength: 2 } as const;
+  const warningsOf = async (options: object) => {
+    const warnings: string[] = [];
+    const onWarning = (message: string) => warnings.push(message);
+    const processRewardModel = Object.assign(knowing(), { steps: learned });
+    const setup = { policy: policy(), task: echoTask, method: 'progrs', processRewardModel, onWarning } as const;
+    await run(new Trainer({ ...setup, ...SMALL, maxSteps: 1, ...options }));
+    return warnings;
+  };
+  assert.equal(await warningsOf(learned), []);
+  for (const [options, expected] of [
+    [{ stepSplit: 'length', stepLength: 3 }, /learned from steps.* stepLength 3 instead of 2/],
+    [{ stepSplit: 'newline' }, /stepSplit "newline" instead of "length"/],
+  ] as const) {
+    const warnings = await warningsOf(options);
+    assert.is(warnings.length, 1);
+    assert.match(warnings[0], expected);
+  }
+});
+
 learning('a group of wrong responses teaches with progrs and not with grpo', async () => {
   const hopeless = { ...echoTask, verify: () => 0 };
   const moved = async (method: 'grpo' | 'progrs') => {
