@@ -15,9 +15,13 @@ export interface CudaDevice {
   freeBytes: number;
 }
 
+export type CpuIsa = 'generic' | 'avx2' | 'avx512';
+
 /** What the addon says of the machine. */
 export interface NativeInfo {
-  isa: 'generic' | 'avx2' | 'avx512';
+  isa: CpuIsa;
+  /** What the processor has of the instruction sets that the addon was compiled for, the best one last. PRL_ISA chooses. */
+  isas: CpuIsa[];
   threads: number;
   cudaCompiled: boolean;
   /** The newest CUDA that the driver runs; absent where there is no driver. */
@@ -50,6 +54,11 @@ export const packageRoot = (() => {
   return folder;
 })();
 
+/** The command that makes the addon anew: by npm where the package is installed, by a script in a checkout. */
+export const rebuildCommand = existsSync(join(packageRoot, 'lib', 'index.ts'))
+  ? 'npm run build:native'
+  : 'npm rebuild prl-node';
+
 let loaded: { native: Native; path: string } | undefined;
 
 function load() {
@@ -61,7 +70,7 @@ function load() {
   } catch (cause) {
     throw new PrlError(
       'ERR_PRL_NATIVE_MISSING',
-      `no prebuilt addon fits ${process.platform}-${process.arch} and none was compiled. Run 'npm rebuild prl-node' (it needs cmake and g++), or 'npm run build:native' in a checkout.`,
+      `no prebuilt addon fits ${process.platform}-${process.arch} and none was compiled. Run '${rebuildCommand}': it compiles one, or says what is missing for that.`,
       { cause },
     );
   }
@@ -69,7 +78,9 @@ function load() {
   try {
     native = require(path);
   } catch (cause) {
-    throw new PrlError('ERR_PRL_NATIVE_MISSING', `the addon ${path} does not load here: ${(cause as Error).message}`, {
+    const remedy = process.env.PRL_NATIVE ? 'PRL_NATIVE names it: unset that' : `Run '${rebuildCommand}'`;
+    const [reason] = (cause as Error).message.split('\n');
+    throw new PrlError('ERR_PRL_NATIVE_MISSING', `the addon ${path} does not load here: ${reason}. ${remedy}.`, {
       cause,
     });
   }

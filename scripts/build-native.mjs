@@ -6,26 +6,18 @@
 // for one target (90a) when there is none, or for the list given. PRL_CUDA_ARCH says the same as --cuda-arch.
 // --emulate: the CUDA sources for the emulator in test/emulator, which runs them on the CPU. For tests; give it its own --out.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { findNvcc, missingTools } from './toolchain.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
 
 export const ALL_CUDA_TARGETS = '75-real;80-real;86-real;89-real;90a-real;100a-real;120-real;90-virtual';
-
-function findNvcc() {
-  const candidates = [
-    process.env.CUDACXX,
-    ...(process.env.PATH ?? '').split(':').map((d) => join(d, 'nvcc')),
-    '/usr/local/cuda/bin/nvcc',
-  ];
-  return candidates.find((path) => path && existsSync(path));
-}
 
 /** The targets to compile for: what was asked, else the GPU that is present, else one. */
 function cudaTargets(asked) {
@@ -39,11 +31,6 @@ function cudaTargets(asked) {
   return found.length ? found.join(';') : '90a-real';
 }
 
-function fail(message) {
-  console.error(`\nprl-node: ${message}\n`);
-  process.exit(1);
-}
-
 export async function buildNative({
   out,
   cudaArch = process.env.PRL_CUDA_ARCH,
@@ -51,19 +38,18 @@ export async function buildNative({
   sanitize = false,
   keep = false,
   jobs,
+  reason,
 } = {}) {
-  for (const [tool, remedy] of [
-    ['cmake', 'cmake 3.22 or newer (Debian, Ubuntu: apt-get install cmake)'],
-    ['c++', 'a C++17 compiler (Debian, Ubuntu: apt-get install g++ make)'],
-  ]) {
-    if (spawnSync(tool, ['--version']).error)
-      fail(
-        `no prebuilt addon fits this machine and '${tool}' is not installed. Install ${remedy} and run the install again.`,
-      );
-  }
+  const missing = missingTools();
+  if (missing)
+    throw new Error(
+      `the addon must be compiled${reason ? `, because ${reason}` : ''}, and this machine lacks ${missing.what}. Run:\n\n  ${missing.command}\n\nand then the install again.`,
+    );
   const nvcc = emulate || cudaArch === 'none' ? undefined : findNvcc();
   const work = join(root, 'build', `cmake${emulate ? '-emulated' : ''}${sanitize ? '-asan' : ''}`);
   const args = ['--directory', root, '--out', work, '--parallel', String(jobs ?? availableParallelism())];
+  // The compilers that missingTools looked at; cmake-js would look for others.
+  args.push('--cc', process.env.CC || 'cc', '--cxx', process.env.CXX || 'c++');
   // Said either way: a folder that was kept remembers what the build before was asked.
   args.push(`--CDPRL_CUDA=${nvcc ? 'ON' : 'OFF'}`);
   if (nvcc) args.push(`--CDPRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`);
@@ -82,7 +68,7 @@ export async function buildNative({
     });
     if (run.status === 0) continue;
     console.error(run.stdout, run.stderr);
-    fail(
+    throw new Error(
       `the addon did not compile (cmake-js ended with ${run.status ?? run.signal}); the compiler's messages are above.`,
     );
   }
@@ -115,5 +101,10 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       jobs: { type: 'string' },
     },
   });
-  await buildNative({ ...values, cudaArch: values['cuda-arch'] ?? process.env.PRL_CUDA_ARCH });
+  try {
+    await buildNative({ ...values, cudaArch: values['cuda-arch'] ?? process.env.PRL_CUDA_ARCH });
+  } catch (error) {
+    console.error(`\nprl-node: ${error.message}\n`);
+    process.exitCode = 1;
+  }
 }

@@ -1,21 +1,43 @@
-// npm's install script: use a prebuilt addon when one fits this machine, else compile it.
+// npm's install script: keeps the prebuilt addon when it works here, else compiles one.
 // Compiling calls cmake-js directly (not node-gyp), so that it needs no node headers, no python and no network.
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildNative } from './build-native.mjs';
+import { addonProblem } from './toolchain.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const require = createRequire(import.meta.url);
 
-function prebuilt() {
+/** Why the prebuilt addon cannot be used; null when it can. */
+function whyCompile() {
+  // A prebuilt addon in a checkout was made from sources that may have changed since.
+  if (existsSync(join(root, 'lib', 'index.ts'))) return 'this is a checkout';
+  if (process.env.npm_config_build_from_source === 'true') return 'build-from-source was asked for';
+  let path;
   try {
-    const path = require('node-gyp-build').resolve(root);
-    require(path);
-    return path.includes('prebuilds') ? path : null;
+    process.env.PREBUILDS_ONLY = '1';
+    path = createRequire(import.meta.url)('node-gyp-build').resolve(root);
   } catch {
-    return null;
+    const there = existsSync(join(root, 'prebuilds')) ? readdirSync(join(root, 'prebuilds')) : [];
+    return `there is no prebuilt addon for ${process.platform}-${process.arch} (only for: ${there.join(', ') || 'nothing'})`;
   }
+  const problem = addonProblem(path);
+  return problem && `the prebuilt addon ${path} does not work here (${problem})`;
 }
 
-if (process.env.npm_config_build_from_source === 'true' || !prebuilt()) await buildNative();
+try {
+  if (!['linux', 'darwin'].includes(process.platform))
+    throw new Error(`it runs on Linux and macOS, not on ${process.platform}. On Windows, use it inside WSL.`);
+  const reason = whyCompile();
+  if (reason) {
+    console.log(`prl-node: compiling the addon, because ${reason}`);
+    await buildNative({ reason });
+  } else {
+    // What an earlier install compiled would be taken before the prebuilt one.
+    rmSync(join(root, 'build'), { recursive: true, force: true });
+  }
+} catch (error) {
+  console.error(`\nprl-node: ${error.message}\n`);
+  process.exitCode = 1;
+}

@@ -85,7 +85,7 @@ run(process.execPath, [
 for (const fixtures of ['advantages', 'loss']) take(`test/fixtures/${fixtures}`);
 for (const scripts of ['bench/peers', 'examples/pytorch-ipc']) take(scripts, (path) => path.endsWith('.py'));
 take('test/fakes', (path) => path.endsWith('.mjs'));
-for (const file of ['scripts/test-cuda.mjs', 'scripts/uvu.mjs']) take(file);
+for (const file of ['test-cuda', 'toolchain', 'uvu']) take(`scripts/${file}.mjs`);
 for (const name of runtimePackages()) take(`node_modules/${name}`, (path) => !/\.(map|md|d\.[mc]?ts)$/.test(path));
 
 copyFileSync(realpathSync(process.execPath), join(folder, 'bin', 'node'));

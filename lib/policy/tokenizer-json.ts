@@ -25,7 +25,7 @@ const isId = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < MAX_ID;
 const show = (value: unknown) => JSON.stringify(value)?.slice(0, 80);
 
-/** The library's tokenizer, to encode with; it decodes differently from Python's, for which see TokenDecoder. */
+/** @internal The library's tokenizer, to encode with; it decodes differently from Python's, for which see TokenDecoder. */
 export function createEncoder(json: Json, added: readonly AddedToken[]): library.Tokenizer {
   const normalizers = [...parts(json.normalizer, 'normalizers')].map(checkNormalizer);
   const pretokenizers = [...parts(json.pre_tokenizer, 'pretokenizers')].flatMap(exactPreTokenizer);

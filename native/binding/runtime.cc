@@ -51,7 +51,10 @@ void AddCublas(Napi::Env env, Napi::Object result) {
 Napi::Value Info(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Napi::Object result = Napi::Object::New(env);
-  result.Set("isa", CpuIsaName());
+  result.Set("isa", CpuIsaName(CpuIsa()));
+  Napi::Array isas = Napi::Array::New(env);
+  for (int i = 0; i <= static_cast<int>(BestCpuIsa()); ++i) isas.Set(static_cast<uint32_t>(i), CpuIsaName(static_cast<Isa>(i)));
+  result.Set("isas", isas);
   result.Set("threads", NumThreads());
   result.Set("cudaCompiled", CudaCompiled());
   int32_t driver = 0, runtime = 0, count = 0, chosen = 0;

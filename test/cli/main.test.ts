@@ -37,18 +37,6 @@ outside('help, version and exit codes', () => {
   assert.is(absent.status, 1);
   assert.is(absent.stderr.trim(), 'prl: there is no folder /nowhere');
 });
-
-outside('doctor says what it found, and what is wrong with an addon that does not load', () => {
-  const well = prl(['doctor', '--json']);
-  assert.is(well.status, 0, well.stderr);
-  const report = JSON.parse(well.stdout);
-  assert.is(report.addon.loads, true);
-  assert.ok(report.addon.threads >= 1 && report.cores >= 1 && report.memoryGiB.total > 0);
-  const broken = prl(['doctor'], { PRL_NATIVE: '/nowhere/prl.node' });
-  assert.is(broken.status, 1);
-  assert.match(broken.stdout, /addon +does not load/);
-  assert.match(broken.stdout, /npm run build:native/);
-});
 outside.run();
 
 const runs = suite('prl: a run');

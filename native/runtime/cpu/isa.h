@@ -13,9 +13,11 @@ namespace prl {
 
 enum class Isa { kGeneric = 0, kAvx2 = 1, kAvx512 = 2 };
 
-// The best of the compiled ones that this processor has; PRL_ISA=generic|avx2|avx512 asks for a lesser one.
+// The best of the compiled ones that this processor has; it has those below it too.
+Isa BestCpuIsa();
+// The one in use: the best, or a lesser one that PRL_ISA=generic|avx2|avx512 asks for.
 Isa CpuIsa();
-const char* CpuIsaName();
+const char* CpuIsaName(Isa isa);
 
 }  // namespace prl
 

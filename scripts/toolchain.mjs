@@ -1,0 +1,70 @@
+// What compiling the addon takes, what of it is missing, and whether an addon works here. For the install, the build and `prl doctor`.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+const PATH = () => (process.env.PATH ?? '').split(':');
+const onPath = (tool) => PATH().some((folder) => existsSync(join(folder, tool)));
+
+/** The first version number that a tool tells of itself; null when it is not there or does not run. */
+export function versionOf(command) {
+  const { error, status, stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' });
+  return error || status !== 0 ? null : (stdout.match(/\d+\.\d+(\.\d+)?/)?.[0] ?? 'unknown');
+}
+
+function newEnoughCmake() {
+  const [major, minor] = (versionOf('cmake') ?? '0.0').split('.').map(Number);
+  return major > 3 || (major === 3 && minor >= 22);
+}
+
+/** Sees headers, language and types, and takes a moment. */
+function workingCompiler() {
+  const probe = '#include <atomic>\nstatic_assert(__cplusplus >= 201703L); _Float16 half; std::atomic<int> n;';
+  const compiler = process.env.CXX || 'c++';
+  const { status } = spawnSync(compiler, ['-std=c++17', '-fsyntax-only', '-x', 'c++', '-'], { input: probe });
+  return status === 0;
+}
+
+const TOOLS = [
+  { name: 'cmake', needs: 'cmake 3.22 or newer', there: newEnoughCmake },
+  { name: 'make', needs: 'make', there: () => onPath('make') || onPath('ninja') },
+  { name: 'c++', needs: 'a C++17 compiler that knows _Float16 (g++ 12, clang 15 or newer)', there: workingCompiler },
+];
+
+// By the package manager that is there. The last one is for none of them.
+const MANAGERS = [
+  ['apt-get', { install: 'apt-get install', 'c++': 'g++' }],
+  ['dnf', { install: 'dnf install', 'c++': 'gcc-c++' }],
+  ['apk', { install: 'apk add', 'c++': 'g++' }],
+  ['pacman', { install: 'pacman -S', 'c++': 'gcc' }],
+  ['zypper', { install: 'zypper install', 'c++': 'gcc-c++' }],
+  ['brew', { install: 'brew install', 'c++': 'llvm' }],
+  ['', { install: 'apt-get install', 'c++': 'g++' }],
+];
+
+/** What this machine lacks to compile the addon, and the one command that gets all of it; null when nothing is missing. */
+export function missingTools() {
+  const missing = TOOLS.filter(({ there }) => !there());
+  if (missing.length === 0) return null;
+  const [, packages] = MANAGERS.find(([manager]) => manager === '' || onPath(manager));
+  return {
+    what: missing.map(({ needs }) => needs).join(', '),
+    command: `${packages.install} ${missing.map(({ name }) => packages[name] ?? name).join(' ')}`,
+  };
+}
+
+/** nvcc in CUDACXX, on the PATH, or where NVIDIA puts it. */
+export function findNvcc() {
+  const candidates = [process.env.CUDACXX, ...PATH().map((folder) => join(folder, 'nvcc')), '/usr/local/cuda/bin/nvcc'];
+  return candidates.find((path) => path && existsSync(path));
+}
+
+/** Why an addon does not work here; null when it does. In a process of its own: a file that is cut short may kill the one that opens it. */
+export function addonProblem(path) {
+  const code = 'if (typeof require(process.argv[1]).info().isa !== "string") throw new Error("it is another addon")';
+  const { status, signal, stderr } = spawnSync(process.execPath, ['-e', code, path], { encoding: 'utf8' });
+  if (status === 0) return null;
+  return (
+    stderr.match(/^\w*Error: (.*)/m)?.[1] ?? `a process that loads it ends with ${signal ?? `exit code ${status}`}`
+  );
+}

@@ -1,0 +1,138 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Machine, whatIsMissing } from '../../lib/cli/machine.js';
+import { nativeInfo, packageRoot } from '../../lib/native.js';
+
+const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
+const doctor = (args: string[], env: Record<string, string> = {}) =>
+  spawnSync(process.execPath, ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts'), 'doctor', ...args], {
+    cwd: packageRoot,
+    encoding: 'utf8',
+    env: { ...environment, ...env },
+  });
+
+const seen = suite('prl doctor');
+seen('says what there is, as JSON and for people', () => {
+  const { status, stdout, stderr } = doctor(['--json']);
+  assert.is(status, 0, stderr);
+  const report = JSON.parse(stdout);
+  const { isa, isas, threads } = nativeInfo();
+  assert.equal([report.addon.isa, report.addon.isas, report.addon.threads], [isa, isas, threads]);
+  assert.is(isas[0], 'generic');
+  assert.ok(isas.includes(isa));
+  assert.ok(['compiled here', 'prebuilt', 'PRL_NATIVE'].includes(report.addon.origin), report.addon.origin);
+  assert.is(report.node, process.version);
+  assert.match(report.version, /^\d+\.\d+\.\d+$/);
+  assert.ok(report.cores >= 1);
+  assert.ok(report.memory.available > 0 && report.memory.total >= report.memory.available);
+  assert.is(typeof report.tools.cmake, 'string', 'the addon of a checkout was compiled here');
+  assert.ok(Array.isArray(report.missing));
+
+  const text = doctor([]).stdout;
+  for (const row of ['prl-node', 'node', 'processor', 'memory', 'addon', 'instructions', 'threads', 'CUDA', 'driver'])
+    assert.match(text, new RegExp(`^${row} {2,}\\S`, 'm'));
+});
+
+seen('PRL_ISA and PRL_THREADS show', () => {
+  const { addon } = JSON.parse(doctor(['--json'], { PRL_ISA: 'generic', PRL_THREADS: '1' }).stdout);
+  assert.equal([addon.isa, addon.threads], ['generic', 1]);
+  assert.equal(addon.isas, nativeInfo().isas);
+});
+
+seen('an addon that is not there, or broken: why, and what to run', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'prl-doctor-'));
+  try {
+    const broken = join(folder, 'prl.node');
+    writeFileSync(broken, 'no addon');
+    const text = doctor([], { PRL_NATIVE: broken });
+    assert.is(text.status, 1);
+    assert.match(text.stdout, /^addon +does not load: .*(file too short|invalid ELF|slice is not valid)/m);
+    assert.match(text.stdout, /^Missing: .*\n {2}run: unset PRL_NATIVE$/m);
+
+    const json = doctor(['--json'], { PRL_NATIVE: join(folder, 'nowhere.node') });
+    assert.is(json.status, 1);
+    const { addon, missing } = JSON.parse(json.stdout);
+    assert.is(addon.loads, false);
+    assert.match(addon.error, /nowhere\.node does not load here: Cannot find module/);
+    assert.is(missing[0].command, 'unset PRL_NATIVE');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+seen.run();
+
+const diagnosis = suite('prl doctor: what is missing on machines that are not this one');
+const CUDA = {
+  compiled: true,
+  runtime: '13.0',
+  driver: '13.0',
+  devices: [{ index: 0, name: 'H100', computeCapability: '9.0', totalBytes: 8e10, freeBytes: 8e10 }],
+  inUse: 0,
+  reason: '',
+  cublas: { path: '/usr/lib/libcublas.so.13', version: '13.1' },
+  cublasReason: '',
+};
+const none = { devices: [], inUse: null, cublas: null };
+const WELL: Parameters<typeof whatIsMissing>[0] = {
+  addon: {
+    loads: true,
+    path: '/app/prl.node',
+    origin: 'prebuilt',
+    isa: 'avx2',
+    isas: ['generic', 'avx2'],
+    threads: 2,
+    cuda: CUDA,
+  },
+  gpu: { cards: 1, nodes: true, driver: '580.65' },
+  tools: { cmake: null, 'c++': null, nvcc: null },
+  toCompile: { what: 'make', command: 'apt-get install make' },
+};
+type Changes = { gpu?: Partial<Machine['gpu']>; cuda?: Partial<typeof CUDA> | object; nvcc?: string };
+function diagnose({ gpu, cuda, nvcc }: Changes) {
+  assert.ok(WELL.addon.loads);
+  return whatIsMissing({
+    ...WELL,
+    addon: { ...WELL.addon, cuda: { ...CUDA, ...cuda } },
+    gpu: { ...WELL.gpu, ...gpu },
+    tools: { ...WELL.tools, nvcc: nvcc ?? null },
+  });
+}
+
+for (const [machine, changes, expected] of [
+  ['one with everything', {}, undefined],
+  ['no GPU at all', { gpu: { cards: 0, nodes: false, driver: null }, cuda: none }, undefined],
+  ['a GPU without driver', { gpu: { nodes: false, driver: null }, cuda: none }, 'apt-get install nvidia-driver'],
+  ['a container without devices', { gpu: { nodes: false }, cuda: none }, 'docker run --gpus all'],
+  ['no nvcc', { cuda: { ...none, compiled: false } }, 'apt-get install cuda-toolkit && npm run build:native'],
+  ['compiled without CUDA', { cuda: { ...none, compiled: false }, nvcc: '13.0' }, 'npm run build:native'],
+  [
+    'an old driver',
+    { cuda: { ...none, driver: '12.4', reason: 'cudaErrorInsufficientDriver: CUDA driver version is insufficient' } },
+    'CUDACXX=/usr/local/cuda-12.4/bin/nvcc npm run build:native',
+  ],
+  [
+    'no cuBLAS',
+    { cuda: { cublas: null, cublasReason: "libcublas.so.13 was not found: 'pip install nvidia-cublas' gets it" } },
+    'pip install nvidia-cublas',
+  ],
+  ['a wrong PRL_CUBLAS', { cuda: { cublas: null, cublasReason: 'PRL_CUBLAS=/x does not open' } }, 'unset PRL_CUBLAS'],
+] as const)
+  diagnosis(machine, () => {
+    const missing = diagnose(changes);
+    assert.equal(
+      missing.map(({ command }) => command),
+      expected ? [expected] : [],
+    );
+  });
+
+diagnosis('an addon that does not load: with and without what it takes to compile one', () => {
+  const addon = { loads: false as const, error: 'it needs a newer glibc.' };
+  const command = (toCompile: Machine['toCompile']) => whatIsMissing({ ...WELL, addon, toCompile })[0].command;
+  assert.is(command(null), 'npm run build:native');
+  assert.is(command(WELL.toCompile), 'apt-get install make && npm run build:native');
+});
+diagnosis.run();

@@ -1,0 +1,165 @@
+// What the install script decides. The compilers are fakes that say what was asked of them: nothing is compiled.
+import { spawnSync } from 'node:child_process';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { packageRoot } from '../../lib/native.js';
+import { addonPath, binaries, fake, temporaryFolder } from './folder.js';
+
+const here = `${process.platform}-${process.arch}`;
+const folder = temporaryFolder('install');
+const installed = join(folder.path, 'prl-node');
+const prebuilt = join(installed, 'prebuilds', here, 'prl-node.node');
+const compiled = join(installed, 'build', 'Release', 'prl.node');
+const asked = join(folder.path, 'asked-of-cmake');
+const bare = join(folder.path, 'bare');
+const tools = join(folder.path, 'tools');
+
+/** A cmake that "compiles" by putting the addon where the real one would; the folder is the argument after --build. */
+const CMAKE = `
+[ "$1" = --version ] && echo "cmake version 3.25.1" && exit
+echo "$@" >> '${asked}'
+[ "$1" = --build ] && mkdir -p "$2/Release" && cp '${addonPath}' "$2/Release/prl.node"
+exit 0`;
+
+function install(env: Record<string, string> = {}, nodeArgs: string[] = []) {
+  rmSync(asked, { force: true });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [...nodeArgs, join(installed, 'scripts', 'install.mjs')],
+    { cwd: installed, encoding: 'utf8', env: { PATH: `${bare}:${tools}`, PRL_CUDA_ARCH: 'none', ...env } },
+  );
+  return { status, stdout, stderr, cmake: existsSync(asked) ? readFileSync(asked, 'utf8') : '' };
+}
+
+const scripts = suite('the install script');
+scripts.before(() => {
+  for (const part of ['scripts', 'package.json', 'CMakeLists.txt'])
+    cpSync(join(packageRoot, part), join(installed, part), { recursive: true });
+  symlinkSync(join(packageRoot, 'node_modules'), join(installed, 'node_modules'));
+  binaries(bare, ['node', 'sh', 'mkdir', 'cp']);
+  fake(tools, 'cmake', CMAKE);
+  fake(tools, 'make', '');
+  fake(tools, 'c++', '');
+});
+scripts.after(folder.remove);
+scripts.before.each(() => {
+  for (const made of ['build', 'prebuilds']) rmSync(join(installed, made), { recursive: true, force: true });
+  mkdirSync(join(installed, 'prebuilds', here), { recursive: true });
+  copyFileSync(addonPath, prebuilt);
+});
+
+scripts('a prebuilt addon that works is kept, and nothing compiled', () => {
+  mkdirSync(join(installed, 'build', 'Release'), { recursive: true });
+  writeFileSync(compiled, 'of an earlier install');
+  const { status, stderr, cmake } = install({ PATH: bare });
+  assert.is(status, 0, stderr);
+  assert.is(cmake, '');
+  assert.not(existsSync(compiled), 'it would be loaded before the prebuilt one');
+  assert.ok(existsSync(prebuilt));
+});
+
+const compiles = (reason: RegExp, env?: Record<string, string>) => {
+  const { status, stdout, stderr, cmake } = install(env);
+  assert.is(status, 0, stderr);
+  assert.match(stdout, /compiling the addon, because /);
+  assert.match(stdout, reason);
+  assert.match(cmake, /-DPRL_CUDA=OFF/);
+  assert.match(cmake, /--build/);
+  assert.equal(statSync(compiled).size, statSync(addonPath).size);
+  assert.equal(existsSync(join(installed, 'build', 'cmake')), false, 'what only the compilation needs is removed');
+};
+
+scripts('no prebuilt addon: it compiles', () => {
+  rmSync(join(installed, 'prebuilds'), { recursive: true });
+  compiles(new RegExp(`no prebuilt addon for ${here} \\(only for: nothing\\)`));
+});
+
+scripts('one for another platform: it compiles, and says which there are', () => {
+  rmSync(join(installed, 'prebuilds'), { recursive: true });
+  mkdirSync(join(installed, 'prebuilds', 'plan9-mips'), { recursive: true });
+  copyFileSync(addonPath, join(installed, 'prebuilds', 'plan9-mips', 'prl-node.node'));
+  compiles(new RegExp(`no prebuilt addon for ${here} \\(only for: plan9-mips\\)`));
+});
+
+scripts('a prebuilt addon that is broken: it compiles, and says why', () => {
+  writeFileSync(prebuilt, 'no addon');
+  compiles(/prl-node\.node does not work here \(.*(file too short|invalid ELF|slice is not valid)/);
+  // Cut short: what it takes to load it is there, what it takes to run is not.
+  copyFileSync(addonPath, prebuilt);
+  truncateSync(prebuilt, 300_000);
+  rmSync(join(installed, 'build'), { recursive: true });
+  compiles(/prl-node\.node does not work here \(.+\)/);
+});
+
+scripts('--build-from-source: it compiles all the same', () =>
+  compiles(/build-from-source was asked for/, { npm_config_build_from_source: 'true' }),
+);
+
+const lacking = (env: Record<string, string>) => {
+  rmSync(join(installed, 'prebuilds'), { recursive: true, force: true });
+  const { status, stderr, cmake } = install(env);
+  assert.is(status, 1);
+  assert.is(cmake, '', 'it does not begin');
+  assert.match(stderr, /prl-node: the addon must be compiled, because there is no prebuilt addon for/);
+  return stderr;
+};
+
+scripts('nothing to compile with: the error has the one command that gets all of it', () => {
+  const stderr = lacking({ PATH: bare });
+  assert.match(stderr, /lacks cmake 3\.22 or newer, make, a C\+\+17 compiler/);
+  assert.match(stderr, /^ {2}apt-get install cmake make g\+\+$/m);
+});
+
+scripts('one thing is missing: the error names it alone', () => {
+  const old = join(folder.path, 'old');
+  fake(old, 'cmake', 'echo "cmake version 3.16.3"');
+  assert.match(
+    lacking({ PATH: `${bare}:${old}:${tools}` }),
+    /lacks cmake 3\.22 or newer\. Run:\n\n {2}apt-get install cmake\n/,
+  );
+  const failing = join(folder.path, 'failing');
+  fake(failing, 'c++', 'exit 1');
+  assert.match(
+    lacking({ PATH: `${bare}:${failing}:${tools}` }),
+    /lacks a C\+\+17 compiler .*\n\n {2}apt-get install g\+\+\n/,
+  );
+  const fedora = join(folder.path, 'fedora');
+  fake(fedora, 'dnf', '');
+  assert.match(lacking({ PATH: `${bare}:${fedora}:${failing}:${tools}` }), /\n {2}dnf install gcc-c\+\+\n/);
+});
+
+scripts('a compilation that fails: its messages, and that it failed', () => {
+  const failing = join(folder.path, 'failing-cmake');
+  fake(
+    failing,
+    'cmake',
+    '[ "$1" = --version ] && echo "cmake version 3.25.1" && exit\necho "error: line 7" >&2; exit 1',
+  );
+  rmSync(join(installed, 'prebuilds'), { recursive: true });
+  const { status, stderr } = install({ PATH: `${bare}:${failing}:${tools}` });
+  assert.is(status, 1);
+  assert.match(stderr, /error: line 7/);
+  assert.match(stderr, /prl-node: the addon did not compile/);
+  assert.not(existsSync(compiled));
+});
+
+scripts('a platform that it does not run on', () => {
+  const pretend = 'data:text/javascript,Object.defineProperty(process,"platform",{value:"win32"})';
+  const { status, stderr } = install({}, ['--import', pretend]);
+  assert.is(status, 1);
+  assert.is(stderr.trim(), 'prl-node: it runs on Linux and macOS, not on win32. On Windows, use it inside WSL.');
+});
+scripts.run();

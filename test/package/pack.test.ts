@@ -1,0 +1,198 @@
+// The package as its user gets it: packed from a clean checkout, installed where there is node, npm and sh, and nothing to compile
+// with. It holds the addon that was compiled here: in CI the one with every CUDA target.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { packageRoot } from '../../lib/native.js';
+import { addonPath, binaries, copyOfCheckout, temporaryFolder } from './folder.js';
+
+const BUDGET = 15e6;
+const folder = temporaryFolder('package');
+const source = join(folder.path, 'source');
+const app = join(folder.path, 'app');
+const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
+const tarball = join(folder.path, `prl-node-${version}.tgz`);
+const inTools = (...path: string[]) => join(packageRoot, 'node_modules', ...path);
+
+// What a shell would have, with npm's own settings; no compilers, and nothing that this run of npm left behind.
+const KEPT = /^(HOME|LANG|.*_proxy|NODE_EXTRA_CA_CERTS|npm_config_(registry|cache|userconfig|globalconfig))$/i;
+const env: NodeJS.ProcessEnv = {
+  ...Object.fromEntries(Object.entries(process.env).filter(([name]) => KEPT.test(name))),
+  PATH: join(folder.path, 'bin'),
+};
+
+function run(command: string, args: string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: app, encoding: 'utf8', env, ...options });
+  assert.is(status, 0, `${command} ${args.join(' ')}: ${error ?? ''}${stdout}${stderr}`);
+  return stdout;
+}
+
+const packed = suite('the package');
+let files: { path: string; size: number }[];
+packed.before(() => {
+  copyOfCheckout(source);
+  mkdirSync(join(source, 'build', 'Release'), { recursive: true });
+  writeFileSync(join(source, 'build', 'Release', 'left.node'), 'of a build');
+  run(process.execPath, ['scripts/prebuild.mjs', '--from', addonPath], { cwd: source, env: process.env });
+  const said = run('npm', ['pack', '--json', '--pack-destination', folder.path], { cwd: source, env: process.env });
+  [{ files }] = JSON.parse(said);
+  mkdirSync(app);
+  binaries(env.PATH!, ['node', 'npm', 'sh']);
+});
+packed.after(folder.remove);
+
+packed('has what it runs on and what an addon is compiled from; no tests, nothing that was built on the way', () => {
+  const paths = files.map(({ path }) => path);
+  for (const path of [
+    'package.json',
+    'README.md',
+    'LICENSE',
+    'CMakeLists.txt',
+    'dist/lib/index.js',
+    'dist/lib/index.d.ts',
+  ])
+    assert.ok(paths.includes(path), path);
+  for (const script of readdirSync(join(packageRoot, 'scripts')))
+    assert.is(paths.includes(`scripts/${script}`), /^(install|build-native|toolchain)\.mjs$/.test(script), script);
+  const sources = readdirSync(join(packageRoot, 'native'), { recursive: true })
+    .map((file) => `native/${file}`)
+    .filter((file) => statSync(join(packageRoot, file)).isFile());
+  assert.equal(paths.filter((path) => path.startsWith('native/')).sort(), sources.sort());
+  assert.equal(
+    paths.filter((path) => path.endsWith('.node')),
+    [join('prebuilds', `${process.platform}-${process.arch}`, prebuilt())],
+  );
+  const foreign =
+    /^(?!dist\/|native\/|prebuilds\/|scripts\/|bench\/peers\/|examples\/|docs\/|lib\/report\/page\/|[^/]+$)/;
+  assert.equal(
+    paths.filter((path) => foreign.test(path) || /\.test\.|\.log$|\.tgz$/.test(path)),
+    [],
+  );
+});
+
+packed('is below its size', () => {
+  const { size } = statSync(tarball);
+  assert.ok(size > 1e5 && size < BUDGET, `${size} bytes`);
+});
+
+packed('publint and arethetypeswrong find nothing', () => {
+  const tool = { cwd: folder.path, env: process.env };
+  assert.match(run(process.execPath, [inTools('.bin', 'publint'), tarball, '--strict'], tool), /All good/);
+  const attw = [inTools('.bin', 'attw'), tarball, '--profile', 'esm-only', '--no-definitely-typed', '--format', 'json'];
+  const { problems } = JSON.parse(run(process.execPath, attw, tool));
+  // CommonJS reaches the package by import() only: what the profile is about.
+  assert.equal(
+    Object.keys(problems ?? {}).filter((kind) => kind !== 'CJSResolvesToESM'),
+    [],
+  );
+});
+
+const prebuilt = () => readdirSync(join(source, 'prebuilds', `${process.platform}-${process.arch}`)).join();
+
+if (process.platform === 'linux')
+  packed('the addon needs glibc and what node needs itself: no CUDA, no OpenMP', () => {
+    const addon = join(source, 'prebuilds', `${process.platform}-${process.arch}`, prebuilt());
+    const dynamic = run('readelf', ['-dW', addon], { env: process.env });
+    const needed = [...dynamic.matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(([, library]) => library.replace(/\.so.*/, ''));
+    assert.ok(needed.includes('libc'), dynamic);
+    const allowed = /^(libc|libm|libdl|libpthread|librt|libgcc_s|ld-linux.*)$/;
+    assert.equal(
+      needed.filter((library) => !allowed.test(library)),
+      [],
+    );
+    assert.not.match(run('readelf', ['-SW', addon], { env: process.env }), /\.symtab|\.debug_/, 'stripped');
+    // 2.34 is what RHEL 9 has; Debian 12 and Ubuntu 22.04 have more.
+    const versions = [...run('readelf', ['-VW', addon], { env: process.env }).matchAll(/GLIBC_2\.(\d+)/g)];
+    assert.ok(Math.max(...versions.map(([, minor]) => Number(minor))) <= 34, String(versions));
+  });
+
+packed('installs without a compiler, and the prebuilt addon is what it uses', () => {
+  for (const compiler of ['cmake', 'c++', 'g++', 'python3'])
+    assert.ok(spawnSync(compiler, ['--version'], { env }).error, `${compiler} is not on the PATH`);
+  writeFileSync(join(app, 'package.json'), '{ "name": "app", "type": "module", "private": true }');
+  run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', tarball]);
+  assert.not(existsSync(join(app, 'node_modules', 'prl-node', 'build')), 'nothing was compiled');
+  const { addon, tools, missing } = JSON.parse(run(join(app, 'node_modules', '.bin', 'prl'), ['doctor', '--json']));
+  assert.is(addon.origin, 'prebuilt');
+  assert.equal([tools.cmake, tools['c++']], [null, null]);
+  assert.equal(missing, []);
+});
+
+packed('a program imports it and runs a kernel', () => {
+  const program = `
+    import { policyLossFromLogits, Tensor } from 'prl-node';
+    const logits = Tensor.from(new Float32Array(8), [2, 4]);
+    const batch = { targets: Int32Array.of(0, 3), advantages: Float32Array.of(1, -0.5), cuSeqlens: Int32Array.of(0, 1, 2) };
+    const { loss, logProbs } = policyLossFromLogits({ logits, ...batch, gradient: 'inplace' });
+    console.log(JSON.stringify({ loss, logProbs: [...logProbs.data], gradient: [...logits.data] }));`;
+  writeFileSync(join(app, 'kernel.js'), program);
+  const { loss, logProbs, gradient } = JSON.parse(run('node', ['kernel.js']));
+  // Uniform over 4 tokens: every ratio is 1, the loss -(1 - 0.5) / 2.
+  const near = (actual: number[], expected: number[]) => {
+    assert.is(actual.length, expected.length);
+    actual.forEach((value, i) => {
+      assert.ok(Math.abs(value - expected[i]) <= 1e-6, `${value}, not ${expected[i]}`);
+    });
+  };
+  near([loss], [-0.25]);
+  near(logProbs, [-Math.log(4), -Math.log(4)]);
+  near(gradient, [-0.375, 0.125, 0.125, 0.125, -0.0625, -0.0625, -0.0625, 0.1875]);
+});
+
+const MODEL = `
+  import { ArithmeticTask, Policy } from 'prl-node';
+  const { tokenizer } = new ArithmeticTask();
+  const config = { model_type: 'llama', hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2 };
+  const { vocabSize: vocab_size, eosTokenId: eos_token_id } = tokenizer;
+  await Policy.create({ ...config, vocab_size, eos_token_id, tie_word_embeddings: true }, { seed: 1 }).save('model');
+  await tokenizer.save('model');`;
+
+packed('its commands work', () => {
+  const prl = join(app, 'node_modules', '.bin', 'prl');
+  assert.is(run(prl, ['--version']).trim(), version);
+  writeFileSync(join(app, 'model.js'), MODEL);
+  run('node', ['model.js']);
+  const small = ['--max-steps', '1', '--prompts-per-step', '2', '--num-generations', '2', '--eval-problems', '2'];
+  run(prl, ['train', '--model', 'model', ...small, '--eval-samples', '1', '--output', 'run']);
+  run(prl, ['report', 'run']);
+  assert.ok(existsSync(join(app, 'run', 'summary.json')) && existsSync(join(app, 'run', 'report.html')));
+});
+
+const PROGRAM = `
+import { ArithmeticTask, Policy, policyLossFromLogits, Tensor, Trainer, type TrainerOptions } from 'prl-node';
+
+const logits: Tensor = Tensor.from(new Float32Array(8), [2, 4], { dtype: 'bfloat16' });
+const advantages = Float32Array.of(1, -0.5);
+const { loss } = policyLossFromLogits({ logits, targets: Int32Array.of(0, 3), advantages, cuSeqlens: Int32Array.of(0, 1, 2) });
+const known: number = loss;
+// @ts-expect-error: no such dtype
+Tensor.from(new Float32Array(8), [2, 4], { dtype: 'float8' });
+
+export async function train(policy: Policy, options: TrainerOptions): Promise<number> {
+  let reward = known;
+  const trainer = new Trainer({ policy, task: new ArithmeticTask(), ...options, method: 'prl', eta: 200 });
+  for await (const { metrics } of trainer.run()) reward = metrics.reward;
+  return reward;
+}
+`;
+for (const [module, moduleResolution] of [
+  ['nodenext', 'nodenext'],
+  ['esnext', 'bundler'],
+] as const)
+  packed(`a TypeScript program type-checks, our declarations with it: ${moduleResolution}`, () => {
+    writeFileSync(join(app, 'program.ts'), PROGRAM);
+    const options = {
+      module,
+      moduleResolution,
+      target: 'es2022',
+      strict: true,
+      skipLibCheck: false,
+      noEmit: true,
+      types: [],
+    };
+    writeFileSync(join(app, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['program.ts'] }));
+    run('node', [inTools('typescript', 'bin', 'tsc'), '-p', '.']);
+  });
+packed.run();
