@@ -15,13 +15,11 @@ export interface CudaDevice {
   freeBytes: number;
 }
 
-export type CpuIsa = 'generic' | 'avx2' | 'avx512';
-
 /** What the addon says of the machine. */
 export interface NativeInfo {
-  isa: CpuIsa;
+  isa: 'generic' | 'avx2' | 'avx512';
   /** What the processor has of the instruction sets that the addon was compiled for, the best one last. PRL_ISA chooses. */
-  isas: CpuIsa[];
+  isas: NativeInfo['isa'][];
   threads: number;
   cudaCompiled: boolean;
   /** The newest CUDA that the driver runs; absent where there is no driver. */
