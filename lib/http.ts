@@ -2,6 +2,7 @@ import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { invalidArgument, PrlError } from './errors.js';
+import { shorten } from './shorten.js';
 
 export interface RequestOptions {
   headers?: Readonly<Record<string, string>>;
@@ -168,8 +169,6 @@ export const giveUp = (failure: PrlError, attempts: number): PrlError =>
   attempts === 1 ? failure : new PrlError(failure.code, `${failure.message} (tried ${attempts} times)`);
 export const aborted = (url: string, { reason }: AbortSignal): PrlError =>
   new PrlError('ERR_PRL_ABORTED', `the request to ${url} was aborted`, { cause: reason });
-/** The beginning of a text, for messages. */
-export const shorten = (text: string): string => (text.length > 200 ? `${text.slice(0, 200)}...` : text);
 const excerpt = (text: string) => JSON.stringify(shorten(text));
 
 /** An http(s) address, without the slashes at its end. */

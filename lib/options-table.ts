@@ -63,6 +63,8 @@ export function resolveOptions<const T extends OptionTable>(
 export function checkOption(name: string, spec: OptionSpec, value: unknown): unknown {
   switch (spec.type) {
     case 'number':
+      // Where there is no upper bound, Infinity is how "none" is said.
+      if (value === Infinity && spec.max === undefined) return value;
       return checkNumber(name, value, spec.above ?? spec.min, spec.max, spec.above !== undefined);
     case 'integer':
       return checkInteger(name, value, spec.min, spec.max);

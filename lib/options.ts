@@ -1,5 +1,6 @@
 import { closest } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, unknownOption } from './errors.js';
+import { shorten } from './shorten.js';
 
 /** Throws for a key of `options` that is not in `known`, naming the nearest one: an option is never ignored in silence. */
 export function checkOptions(where: string, options: object, known: readonly string[]): void {
@@ -14,7 +15,8 @@ export function checkOptions(where: string, options: object, known: readonly str
 /** A finite number in [low, high]; `exclusive` leaves `low` itself out. */
 export function checkNumber(name: string, value: unknown, low = -Infinity, high = Infinity, exclusive = false): number {
   if (typeof value !== 'number') throw invalidArgument(`${name} must be a number, not ${describe(value)}`);
-  if (!(value >= low && value <= high) || (exclusive && value === low)) {
+  if (!Number.isFinite(value)) throw outOfRange(`${name} must be a finite number, not ${value}`);
+  if (value < low || value > high || (exclusive && value === low)) {
     throw outOfRange(
       `${name} must be ${exclusive ? 'above' : 'at least'} ${low}${high < Infinity ? ` and at most ${high}` : ''}, not ${value}`,
     );
@@ -51,5 +53,5 @@ function describe(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   return value === undefined
     ? 'undefined'
-    : `${typeof value === 'object' ? 'an object' : `the ${typeof value} ${String(value)}`}`;
+    : `${typeof value === 'object' ? 'an object' : `the ${typeof value} ${shorten(String(value))}`}`;
 }

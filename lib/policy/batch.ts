@@ -16,7 +16,7 @@ export function checkList(name: string, value: unknown): asserts value is ArrayL
   if (!Array.isArray(value)) throw invalidArgument(`${name} must be an array of arrays of token ids`);
   for (let i = 0; i < value.length; i++) {
     const ids = value[i];
-    if (ids === null || typeof ids !== 'object' || typeof ids.length !== 'number')
+    if (ids === null || typeof ids !== 'object' || !(Number.isSafeInteger(ids.length) && ids.length >= 0))
       throw invalidArgument(`${name}[${i}] must be an array of token ids`);
   }
 }

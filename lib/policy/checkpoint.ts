@@ -3,8 +3,8 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { PrlError } from '../errors.js';
 import { checkInteger } from '../options.js';
-import { checkArchitecture, savedConfig } from './config.js';
-import { parseStrictJson, quoted, quotedName, readJson } from './json.js';
+import { checkArchitecture, type NativeConfig, nativeConfig, savedConfig } from './config.js';
+import { quoted, quotedName, readJson } from './json.js';
 import { DTYPES, SafetensorsFile, type StorableTensor, writeAtomically, writeSafetensors } from './safetensors.js';
 import type { PolicyConfig, SaveOptions } from './types.js';
 
@@ -21,10 +21,17 @@ const INDEX = 'model.safetensors.index.json';
 const isShard = (name: string) => /^model-\d{5}-of-\d{5}\.safetensors$/.test(name);
 const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', message);
 
-export async function readConfig(folder: string): Promise<PolicyConfig> {
-  const config = (await readJson(join(folder, 'config.json'))) as PolicyConfig;
+/** The config of a checkpoint, and what the policy makes of it. */
+export async function readConfig(folder: string): Promise<{ config: PolicyConfig; sizes: NativeConfig }> {
+  const path = join(folder, 'config.json');
+  const config = (await readJson(path)) as PolicyConfig;
   checkArchitecture(folder, config);
-  return config;
+  try {
+    return { config, sizes: nativeConfig(config) };
+  } catch (cause) {
+    const { code, message } = cause as PrlError;
+    throw new PrlError(code === 'ERR_PRL_UNSUPPORTED' ? code : 'ERR_PRL_CORRUPT', `${path}: ${message}`, { cause });
+  }
 }
 
 /** Where a tensor is: an open file whose header has been checked. */
@@ -128,7 +135,7 @@ export class Checkpoint {
 /** The shard of each tensor, by the index. `whole`: why there is no single file. */
 async function readIndex(folder: string, whole: PrlError): Promise<Map<string, string>> {
   const path = join(folder, INDEX);
-  const index = await readJson(path, (text) => parseStrictJson(text, 8)).catch(async (error: PrlError) => {
+  const index = await readJson(path).catch(async (error: PrlError) => {
     if (error.code !== 'ERR_PRL_IO') throw error;
     const files = await readdir(folder).catch(() => []);
     if (files.some((name) => name.startsWith('pytorch_model')))

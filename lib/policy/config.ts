@@ -72,7 +72,7 @@ function refuseUnsupported(config: PolicyConfig, type: string) {
   const refuse = (name: string, can: string) => {
     throw new PrlError(
       'ERR_PRL_UNSUPPORTED',
-      `${name} ${JSON.stringify(config[name])} of the config is not supported: the policy has ${can}`,
+      `${name} ${quoted(config[name])} of the config is not supported: the policy has ${can}`,
     );
   };
   if ((config.hidden_act ?? 'silu') !== 'silu') refuse('hidden_act', "'silu'");
@@ -81,7 +81,8 @@ function refuseUnsupported(config: PolicyConfig, type: string) {
     refuse('attention_bias', 'biases of q, k and v in qwen2 and none in llama and qwen3');
   if (config.mlp_bias) refuse('mlp_bias', 'no biases in the MLP');
   if (config.use_sliding_window) refuse('use_sliding_window', 'full attention');
-  if (Array.isArray(config.layer_types) && config.layer_types.some((t) => t !== 'full_attention'))
+  const { layer_types: layers } = config;
+  if (layers != null && !(Array.isArray(layers) && layers.every((type) => type === 'full_attention')))
     refuse('layer_types', 'full attention');
   for (const experts of ['num_experts', 'num_local_experts'])
     if (config[experts] != null) refuse(experts, 'one dense MLP per layer, no experts');
@@ -91,7 +92,7 @@ function refuseUnsupported(config: PolicyConfig, type: string) {
 /** Rotary settings in either spelling: rope_parameters (transformers 5), or rope_theta and rope_scaling. */
 function ropeOf(config: PolicyConfig): Rope {
   const rope = (config.rope_parameters ?? config.rope_scaling ?? {}) as Rope;
-  if (typeof rope !== 'object') throw invalidArgument('rope_parameters must be an object');
+  if (typeof rope !== 'object' || Array.isArray(rope)) throw invalidArgument('rope_parameters must be an object');
   return { ...rope, rope_theta: rope.rope_theta ?? config.rope_theta ?? 10000 };
 }
 
@@ -100,6 +101,13 @@ function ropeOf(config: PolicyConfig): Rope {
  * when the config says so. Rounded to float32 at the steps where transformers rounds.
  */
 export function ropeFrequencies(config: PolicyConfig, headDim: number): Float32Array {
+  const frequencies = scaledFrequencies(config, headDim);
+  if (!frequencies.every(Number.isFinite))
+    throw outOfRange(`rope_theta and the rope scaling of the config give rotations that are not finite`);
+  return frequencies;
+}
+
+function scaledFrequencies(config: PolicyConfig, headDim: number): Float32Array {
   const rope = ropeOf(config);
   const theta = checkNumber('rope_theta', rope.rope_theta, 0, Infinity, true);
   const type = rope.rope_type ?? rope.type ?? 'default';
@@ -111,7 +119,7 @@ export function ropeFrequencies(config: PolicyConfig, headDim: number): Float32A
   if (partial !== 1)
     throw new PrlError(
       'ERR_PRL_UNSUPPORTED',
-      `partial_rotary_factor ${partial} is not supported: rope turns all of a head`,
+      `partial_rotary_factor ${quoted(partial)} is not supported: rope turns all of a head`,
     );
   if (type === 'default') return plain;
   const setting = (name: string) => checkNumber(`rope ${name}`, rope[name], 0, Infinity, true);

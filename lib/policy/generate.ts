@@ -1,5 +1,5 @@
 import { invalidArgument, outOfRange } from '../errors.js';
-import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions } from '../options.js';
 import { Tensor } from '../tensor.js';
 import { checkList, packSequences } from './batch.js';
 import type { Completion, GenerateOptions, PolicyConfig } from './types.js';
@@ -29,7 +29,10 @@ export function generateArguments(config: PolicyConfig, prompts: ArrayLike<numbe
   if (onProgress !== undefined && typeof onProgress !== 'function')
     throw invalidArgument('onProgress must be a function');
   const eos = config.eos_token_id ?? [];
-  const stop = options.ignoreEos ? [] : (options.stop ?? (Array.isArray(eos) ? eos : [eos]));
+  const stop = checkBoolean('ignoreEos', options.ignoreEos ?? false)
+    ? []
+    : (options.stop ?? (Array.isArray(eos) ? eos : [eos]));
+  if (!Array.isArray(stop)) throw invalidArgument('stop must be an array of token ids');
   for (const id of stop) checkInteger('stop', id, 0, config.vocab_size - 1);
   return {
     ...packed,

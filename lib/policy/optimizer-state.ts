@@ -53,10 +53,11 @@ export async function loadOptimizer(
   alive: () => void,
 ): Promise<void> {
   const source = await SafetensorsFile.open(file);
+  let touched = false;
   try {
-    const steps = Number(source.metadata.steps);
-    if (!Number.isSafeInteger(steps) || steps < 0)
-      throw new PrlError('ERR_PRL_CORRUPT', `${file} is no optimizer state`);
+    const { steps: written = '' } = source.metadata;
+    if (!/^\d{1,15}$/.test(written)) throw new PrlError('ERR_PRL_CORRUPT', `${file} is no optimizer state`);
+    const steps = Number(written);
     const tensors = (steps === 0 ? [] : parameters).flatMap(({ name, shape }) =>
       STATE[dtype].map((arena) => {
         const entry = source.tensors.get(`${arena}.${name}`);
@@ -69,6 +70,7 @@ export async function loadOptimizer(
       }),
     );
     alive();
+    touched = true;
     native().policyResetOptimizer({ policy: handle });
     for (const tensor of tensors) {
       await native().policyLoad({ policy: handle, fd: source.fd, dtype: 'F32', ...tensor });
@@ -76,7 +78,10 @@ export async function loadOptimizer(
     }
     native().policySteps({ policy: handle, steps });
   } catch (error) {
-    if ((error as PrlError).code === 'ERR_PRL_IO') native().policyResetOptimizer({ policy: handle });
+    if (touched) {
+      alive();
+      native().policyResetOptimizer({ policy: handle });
+    }
     throw error;
   } finally {
     await source.close();

@@ -95,8 +95,8 @@ export class Policy implements PolicyLike {
     const { dtype, memoryCheck, ...hub } = options;
     const storage = checkStorage({ dtype, memoryCheck });
     const folder = await resolveModel(idOrFolder, hub);
-    const config = await readConfig(folder);
-    const memory = new PolicyMemory(nativeConfig(config), storage);
+    const { config, sizes } = await readConfig(folder);
+    const memory = new PolicyMemory(sizes, storage);
     const checkpoint = await Checkpoint.open(folder, native().policyParameters(memory.config), memory.config.tied);
     try {
       const policy = new Policy(config, memory, Policy.#make(memory));
@@ -111,7 +111,7 @@ export class Policy implements PolicyLike {
     for (const { name } of this.parameters) {
       const { file, dtype, begin: offset } = checkpoint.place(name);
       try {
-        if (signal?.aborted) throw new PrlError('ERR_PRL_ABORTED', 'loading was aborted', { cause: signal.reason });
+        checkAborted(signal);
         await native().policyLoad({ policy: this.#handle, arena: ARENA.value, name, fd: file.fd, offset, dtype });
       } catch (cause) {
         this.dispose();
@@ -156,7 +156,7 @@ export class Policy implements PolicyLike {
   ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; cuSeqlens: Int32Array }> {
     checkOptions('logProbs', options, ['temperature', 'entropy', 'start', 'microBatchTokens', 'signal']);
     const { packed, cuScored } = packForScoring(sequences, options.start);
-    const args = { ...packed, ...this.#common(options), entropy: options.entropy === true };
+    const args = { ...packed, ...this.#common(options), entropy: checkBoolean('entropy', options.entropy ?? false) };
     const result = await this.#run(
       options.signal,
       (): Promise<{ logProbs: Float32Array; entropy?: Float32Array }> =>
@@ -212,6 +212,7 @@ export class Policy implements PolicyLike {
         if (quantile === undefined) return native().policyUpdate(args);
         // The threshold is that of the whole batch: every micro-batch has to know it.
         const { entropy } = await native().policyLogProbs({ ...args, entropy: true });
+        checkAborted(options.signal);
         const entropyThreshold = topEntropyThreshold(entropy, quantile, packed.mask?.data);
         return native().policyUpdate({ ...args, entropyThreshold });
       },
@@ -318,8 +319,7 @@ export class Policy implements PolicyLike {
     const turn = this.#queue.then(async () => {
       try {
         this.#alive();
-        if (signal?.aborted)
-          throw new PrlError('ERR_PRL_ABORTED', 'the call was aborted before it began', { cause: signal.reason });
+        checkAborted(signal);
         signal?.addEventListener('abort', cancel);
         return await start();
       } catch (error) {
@@ -333,4 +333,9 @@ export class Policy implements PolicyLike {
     this.#queue = turn.catch(() => {});
     return turn;
   }
+}
+
+/** Before a native call: it forgets that it was cancelled when it begins. */
+function checkAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new PrlError('ERR_PRL_ABORTED', 'the call was aborted', { cause: signal.reason });
 }

@@ -3,7 +3,7 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PrlError } from '../errors.js';
 import { fromBFloat16, fromFloat16 } from '../tensor.js';
-import { MAX_JSON_BYTES, parseStrictJson, quoted, quotedName } from './json.js';
+import { MAX_JSON_BYTES, openFile, parseStrictJson, quoted, quotedName } from './json.js';
 
 /** Bytes of the types that a file may hold. */
 export const DTYPES = {
@@ -57,14 +57,11 @@ export class SafetensorsFile {
   }
 
   static async open(path: string): Promise<SafetensorsFile> {
-    let file: FileHandle;
-    try {
-      file = await open(path, 'r');
-    } catch (cause) {
+    const { file, size } = await openFile(path).catch((cause) => {
       throw ioError('cannot open', path, cause);
-    }
+    });
     try {
-      const { tensors, metadata } = await readHeader(path, file);
+      const { tensors, metadata } = await readHeader(path, file, size);
       return new SafetensorsFile(path, file, tensors, metadata);
     } catch (error) {
       await file.close();
@@ -111,9 +108,8 @@ async function readFully(file: FileHandle, path: string, into: Uint8Array, posit
   }
 }
 
-async function readHeader(path: string, file: FileHandle) {
+async function readHeader(path: string, file: FileHandle, size: number) {
   const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', `${path} is no safetensors file: ${message}`);
-  const { size } = await file.stat();
   if (size < 10) throw corrupt(`it has ${size} bytes`);
   const prefix = new Uint8Array(8);
   await readFully(file, path, prefix, 0);

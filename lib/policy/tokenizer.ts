@@ -4,6 +4,7 @@ import type { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { outOfRange, PrlError } from '../errors.js';
 import { resolveTokenizer } from '../hub/resolve.js';
 import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-template.js';
+import { quoted } from './json.js';
 import { TokenDecoder } from './token-decoder.js';
 import { addedTokens, checkVocabulary, createEncoder, type Json } from './tokenizer-json.js';
 
@@ -194,7 +195,7 @@ function stopTokens(generation: Json | undefined, tokens: Map<number, string>): 
     if (!tokens.has(id as number))
       throw new PrlError(
         'ERR_PRL_CORRUPT',
-        `generation_config.json has the eos_token_id ${JSON.stringify(id)}, which the tokenizer does not know`,
+        `generation_config.json has the eos_token_id ${quoted(id)}, which the tokenizer does not know`,
       );
   return list as number[];
 }

@@ -170,7 +170,7 @@ export interface GenerateOptions {
   ignoreEos?: boolean;
   /**
    * Sequences decoded at once: speed and memory, not results. Default: as many as keep their keys and values near the processor,
-   * from 32 per thread to 256, and no more than memory is available for.
+   * up to 256 but at least 32 per thread, and no more than memory is available for.
    */
   maxBatch?: number;
   signal?: AbortSignal;

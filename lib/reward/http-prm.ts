@@ -1,8 +1,9 @@
 import { mapConcurrently } from '../concurrent.js';
 import { invalidArgument, PrlError } from '../errors.js';
-import { checkUrl, postJson, shorten } from '../http.js';
+import { checkUrl, postJson } from '../http.js';
 import { checkChoice, checkInteger, checkOptions } from '../options.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
+import { shorten } from '../shorten.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 import { joinScores, responsesOf, type TextResponse } from './step-texts.js';
 

@@ -89,7 +89,8 @@ class Service {
   readonly #batcher: Batcher;
   readonly #weights: ServedWeights | undefined;
   readonly #model: string;
-  #policy: Policy;
+  /** The first one. What requests are checked against stays so when its weights are replaced. */
+  readonly #policy: Policy;
   #active = 0;
 
   constructor(
@@ -122,7 +123,8 @@ class Service {
 
   async end(): Promise<void> {
     await this.#batcher.pause('abort');
-    (this.#weights?.policy ?? this.#policy).dispose();
+    if (this.#weights) await this.#weights.close();
+    else this.#policy.dispose();
   }
 
   async #route(request: IncomingMessage, response: ServerResponse): Promise<void> {

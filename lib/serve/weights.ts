@@ -7,6 +7,9 @@ import { HttpError } from './http.js';
 /** What vLLM's development endpoints do to weights, for folders inside `syncFolder` only. */
 export class ServedWeights {
   #reloads = 0;
+  /** The last reload that was asked for. */
+  #last: Promise<void> = Promise.resolve();
+  readonly #closed = new AbortController();
 
   constructor(
     readonly batcher: Batcher,
@@ -15,10 +18,27 @@ export class ServedWeights {
     readonly syncFolder: string,
   ) {}
 
-  /** Loads a folder's weights in the place of those that are served, between two batches. */
-  async reload(folder: unknown): Promise<void> {
+  /**
+   * Loads a folder's weights in the place of those that are served, between two batches; one folder after the other, so that the last
+   * one that was asked for is the one that stays.
+   */
+  reload(folder: unknown): Promise<void> {
+    const done = this.#last.then(() => this.#reload(folder));
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  /** Ends what is under way. The policy is disposed of. */
+  async close(): Promise<void> {
+    this.#closed.abort();
+    await this.#last;
+    this.policy.dispose();
+  }
+
+  async #reload(folder: unknown): Promise<void> {
     const path = await this.#inside(folder);
-    const fresh = await Policy.load(path, { dtype: this.policy.dtype }).catch((error) => {
+    const { signal } = this.#closed;
+    const fresh = await Policy.load(path, { dtype: this.policy.dtype, signal }).catch((error) => {
       throw new HttpError(400, `cannot load ${path}: ${error.message}`);
     });
     const difference = differing(this.policy, fresh);
@@ -45,7 +65,7 @@ export class ServedWeights {
       throw new HttpError(400, `there is no folder ${folder}`);
     });
     const way = relative(await realpath(this.syncFolder), path);
-    if (way.startsWith('..') || isAbsolute(way))
+    if (way === '..' || way.startsWith('../') || isAbsolute(way))
       throw new HttpError(403, `${folder} is not inside the folder of --sync-folder`);
     return path;
   }

@@ -256,6 +256,11 @@ int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, 
   return n - 1;
 }
 
+PackedFloats ReadPacked(const Args& args, const char* values_name, const char* offsets_name, const char* things) {
+  const TensorArg values = args.Tensor(values_name, {DType::kFloat32}), offsets = args.Tensor(offsets_name, {DType::kInt32});
+  return {values, values.elements, CheckOffsets(args.env(), offsets_name, offsets, values.elements, things), offsets.i32()};
+}
+
 namespace {
 
 struct Exported {

@@ -91,6 +91,14 @@ class Args {
 // `things` names what is packed, for the message.
 int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total, const char* things = "tokens");
 
+// A float32 per packed thing, and the offsets of the sequences (or what else they are packed by).
+struct PackedFloats {
+  TensorArg values;
+  int64_t elements, pieces;
+  const int32_t* offsets;
+};
+PackedFloats ReadPacked(const Args& args, const char* values, const char* offsets, const char* things = "tokens");
+
 // Registers `function` under `name`; a C++ exception that is not a JavaScript error becomes one.
 void Export(Napi::Env env, Napi::Object exports, const char* name, Napi::Value (*function)(const Napi::CallbackInfo&));
 

@@ -32,12 +32,11 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   CoherenceArgs kernel{};
   ReadWindows(args, &kernel);
   kernel.lambda_var = args.Number("lambdaVar");
-  const TensorArg scores = args.Tensor("stepScores", {DType::kFloat32});
-  const TensorArg offsets = args.Tensor("cuScores", {DType::kInt32});
+  const PackedFloats scores = ReadPacked(args, "stepScores", "cuScores", "scores");
   kernel.scores = scores.elements;
-  kernel.responses = CheckOffsets(args.env(), "cuScores", offsets, kernel.scores, "scores");
-  kernel.step_scores = scores.f32();
-  kernel.cu_scores = offsets.i32();
+  kernel.responses = scores.pieces;
+  kernel.step_scores = scores.values.f32();
+  kernel.cu_scores = scores.offsets;
   kernel.out = args.Floats("coherence", kernel.responses).f32();
   if (args.on_gpu()) {
     RunOnCuda(args.env(), "coherence", kernel.scores, 0, [&](const CudaCall& call) { return CoherenceCuda(kernel, call); });

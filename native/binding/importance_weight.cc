@@ -10,13 +10,12 @@ namespace {
 
 Napi::Value Run(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
-  const TensorArg old_logprob = args.Tensor("oldLogProbs", {DType::kFloat32});
-  const TensorArg offsets = args.Tensor("cuSeqlens", {DType::kInt32});
+  const PackedFloats old_logprob = ReadPacked(args, "oldLogProbs", "cuSeqlens");
   ImportanceWeightArgs kernel{};
   kernel.tokens = old_logprob.elements;
-  kernel.sequences = CheckOffsets(args.env(), "cuSeqlens", offsets, kernel.tokens);
-  kernel.cu_seqlens = offsets.i32();
-  kernel.old_logprob = old_logprob.f32();
+  kernel.sequences = old_logprob.pieces;
+  kernel.cu_seqlens = old_logprob.offsets;
+  kernel.old_logprob = old_logprob.values.f32();
   kernel.rollout_logprob = args.Floats("rolloutLogProbs", kernel.tokens).f32();
   kernel.mask = args.OptionalInts("mask", kernel.tokens).i32();
   kernel.level = static_cast<WeightLevel>(args.Integer("level", 0, 1));

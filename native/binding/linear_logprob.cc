@@ -27,8 +27,6 @@ LinearLogprobArgs Parse(const Args& args) {
   if (head.shape.size() != 2 || head.shape[1] != hidden.shape[1]) {
     Throw(args.env(), Code::kOutOfRange, "head must have the shape [vocab, %lld], the width of hidden", (long long)hidden.shape[1]);
   }
-  const double temperature = args.Number("temperature");
-  if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
   LinearLogprobArgs linear{};
   linear.tokens = hidden.shape[0];
   linear.width = hidden.shape[1];
@@ -36,7 +34,7 @@ LinearLogprobArgs Parse(const Args& args) {
   linear.dtype = hidden.dtype;
   linear.hidden = hidden.data;
   linear.head = head.data;
-  linear.temperature = static_cast<float>(temperature);
+  linear.temperature = ReadTemperature(args);
   linear.targets = args.Ints("targets", linear.tokens).i32();
   linear.logprob = args.Floats("logProbs", linear.tokens).f32();
   linear.entropy = args.Floats("entropy", linear.tokens).f32();

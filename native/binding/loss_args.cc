@@ -43,6 +43,15 @@ LossBatch ParseLossBatch(const Args& args, int64_t tokens) {
   return batch;
 }
 
+float ReadTemperature(const Args& args) {
+  const double value = args.Number("temperature");
+  const float temperature = static_cast<float>(value);
+  if (!(value > 0) || !std::isfinite(temperature) || !std::isfinite(1.0f / temperature)) {
+    Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, and it and its inverse float32 numbers, not %g", value);
+  }
+  return temperature;
+}
+
 Napi::Object SumsObject(Napi::Env env, const LossSums& sums) {
   Napi::Object result = Napi::Object::New(env);
   const struct {

@@ -13,6 +13,8 @@ namespace prl {
 LossParams ParseLossParams(const Args& args);
 // advantages, advantagesPerToken, cuSeqlens, oldLogProbs?, refLogProbs?, importanceWeights?, rolloutLogProbs?, mask? of `tokens` tokens. Borrowed.
 LossBatch ParseLossBatch(const Args& args, int64_t tokens);
+// The field `temperature`; what divides logits by it multiplies with its inverse, which must be a finite float32 too.
+float ReadTemperature(const Args& args);
 // { loss, tokens, ... }: the plain sums.
 Napi::Object SumsObject(Napi::Env env, const LossSums& sums);
 // { ticket }: what lossSums({ ticket }) turns into them when they are wanted.

@@ -67,17 +67,8 @@ Napi::Value Cancel(const Napi::CallbackInfo& info) {
 // [{ name, shape }] of all parameters of a policy; or of a config, whose policy need not be made for it.
 Napi::Value Parameters(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const Layout layout(args.Has("vocab") ? ParseConfig(args) : PolicyOf(args).policy->config);
-  Napi::Array list = Napi::Array::New(args.env());
-  for (const Parameter& p : layout.parameters) {
-    Napi::Object entry = Napi::Object::New(args.env());
-    Napi::Array shape = Napi::Array::New(args.env());
-    for (uint32_t i = 0; i < p.shape.size(); ++i) shape.Set(i, static_cast<double>(p.shape[i]));
-    entry.Set("name", p.name);
-    entry.Set("shape", shape);
-    list.Set(list.Length(), entry);
-  }
-  return list;
+  if (!args.Has("vocab")) return ParameterList(args.env(), PolicyOf(args).policy->layout.parameters);
+  return ParameterList(args.env(), Layout(ParseConfig(args)).parameters);
 }
 
 const Parameter& ParameterOf(const Args& args, const Policy& policy) {
@@ -259,11 +250,22 @@ Sequences ParseSequences(const Args& args, const ModelConfig& config) {
       Throw(args.env(), Code::kOutOfRange, "start[%lld] = %d must be from 1 to %d, the length of the sequence", (long long)i, s.start[i], length);
     }
   }
-  const double temperature = args.Number("temperature");
-  if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
-  s.temperature = static_cast<float>(temperature);
+  s.temperature = ReadTemperature(args);
   s.micro_batch_tokens = args.Integer("microBatchTokens", 1, kMaxInt);
   return s;
+}
+
+Napi::Value ParameterList(Napi::Env env, const std::vector<Parameter>& parameters) {
+  Napi::Array list = Napi::Array::New(env);
+  for (const Parameter& p : parameters) {
+    Napi::Object entry = Napi::Object::New(env);
+    Napi::Array shape = Napi::Array::New(env);
+    for (uint32_t i = 0; i < p.shape.size(); ++i) shape.Set(i, static_cast<double>(p.shape[i]));
+    entry.Set("name", p.name);
+    entry.Set("shape", shape);
+    list.Set(list.Length(), entry);
+  }
+  return list;
 }
 
 std::vector<float> CopyFloats(const TensorArg& tensor) {

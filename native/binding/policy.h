@@ -39,6 +39,8 @@ OptimizerParams ParseOptimizer(const Args& args);
 // Empty for an absent tensor.
 std::vector<float> CopyFloats(const TensorArg& tensor);
 
+// [{ name, shape }]
+Napi::Value ParameterList(Napi::Env env, const std::vector<Parameter>& parameters);
 // A new Float32Array with these values.
 Napi::Value ToFloat32Array(Napi::Env env, const std::vector<float>& values);
 

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "binding/loss_args.h"
 #include "binding/policy.h"
 #include "binding/register.h"
 #include "model/generate.h"
@@ -25,10 +26,10 @@ GenerateRequest ParseRequest(const Args& args, const ModelConfig& config) {
             (long long)p, (long long)length, (long long)request.max_new_tokens, (long long)config.max_positions);
     }
   }
-  const double temperature = args.Number("temperature"), top_p = args.Number("topP");
-  if (!(temperature >= 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be at least 0, not %g", temperature);
+  const double top_p = args.Number("topP");
   if (!(top_p > 0 && top_p <= 1)) Throw(args.env(), Code::kOutOfRange, "topP must be above 0 and at most 1, not %g", top_p);
-  request.sampling = {static_cast<float>(temperature), static_cast<int32_t>(args.Integer("topK", 0, INT32_MAX)), static_cast<float>(top_p)};
+  const float temperature = args.Number("temperature") == 0 ? 0.0f : ReadTemperature(args);
+  request.sampling = {temperature, static_cast<int32_t>(args.Integer("topK", 0, INT32_MAX)), static_cast<float>(top_p)};
   // A seed is two words, low first: JavaScript has no 64-bit integers in int32 arrays.
   const TensorArg seeds = args.Ints("seeds", 2 * prompts), streams = args.Ints("streams", prompts);
   for (int64_t p = 0; p < prompts; ++p) {

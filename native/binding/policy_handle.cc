@@ -54,8 +54,8 @@ class Task : public Napi::AsyncWorker {
     }
   }
 
+  // The policy is busy until the task is gone: what JavaScript does when the promise is settled comes after that.
   void OnOK() override {
-    handle_->busy = false;
     Napi::HandleScope scope(Env());
     if (!status_.ok()) return deferred_.Reject(ToError(Env(), status_).Value());
     try {

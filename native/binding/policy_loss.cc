@@ -10,8 +10,6 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
   const TensorArg logits = args.Tensor("logits");
   if (logits.shape.size() != 2) Throw(args.env(), Code::kOutOfRange, "logits must have the shape [tokens, vocab]");
-  const double temperature = args.Number("temperature");
-  if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
   const int64_t tokens = logits.shape[0];
   LossSums sums;
   PolicyLossArgs kernel{};
@@ -20,7 +18,7 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   rows.vocab = rows.stride = logits.shape[1];
   rows.dtype = logits.dtype;
   rows.logits = logits.data;
-  rows.temperature = static_cast<float>(temperature);
+  rows.temperature = ReadTemperature(args);
   rows.targets = args.Ints("targets", tokens).i32();
   rows.logprob = args.Floats("logProbs", tokens).f32();
   rows.entropy = args.Floats("entropy", tokens).f32();

@@ -39,19 +39,9 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
              std::make_shared<LockedHead>(hidden, features, width, std::vector<double>(level, level + quantiles)));
 }
 
-// [{ name, shape }]
 Napi::Value Parameters(const Napi::CallbackInfo& info) {
   const Args args(info);
-  Napi::Array list = Napi::Array::New(args.env());
-  for (const Parameter& p : HeadOf(args)->head.parameters()) {
-    Napi::Object entry = Napi::Object::New(args.env());
-    Napi::Array shape = Napi::Array::New(args.env());
-    for (uint32_t i = 0; i < p.shape.size(); ++i) shape.Set(i, static_cast<double>(p.shape[i]));
-    entry.Set("name", p.name);
-    entry.Set("shape", shape);
-    list.Set(list.Length(), entry);
-  }
-  return list;
+  return ParameterList(args.env(), HeadOf(args)->head.parameters());
 }
 
 // Copies `name` of `arena` (0 values, 1 gradients) to or from the tensor `tensor`; false when there is none yet.

@@ -8,18 +8,17 @@ namespace {
 
 Napi::Value Run(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
-  const TensorArg old_logprob = args.Tensor("oldLogProbs", {DType::kFloat32});
-  const TensorArg offsets = args.Tensor("cuSeqlens", {DType::kInt32});
+  const PackedFloats old_logprob = ReadPacked(args, "oldLogProbs", "cuSeqlens");
   const TensorArg steps = args.OptionalTensor("cuSteps", {DType::kInt32});
   StepRewardArgs kernel{};
   kernel.tokens = old_logprob.elements;
-  kernel.sequences = CheckOffsets(args.env(), "cuSeqlens", offsets, kernel.tokens);
-  kernel.cu_seqlens = offsets.i32();
+  kernel.sequences = old_logprob.pieces;
+  kernel.cu_seqlens = old_logprob.offsets;
   if (steps.present()) {
     kernel.steps = CheckOffsets(args.env(), "cuSteps", steps, kernel.tokens);
     kernel.cu_steps = steps.i32();
   }
-  kernel.old_logprob = old_logprob.f32();
+  kernel.old_logprob = old_logprob.values.f32();
   const TensorArg ref_logprob = args.Floats("refLogProbs", kernel.tokens);
   kernel.ref_logprob = ref_logprob.f32();
   kernel.outcome = args.Floats("outcomeAdvantages", kernel.sequences).f32();
@@ -28,7 +27,7 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.inclusive = args.Boolean("inclusive");
   kernel.baseline = args.Boolean("baseline");
   TensorArg out = args.Floats("out", kernel.tokens);
-  CheckApart(args.env(), "out", out, "oldLogProbs", old_logprob);
+  CheckApart(args.env(), "out", out, "oldLogProbs", old_logprob.values);
   CheckApart(args.env(), "out", out, "refLogProbs", ref_logprob);
   kernel.out = out.f32();
   if (args.on_gpu()) {

@@ -1,6 +1,6 @@
 #include "kernels/token_logprob/token_logprob.h"
 
-#include "binding/cuda.h"
+#include "binding/loss_args.h"
 #include "binding/register.h"
 
 namespace prl {
@@ -8,14 +8,12 @@ namespace {
 
 TokenLogprobArgs Parse(const Args& args, const TensorArg& logits) {
   if (logits.shape.size() != 2) Throw(args.env(), Code::kOutOfRange, "logits must have the shape [tokens, vocab]");
-  const double temperature = args.Number("temperature");
-  if (!(temperature > 0)) Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, not %g", temperature);
   TokenLogprobArgs kernel{};
   kernel.rows = logits.shape[0];
   kernel.vocab = kernel.stride = logits.shape[1];
   kernel.dtype = logits.dtype;
   kernel.logits = logits.data;
-  kernel.temperature = static_cast<float>(temperature);
+  kernel.temperature = ReadTemperature(args);
   kernel.targets = args.Ints("targets", kernel.rows).i32();
   kernel.mask = args.OptionalInts("mask", kernel.rows).i32();
   return kernel;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "model/layers/decode_attention.h"
 #include "model/layers/rms_norm.h"
@@ -181,12 +182,13 @@ Status Generator::Run(const Weights& weights, const GenerateRequest& request, co
   for (size_t p = 0; p < static_cast<size_t>(prompts); ++p) longest = std::max<int64_t>(longest, request.cu_prompts[p + 1] - request.cu_prompts[p]);
   capacity_ = (longest + request.max_new_tokens + kCacheBlock - 1) / kCacheBlock * kCacheBlock;
   slot_floats_ = 2 * c.kv_heads * c.head_dim * capacity_;
-  // Unless asked otherwise: as many as keep their keys and values near the processor, within reason.
-  const int64_t near = kCachedKeys * NumThreads() / (c.layers * slot_floats_);
-  const int64_t chosen = std::min(request.most_batch, std::clamp<int64_t>(near, 32 * NumThreads(), 256));
+  // Unless asked otherwise: as many as keep their keys and values near the processor, but enough for each thread.
+  const int64_t near = kCachedKeys * NumThreads() / (c.layers * slot_floats_), least = 32 * NumThreads();
+  const int64_t chosen = std::min(request.most_batch, std::max(least, std::min<int64_t>(near, 256)));
   const int64_t rows = std::min(total, request.max_batch > 0 ? request.max_batch : chosen);
   slots_.assign(static_cast<size_t>(rows), Slot{});
-  const int64_t cache_floats = rows * c.layers * slot_floats_;
+  int64_t cache_floats = 0;
+  if (__builtin_mul_overflow(rows * c.layers, slot_floats_, &cache_floats)) throw std::bad_alloc();
   cache_.Reserve(cache_floats);
   const struct GiveBack {
     Buffer<float>& cache;

@@ -20,7 +20,9 @@ namespace {
 // nothing that is asked for, and a sequence without scored tokens nothing at all: neither goes through the network. (With `whole`
 // the last token does: its own hidden state is asked for.)
 struct MicroBatch {
-  const bool whole = false;
+  explicit MicroBatch(bool whole_sequences = false) : whole(whole_sequences) {}
+
+  const bool whole;
   int64_t first_sequence = 0, sequences = 0, first_scored = 0, scored = 0;
   std::vector<int32_t> targets, cu_targets;  // scored tokens; their offsets by sequence
   std::vector<int32_t> query_of_target;      // the query that predicts each: several completions may start from one
@@ -267,30 +269,32 @@ void Policy::ResetOptimizer() {
   steps = 0;
 }
 
-// For the output head, a chunk of tokens at a time: about 16 MB of logits, and no more rows than keep that small.
-float* Policy::Workspace(int64_t tokens, int64_t sequences, int64_t* chunk) {
-  *chunk = std::clamp<int64_t>((int64_t{1} << 22) / config.vocab, 32, 2048);
-  return workspace_.Reserve(LinearWorkspaceFloats(tokens, sequences, config.hidden, config.vocab, *chunk));
-}
-
-// Of targets, each predicted by a row of hidden [queries, hidden].
-Status Policy::ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets, const float* hidden, float temperature,
-                           float* logprob, float* entropy) {
+// The output head over these rows, a chunk of them at a time: about 16 MB of logits, and no more rows than keep that small.
+// `sequences` of a loss; 0 without one.
+LinearLogprobArgs Policy::HeadOf(const float* hidden, const std::vector<int32_t>& targets, int64_t sequences, float temperature,
+                                 float* logprob, float* entropy) {
   LinearLogprobArgs head{};
   head.tokens = static_cast<int64_t>(targets.size());
-  float* rows = hidden_.Reserve(head.tokens * config.hidden);
-  MicroBatch::Gather(hidden, config.hidden, queries, rows);
   head.width = config.hidden;
   head.vocab = config.vocab;
-  head.hidden = rows;
-  head.head = this->head();
+  head.hidden = hidden;
+  head.head = dtype == DType::kBFloat16 ? static_cast<const void*>(bf16_.data() + layout.head) : values_.data() + layout.head;
   head.bf16_head = dtype == DType::kBFloat16;
   head.targets = targets.data();
   head.temperature = temperature;
   head.logprob = logprob;
   head.entropy = entropy;
-  head.workspace = Workspace(head.tokens, 0, &head.chunk);
-  return LinearLogprobCpu(head);
+  head.chunk = std::clamp<int64_t>((int64_t{1} << 22) / config.vocab, 32, 2048);
+  head.workspace = workspace_.Reserve(LinearWorkspaceFloats(head.tokens, sequences, config.hidden, config.vocab, head.chunk));
+  return head;
+}
+
+// Of targets, each predicted by a row of hidden [queries, hidden].
+Status Policy::ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets, const float* hidden, float temperature,
+                           float* logprob, float* entropy) {
+  float* rows = hidden_.Reserve(static_cast<int64_t>(targets.size()) * config.hidden);
+  MicroBatch::Gather(hidden, config.hidden, queries, rows);
+  return LinearLogprobCpu(HeadOf(rows, targets, 0, temperature, logprob, entropy));
 }
 
 Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy) {
@@ -385,18 +389,7 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     micro.Gather(transformer_.Forward(weights(), micro.packed(), keep), config.hidden, micro.query_of_target, hidden);
     LossSums part;
     LinearPolicyLossArgs args{};
-    LinearLogprobArgs& head = args.linear;
-    head.tokens = micro.scored;
-    head.width = config.hidden;
-    head.vocab = config.vocab;
-    head.hidden = hidden;
-    head.head = this->head();
-  head.bf16_head = dtype == DType::kBFloat16;
-    head.targets = micro.targets.data();
-    head.temperature = all.temperature;
-    head.logprob = logprob.data();
-    head.entropy = entropy.data();
-    head.workspace = Workspace(micro.scored, micro.sequences, &head.chunk);
+    args.linear = HeadOf(hidden, micro.targets, micro.sequences, all.temperature, logprob.data(), entropy.data());
     args.batch.tokens = micro.scored;
     args.batch.sequences = micro.sequences;
     args.batch.cu_seqlens = micro.cu_targets.data();

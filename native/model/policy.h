@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/clipped_loss/clipped_loss.h"
+#include "kernels/linear_logprob/linear_logprob.h"
 #include "model/config.h"
 #include "model/generate.h"
 #include "model/layers/adamw_math.h"
@@ -65,9 +66,9 @@ class Policy {
   void Initialize(uint64_t seed);
   std::unique_ptr<Policy> Clone() const;
 
-  // Copies of a parameter, in any floating-point type (masters: float32). Read is false, `out` untouched, for gradients that were not computed, and moments
-  // and masters before the first step; Write makes them, but for gradients, where it is false. A value that is written is rounded to
-  // the policy's type, its master with it.
+  // Copies of a parameter, in any floating-point type (masters: float32). Read is false, `out` untouched, for gradients that were not
+  // computed, and moments and masters before the first step; Write makes them, but for gradients, where it is false. A value that is
+  // written is rounded to the policy's type, its master with it.
   bool Read(Arena arena, const Parameter& parameter, DType type, void* out);
   bool Write(Arena arena, const Parameter& parameter, const float* values);
   // The same from a place in a file (tensor_file.h); not for gradients.
@@ -101,10 +102,10 @@ class Policy {
  private:
   Status ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets, const float* hidden, float temperature,
                      float* logprob, float* entropy);
-  const void* head() const { return dtype == DType::kBFloat16 ? static_cast<const void*>(bf16_.data() + layout.head) : values_.data() + layout.head; }
   void Changed(const Parameter& parameter);
   void MakeOptimizer();
-  float* Workspace(int64_t tokens, int64_t sequences, int64_t* chunk);
+  LinearLogprobArgs HeadOf(const float* hidden, const std::vector<int32_t>& targets, int64_t sequences, float temperature, float* logprob,
+                           float* entropy);
 
   Buffer<float> values_;  // the arena; of a policy in bfloat16 float32 copies of the vectors
   Buffer<BFloat16> bf16_;

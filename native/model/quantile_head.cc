@@ -71,6 +71,7 @@ float* QuantileHead::Values(Arena arena) {
     case Arena::kGradients: return has_gradients_ ? gradients_.data() : nullptr;
     case Arena::kMoment1: return has_moments_ ? moment1_.data() : nullptr;
     case Arena::kMoment2: return has_moments_ ? moment2_.data() : nullptr;
+    case Arena::kMaster: break;  // its values are float32 themselves
   }
   return nullptr;
 }

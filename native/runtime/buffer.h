@@ -21,6 +21,7 @@ class Buffer {
       std::free(data_);
       data_ = nullptr;
       size_ = 0;
+      if (n > (int64_t{1} << 60) / static_cast<int64_t>(sizeof(T))) throw std::bad_alloc();  // the bytes would overflow
       const size_t bytes = (static_cast<size_t>(n) * sizeof(T) + 63) / 64 * 64;
       data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
       if (!data_) throw std::bad_alloc();

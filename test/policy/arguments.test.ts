@@ -32,11 +32,15 @@ calls('sequences to score', async () => {
   await range(policy.logProbs([[1, 2]], { start: [0] }), /start\[0\] = 0 must be from 1 to 2/);
   await range(policy.logProbs([[1, 2]], { start: [3] }), /start\[0\] = 3/);
   await range(policy.logProbs([[1, 2]], { start: [1, 1] }), /one entry per sequence/);
-  await range(policy.logProbs([[1, 2]], { temperature: 0 }), /temperature/);
+  for (const temperature of [0, -1, Number.NaN, Infinity, 1e-50, 1e-39, 1e39])
+    await range(policy.logProbs([[1, 2]], { temperature }), /temperature must be/);
   await range(policy.logProbs([[1, 2]], { microBatchTokens: 0 }), /microBatchTokens/);
   await type(policy.logProbs(null as never), /sequences must be an array/);
   await type(policy.logProbs([1] as never), /sequences\[0\] must be an array/);
+  for (const length of [-1, 0.5, Number.NaN, Infinity, '2'])
+    await type(policy.logProbs([{ length }] as never), /sequences\[0\] must be an array/);
   await type(policy.logProbs([[1, 2]], { signal: {} as never }), /signal/);
+  await type(policy.logProbs([[1, 2]], { entropy: 1 as never }), /entropy must be true or false/);
   await rejectsWith(
     policy.logProbs([[1]], { entropies: true } as never),
     TypeError,
@@ -70,6 +74,7 @@ calls('batches to learn from', async () => {
   await type(update({}, { beta: 0.1 }), /needs refLogProbs/);
   await type(update({}, { learningRate: undefined }), /learningRate/);
   await range(update({}, { adamBeta1: 1 }), /adamBeta1/);
+  await range(update({}, { learningRate: Infinity }), /learningRate must be a finite number, not Infinity/);
   await range(update({}, { maxGradNorm: 0 }), /maxGradNorm/);
   await rejectsWith(update({}, { lerningRate: 1 }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /learningRate/);
   await rejectsWith(update({ rewards: [] }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /rewards/);

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   ftruncateSync,
@@ -8,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -19,7 +21,7 @@ import * as assert from 'uvu/assert';
 import { Policy, PrlError } from '../../lib/index.js';
 import { SafetensorsFile, writeSafetensors } from '../../lib/policy/safetensors.js';
 import { fromBFloat16, toBFloat16, toFloat16 } from '../../lib/tensor.js';
-import { near } from '../reference/numbers.js';
+import { near, random } from '../reference/numbers.js';
 import { rejectsWith } from './rejects.js';
 import { ARCHITECTURES, tinyConfig, tinyPolicy } from './tiny.js';
 
@@ -276,7 +278,10 @@ wrong('files that are no safetensors', async () => {
   await spoiled((h) => ({ ...h, a: { ...h.a, shape: [2 ** 40, 2 ** 40] } }), /tensor 'a' .* has 8 bytes of data/);
   await spoiled((h) => ({ ...h, a: { ...h.a, shape: [3] } }), /tensor 'a' \[3\] F32 has 8 bytes of data, not 12/);
   await spoiled((h) => ({ ...h, a: { ...h.a, data_offsets: [8, 0] } }), /tensor 'a'.*-8 bytes/);
-  await spoiled((h) => ({ ...h, a: { ...h.a, data_offsets: [0] } }), /data_offsets/);
+  for (const offsets of [[0], [0, 8, 8], [0, 8.5], [-4, 4], ['0', '8'], [0, null], [0, 2 ** 53], {}, null, 8])
+    await spoiled((h) => ({ ...h, a: { ...h.a, data_offsets: offsets } }), /tensor 'a' has no data_offsets/);
+  for (const shape of [[1.5], [-2], ['2'], [null], [2 ** 60], [[2]], {}, null, 2, '2'])
+    await spoiled((h) => ({ ...h, a: { ...h.a, shape } }), /tensor 'a' has no shape/);
   await spoiled((h) => ({ ...h, b: { ...h.b, data_offsets: [4, 8] } }), /tensor 'b' begins at byte \d+, not \d+/);
   await spoiled((h) => ({ ...h, b: { ...h.b, data_offsets: [1e9, 1e9 + 4] } }), /tensor 'b' begins at byte/);
   await spoiled((h) => ({ a: h.a }), /tensors end at byte \d+ but it has/);
@@ -302,6 +307,29 @@ wrong('files that are no safetensors', async () => {
   await refuses(/the name "dtype" twice/);
   raw('['.repeat(1_000_000));
   await refuses(/nested more than 4 deep/);
+  raw(`{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,12]}}`);
+  await refuses(/tensor 'a' has no shape/);
+  // What a header of the largest legal size may hold. Judging it takes well under a second of processor time.
+  const seconds = async (work: () => Promise<void>) => {
+    const before = process.cpuUsage();
+    await work();
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1e6;
+  };
+  const most = 2 ** 24;
+  for (const [part, message] of [
+    ['"%":0,', /more than 250000 names, objects and lists/],
+    ['{},', /more than 250000 names/],
+    ['"",', /not JSON/],
+    [' ', /not JSON/],
+  ] as const) {
+    const parts = Array.from({ length: Math.floor((most - 1) / (part.length + 5)) }, (_, i) =>
+      part.replace('%', i.toString(36)),
+    );
+    raw(`{${parts.join('')}`);
+    const taken = await seconds(() => refuses(message));
+    assert.ok(taken < 3, `${part}: ${taken} s`);
+  }
   const sparse = openSync(path, 'w');
   writeSync(sparse, new Uint8Array(new BigUint64Array([17n * 2n ** 20n]).buffer));
   ftruncateSync(sparse, 2 ** 30);
@@ -312,6 +340,118 @@ wrong('files that are no safetensors', async () => {
   const file = await SafetensorsFile.open(path);
   assert.equal([...file.tensors.keys()], ['__proto__']);
   await file.close();
+  raw(`{"__metadata__":{"__proto__":"x","steps":"3"},"a":${entry}}`);
+  const named = await SafetensorsFile.open(path);
+  assert.is(named.metadata.steps, '3');
+  assert.is(({} as Header).steps, undefined);
+  await named.close();
+});
+
+wrong('what is no file is not waited for', async () => {
+  const folder = newFolder();
+  const [pipe, endless] = [join(folder, 'model.safetensors'), join(folder, 'config.json')];
+  assert.is(spawnSync('mkfifo', [pipe]).status, 0);
+  symlinkSync('/dev/zero', endless);
+  const io = [PrlError, 'ERR_PRL_IO'] as const;
+  await rejectsWith(SafetensorsFile.open(pipe), ...io, /cannot open .*model\.safetensors: it is no file/);
+  await rejectsWith(SafetensorsFile.open(folder), ...io, /it is no file/);
+  await rejectsWith(Policy.load(folder), ...io, /cannot read .*config\.json: it is no file/);
+  rmSync(endless);
+  writeConfig(folder, policy.config);
+  await rejectsWith(Policy.load(folder), ...io, /model\.safetensors: it is no file/);
+});
+
+wrong('configs with anything anywhere are refused by the name of the file and the field', async () => {
+  const folder = newFolder();
+  writeRaw(join(folder, 'model.safetensors'), storedOf(policy));
+  const load = (config: string) => {
+    writeFileSync(join(folder, 'config.json'), config);
+    return Policy.load(folder);
+  };
+  const whole = JSON.stringify(policy.config);
+  (await load(whole)).dispose();
+  const counts = ['vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads'];
+  const sizes = [...counts, 'num_key_value_heads', 'head_dim', 'max_position_embeddings'];
+  const values = ['0', '-1', '1.5', '1e999', '-1e999', '1e300', '"8"', 'true', '[8]', '{}', `"${'8'.repeat(1e5)}"`];
+  for (const name of [...sizes, 'rms_norm_eps', 'rope_theta', 'tie_word_embeddings'])
+    for (const value of name === 'rms_norm_eps' ? values.filter((v) => v !== '0') : values) {
+      if (name === 'rope_theta' && /^1\.5$|^1e300$/.test(value)) continue; // odd, but legal
+      if (name === 'tie_word_embeddings' && value === 'true') continue;
+      const config = whole
+        .replace(/}$/, `,"${name}":${value}}`)
+        .replace(new RegExp(`"${name}":[^,]*,(?=.*"${name}")`), '');
+      const message = await load(config).then(
+        () => 'it was loaded',
+        (error: PrlError) => {
+          assert.is(error.code, 'ERR_PRL_CORRUPT', `${name} ${value}: ${error.message}`);
+          return error.message;
+        },
+      );
+      assert.ok(message.length < 600, `${name}: a message of ${message.length}`);
+      assert.match(message, `${join(folder, 'config.json')}: `, `${name} ${value}`);
+      assert.match(message, name);
+    }
+  for (const name of counts)
+    await rejectsWith(load(whole.replace(`"${name}"`, '"x"')), PrlError, 'ERR_PRL_CORRUPT', new RegExp(name));
+  const refuses = (change: string, code: string, message: RegExp) =>
+    rejectsWith(load(whole.replace(/}$/, `,${change}}`)), PrlError, code, message);
+  const [corrupt, unsupported] = ['ERR_PRL_CORRUPT', 'ERR_PRL_UNSUPPORTED'];
+  await refuses(`"extra":${'['.repeat(1e6)}`, corrupt, /nested more than 16 deep/);
+  await refuses(`"vocab_size":23`, corrupt, /the name "vocab_size" twice/);
+  await refuses('"rope_parameters":[]', corrupt, /rope_parameters must be an object/);
+  await refuses('"rope_parameters":7', corrupt, /rope_parameters must be an object/);
+  await refuses('"rope_scaling":{"rope_type":"linear","factor":1e-320}', corrupt, /rotations that are not finite/);
+  await refuses('"layer_types":"sliding_attention"', unsupported, /layer_types "sliding_attention"/);
+  await refuses(`"hidden_act":"${'x'.repeat(1e6)}"`, unsupported, /hidden_act "x{199}\.\.\. of the config/);
+  for (let length = 0; length < whole.length; length += 7)
+    await rejectsWith(load(whole.slice(0, length)), PrlError, corrupt, /config\.json is not JSON/);
+  // Names of JavaScript's own are names like others.
+  const polite = await load(
+    whole.replace(/}$/, ',"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}}'),
+  );
+  await polite.clone().save(newFolder());
+  assert.is(({} as Header).polluted, undefined);
+});
+
+wrong('files with flipped bits and missing pieces are loaded or refused, never more', async () => {
+  const folder = newFolder();
+  await policy.save(folder, { maxShardSize: 8000 });
+  await policy.update({ prompts: [[1]], completions: [[2]], advantages: Float32Array.of(1) }, { learningRate: 1e-3 });
+  await policy.saveOptimizer(join(folder, 'optimizer.bin'));
+  const names = readdirSync(folder);
+  assert.ok(names.length > 4);
+  const next = random(7);
+  const codes = new Map<string, number>();
+  for (let round = 0; round < 400; round++) {
+    const name = names[round % names.length];
+    const path = join(folder, name);
+    const good = readFileSync(path);
+    const bad = Uint8Array.from(good);
+    // Of a tensor file the header: values may be anything.
+    const end = name.endsWith('.json') ? bad.length : 8 + Number(good.readBigUInt64LE(0));
+    for (let flips = 1 + Math.floor(3 * next()); flips > 0; flips--) {
+      const at = Math.floor(next() * end);
+      bad[at] = next() < 0.5 ? bad[at] ^ (1 << Math.floor(8 * next())) : Math.floor(256 * next());
+    }
+    writeFileSync(path, next() < 0.2 ? bad.subarray(0, Math.floor(next() * bad.length)) : bad);
+    try {
+      const loaded = await Policy.load(folder);
+      await loaded.loadOptimizer(join(folder, 'optimizer.bin'));
+      loaded.dispose();
+      codes.set('loaded', (codes.get('loaded') ?? 0) + 1);
+    } catch (error) {
+      const { code, message } = error as PrlError;
+      assert.ok(
+        error instanceof PrlError && message.length < 2000,
+        `round ${round}, ${name}: ${(error as Error).stack}`,
+      );
+      codes.set(code, (codes.get(code) ?? 0) + 1);
+    } finally {
+      writeFileSync(path, Uint8Array.from(good));
+    }
+  }
+  assert.ok(codes.get('ERR_PRL_CORRUPT')! > 200, JSON.stringify([...codes]));
+  (await Policy.load(folder)).dispose();
 });
 
 wrong('an index that does not say what the shards hold', async () => {
@@ -343,7 +483,7 @@ wrong('an index that does not say what the shards hold', async () => {
   await refuses({ weight_map: { ...good, x: '..' } }, /names the file "\.\."/);
   await refuses({ weight_map: { ...good, x: '/etc/passwd' } }, /names the file/);
   await refuses(`{"weight_map":{"x":"a.safetensors","x":"b.safetensors"}}`, /the name "x" twice/);
-  await refuses('['.repeat(100_000), /nested more than 8 deep/);
+  await refuses('['.repeat(100_000), /nested more than 16 deep/);
   writeRaw(join(folder, 'b.safetensors'), new Map(all.slice(6)));
   await refuses({ weight_map: good }, /is in two files: .*a\.safetensors and .*b\.safetensors/);
   const file = join(folder, 'b.safetensors');

@@ -52,7 +52,7 @@ life('aborting leaves the policy as it was', async () => {
     policy.logProbs(sequences, { signal: controller.signal }),
     PrlError,
     'ERR_PRL_ABORTED',
-    /before it began/,
+    /the call was aborted/,
   );
   assert.equal((await policy.logProbs(sequences)).logProbs, before);
   throwsError(() => policy.gradients(), PrlError, 'ERR_PRL_UNSUPPORTED', /no gradients/);

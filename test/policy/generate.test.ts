@@ -220,7 +220,11 @@ sampling('wrong arguments are typed errors', async () => {
   await rejects(go([[1]], { ...ok, temperature: Number.NaN }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /temperature/);
   await rejects(go([[1]], { ...ok, topP: 0 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /topP/);
   await rejects(go([[1]], { ...ok, topk: 3 }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /'topK'/);
+  for (const temperature of [1e-50, 1e-39, 1e39, Infinity])
+    await rejects(go([[1]], { ...ok, temperature }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /temperature must be/);
   await rejects(go([[1]], { ...ok, stop: [99] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /stop/);
+  await rejects(go([[1]], { ...ok, stop: 5 }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /stop must be an array/);
+  await rejects(go([[1]], { ...ok, ignoreEos: 'no' }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /ignoreEos/);
   await rejects(
     go([[1]], { ...ok, seed: [1, 2] }),
     RangeError,
@@ -228,6 +232,16 @@ sampling('wrong arguments are typed errors', async () => {
     /seed has 2 entries for 1 prompts/,
   );
   await rejects(go([[1]], { ...ok, n: 0 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /n must be/);
+});
+
+sampling('keys and values whose bytes no integer counts are out of memory', async () => {
+  const [width, positions, n] = [2 ** 10, 2 ** 31 - 1, 2 ** 20];
+  // 2 x width x positions x n floats are 2^64 bytes.
+  const config = { ...policy.config, num_attention_heads: 8, num_key_value_heads: 8, head_dim: width / 8 };
+  const wide = Policy.create({ ...config, max_position_embeddings: positions }, { seed: 1, memoryCheck: false });
+  const call = wide.generate([[1]], { n, maxBatch: n, maxNewTokens: positions - 1 });
+  await rejects(() => call, PrlError, 'ERR_PRL_OUT_OF_MEMORY', /out of memory/);
+  assert.is((await wide.generate([[1]], { maxNewTokens: 3 }))[0].completions.length, 1);
 });
 
 sampling('weights that hold a NaN are an error, not a token', async () => {

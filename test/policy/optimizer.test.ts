@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Policy, PrlError } from '../../lib/index.js';
+import { loadOptimizer } from '../../lib/policy/optimizer-state.js';
+import { writeSafetensors } from '../../lib/policy/safetensors.js';
 import { adamw } from '../reference/adamw.js';
 import { near } from '../reference/numbers.js';
 import { rejectsWith } from './rejects.js';
@@ -165,8 +167,39 @@ test('optimizer files of another model, cut off, or no such files', async () => 
     /no optimizer state/,
   );
   await rejectsWith(policy.loadOptimizer(join(folder, 'absent')), PrlError, 'ERR_PRL_IO', /absent/);
+  for (const steps of ['', ' 3', '-1', '1e3', '0x10', '1'.repeat(16)]) {
+    await writeSafetensors(join(folder, 'odd.safetensors'), [], { steps });
+    await rejectsWith(
+      policy.loadOptimizer(join(folder, 'odd.safetensors')),
+      PrlError,
+      'ERR_PRL_CORRUPT',
+      /no optimizer state/,
+    );
+  }
   // A failed load has left the state as it was.
   await Promise.all([policy, twin].map((p) => p.update(batch, { learningRate: 1e-2 })));
   assert.equal(weightsOf(policy), weightsOf(twin));
+});
+
+test('a file that is cut off while it is read leaves no state', async () => {
+  const policy = tinyPolicy();
+  await policy.update(batch, { learningRate: 1e-2 });
+  const file = join(folder, 'vanishing.safetensors');
+  await policy.saveOptimizer(file);
+  const twin = policy.clone();
+  let asked = 0;
+  // Asked before each tensor but the first: the moments of the first few are there by then.
+  const alive = () => {
+    if (++asked === 5) truncateSync(file, statSync(file).size / 2);
+  };
+  await rejectsWith(
+    policy.call(undefined, (handle) => loadOptimizer(file, handle, policy.parameters, 'float32', alive)),
+    PrlError,
+    'ERR_PRL_CORRUPT',
+    /ends too early/,
+  );
+  assert.ok(asked > 5);
+  await Promise.all([policy, twin].map((p) => p.update(batch, { learningRate: 1e-2 })));
+  assert.equal(weightsOf(policy), weightsOf(twin), 'as after a reset');
 });
 test.run();
