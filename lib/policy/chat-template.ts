@@ -1,7 +1,9 @@
 // Conversations as text: the Jinja templates that models come with.
 import { Template } from '@huggingface/jinja';
+import { withinDeadline } from '../deadline.js';
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkOptions } from '../options.js';
+import { quoted } from './json.js';
 
 /** A message of a conversation, as templates read it. */
 export interface ChatMessage {
@@ -25,6 +27,8 @@ export interface ChatOptions {
 
 /** Longest template: the largest that models have are some 20 kB. */
 const MAX_TEMPLATE = 1 << 20;
+/** Milliseconds to read a template, or to render it. Either takes one, as a rule. */
+const DEADLINE = 1000;
 
 /** The templates of a tokenizer, each parsed when it is first used. */
 export class ChatTemplates {
@@ -43,7 +47,7 @@ export class ChatTemplates {
     for (const entry of list) {
       const { name, template } = (entry ?? {}) as { name?: unknown; template?: unknown };
       if (typeof name !== 'string' || typeof template !== 'string' || template.length > MAX_TEMPLATE)
-        throw new PrlError('ERR_PRL_CORRUPT', `chat_template has the entry ${JSON.stringify(entry)?.slice(0, 80)}`);
+        throw new PrlError('ERR_PRL_CORRUPT', `chat_template has the entry ${quoted(entry)}`);
       sources.set(name, template);
     }
     this.#sources = sources;
@@ -59,15 +63,16 @@ export class ChatTemplates {
     if (!Array.isArray(messages) || messages.length === 0 || messages.some((m) => typeof m?.role !== 'string'))
       throw invalidArgument('messages must be a list, not empty, of objects with a role and a content');
     const { name, template } = this.#template(options);
+    const values = {
+      messages,
+      tools: tools ?? null,
+      documents: null,
+      add_generation_prompt: addGenerationPrompt,
+      ...this.#special,
+      ...variables,
+    };
     try {
-      return template.render({
-        messages,
-        tools: tools ?? null,
-        documents: null,
-        add_generation_prompt: addGenerationPrompt,
-        ...this.#special,
-        ...variables,
-      });
+      return withinDeadline(DEADLINE, `the chat template '${name}'`, () => template.render(values));
     } catch (cause) {
       // Too deep a recursion too: macros may call themselves.
       throw templateError(`the chat template '${name}' refuses these messages`, cause);
@@ -83,7 +88,7 @@ export class ChatTemplates {
     let template = this.#parsed.get(name);
     if (!template) {
       try {
-        template = new Template(source);
+        template = withinDeadline(DEADLINE, `reading the chat template '${name}'`, () => new Template(source));
       } catch (cause) {
         throw templateError(`the chat template '${name}' cannot be read`, cause);
       }
@@ -94,4 +99,6 @@ export class ChatTemplates {
 }
 
 const templateError = (what: string, cause: unknown) =>
-  new PrlError('ERR_PRL_TEMPLATE', `${what}: ${(cause as Error).message}`, { cause });
+  cause instanceof PrlError
+    ? cause
+    : new PrlError('ERR_PRL_TEMPLATE', `${what}: ${(cause as Error).message}`, { cause });

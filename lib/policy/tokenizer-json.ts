@@ -2,6 +2,7 @@
 // does. What @huggingface/tokenizers does differently is put right here or refused.
 import * as library from '@huggingface/tokenizers';
 import { PrlError } from '../errors.js';
+import { quoted } from './json.js';
 
 export type Json = { [key: string]: unknown };
 
@@ -23,7 +24,6 @@ const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const isId = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < MAX_ID;
-const show = (value: unknown) => JSON.stringify(value)?.slice(0, 80);
 
 /** @internal The library's tokenizer, to encode with; it decodes differently from Python's, for which see TokenDecoder. */
 export function createEncoder(json: Json, added: readonly AddedToken[]): library.Tokenizer {
@@ -50,23 +50,24 @@ export function createEncoder(json: Json, added: readonly AddedToken[]): library
 /** Ids by token. */
 export function checkVocabulary({ model }: Json): Map<string, number> {
   if (!isObject(model)) throw corrupt('has no model');
-  if (model.type !== 'BPE') throw unsupported(`has a model of type ${show(model.type)}, not BPE`);
+  if (model.type !== 'BPE') throw unsupported(`has a model of type ${quoted(model.type)}, not BPE`);
   for (const option of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix'])
-    if (model[option]) throw unsupported(`has ${option} ${show(model[option])}`);
+    if (model[option]) throw unsupported(`has ${option} ${quoted(model[option])}`);
   const { vocab, merges } = model;
   if (!isObject(vocab) || !Array.isArray(merges)) throw corrupt('has no vocabulary and merges');
   const ids = new Map(Object.entries(vocab) as [string, number][]);
   const used = new Set<number>();
   for (const [token, id] of ids) {
-    if (!isId(id)) throw corrupt(`gives ${show(token)} the id ${show(id)}`);
+    if (!isId(id)) throw corrupt(`gives ${quoted(token)} the id ${quoted(id)}`);
     if (used.has(id)) throw corrupt(`gives the id ${id} twice`);
     used.add(id);
   }
   const pairs = Array.isArray(merges[0]);
   for (const merge of merges) {
     const pair: unknown = pairs ? merge : typeof merge === 'string' ? merge.split(' ') : undefined;
-    if (!Array.isArray(pair) || pair.length !== 2 || !ids.has(pair.join('')))
-      throw corrupt(`has the merge ${show(merge)}, which is no token of its vocabulary`);
+    const isPair = Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === 'string');
+    if (!isPair || !ids.has(pair.join('')))
+      throw corrupt(`has the merge ${quoted(merge)}, which is no token of its vocabulary`);
   }
   return ids;
 }
@@ -86,11 +87,12 @@ export function addedTokens(
   const owner = new Map(Array.from(vocab, ([token, id]) => [id, token]));
   for (const token of tokens) {
     const { id, content, single_word } = (token ?? {}) as AddedToken & Json;
-    if (!isId(id) || typeof content !== 'string' || content === '') throw corrupt(`has the added token ${show(token)}`);
+    if (!isId(id) || typeof content !== 'string' || content === '')
+      throw corrupt(`has the added token ${quoted(token)}`);
     if ((vocab.get(content) ?? id) !== id || (owner.get(id) ?? content) !== content)
-      throw corrupt(`adds ${show(content)} as ${id}, which its vocabulary says otherwise`);
+      throw corrupt(`adds ${quoted(content)} as ${id}, which its vocabulary says otherwise`);
     owner.set(id, content);
-    if (single_word === true) throw unsupported(`has the added token ${show(content)} with single_word`);
+    if (single_word === true) throw unsupported(`has the added token ${quoted(content)} with single_word`);
   }
   const known = new Set(tokens.map(({ content }) => content));
   const missing = [...new Set(named)].filter((content) => vocab.has(content) && !known.has(content));
@@ -101,7 +103,7 @@ export function addedTokens(
 /** The parts of a component that may be a sequence of them. */
 function* parts(component: unknown, list: string, depth = 0): Generator<Json> {
   if (component === null || component === undefined) return;
-  if (!isObject(component)) throw corrupt(`has ${show(component)} among its ${list}`);
+  if (!isObject(component)) throw corrupt(`has ${quoted(component)} among its ${list}`);
   if (depth > MAX_DEPTH) throw corrupt(`nests its ${list} more than ${MAX_DEPTH} levels deep`);
   if (component.type !== 'Sequence') return yield component;
   if (!Array.isArray(component[list])) throw corrupt(`has a sequence without ${list}`);
@@ -117,7 +119,7 @@ function checkNormalizer(part: Json): Json {
   if (type === 'Replace' && typeof from === 'string' && typeof content === 'string' && !content.includes('$'))
     return part;
   throw unsupported(
-    `normalizes by ${show(type)}${type === 'Replace' ? ` of ${show(pattern)} by ${show(content)}` : ''}`,
+    `normalizes by ${quoted(type)}${type === 'Replace' ? ` of ${quoted(pattern)} by ${quoted(content)}` : ''}`,
   );
 }
 
@@ -130,9 +132,9 @@ function exactPreTokenizer(part: Json): Json[] {
   const { type, pattern, behavior, invert } = part;
   if (type === 'Split') {
     if (behavior !== 'Isolated' || invert === true)
-      throw unsupported(`splits text with behavior ${show(behavior)}${invert === true ? ', inverted' : ''}`);
+      throw unsupported(`splits text with behavior ${quoted(behavior)}${invert === true ? ', inverted' : ''}`);
     const source = isObject(pattern) ? (pattern.Regex ?? pattern.String) : undefined;
-    if (typeof source !== 'string' || source === '') throw corrupt(`splits text by the pattern ${show(pattern)}`);
+    if (typeof source !== 'string' || source === '') throw corrupt(`splits text by the pattern ${quoted(pattern)}`);
     return [part];
   }
   if (type === 'ByteLevel') {
@@ -145,19 +147,20 @@ function exactPreTokenizer(part: Json): Json[] {
   if (type === 'Digits') return [split(part.individual_digits === true ? '\\p{N}' : '\\p{N}+')];
   if (type === 'Metaspace') {
     const symbol = part.replacement ?? '\u2581';
-    if (typeof symbol !== 'string' || !/^[^\]\\^-]$/u.test(symbol)) throw corrupt(`writes ${show(symbol)} for a space`);
+    if (typeof symbol !== 'string' || !/^[^\]\\^-]$/u.test(symbol))
+      throw corrupt(`writes ${quoted(symbol)} for a space`);
     // The option's older name, and the one that the library does not know.
     const scheme = part.prepend_scheme ?? (part.add_prefix_space === false ? 'never' : 'always');
     const spaces = { type, replacement: symbol, prepend_scheme: scheme };
     return part.split === false ? [spaces] : [spaces, split(`${symbol}?[^${symbol}]+|${symbol}`)];
   }
-  throw unsupported(`splits text by ${show(type)}`);
+  throw unsupported(`splits text by ${quoted(type)}`);
 }
 
 function checkPostProcessor(part: Json, added: readonly AddedToken[]): Json {
   const { type, single, special_tokens } = part;
   if (type === 'ByteLevel') return part;
-  if (type !== 'TemplateProcessing') throw unsupported(`puts tokens around a text by ${show(type)}`);
+  if (type !== 'TemplateProcessing') throw unsupported(`puts tokens around a text by ${quoted(type)}`);
   if (!Array.isArray(single) || !single.every(isObject)) throw corrupt('has a template that is no list');
   for (const { SpecialToken } of single) {
     if (!isObject(SpecialToken)) continue;
@@ -165,7 +168,7 @@ function checkPostProcessor(part: Json, added: readonly AddedToken[]): Json {
     const ids = isObject(special_tokens) && typeof id === 'string' ? (special_tokens[id] as Json)?.ids : undefined;
     const token = added.find(({ content }) => content === id);
     if (!token || !Array.isArray(ids) || ids.length !== 1 || ids[0] !== token.id)
-      throw corrupt(`puts ${show(id)} around a text, which is none of its added tokens`);
+      throw corrupt(`puts ${quoted(id)} around a text, which is none of its added tokens`);
   }
   return part;
 }

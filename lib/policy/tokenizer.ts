@@ -1,12 +1,16 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tokenizer as Encoder } from '@huggingface/tokenizers';
+import { withinDeadline } from '../deadline.js';
 import { outOfRange, PrlError } from '../errors.js';
 import { resolveTokenizer } from '../hub/resolve.js';
 import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-template.js';
 import { quoted } from './json.js';
 import { TokenDecoder } from './token-decoder.js';
 import { addedTokens, checkVocabulary, createEncoder, type Json } from './tokenizer-json.js';
+
+/** Milliseconds to encode a text, and for each 10 of its characters one more: some 40 times what it takes. */
+const DEADLINE = 1000;
 
 /** The files of a tokenizer. */
 export interface TokenizerFiles {
@@ -103,7 +107,7 @@ export class Tokenizer {
    * `addSpecialTokens` puts around it what the tokenizer's template says, such as a begin-of-text token; default: false.
    */
   encode(text: string, { addSpecialTokens = false }: { addSpecialTokens?: boolean } = {}): Int32Array {
-    const { ids } = this.#encoder.encode(text, { add_special_tokens: addSpecialTokens });
+    const ids = this.#idsOf(text, addSpecialTokens);
     if (this.#exact && this.#decoder.pieces(ids, false).join('') !== text) {
       const unknown = [...text].find((character) => !this.#ids.has(character));
       throw outOfRange(
@@ -111,6 +115,19 @@ export class Tokenizer {
       );
     }
     return Int32Array.from(ids);
+  }
+
+  #idsOf(text: string, special: boolean): number[] {
+    const encode = () => this.#encoder.encode(text, { add_special_tokens: special }).ids;
+    if (this.#exact) return encode();
+    // The patterns that it splits text by come with the model, and may go on for ever.
+    const what = `encoding ${text.length} characters with the tokenizer's patterns`;
+    try {
+      return withinDeadline(DEADLINE + Math.ceil(text.length / 10), what, encode);
+    } catch (cause) {
+      if (cause instanceof PrlError) throw cause;
+      throw new PrlError('ERR_PRL_CORRUPT', `the tokenizer cannot encode: ${(cause as Error).message}`, { cause });
+    }
   }
 
   /** The text of `tokens`, as it was sampled: spaces before punctuation stay. Special tokens are left out, unless told otherwise. */

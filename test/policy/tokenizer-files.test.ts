@@ -137,6 +137,30 @@ chat('templates that cannot be read, or that fail', () => {
   for (const wrong of [5, {}, [], [{ name: 'default' }], [null], 'x'.repeat(2 << 20)])
     fails(() => withTemplate(wrong), 'ERR_PRL_CORRUPT', /chat_template/);
 });
+chat('templates that go on for ever, or that need all memory, are stopped', () => {
+  const nested = (depth: number, inner: string): string =>
+    depth === 0
+      ? inner
+      : `{% for x in messages %}{% for x in messages %}${nested(depth - 1, inner)}{% endfor %}{% endfor %}`;
+  const doubled = '{% set x = namespace(y="long") %}{% for i in range(99) %}{% set x.y = x.y ~ x.y %}{% endfor %}';
+  for (const [template, code] of [
+    ['{% for i in range(1000000000) %}{% endfor %}', 'TIMEOUT'],
+    ['{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}', 'TIMEOUT'],
+    [nested(20, 'x'), 'TIMEOUT'],
+    [`{{ 1${'+1'.repeat(400_000)} }}`, 'TIMEOUT'],
+    [`${doubled}{{ x.y }}`, 'TEMPLATE'],
+    [`{{ ${'['.repeat(100_000)}${']'.repeat(100_000)} }}`, 'TEMPLATE'],
+  ] as const) {
+    const tokenizer = withTemplate(template);
+    const start = process.cpuUsage();
+    fails(() => tokenizer.applyChatTemplate([...USER, ...USER]), `ERR_PRL_${code}`, /chat template 'default'/);
+    const { user } = process.cpuUsage(start);
+    assert.ok(user < 8e6, `${template.slice(0, 60)} took ${user / 1e6} s`);
+  }
+  const deep: unknown[] = [];
+  for (let i = 0, at = deep; i < 100_000; i++) at.push((at = []));
+  fails(() => withTemplate([deep]), 'ERR_PRL_CORRUPT', /nested too deep/);
+});
 chat('a template sees data, not what is behind it', () => {
   const seen = (template: string) => withTemplate(template).applyChatTemplate(USER);
   assert.is(seen("{{ 'seen' if messages.constructor is defined }}"), '');
@@ -263,6 +287,27 @@ hostile('keys that name what objects inherit are tokens like others', () => {
   assert.is(tokenizer.decode([size, size + 1, size + 2]), '__proto__constructortoString');
   assert.is(tokenizer.decode(tokenizer.encode('constructor')), 'constructor');
   assert.is(({} as { polluted?: boolean }).polluted, undefined);
+});
+hostile('patterns that backtrack without end are stopped', () => {
+  const tokenizer = changed((j) => (j.pre_tokenizer.pretokenizers[0].pattern.Regex = '(a+)+$|(b|b)*c'))();
+  const start = process.cpuUsage();
+  fails(() => tokenizer.encode(`${'a'.repeat(60)}!`), 'ERR_PRL_TIMEOUT', /encoding 61 characters .* more than 1007 ms/);
+  assert.ok(process.cpuUsage(start).user < 8e6);
+  assert.ok(tokenizer.encode('b').length > 0);
+});
+hostile('values nested so deeply that they cannot be shown', () => {
+  const deep: unknown[] = [];
+  for (let i = 0, at = deep; i < 100_000; i++) at.push((at = []));
+  for (const change of [
+    (j) => (j.model.merges = [deep]),
+    (j) => (j.model.merges = [[deep, deep]]),
+    (j) => (j.model.vocab.a = deep),
+    (j) => (j.added_tokens[0].content = deep),
+    (j) => (j.pre_tokenizer.pretokenizers[0].pattern = { Regex: deep }),
+  ] as Change[])
+    fails(changed(change), 'ERR_PRL_CORRUPT', /the tokenizer/);
+  const generation = { eos_token_id: [deep] };
+  fails(() => stopsOf(generation), 'ERR_PRL_CORRUPT', /eos_token_id a value that is nested too deep/);
 });
 hostile('files that are cut off, no object, nested deeply, or huge', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'prl-tokenizer-'));
