@@ -102,17 +102,18 @@ async function fails(promise: Promise<unknown>, code: string, ...words: (string 
   for (const word of words) assert.match(error.message, word);
 }
 
-/** Warnings of `work`. */
+/** Warnings of `work`, which are not shown. */
 async function warnings<T>(work: () => Promise<T>): Promise<[T, string[]]> {
   const heard: string[] = [];
-  const listen = ({ name, message }: Error) => name === 'PrlWarning' && heard.push(message);
-  process.on('warning', listen);
+  const { emitWarning } = process;
+  process.emitWarning = (message: string | Error, ...[type]: unknown[]) => {
+    assert.is(type, 'PrlWarning', String(message));
+    heard.push(String(message));
+  };
   try {
-    const result = await work();
-    await new Promise((done) => setTimeout(done, 20)); // they come in the next turn
-    return [result, heard];
+    return [await work(), heard];
   } finally {
-    process.off('warning', listen);
+    process.emitWarning = emitWarning;
   }
 }
 
@@ -495,11 +496,11 @@ offline.run();
 const processes = begin('processes');
 const client = (id: string) =>
   spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('../fakes/hub-client.ts', import.meta.url)), id], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
 async function output(child: ChildProcess): Promise<string> {
   let text = '';
-  child.stdout!.on('data', (chunk) => (text += chunk));
+  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk) => (text += chunk));
   await once(child, 'close');
   return text;
 }
@@ -526,7 +527,8 @@ processes('a process killed in the middle leaves what the next one goes on from'
   await once(child, 'close');
   assert.is(child.signalCode, 'SIGKILL');
   const seen = files('cdn').length;
-  const [folder] = await warnings(() => resolveModel('small/model'));
+  const [folder, heard] = await warnings(() => resolveModel('small/model'));
+  assert.equal(heard, [], 'the lock of a process that is gone holds nobody up');
   assert.equal(read(join(folder, 'model.safetensors')), W);
   const range = files('cdn')[seen].range!;
   assert.match(range, /^bytes=\d+-$/);
@@ -537,8 +539,11 @@ processes('of two processes one downloads, and both have the model', async () =>
   slow(1500);
   const child = client('small/model');
   const out = output(child);
-  const [folder] = await warnings(() => resolveModel('small/model'));
+  await once(child.stdout!, 'data');
+  const [folder, heard] = await warnings(() => resolveModel('small/model'));
   assert.equal(read(join(folder, 'model.safetensors')), W);
+  assert.is(heard.length, 1);
+  assert.match(heard[0], /waiting for the model small\/model/);
   assert.match(await out, `folder ${folder}`);
   assert.is(files('cdn').length, 1, 'the weights came once');
   assert.equal(readdirSync(join(home, 'hub', '.locks', 'models--small--model')), []);
