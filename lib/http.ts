@@ -19,7 +19,7 @@ export interface RetryOptions extends RequestOptions {
 }
 
 /** Longest wait between attempts, whatever a server asks for: milliseconds. */
-const MAX_DELAY = 30_000;
+const MAX_DELAY = 60_000;
 /** Longest answer that is read: characters. */
 const MAX_ANSWER = 2 ** 28;
 
@@ -128,7 +128,7 @@ function exchange(url: string, body: string | undefined, options: RequestOptions
             if (text.length > MAX_ANSWER)
               throw new PrlError('ERR_PRL_HTTP', `${url} answered with more than ${MAX_ANSWER} characters`);
           }
-          resolve({ status: response.statusCode!, text, retryAfter: milliseconds(response.headers['retry-after']) });
+          resolve({ status: response.statusCode!, text, retryAfter: retryAfterMs(response.headers['retry-after']) });
         } catch (error) {
           request.destroy();
           reject(error);
@@ -141,8 +141,8 @@ function exchange(url: string, body: string | undefined, options: RequestOptions
 }
 
 /** Of a Retry-After header: seconds, or a date. */
-function milliseconds(retryAfter: string | undefined): number {
-  if (retryAfter === undefined) return 0;
+export function retryAfterMs(retryAfter: string | null | undefined): number {
+  if (retryAfter == null) return 0;
   const seconds = Number(retryAfter);
   const wait = Number.isNaN(seconds) ? Date.parse(retryAfter) - Date.now() : 1000 * seconds;
   return wait > 0 ? wait : 0;

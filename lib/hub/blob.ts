@@ -4,7 +4,8 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, open as openFile, rename, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { PrlError } from '../errors.js';
-import { type HubAccess, open, Passing, retrying } from './request.js';
+import { Passing } from '../http.js';
+import { type HubAccess, open, retrying } from './request.js';
 
 /** A file that is being downloaded. A blob is named by the SHA-256 of its contents, or by git's hash of a header and its contents. */
 class Download {

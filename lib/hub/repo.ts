@@ -151,12 +151,14 @@ async function askCommit(type: string, name: string, revision: string, hub: HubA
 async function askListing(type: 'model' | 'dataset', name: string, commit: string, hub: HubAccess, cache: RepoCache) {
   const { listFiles } = await import('@huggingface/hub');
   const files: unknown[] = [];
+  let entries = 0;
   try {
     for await (const entry of listFiles({ repo: { type, name }, recursive: true, revision: commit, ...client(hub) })) {
+      // Folders count too: a listing must end.
+      if (++entries > MAX_FILES)
+        throw new PrlError('ERR_PRL_UNSUPPORTED', `the ${hub.what} has more than ${MAX_FILES} files`);
       if (entry.type !== 'file') continue;
       files.push({ path: entry.path, size: entry.lfs?.size ?? entry.size, blob: entry.lfs?.oid ?? entry.oid });
-      if (files.length > MAX_FILES)
-        throw new PrlError('ERR_PRL_UNSUPPORTED', `the ${hub.what} has more than ${MAX_FILES} files`);
     }
   } catch (error) {
     notTheHub(hub)(error);

@@ -1,6 +1,7 @@
 // Requests to the hub: retries, redirects, the token only for the hub itself, and errors that say what to do.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PrlError } from '../errors.js';
+import { Passing, retryAfterMs, retryPause } from '../http.js';
 
 /** What requests for one repository have in common. */
 export interface HubAccess {
@@ -26,21 +27,9 @@ export interface Answer {
   close(): void;
 }
 
-/** Something that another attempt may not meet. */
-export class Passing extends Error {
-  constructor(
-    readonly failure: PrlError,
-    /** Milliseconds that the hub asked to be left alone. */
-    readonly after = 0,
-  ) {
-    super(failure.message);
-  }
-}
-
 const MAX_REDIRECTS = 10;
-/** Longest wait between attempts, whatever the hub asks for: milliseconds. */
-const MAX_DELAY = 60_000;
-const FIRST_DELAY = 500;
+/** Milliseconds before the first retry, about; they double with each. */
+const RETRY_DELAY = 500;
 /** Largest answer that is no file: a page of a listing. */
 const MAX_ANSWER = 64 << 20;
 
@@ -57,8 +46,7 @@ export async function retrying<T>(hub: HubAccess, attempt: () => Promise<T>, pos
       if (!(error instanceof Passing)) throw error;
       failures = position() > before ? 1 : failures + 1;
       if (failures > hub.retries) throw error.failure;
-      const delay = FIRST_DELAY * 2 ** (failures - 1) * (0.5 + 0.5 * Math.random());
-      await sleep(Math.min(MAX_DELAY, Math.max(delay, error.after)), undefined, { signal: hub.signal }).catch(() => {
+      await sleep(retryPause(error, failures - 1, RETRY_DELAY), undefined, { signal: hub.signal }).catch(() => {
         throw aborted(hub);
       });
     }
@@ -190,7 +178,7 @@ async function refusal(response: Response, url: string, hub: HubAccess): Promise
   }
   const failure = new PrlError('ERR_PRL_HTTP', `${host} answered ${status} for the ${hub.what}${said}`);
   if (status !== 408 && status !== 429 && status < 500) return failure;
-  return new Passing(failure, 1000 * (Number(headers.get('retry-after')) || 0));
+  return new Passing(failure, retryAfterMs(headers.get('retry-after')));
 }
 
 const aborted = (hub: HubAccess) =>
