@@ -337,6 +337,17 @@ failures('a server that falls silent is left', async () => {
   assert.equal(read(join(folder, 'model.safetensors')), W);
   assert.is(files('cdn')[1].range, 'bytes=5000-');
 });
+failures('a listing that never ends is refused, if it lists nothing but folders', async () => {
+  const page = JSON.stringify(
+    Array.from({ length: 30_000 }, (_, i) => ({ type: 'directory', path: `f${i}`, size: 0, oid: '' })),
+  );
+  hub.intercept = ({ url }, response) => {
+    if (!url.includes('/tree/')) return false;
+    response.writeHead(200, { 'content-type': 'application/json', link: `<${hub.url}${url}>; rel="next"` }).end(page);
+    return true;
+  };
+  await fails(resolveModel('small/model'), 'ERR_PRL_UNSUPPORTED', 'more than 100000 files');
+});
 failures('429 and 503 are tried again, as late as they say; 400 is not', async () => {
   let count = 0;
   const start = performance.now();
