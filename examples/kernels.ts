@@ -1,34 +1,51 @@
-// The kernels inside a trainer of your own: here the "model" is a table of logits, one row per position, and the update is plain
-// gradient descent. Put your network where `table` is.
+// A trainer of your own around the kernels. The "network" is a table: the logits of the next digit, by the digit before. It learns
+// from rewards alone to count on from any digit. Put your network where `table` is: all else stays as it is.
 import { groupAdvantages, policyLossFromLogits, prlAdvantages, splitSteps, Tensor, tokenLogProbs } from 'prl-node';
 
-// Four responses to one prompt, packed one after the other; two of them are right.
-const texts = [['1+2', '=3\n', '#3'], ['#4'], ['2+1', '=3\n', '#3'], ['1+2', '=5\n', '#5']];
-const cuSeqlens = Int32Array.of(0, 3, 4, 7, 10);
-const targets = Int32Array.of(5, 9, 2, 7, 5, 9, 2, 5, 8, 4);
-const rewards = Float32Array.of(1, 0, 1, 0);
-const cuSteps = splitSteps(texts, { kind: 'newline' }); // [0, 2, 3, 4, 6, 7, 9, 10]
+const [DIGITS, GROUP, LENGTH] = [10, 16, 4];
+const table = new Float32Array(DIGITS * DIGITS);
+const row = (digit: number) => table.subarray(digit * DIGITS, (digit + 1) * DIGITS);
 
-const table = new Float32Array(10 * 12); // [tokens, vocab]
-const oldLogProbs = tokenLogProbs(Tensor.from(table.slice(), [10, 12]), targets).logProbs;
-const refLogProbs = (oldLogProbs.data as Float32Array).map((x, t) => x + (t % 3) / 10); // your frozen reference
+function sample(logits: Float32Array): number {
+  const weights = logits.map(Math.exp);
+  let rest = Math.random() * weights.reduce((sum, weight) => sum + weight);
+  return weights.findIndex((weight) => (rest -= weight) < 0);
+}
 
-const outcomeAdvantages = groupAdvantages(rewards, [0, 0, 0, 0], { kind: 'grpo' });
-const advantages = prlAdvantages({ outcomeAdvantages, oldLogProbs, refLogProbs, cuSeqlens, cuSteps, eta: 200 });
+for (let step = 1; step <= 40; step++) {
+  // Rollout: 16 responses to each prompt, packed one after the other. The reward is the share of digits that count on.
+  const responses: number[][] = [];
+  const [before, rewards, groups]: number[][] = [[], [], []];
+  for (let prompt = 0; prompt < DIGITS; prompt++)
+    for (let i = 0; i < GROUP; i++) {
+      const digits = [prompt];
+      for (let t = 0; t < LENGTH; t++) digits.push(sample(row(digits[t])));
+      before.push(...digits.slice(0, LENGTH));
+      responses.push(digits.slice(1));
+      rewards.push(digits.slice(1).filter((digit, t) => digit === (prompt + t + 1) % DIGITS).length / LENGTH);
+      groups.push(prompt);
+    }
+  const targets = Int32Array.from(responses.flat());
+  const cuSeqlens = Int32Array.from({ length: rewards.length + 1 }, (_, i) => i * LENGTH);
 
-for (let step = 1; step <= 3; step++) {
-  const logits = Tensor.from(table.slice(), [10, 12]);
-  const { loss, metrics } = policyLossFromLogits({
-    logits,
-    targets,
-    advantages,
-    cuSeqlens,
-    oldLogProbs,
-    gradient: 'inplace',
+  // Forward. What PRL compares with is the policy before training: all digits alike.
+  const logits = Tensor.from(Float32Array.from(before.flatMap((digit) => [...row(digit)])), [targets.length, DIGITS]);
+  const oldLogProbs = tokenLogProbs(logits, targets).logProbs;
+  const refLogProbs = new Float32Array(targets.length).fill(-Math.log(DIGITS));
+
+  // Credit, then loss and gradient in one sweep over the logits.
+  const outcomeAdvantages = groupAdvantages(rewards, groups, { kind: 'grpo' });
+  const cuSteps = splitSteps(responses, { kind: 'length', length: 1 });
+  const advantages = prlAdvantages({ outcomeAdvantages, oldLogProbs, refLogProbs, cuSeqlens, cuSteps, eta: 100 });
+  const batch = { targets, advantages, cuSeqlens, oldLogProbs };
+  const { metrics } = policyLossFromLogits({ logits, ...batch, gradient: 'inplace' });
+
+  // Backward: logits.data is now d loss / d logits. A table's optimizer is a subtraction.
+  const gradient = logits.data as Float32Array;
+  before.forEach((digit, t) => {
+    for (let v = 0; v < DIGITS; v++) row(digit)[v] -= 20 * gradient[t * DIGITS + v];
   });
-  const dLogits = logits.data as Float32Array; // the gradient has taken the logits' place: the row was read once
-  for (let i = 0; i < table.length; i++) table[i] -= 2 * dLogits[i];
-  console.log(
-    `step ${step}: loss ${loss.toFixed(4)}, mean ratio ${metrics.ratioMean.toFixed(3)}, entropy ${metrics.entropy.toFixed(3)}`,
-  );
+  const reward = rewards.reduce((sum, value) => sum + value) / rewards.length;
+  if (step % 5 === 0 || step === 1)
+    console.log(`step ${step}: reward ${reward.toFixed(3)}, entropy ${metrics.entropy.toFixed(3)}`);
 }

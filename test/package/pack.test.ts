@@ -1,7 +1,7 @@
 // The package as its user gets it: packed from a clean checkout, installed where there is node, npm and sh, and nothing to compile
 // with. It holds the addon that was compiled here: in CI the one with every CUDA target.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -177,12 +177,15 @@ export async function train(policy: Policy, options: TrainerOptions): Promise<nu
   return reward;
 }
 `;
+/** Those that need no types of node. */
+const EXAMPLES = ['kernels.ts', 'reward.ts', 'task.ts'];
 for (const [module, moduleResolution] of [
   ['nodenext', 'nodenext'],
   ['esnext', 'bundler'],
 ] as const)
   packed(`a TypeScript program type-checks, our declarations with it: ${moduleResolution}`, () => {
     writeFileSync(join(app, 'program.ts'), PROGRAM);
+    for (const name of EXAMPLES) copyFileSync(join(packageRoot, 'examples', name), join(app, name));
     const options = {
       module,
       moduleResolution,
@@ -192,7 +195,10 @@ for (const [module, moduleResolution] of [
       noEmit: true,
       types: [],
     };
-    writeFileSync(join(app, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['program.ts'] }));
+    writeFileSync(
+      join(app, 'tsconfig.json'),
+      JSON.stringify({ compilerOptions: options, files: ['program.ts', ...EXAMPLES] }),
+    );
     run('node', [inTools('typescript', 'bin', 'tsc'), '-p', '.']);
   });
 packed.run();
