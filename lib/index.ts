@@ -82,5 +82,6 @@ export {
 } from './tensor.js';
 export { TRAINER_OPTIONS, type TrainerOptions } from './train/options.js';
 export { RunFolder } from './train/run-folder.js';
-export { Trainer, type TrainerSetup, type TrainingStep } from './train/trainer.js';
+export type { TrainerSetup } from './train/setup.js';
+export { Trainer, type TrainingStep } from './train/trainer.js';
 export { type WarmStartOptions, type WarmStartPhase, type WarmStartStep, warmStart } from './train/warm-start.js';

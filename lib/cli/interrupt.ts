@@ -1,3 +1,5 @@
+import { constants } from 'node:os';
+
 /** A terminal's Ctrl-C can reach the process twice: from the terminal, and from npm passing it on. */
 const SAME_SIGNAL_SECONDS = 0.4;
 
@@ -11,8 +13,8 @@ export class Interrupt {
   #first = 0;
 
   constructor() {
-    process.on('SIGINT', () => this.#receive(130));
-    process.on('SIGTERM', () => this.#receive(143));
+    process.on('SIGINT', () => this.#receive('SIGINT'));
+    process.on('SIGTERM', () => this.#receive('SIGTERM'));
   }
 
   get signal(): AbortSignal {
@@ -25,16 +27,22 @@ export class Interrupt {
     if (this.exitCode !== undefined) listener();
   }
 
-  #receive(code: number): void {
+  #receive(signal: 'SIGINT' | 'SIGTERM'): void {
     const now = performance.now();
     if (this.exitCode !== undefined) {
-      if (now - this.#first > SAME_SIGNAL_SECONDS * 1000) process.exit(code);
+      if (now - this.#first > SAME_SIGNAL_SECONDS * 1000) endBy(signal);
       return;
     }
     this.#first = now;
-    this.exitCode = code;
+    this.exitCode = 128 + constants.signals[signal];
     process.stderr.write('\nprl: finishing the step and saving; once more to leave at once\n');
     for (const listener of this.#listeners) listener();
     this.#controller.abort();
   }
+}
+
+/** process.exit() would wait for the native call that runs. A shell says 128 + the signal's number of this end, too. */
+function endBy(signal: 'SIGINT' | 'SIGTERM'): void {
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
 }

@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
 import { ANSWER_SOURCES } from '../data/fields.js';
 import { type Dataset, type DatasetOptions, describeReport, loadDataset } from '../data/load.js';
@@ -21,15 +20,14 @@ import {
   TRAINER_OPTIONS,
   type TrainerOptions,
 } from '../train/options.js';
-import type { RunFolder } from '../train/run-folder.js';
-import { Trainer, type TrainerSetup } from '../train/trainer.js';
+import { type RunFolder, readJsonFile } from '../train/run-folder.js';
 import type { Values } from './args.js';
 import { Interrupt } from './interrupt.js';
 import { modelFolder } from './model-folder.js';
 import { Progress } from './progress.js';
-import { type RolloutSettings, rolloutEngineOf, rolloutSettings } from './rollout.js';
+import { rolloutSettings } from './rollout.js';
 import { evaluationTable, plots, table } from './summary.js';
-import { evaluationFigures, knownOptions, openRunFolder, runTrainer } from './training.js';
+import { evaluationFigures, openRunFolder, runTrainer, savedConfig, type Training } from './training.js';
 
 export const DATASET_OPTIONS = {
   dataset: {
@@ -115,8 +113,8 @@ type DatasetRunOptions = OptionsOf<typeof DATASET_OPTIONS>;
 /** Whether a run is, or is to be, one on a dataset. */
 export async function isDatasetRun({ dataset, output, resume }: Values): Promise<boolean> {
   const file = join(String(output), 'config.json');
-  if (dataset !== undefined || !resume || !existsSync(file)) return dataset !== undefined;
-  return JSON.parse(await readFile(file, 'utf8')).command?.dataset !== undefined;
+  if (dataset !== undefined || !resume) return dataset !== undefined;
+  return (await readJsonFile(file))?.command?.dataset !== undefined;
 }
 
 /** Trains a pretrained model on a dataset: evaluation, reinforcement learning, evaluation. */
@@ -161,8 +159,8 @@ interface Given {
 
 /** False when interrupted. */
 async function trainIn(folder: RunFolder, given: Given, interrupt: Interrupt): Promise<boolean> {
-  const known = await folder.readJson('config.json');
-  const { model = given.model, prm: _, rollout: __, ...before } = known?.command ?? {};
+  const known = await savedConfig(folder);
+  const { model = given.model, prm: _, rollout: __, ...before } = known.command;
   if (model === undefined) throw invalidArgument('--dataset needs --model, the model to start from');
   const data: DatasetRunOptions = resolveOptions('prl train', DATASET_OPTIONS, { ...before, ...given.data });
   const saved = await folder.wholeFolder('base');
@@ -170,21 +168,21 @@ async function trainIn(folder: RunFolder, given: Given, interrupt: Interrupt): P
   const tokenizer = await Tokenizer.load(source);
   const base = await Policy.load(source);
 
-  const first = { ...DATASET_DEFAULTS, ...knownOptions(known?.trainer), ...given.trainer };
+  const first = { ...DATASET_DEFAULTS, ...known.trainer, ...given.trainer };
   const settled = resolveOptions('prl train', TRAINER_OPTIONS, first);
   const task = await loadTask(data, tokenizer, promptRoom(data, settled, base), interrupt.signal);
   const epoch = Math.ceil(task.size.train / settled.promptsPerStep);
   const options = resolveOptions('prl train', TRAINER_OPTIONS, { maxSteps: epoch, ...first });
-  const scorer = given.prm ?? known?.command?.prm;
+  const scorer = given.prm ?? known.command.prm;
   const processRewardModel = scorer && (await loadProcessRewardModel(scorer, tokenizer));
   try {
     checkMethod(options, { processRewardModel });
-    const rollout = rolloutSettings(given.rollout, known?.command?.rollout);
+    const rollout = rolloutSettings(given.rollout, known.command.rollout);
     checkMismatch(options, rollout);
     await settleConfig(folder, 'command', { ...data, model: given.model ?? model, prm: scorer, rollout }, MOVABLE);
     await settleConfig(folder, 'trainer', { task: task.name, ...task.identity, ...options }, RESUMABLE_OPTIONS);
     if (!saved) await saveBase(folder, base, task);
-    return await run(folder, { task, base, options, processRewardModel, rollout, interrupt });
+    return await run({ folder, task, base, options, processRewardModel, rollout, interrupt });
   } finally {
     processRewardModel?.dispose?.();
   }
@@ -240,33 +238,14 @@ async function loadTask(
 
 const isFile = (sources: readonly string[]) => sources.every((source) => extname(source) !== '');
 
-interface Training {
-  task: DatasetTask;
-  base: Policy;
-  options: ResolvedTrainerOptions;
-  processRewardModel: TrainerSetup['processRewardModel'];
-  rollout: RolloutSettings | undefined;
-  interrupt: Interrupt;
-}
+type DatasetTraining = Training & { task: DatasetTask };
 
-async function run(folder: RunFolder, training: Training): Promise<boolean> {
-  const { task, base, options, processRewardModel, rollout, interrupt } = training;
-  const before = await evaluation(folder, training, 'before', base);
-  // The trainer changes the policy that it is given; the base stays for comparison.
-  const onWarning = (message: string) => console.warn(`prl: ${message}`);
-  const trainer = new Trainer({
-    ...options,
-    policy: base.clone(),
-    reference: base,
-    processRewardModel,
-    task,
-    output: folder,
-    resume: true,
-    onWarning,
-    rolloutEngine: rollout && rolloutEngineOf(rollout, onWarning),
-  });
-  if (!(await runTrainer(trainer, folder, interrupt))) return false;
-  const after = await evaluation(folder, training, 'after', trainer.policy);
+async function run(training: DatasetTraining): Promise<boolean> {
+  const { folder, task, base, options } = training;
+  const before = await evaluation(training, 'before', base);
+  const policy = await runTrainer(training);
+  if (!policy) return false;
+  const after = await evaluation(training, 'after', policy);
 
   const rows = await folder.rows('metrics.jsonl');
   await folder.writeJson('summary.json', {
@@ -297,8 +276,7 @@ async function run(folder: RunFolder, training: Training): Promise<boolean> {
 
 /** The evaluation on the held-out problems, kept in the run folder; undefined where there are none. */
 async function evaluation(
-  folder: RunFolder,
-  { task, options, interrupt }: Training,
+  { folder, task, options, interrupt }: DatasetTraining,
   when: 'before' | 'after',
   policy: PolicyLike,
 ): Promise<EvaluationResult | undefined> {

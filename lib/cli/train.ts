@@ -13,16 +13,15 @@ import { saveBase, settleConfig } from '../train/checkpoint.js';
 import { checkMismatch } from '../train/mismatch.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions, TRAINER_OPTIONS } from '../train/options.js';
 import type { RunFolder } from '../train/run-folder.js';
-import { Trainer } from '../train/trainer.js';
 import { type Command, kebab, type Values } from './args.js';
 import { Interrupt } from './interrupt.js';
 import { modelFolder } from './model-folder.js';
 import { PRESET_NAMES, PRESETS, type Preset, type PresetName } from './presets.js';
 import { Progress } from './progress.js';
-import { ROLLOUT_OPTIONS, type RolloutSettings, rolloutEngineOf, rolloutSettings } from './rollout.js';
+import { ROLLOUT_OPTIONS, type RolloutSettings, rolloutSettings } from './rollout.js';
 import { type Evaluations, evaluationTable, explainSamples, plots, samplesText } from './summary.js';
 import { DATASET_NOTES, DATASET_OPTIONS, isDatasetRun, trainOnDataset } from './train-dataset.js';
-import { evaluationFigures, knownOptions, openRunFolder, runTrainer } from './training.js';
+import { evaluationFigures, openRunFolder, runTrainer, savedConfig } from './training.js';
 import { warmUp } from './warm-up.js';
 
 const RUN_OPTIONS = {
@@ -127,20 +126,20 @@ async function openSession(values: Values): Promise<Session> {
     `arithmetic-${trainer.method ?? TRAINER_OPTIONS.method.default}`,
   );
   try {
-    const known = await folder.readJson('config.json');
-    const name: PresetName = given ?? known?.command?.preset ?? RUN_OPTIONS.preset.default;
+    const known = await savedConfig(folder);
+    const name: PresetName = given ?? known.command.preset ?? RUN_OPTIONS.preset.default;
     const preset = PRESETS[name];
     const options = resolveOptions('prl train', TRAINER_OPTIONS, {
       ...preset.trainer,
-      ...knownOptions(known?.trainer),
+      ...known.trainer,
       ...trainer,
     });
-    const start = model ?? known?.command?.model;
+    const start = model ?? known.command.model;
     const task = new ArithmeticTask({ levels: preset.levels });
-    const scorer = prm ?? known?.command?.prm;
+    const scorer = prm ?? known.command.prm;
     const processRewardModel = scorer && (await loadProcessRewardModel(scorer, task.tokenizer));
     checkMethod(options, { processRewardModel });
-    const rollout = rolloutSettings({ rolloutUrl, rolloutEngine, rolloutModel, syncFolder }, known?.command?.rollout);
+    const rollout = rolloutSettings({ rolloutUrl, rolloutEngine, rolloutModel, syncFolder }, known.command.rollout);
     checkMismatch(options, rollout);
     // A server may have moved.
     await settleConfig(folder, 'command', { preset: name, model: start, prm: scorer, rollout }, ['prm', 'rollout']);
@@ -169,24 +168,11 @@ async function trainIn(session: Session): Promise<number> {
   const before = await evaluations(session, 'before', base);
   if (!before) return interrupt.exitCode!;
 
-  // The trainer changes the policy that it is given; the base stays for comparison.
-  const onWarning = (message: string) => console.warn(`prl: ${message}`);
-  const trainer = new Trainer({
-    ...options,
-    policy: base.clone(),
-    reference: base,
-    processRewardModel,
-    task,
-    output: folder,
-    resume: true,
-    onWarning,
-    rolloutEngine: rollout && rolloutEngineOf(rollout, onWarning),
-  });
-  if (!(await runTrainer(trainer, folder, interrupt))) return interrupt.exitCode!;
-
-  const after = await evaluations(session, 'after', trainer.policy);
+  const policy = await runTrainer({ folder, task, base, options, processRewardModel, rollout, interrupt });
+  if (!policy) return interrupt.exitCode!;
+  const after = await evaluations(session, 'after', policy);
   if (!after) return interrupt.exitCode!;
-  await report(session, before, after, base, trainer.policy);
+  await report(session, before, after, base, policy);
   return 0;
 }
 

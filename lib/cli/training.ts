@@ -1,11 +1,16 @@
 import { existsSync } from 'node:fs';
-import { invalidArgument } from '../errors.js';
+import { invalidArgument, PrlError } from '../errors.js';
 import type { EvaluationResult } from '../eval/evaluate.js';
-import { TRAINER_OPTIONS } from '../train/options.js';
+import type { Policy } from '../policy/policy.js';
+import type { PolicyLike } from '../policy/types.js';
+import { type ResolvedTrainerOptions, TRAINER_OPTIONS } from '../train/options.js';
 import { RunFolder } from '../train/run-folder.js';
-import type { Trainer } from '../train/trainer.js';
+import type { TrainerSetup } from '../train/setup.js';
+import { Trainer } from '../train/trainer.js';
 import type { Interrupt } from './interrupt.js';
+import { PRESETS } from './presets.js';
 import { Progress } from './progress.js';
+import { type RolloutSettings, rolloutEngineOf } from './rollout.js';
 
 /** The folder of a run, `output` or a new one in runs/. */
 export function openRunFolder(
@@ -19,13 +24,53 @@ export function openRunFolder(
   return RunFolder.open(path, { resume });
 }
 
-/** The trainer's options among what config.json says of a run. */
-export const knownOptions = (trainer: object = {}): object =>
-  Object.fromEntries(Object.entries(trainer).filter(([name]) => Object.hasOwn(TRAINER_OPTIONS, name)));
+/** What config.json says of a run that is gone on with: the settings of the command, and options of the trainer. */
+export async function savedConfig(
+  folder: RunFolder,
+  // biome-ignore lint/suspicious/noExplicitAny: each command has its own settings, and checks them as it checks what is given
+): Promise<{ command: any; trainer: object }> {
+  const { command = {}, trainer = {} } = (await folder.readJson('config.json')) ?? {};
+  const corrupt = (what: string) => new PrlError('ERR_PRL_CORRUPT', `${folder.file('config.json')}: ${what}`);
+  for (const [name, section] of Object.entries({ command, trainer }))
+    if (section === null || typeof section !== 'object') throw corrupt(`${name} is no object`);
+  for (const name of ['preset', 'model', 'prm'])
+    if (!['string', 'undefined'].includes(typeof command[name])) throw corrupt(`command.${name} is no string`);
+  if (command.preset !== undefined && !Object.hasOwn(PRESETS, command.preset))
+    throw corrupt(`there is no preset ${JSON.stringify(command.preset)}`);
+  const known = Object.entries(trainer).filter(([name]) => Object.hasOwn(TRAINER_OPTIONS, name));
+  return { command, trainer: Object.fromEntries(known) };
+}
 
-/** Trains to the end with a bar; false when interrupted. */
-export async function runTrainer(trainer: Trainer, folder: RunFolder, interrupt: Interrupt): Promise<boolean> {
-  const { method, maxSteps } = trainer.options;
+export interface Training extends Pick<TrainerSetup, 'task' | 'processRewardModel'> {
+  folder: RunFolder;
+  options: ResolvedTrainerOptions;
+  base: Policy;
+  rollout: RolloutSettings | undefined;
+  interrupt: Interrupt;
+}
+
+/** Trains a copy of the base to the end, with a bar; undefined when interrupted. */
+export async function runTrainer({
+  folder,
+  options,
+  base,
+  rollout,
+  interrupt,
+  ...setup
+}: Training): Promise<PolicyLike | undefined> {
+  const onWarning = (message: string) => console.warn(`prl: ${message}`);
+  const trainer = new Trainer({
+    ...options,
+    ...setup,
+    // The trainer changes the policy that it is given; the base stays for comparison.
+    policy: base.clone(),
+    reference: base,
+    output: folder,
+    resume: true,
+    onWarning,
+    rolloutEngine: rollout && rolloutEngineOf(rollout, onWarning),
+  });
+  const { method, maxSteps } = options;
   interrupt.onStop(() => trainer.stop());
   const progress = new Progress(method.toUpperCase(), maxSteps);
   try {
@@ -38,13 +83,13 @@ export async function runTrainer(trainer: Trainer, folder: RunFolder, interrupt:
   } finally {
     progress.stop();
   }
-  if (interrupt.exitCode !== undefined) return false;
+  if (interrupt.exitCode !== undefined) return undefined;
   const rows = await folder.rows('metrics.jsonl');
   const last = rows[rows.length - 1];
   progress.done(
     `${maxSteps} steps${last ? `, training reward ${rows[0].reward.toFixed(3)} -> ${last.reward.toFixed(3)}` : ''}`,
   );
-  return true;
+  return trainer.policy;
 }
 
 /** What summary.json says of an evaluation. */

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { bootstrapInterval } from '../eval/bootstrap.js';
-import { readJsonFile } from '../report/read.js';
+import { readJsonFile } from '../train/run-folder.js';
 import type { CellResult, LevelFigures, WarmResult } from './jobs.js';
 import { type CellJob, type CompareJob, RESULT_FILE } from './plan.js';
 

@@ -8,9 +8,10 @@ export type WorkerMessage = { progress: string } | { error: string };
 
 const send = (message: WorkerMessage) => process.send?.(message);
 let over = false;
-// Without its parent a job would go on unseen, and be in the way of the one that resumes it.
+// Without its parent a job would go on unseen, and be in the way of the one that resumes it. (process.exit() would wait for the
+// native call that runs.)
 process.on('disconnect', () => {
-  if (!over) process.exit(1);
+  if (!over) process.kill(process.pid, 'SIGKILL');
 });
 
 const interrupt = new Interrupt();

@@ -170,7 +170,7 @@ function checkEntry(key: string, value: unknown, base: number, corrupt: (message
 export interface StorableTensor {
   name: string;
   shape: readonly number[];
-  dtype: 'F32' | 'BF16' | 'F16';
+  dtype: 'F32' | 'BF16' | 'F16' | 'I32';
   read: () => ArrayBufferView;
 }
 

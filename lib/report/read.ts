@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { PrlError } from '../errors.js';
 import type { EvaluationResult } from '../eval/evaluate.js';
 import { RESUMABLE_OPTIONS } from '../train/options.js';
-import { type Row, readRows } from '../train/run-folder.js';
+import { type Row, readJsonFile, readRows } from '../train/run-folder.js';
 import type { SampleRow } from '../train/sample-log.js';
 
 export type EvaluationFigures = Omit<EvaluationResult, 'records'>;
@@ -45,16 +44,6 @@ export async function readRun(path: string): Promise<ReportRun> {
     before: await evaluation('before'),
     after: await evaluation('after'),
   };
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: each file has its own shape
-export async function readJsonFile(file: string): Promise<any> {
-  if (!existsSync(file)) return undefined;
-  try {
-    return JSON.parse(await readFile(file, 'utf8'));
-  } catch (cause) {
-    throw new PrlError('ERR_PRL_CORRUPT', `${file} cannot be read: ${(cause as Error).message}`, { cause });
-  }
 }
 
 /** Options that do not make another experiment of a run. */

@@ -3,8 +3,9 @@ import { basename, join, resolve } from 'node:path';
 import type { CompareRequest } from '../compare/plan.js';
 import { comparisonPage, readComparison } from '../compare/write.js';
 import { invalidArgument, PrlError } from '../errors.js';
+import { readJsonFile } from '../train/run-folder.js';
 import type { ReportPage } from './page.js';
-import { labelRuns, readJsonFile, readRun } from './read.js';
+import { labelRuns, readRun } from './read.js';
 
 /** What the page of these run folders shows. */
 export async function readReport(paths: readonly string[]): Promise<ReportPage> {

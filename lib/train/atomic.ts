@@ -1,11 +1,15 @@
 // Files and folders that are either whole or absent, whenever the process or the machine stops.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, isAbsolute, join, normalize, sep } from 'node:path';
+import { PrlError } from '../errors.js';
+import { quoted, quotedName, readJson } from '../policy/json.js';
 
 /** Begins the names of what is being written; whatever carries it after a crash is rubbish. */
 export const TEMPORARY = '.tmp-';
+const MANIFEST = 'manifest.json';
+type Manifest = { [name: string]: { size: number; sha256: string } };
 
 async function sync(path: string): Promise<void> {
   const handle = await open(path, 'r');
@@ -16,17 +20,48 @@ async function sync(path: string): Promise<void> {
   }
 }
 
+/** What stands behind the system's word for it, and what to do. */
+const REASONS: Record<string, string> = {
+  ENOSPC: 'the disk is full: free some space',
+  EDQUOT: 'the quota of the disk is used up: free some space',
+  EFBIG: 'files may not grow that large here: raise the limit (ulimit -f)',
+  EROFS: 'the file system is read-only: choose another place, or make it writable',
+  EACCES: 'permission is denied: choose another place, or make it writable',
+  EPERM: 'it is not permitted: choose another place, or make it writable',
+  ENOENT: 'it is not there (any more): was it moved, deleted or unmounted?',
+  ENOTDIR: 'what should be a folder on the way is none: move it away',
+  EIO: 'the disk fails: choose another one',
+};
+
+/** The typed error of a write that the system refused; any other error as it is. */
+export function writeError(path: string, error: unknown): unknown {
+  const { code, cause, message } = error as PrlError & NodeJS.ErrnoException;
+  const system = [code, (cause as NodeJS.ErrnoException | undefined)?.code].find((name) =>
+    /^E[A-Z0-9]+$/.test(name ?? ''),
+  );
+  if (system === undefined) return error;
+  const reason = Object.hasOwn(REASONS, system) ? `${REASONS[system]} (${system})` : message;
+  return new PrlError('ERR_PRL_IO', `cannot write ${path}: ${reason}. What was saved before is whole`, {
+    cause: error,
+  });
+}
+
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
   const temporary = join(dirname(path), `${TEMPORARY}${process.pid}-${path.slice(dirname(path).length + 1)}`);
-  const handle = await open(temporary, 'w');
   try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(temporary, 'w');
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+    await sync(dirname(path));
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {});
+    throw writeError(path, error);
   }
-  await rename(temporary, path);
-  await sync(dirname(path));
 }
 
 export async function sha256(path: string): Promise<string> {
@@ -41,37 +76,60 @@ export async function sha256(path: string): Promise<string> {
  */
 export async function writeFolderAtomic(path: string, fill: (folder: string) => Promise<void>): Promise<void> {
   const parent = dirname(path);
-  await mkdir(parent, { recursive: true });
   const temporary = join(parent, `${TEMPORARY}${process.pid}-${path.slice(parent.length + 1)}`);
-  await rm(temporary, { recursive: true, force: true });
-  await mkdir(temporary);
-  await fill(temporary);
-  const files: { [name: string]: { size: number; sha256: string } } = {};
-  for (const name of (await readdir(temporary, { recursive: true })).sort()) {
-    const file = join(temporary, name);
-    await sync(file);
-    const status = await stat(file);
-    if (status.isFile()) files[name] = { size: status.size, sha256: await sha256(file) };
+  try {
+    await mkdir(parent, { recursive: true });
+    await rm(temporary, { recursive: true, force: true });
+    await mkdir(temporary);
+    await fill(temporary);
+    const files: Manifest = {};
+    for (const name of (await readdir(temporary, { recursive: true })).sort()) {
+      const file = join(temporary, name);
+      await sync(file);
+      const status = await stat(file);
+      if (status.isFile()) files[name] = { size: status.size, sha256: await sha256(file) };
+    }
+    await writeFileAtomic(join(temporary, MANIFEST), `${JSON.stringify({ files }, null, 1)}\n`);
+    await rm(path, { recursive: true, force: true });
+    await rename(temporary, path);
+    await sync(parent);
+  } catch (error) {
+    // On a full disk the half of it would keep the space that the next try needs.
+    await rm(temporary, { recursive: true, force: true }).catch(() => {});
+    throw writeError(path, error);
   }
-  await writeFileAtomic(join(temporary, 'manifest.json'), `${JSON.stringify({ files }, null, 1)}\n`);
-  await rm(path, { recursive: true, force: true });
-  await rename(temporary, path);
-  await sync(parent);
 }
 
 /** Why the folder is not what writeFolderAtomic left; undefined when it is. */
 export async function folderDamage(path: string): Promise<string | undefined> {
   try {
-    const { files } = JSON.parse(await readFile(join(path, 'manifest.json'), 'utf8'));
-    for (const [name, { size, sha256: expected }] of Object.entries<{ size: number; sha256: string }>(files)) {
+    for (const [name, { size, sha256: expected }] of Object.entries(await readManifest(path))) {
       const file = join(path, name);
-      const found = (await stat(file)).size;
-      if (found !== size) return `${name} has ${found} bytes instead of ${size}`;
+      const found = await stat(file);
+      if (!found.isFile()) return `${name} is no file`;
+      if (found.size !== size) return `${name} has ${found.size} bytes instead of ${size}`;
       if ((await sha256(file)) !== expected) return `${name} does not match its SHA-256`;
     }
   } catch (error) {
     return (error as Error).message;
   }
+}
+
+async function readManifest(path: string): Promise<Manifest> {
+  const { files } = await readJson(join(path, MANIFEST));
+  const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', `${MANIFEST} ${message}`);
+  if (files === null || typeof files !== 'object' || Array.isArray(files)) throw corrupt('lists no files');
+  const entries = Object.entries(files as Record<string, unknown>);
+  if (entries.length === 0) throw corrupt('lists no files');
+  for (const [name, entry] of entries) {
+    // Names that lead out of the folder are not ours.
+    const isInside = name !== '' && !isAbsolute(name) && normalize(name) === name && name.split(sep)[0] !== '..';
+    if (!isInside) throw corrupt(`lists ${quotedName(name)}, which is no file of the folder`);
+    const { size, sha256: hash } = (entry ?? {}) as Record<string, unknown>;
+    const isWhole = Number.isSafeInteger(size) && (size as number) >= 0 && /^[0-9a-f]{64}$/.test(String(hash));
+    if (!isWhole) throw corrupt(`says ${quoted(entry)} of ${quotedName(name)}, which is no size and SHA-256`);
+  }
+  return files as Manifest;
 }
 
 /** Removes what a crash left half-written. */

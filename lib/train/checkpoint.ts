@@ -1,8 +1,10 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalidArgument, PrlError } from '../errors.js';
+import { readJson } from '../policy/json.js';
 import type { PolicyLike } from '../policy/types.js';
 import type { Task } from '../tasks/task.js';
+import { type Batch, dumpBatch } from './dump.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions } from './options.js';
 import { type Row, RunFolder } from './run-folder.js';
 import type { SampleRow } from './sample-log.js';
@@ -26,6 +28,8 @@ export interface TrainerRun {
   /** Where the run goes on; undefined at its beginning. */
   resumed?: { policy: PolicyLike; base: PolicyLike; state: TrainerState };
   append(metrics: Row, samples: SampleRow): Promise<void>;
+  /** Keeps the batch of a step that was not applied; the file. */
+  dump(batch: Batch): Promise<string>;
   save(policy: PolicyLike, state: TrainerState): Promise<void>;
   /** Lets go of the folder, unless the caller opened it. */
   close(): Promise<void>;
@@ -62,13 +66,18 @@ export async function openTrainerRun(
       );
     }
     if (!basePath) await saveBase(folder, policy, task);
-    for (const log of LOGS) await folder.truncate(log, checkpoint?.step ?? 0);
+    for (const log of LOGS) {
+      const { length } = await folder.truncate(log, checkpoint?.step ?? 0);
+      if (checkpoint && length < checkpoint.step)
+        onWarning?.(`${folder.file(log)} has ${length} rows of the ${checkpoint.step} steps that are done`);
+    }
     let saved = checkpoint?.step ?? -1;
     const run: TrainerRun = {
       async append(metrics, samples) {
         await folder.append(METRICS, metrics);
         await folder.append(SAMPLES, samples);
       },
+      dump: (batch) => folder.writeBelow('non-finite', (path) => dumpBatch(path, batch)),
       async save(current, state) {
         if (saved === state.step) return;
         await folder.writeCheckpoint(KIND, state.step, LOGS, options.saveTotalLimit, async (path) => {
@@ -83,9 +92,9 @@ export async function openTrainerRun(
       },
     };
     if (checkpoint) {
+      const state = await readState(checkpoint);
       const restored = await loadPolicy(checkpoint.path);
       await restored.loadOptimizer(join(checkpoint.path, 'optimizer.bin'));
-      const state = JSON.parse(await readFile(join(checkpoint.path, 'trainer.json'), 'utf8')) as TrainerState;
       run.resumed = { policy: restored, base: await loadPolicy(basePath!), state };
     }
     return run;
@@ -93,6 +102,18 @@ export async function openTrainerRun(
     if (owned) await folder.close();
     throw error;
   }
+}
+
+async function readState({ path, step }: { path: string; step: number }): Promise<TrainerState> {
+  const file = join(path, 'trainer.json');
+  const { step: own, tokens, prmTokens = 0, nonFiniteSteps } = await readJson(file);
+  const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+  if (own !== step || ![tokens, prmTokens, nonFiniteSteps].every(isCount))
+    throw new PrlError(
+      'ERR_PRL_CORRUPT',
+      `${file} is no state of step ${step}. Without the folder ${path} the run goes on from the checkpoint before it`,
+    );
+  return { step, tokens, prmTokens, nonFiniteSteps } as TrainerState;
 }
 
 /** Weights and tokenizer, as transformers lays them out. */

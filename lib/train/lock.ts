@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PrlError } from '../errors.js';
+import { writeError } from './atomic.js';
 
 interface Owner {
   pid: number;
@@ -32,6 +33,20 @@ function isAlive({ pid, host, started }: Owner): boolean {
   return started === '' || startTime(pid) === started;
 }
 
+/**
+ * Undefined for what no process wrote: locks appear whole, so this one lost its contents with the machine that its process ran on,
+ * and the process is gone too.
+ */
+function parseOwner(text: string): Owner | undefined {
+  try {
+    const { pid, host, started } = JSON.parse(text);
+    const isOwner = Number.isSafeInteger(pid) && pid > 0 && typeof host === 'string' && typeof started === 'string';
+    return isOwner ? { pid, host, started } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Another live process's lock in `folder`. Those of processes that have ended are removed. */
 async function otherOwner(folder: string, mine: string): Promise<(Owner & { file: string }) | undefined> {
   for (const name of await readdir(folder)) {
@@ -39,8 +54,8 @@ async function otherOwner(folder: string, mine: string): Promise<(Owner & { file
     const file = join(folder, name);
     const text = await readFile(file, 'utf8').catch(() => undefined);
     if (text === undefined) continue; // released meanwhile
-    const owner = JSON.parse(text) as Owner;
-    if (isAlive(owner)) return { ...owner, file };
+    const owner = parseOwner(text);
+    if (owner && isAlive(owner)) return { ...owner, file };
     await rm(file, { force: true });
   }
 }
@@ -57,10 +72,16 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const path = join(folder, mine);
   const owner: Owner = { pid: process.pid, host: hostname(), started: startTime(process.pid) };
   for (let attempt = 1; ; attempt++) {
-    await writeFile(join(folder, `.${mine}`), JSON.stringify(owner));
-    await rename(join(folder, `.${mine}`), path);
+    try {
+      await writeFile(join(folder, `.${mine}`), JSON.stringify(owner));
+      await rename(join(folder, `.${mine}`), path);
+    } catch (error) {
+      await rm(join(folder, `.${mine}`), { force: true }).catch(() => {});
+      throw writeError(path, error);
+    }
     const other = await otherOwner(folder, mine);
-    if (!other) return () => rm(path, { force: true });
+    // Where it cannot be removed (the disk has become read-only), it is stale as soon as this process ends.
+    if (!other) return () => rm(path, { force: true }).catch(() => {});
     await rm(path, { force: true });
     if (attempt === 5) {
       const elsewhere = other.host === hostname() ? '' : ` on ${other.host}`;

@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs';
-import { appendFile, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { existsSync, type Stats } from 'node:fs';
+import { appendFile, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PrlError } from '../errors.js';
-import { folderDamage, removeTemporaries, writeFileAtomic, writeFolderAtomic } from './atomic.js';
+import { folderDamage, removeTemporaries, writeError, writeFileAtomic, writeFolderAtomic } from './atomic.js';
 import { lockFolder } from './lock.js';
 
 /** A row of a log: numbers by name, `step` among them. */
@@ -16,16 +16,21 @@ export type Row = { step: number; [name: string]: number };
  *     metrics.jsonl                one row per step
  *     samples.jsonl                one row per step: histograms, and responses of some steps
  *     checkpoints/step-000010/     weights, optimizer and the trainer's state, with a manifest
+ *     non-finite/                  batches of the last steps whose update was not finite
  *     lock-PID-...                 the process that works here
  *
- * Whatever moment a process is killed at, the folder holds a whole checkpoint (or none yet) and all rows up to it.
+ * Whatever moment a process is killed at, the folder holds a whole checkpoint (or none yet) and all rows up to it. Where the disk
+ * is full, read-only or gone, writing throws ERR_PRL_IO, and what was written before stays.
  */
 export class RunFolder {
   readonly path: string;
   readonly #unlock: () => Promise<void>;
+  /** What `path` was when it was opened. */
+  readonly #identity: Stats;
 
-  private constructor(path: string, unlock: () => Promise<void>) {
+  private constructor(path: string, identity: Stats, unlock: () => Promise<void>) {
     this.path = path;
+    this.#identity = identity;
     this.#unlock = unlock;
   }
 
@@ -35,15 +40,22 @@ export class RunFolder {
    */
   static async open(path: string, { resume = false } = {}): Promise<RunFolder> {
     const full = resolve(path);
-    await mkdir(join(full, 'checkpoints'), { recursive: true });
-    const unlock = await lockFolder(full);
-    if (!resume && existsSync(join(full, 'config.json'))) {
-      await unlock();
-      throw new PrlError('ERR_PRL_IO', `${path} holds a run already: resume it, or choose another folder`);
+    try {
+      await mkdir(join(full, 'checkpoints'), { recursive: true });
+    } catch (error) {
+      throw writeError(full, error);
     }
-    await removeTemporaries(full);
-    await removeTemporaries(join(full, 'checkpoints'));
-    return new RunFolder(full, unlock);
+    const unlock = await lockFolder(full);
+    try {
+      if (!resume && existsSync(join(full, 'config.json')))
+        throw new PrlError('ERR_PRL_IO', `${path} holds a run already: resume it, or choose another folder`);
+      await removeTemporaries(full);
+      await removeTemporaries(join(full, 'checkpoints'));
+      return new RunFolder(full, await stat(full), unlock);
+    } catch (error) {
+      await unlock();
+      throw writeError(full, error);
+    }
   }
 
   /** Lets another process work in the folder. */
@@ -56,19 +68,31 @@ export class RunFolder {
     return join(this.path, name);
   }
 
+  /** What is written to another folder of the same name (a disk that was unmounted leaves one) would be lost. */
+  async #checkThere(): Promise<void> {
+    const now = await stat(this.path).catch(() => undefined);
+    if (now?.ino !== this.#identity.ino || now.dev !== this.#identity.dev)
+      throw new PrlError(
+        'ERR_PRL_IO',
+        `${this.path} is not the folder any more that this run works in: it was moved, deleted or unmounted. Where it is there again, resume it`,
+      );
+  }
+
   /** Writes a JSON file that is whole or as before, whenever the process ends. */
   async writeJson(name: string, value: unknown): Promise<void> {
+    await this.#checkThere();
     await writeFileAtomic(this.file(name), `${JSON.stringify(value, null, 2)}\n`);
   }
 
   /** The contents of a JSON file; undefined when it is not there. */
   // biome-ignore lint/suspicious/noExplicitAny: each file has its own shape
   async readJson(name: string): Promise<any> {
-    return existsSync(this.file(name)) ? JSON.parse(await readFile(this.file(name), 'utf8')) : undefined;
+    return readJsonFile(this.file(name));
   }
 
   /** Writes a folder (such as 'base') that is whole or absent. */
   async writeFolder(name: string, fill: (folder: string) => Promise<void>): Promise<void> {
+    await this.#checkThere();
     await writeFolderAtomic(this.file(name), fill);
   }
 
@@ -88,13 +112,16 @@ export class RunFolder {
     keep: number,
     fill: (folder: string) => Promise<void>,
   ): Promise<void> {
+    await this.#checkThere();
     for (const log of logs) {
       const handle = await open(this.file(log), 'a');
-      await handle.sync();
-      await handle.close();
+      await handle.sync().finally(() => handle.close());
     }
-    await this.writeFolder(join('checkpoints', `${kind}-${String(step).padStart(6, '0')}`), fill);
-    for (const old of (await this.#checkpoints(kind)).slice(keep)) await rm(old.path, { recursive: true, force: true });
+    const name = `${kind}-${String(step).padStart(6, '0')}`;
+    await this.writeFolder(join('checkpoints', name), fill);
+    // Not the new one in any case: those of later steps, which were passed over for their damage, count as newer.
+    const others = (await this.#checkpoints(kind)).filter(({ path }) => path !== this.file(join('checkpoints', name)));
+    for (const old of others.slice(keep - 1)) await rm(old.path, { recursive: true, force: true });
   }
 
   /** The newest checkpoint that is whole; damaged ones are passed over (and named to `onDamage`). */
@@ -123,9 +150,21 @@ export class RunFolder {
     return found.sort((a, b) => b.step - a.step);
   }
 
+  /** Writes a file or several below `name`, whole or not at all each; what `write` says is passed on. */
+  async writeBelow<R>(name: string, write: (path: string) => Promise<R>): Promise<R> {
+    await this.#checkThere();
+    return write(this.file(name)).catch((error) => {
+      throw writeError(this.file(name), error);
+    });
+  }
+
   /** Adds a row to a log (JSON Lines). It is durable when the next checkpoint is. */
   async append<R extends { step: number } = Row>(log: string, row: R): Promise<void> {
-    await appendFile(this.file(log), `${JSON.stringify(row)}\n`);
+    await this.#checkThere();
+    const file = this.file(log);
+    await appendFile(file, `${JSON.stringify(row)}\n`).catch((error) => {
+      throw writeError(file, error);
+    });
   }
 
   /** Rows of a log up to `lastStep`. */
@@ -133,11 +172,31 @@ export class RunFolder {
     return (await readRows<R>(this.file(log))).filter(({ step }) => step <= lastStep);
   }
 
-  /** Cuts a log back to the checkpoint that a run goes on from. */
-  async truncate(log: string, lastStep: number): Promise<void> {
-    const rows = await this.rows(log, lastStep);
+  /** Cuts a log back to the checkpoint that a run goes on from: one row per step, none of them after `lastStep`. */
+  async truncate(log: string, lastStep: number): Promise<Row[]> {
+    const byStep = new Map<number, Row>();
+    for (const row of await this.rows(log, lastStep)) if (!byStep.has(row.step)) byStep.set(row.step, row);
+    const rows = [...byStep.values()];
+    await this.#checkThere();
     await writeFileAtomic(this.file(log), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    return rows;
   }
+}
+
+/** The object in a JSON file; undefined where there is no file. */
+// biome-ignore lint/suspicious/noExplicitAny: each file has its own shape
+export async function readJsonFile(file: string): Promise<any> {
+  if (!existsSync(file)) return undefined;
+  const corrupt = (message: string, cause?: unknown) =>
+    new PrlError('ERR_PRL_CORRUPT', `${file} cannot be read: ${message}`, { cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(file, 'utf8'));
+  } catch (cause) {
+    throw corrupt((cause as Error).message, cause);
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw corrupt('it does not hold an object');
+  return value;
 }
 
 /** Rows of a log, of a run that may be going on: a row that is torn or half-written ends it. None where there is no file. */
@@ -145,13 +204,13 @@ export async function readRows<R extends { step: number } = Row>(file: string): 
   if (!existsSync(file)) return [];
   const rows: R[] = [];
   for (const line of (await readFile(file, 'utf8')).split('\n')) {
-    let row: R | null;
+    let row: R;
     try {
       row = JSON.parse(line);
     } catch {
       break;
     }
-    if (typeof row?.step !== 'number') break;
+    if (!Number.isSafeInteger(row?.step)) break;
     rows.push(row);
   }
   return rows;

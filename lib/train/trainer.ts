@@ -1,82 +1,20 @@
-import { invalidArgument, PrlError, unknownOption } from '../errors.js';
+import { PrlError } from '../errors.js';
 import { type EvaluationOptions, type EvaluationResult, evaluate } from '../eval/evaluate.js';
-import { type StepOffsets, stepDifference } from '../methods/steps.js';
-import { resolveOptions } from '../options-table.js';
-import type { Tokenizer } from '../policy/tokenizer.js';
+import { stepDifference } from '../methods/steps.js';
 import type { PolicyLike } from '../policy/types.js';
-import { permutation, randomStream, seedOf } from '../random.js';
-import type { ProcessRewardModel } from '../reward/process-reward-model.js';
+import { seedOf } from '../random.js';
 import { scoreSteps } from '../reward/score-steps.js';
-import type { RolloutEngine } from '../rollout/engine.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
-import { type DatasetTaskOptions, datasetTask } from '../tasks/dataset.js';
 import type { Task } from '../tasks/task.js';
-import { checkMethod, computeAdvantages, needsReference, rolloutSteps } from './advantages.js';
-import { type LoadPolicy, openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
-import { checkLoss, lossOptions } from './loss.js';
-import { creditMetrics, differenceMetrics, type Phase, rolloutMetrics, type Update, updateMetrics } from './metrics.js';
-import { cutBatch } from './minibatch.js';
-import { checkMismatch, checkTemperature, correctRollout, NOTABLE_DIFFERENCE } from './mismatch.js';
-import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './options.js';
-import type { Row, RunFolder } from './run-folder.js';
+import { computeAdvantages, needsReference, rolloutSteps } from './advantages.js';
+import { openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
+import { creditMetrics, differenceMetrics, type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
+import { checkTemperature, correctRollout, NOTABLE_DIFFERENCE } from './mismatch.js';
+import type { ResolvedTrainerOptions, TrainerOptions } from './options.js';
+import type { Row } from './run-folder.js';
 import { sampleRow } from './sample-log.js';
-import { learningRateAt } from './schedule.js';
-
-/** What a Trainer works with; its options (TrainerOptions) stand in the same object. */
-export interface TrainerSetup {
-  /** The policy to train, as it is before the first step. A resumed run reads it from its folder instead. */
-  policy: PolicyLike;
-  /** What to train on: a task, or `dataset` with the tokenizer of the model. */
-  task?: Task;
-  /** Problems with their answers: what loadDataset gives, or an array. */
-  dataset?: DatasetTaskOptions['train'];
-  /** Held-out problems for evaluate(). */
-  evalDataset?: DatasetTaskOptions['test'];
-  tokenizer?: Tokenizer;
-  /** Judges responses to problems of `dataset`, or the name of one that does. Default: 'math'. */
-  verifier?: DatasetTaskOptions['verifier'];
-  /** The frozen reference. Default: a copy of `policy`, made when the options need one. */
-  reference?: PolicyLike;
-  /** Scores the steps of responses: for method 'progrs'. It is not trained, and not disposed of. */
-  processRewardModel?: ProcessRewardModel;
-  /**
-   * Samples the responses in the policy's place: VllmEngine, SglangEngine, or one of yours. It is synced with the policy before every
-   * rollout; what its numbers differ in from ours is measured and weighed (vllmImportanceSampling options). Evaluation is the policy's.
-   */
-  rolloutEngine?: RolloutEngine;
-  /** Where the steps of a response begin, for stepSplit 'offsets'. */
-  stepOffsets?: StepOffsets;
-  /** Folder for config, metrics and checkpoints. Default: none is written. */
-  output?: string | RunFolder;
-  /** Go on with the run in `output`, when there is one. */
-  resume?: boolean;
-  /** Reads a saved policy. Default: Policy.load. */
-  loadPolicy?: LoadPolicy;
-  /** Told about what is worth a line: damaged checkpoints, updates that were not finite. */
-  onWarning?: (message: string) => void;
-  /** Told how far generation is. */
-  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
-}
-
-const SETUP = [
-  ...['policy', 'task', 'reference', 'processRewardModel', 'stepOffsets', 'output', 'resume', 'loadPolicy'],
-  ...['rolloutEngine', 'onWarning', 'onProgress', 'dataset', 'evalDataset', 'tokenizer', 'verifier'],
-];
-/** Refused with the reason, where an unknown name would only be called unknown. */
-const TRUNCATION = ['topK', 'topP', 'minP', 'repetitionPenalty'];
-
-/** The task that is trained on: the one that is given, or one of a dataset. */
-function taskOf({ task, dataset, evalDataset, tokenizer, verifier }: TrainerSetup): Task {
-  if ((task === undefined) === (dataset === undefined))
-    throw invalidArgument("new Trainer needs one of 'task' and 'dataset'");
-  if (task) {
-    const stray = Object.entries({ evalDataset, tokenizer, verifier }).find(([, value]) => value !== undefined);
-    if (stray) throw invalidArgument(`'${stray[0]}' goes with 'dataset': a task has its own`);
-    return task;
-  }
-  if (!tokenizer) throw invalidArgument("new Trainer needs the 'tokenizer' of the model with 'dataset'");
-  return datasetTask({ train: dataset!, test: evalDataset, tokenizer, verifier });
-}
+import { readSetup, type TrainerSetup } from './setup.js';
+import { updatePolicy } from './update.js';
 
 /** What a step did. T tokens of all responses, S reasoning steps. */
 export interface TrainingStep {
@@ -112,28 +50,8 @@ export class Trainer {
   #running = false;
 
   constructor(setup: TrainerSetup & TrainerOptions) {
-    if (setup === null || typeof setup !== 'object') throw invalidArgument('new Trainer takes an object of options');
-    for (const name of TRUNCATION) {
-      if (name in setup)
-        throw unknownOption(
-          `Trainer does not take '${name}': sampling from a truncated distribution makes the ratios of the loss wrong (their numerator is over all tokens). Truncate in generate() and evaluate() only`,
-        );
-    }
-    const own = Object.fromEntries(Object.entries(setup).filter(([name]) => SETUP.includes(name)));
-    const given = Object.fromEntries(Object.entries(setup).filter(([name]) => !SETUP.includes(name)));
-    this.#setup = own as unknown as TrainerSetup;
-    this.options = resolveOptions('Trainer', TRAINER_OPTIONS, given);
-    if (!this.#setup.policy) throw invalidArgument("new Trainer needs 'policy'");
-    checkMethod(this.options, this.#setup);
-    checkLoss(this.options);
-    checkMismatch(this.options, this.#setup.rolloutEngine);
-    this.task = taskOf(this.#setup);
+    ({ setup: this.#setup, options: this.options, task: this.task } = readSetup(setup));
     this.#policy = this.#setup.policy;
-    if (this.#policy.config.vocab_size < this.task.tokenizer.vocabSize) {
-      throw invalidArgument(
-        `the policy has ${this.#policy.config.vocab_size} symbols but the task's tokenizer ${this.task.tokenizer.vocabSize}`,
-      );
-    }
   }
 
   /** The policy being trained. After a resume it is another object than the one that was passed. */
@@ -162,17 +80,17 @@ export class Trainer {
     this.#running = true;
     this.#stopping = false;
     let folder: TrainerRun | undefined;
-    // True while weights and state may not belong together: such a state is never saved.
+    // True while weights, state and rows may not belong together (such a state is never saved), and where saving failed.
     let torn = true;
     try {
       folder = await this.#prepare();
       torn = false;
       while (this.#state.step < this.options.maxSteps && !this.#stopping) {
         torn = true;
-        const step = await this.#advance(signal);
+        const step = await this.#advance(folder, signal);
         await folder?.append(step.metrics, sampleRow(step.step, this.task, step));
-        torn = false;
         if (this.#state.step % this.options.saveSteps === 0) await folder?.save(this.#policy, this.#state);
+        torn = false;
         if (this.#state.nonFiniteSteps >= this.options.maxNonFiniteSteps) {
           throw new PrlError(
             'ERR_PRL_NON_FINITE',
@@ -242,8 +160,9 @@ export class Trainer {
   }
 
   /** One step: problems, responses, advantages, updates. */
-  async #advance(signal?: AbortSignal): Promise<TrainingStep> {
+  async #advance(folder: TrainerRun | undefined, signal?: AbortSignal): Promise<TrainingStep> {
     const { options, task } = this;
+    const { onWarning } = this.#setup;
     const { seed, promptsPerStep } = options;
     const index = this.#state.step;
     const seconds: Partial<Record<Phase, number>> = {};
@@ -278,17 +197,29 @@ export class Trainer {
     const { processRewardModel: model } = this.#setup;
     const scored = model && (await timed('prm', () => scoreSteps(model, { ...rollout, cuSteps, signal })));
     const stepScores = scored?.scores;
-    const { advantages, metrics } = await timed('advantages', () =>
+    const { advantages, metrics } = await timed('advantages', async () =>
       computeAdvantages(rollout, { cuSteps, refLogProbs, stepScores }, options),
+    ).catch((error: PrlError) => {
+      if (error.code !== 'ERR_PRL_NON_FINITE') throw error;
+      onWarning?.(`step ${index + 1}: ${error.message}`);
+      // So the updates are not finite either, and not applied.
+      return { advantages: new Float32Array(rollout.logProbs.length).fill(Number.NaN), metrics: {} };
+    });
+    const updates = await timed('update', () =>
+      updatePolicy(this.#policy, { step: index, rollout, advantages, refLogProbs, signal }, options),
     );
-    const updates = await timed('update', () => this.#update(rollout, advantages, refLogProbs, signal));
 
     this.#state.step = index + 1;
     this.#state.tokens += rollout.logProbs.length;
     this.#state.prmTokens = (this.#state.prmTokens ?? 0) + (scored?.tokens ?? 0);
     const finite = updates.every(({ metrics: { applied } }) => applied);
     this.#state.nonFiniteSteps = finite ? 0 : this.#state.nonFiniteSteps + 1;
-    if (!finite) this.#setup.onWarning?.(`step ${index + 1}: an update was not finite and was not applied`);
+    if (!finite) {
+      const file = await folder?.dump({ step: index + 1, rollout, advantages, cuSteps, refLogProbs, stepScores });
+      onWarning?.(
+        `step ${index + 1}: an update was not finite and was not applied${file ? `; its batch is in ${file}` : ''}`,
+      );
+    }
 
     const evaluation =
       options.evalSteps > 0 && this.#state.step % options.evalSteps === 0
@@ -312,51 +243,6 @@ export class Trainer {
       'seconds/step': total,
     };
     return { step: this.#state.step, metrics: row, rollout, advantages, cuSteps, stepScores };
-  }
-
-  async #update(
-    rollout: Rollout,
-    advantages: Float32Array,
-    refLogProbs: Float32Array | undefined,
-    signal?: AbortSignal,
-  ) {
-    const { options } = this;
-    const updates: Update[] = [];
-    const perStep = options.numIterations * options.numMinibatches;
-    for (let update = 0; update < perStep; update++) {
-      const number = this.#state.step * perStep + update;
-      const iteration = Math.floor(number / options.numMinibatches);
-      const order = permutation(rollout.rewards.length, randomStream(options.seed, 'minibatches', iteration));
-      const { batch, normalizer, leftOut } = cutBatch(
-        { rollout, advantages, refLogProbs, order, part: update % options.numMinibatches },
-        options,
-      );
-      const learningRate = learningRateAt(number, {
-        learningRate: options.learningRate,
-        type: options.lrSchedulerType,
-        warmupSteps: options.warmupSteps,
-        totalSteps: options.maxSteps * perStep,
-        minRate: options.minLearningRateRate,
-      });
-      const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm } = options;
-      const { temperature, microBatchTokens, gradientCheckpointing } = options;
-      const metrics = await this.#policy.update(batch, {
-        learningRate,
-        adamBeta1,
-        adamBeta2,
-        adamEpsilon,
-        weightDecay,
-        maxGradNorm,
-        temperature,
-        microBatchTokens,
-        gradientCheckpointing,
-        ...lossOptions(options),
-        normalizer,
-        signal,
-      });
-      updates.push({ metrics, learningRate, leftOut });
-    }
-    return updates;
   }
 
   /** How far the log-probabilities of sampling are from ours: now and then for the policy itself, always for an engine. */

@@ -1,0 +1,57 @@
+// The batch of a step whose update was not finite, for a look at what it was.
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cumulative } from '../packed.js';
+import { type StorableTensor, writeSafetensors } from '../policy/safetensors.js';
+import type { Rollout } from '../rollout/rollout.js';
+
+/** Of a long run the last ones are kept. */
+const MAX_DUMPS = 8;
+
+export interface Batch {
+  step: number;
+  rollout: Rollout;
+  /** [T] */
+  advantages: Float32Array;
+  /** [S + 1] */
+  cuSteps: Int32Array;
+  /** [T] */
+  refLogProbs?: Float32Array;
+  /** [S] */
+  stepScores?: Float32Array;
+}
+
+/**
+ * Writes step-N.safetensors, which holds every bit of what the step computed with: token ids of prompts and completions, packed, and
+ * what the rollout and the method made of them. The problems are in its metadata, as JSON.
+ */
+export async function dumpBatch(folder: string, batch: Batch): Promise<string> {
+  const { step, rollout, advantages, cuSteps, refLogProbs, stepScores } = batch;
+  const { problems, groupIds, prompts, completions, rewards, cuSeqlens, logProbs } = rollout;
+  const { rolloutLogProbs, importanceWeights } = rollout;
+  const arrays = {
+    ...{ groupIds, promptIds: pack(prompts), cuPrompts: cumulative(prompts.map(({ length }) => length)) },
+    ...{ completionIds: pack(completions), cuSeqlens, finished: Int32Array.from(rollout.finished, Number), rewards },
+    ...{ logProbs, refLogProbs, rolloutLogProbs, importanceWeights, advantages, cuSteps, stepScores },
+  };
+  const tensors = Object.entries(arrays).flatMap(([name, values]): StorableTensor[] =>
+    values
+      ? [{ name, shape: [values.length], dtype: values instanceof Int32Array ? 'I32' : 'F32', read: () => values }]
+      : [],
+  );
+  await mkdir(folder, { recursive: true });
+  const file = join(folder, `step-${String(step).padStart(6, '0')}.safetensors`);
+  await writeSafetensors(file, tensors, { step: String(step), problems: JSON.stringify(problems) });
+  const dumps = (await readdir(folder)).filter((name) => /^step-\d{6,}\.safetensors$/.test(name)).sort();
+  for (const name of dumps.slice(0, -MAX_DUMPS)) await rm(join(folder, name), { force: true });
+  return file;
+}
+
+function pack(sequences: readonly Int32Array[]): Int32Array {
+  const ends = cumulative(sequences.map(({ length }) => length));
+  const packed = new Int32Array(ends[sequences.length]);
+  sequences.forEach((sequence, i) => {
+    packed.set(sequence, ends[i]);
+  });
+  return packed;
+}

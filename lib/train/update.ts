@@ -1,0 +1,74 @@
+import type { PrlError } from '../errors.js';
+import type { PolicyLike, UpdateMetrics } from '../policy/types.js';
+import { permutation, randomStream } from '../random.js';
+import type { Rollout } from '../rollout/rollout.js';
+import { lossOptions } from './loss.js';
+import type { Update } from './metrics.js';
+import { cutBatch } from './minibatch.js';
+import type { ResolvedTrainerOptions } from './options.js';
+import { learningRateAt } from './schedule.js';
+
+export interface Lesson {
+  /** Steps done before. */
+  step: number;
+  rollout: Rollout;
+  /** [T] */
+  advantages: Float32Array;
+  /** [T] */
+  refLogProbs?: Float32Array;
+  signal?: AbortSignal;
+}
+
+/** The optimizer steps that a rollout gives: numIterations passes over it, numMinibatches each. */
+export async function updatePolicy(
+  policy: PolicyLike,
+  { step, rollout, advantages, refLogProbs, signal }: Lesson,
+  options: ResolvedTrainerOptions,
+): Promise<Update[]> {
+  const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm } = options;
+  const { temperature, microBatchTokens, gradientCheckpointing } = options;
+  const updates: Update[] = [];
+  const isFinite = advantages.every(Number.isFinite);
+  const perStep = options.numIterations * options.numMinibatches;
+  for (let i = 0; i < perStep; i++) {
+    const number = step * perStep + i;
+    const iteration = Math.floor(number / options.numMinibatches);
+    const order = permutation(rollout.rewards.length, randomStream(options.seed, 'minibatches', iteration));
+    const part = i % options.numMinibatches;
+    const { batch, normalizer, leftOut } = cutBatch({ rollout, advantages, refLogProbs, order, part }, options);
+    const learningRate = learningRateAt(number, {
+      learningRate: options.learningRate,
+      type: options.lrSchedulerType,
+      warmupSteps: options.warmupSteps,
+      totalSteps: options.maxSteps * perStep,
+      minRate: options.minLearningRateRate,
+    });
+    const update = {
+      ...{ learningRate, adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm },
+      ...{ temperature, microBatchTokens, gradientCheckpointing, normalizer, signal },
+      ...lossOptions(options),
+    };
+    const metrics = isFinite ? await policy.update(batch, update).catch(giveUp) : NOT_APPLIED;
+    updates.push({ metrics, learningRate, leftOut });
+  }
+  return updates;
+}
+
+const NOT_APPLIED: UpdateMetrics = {
+  ...{ loss: Number.NaN, gradNorm: Number.NaN, applied: false, tokens: 0, entropy: Number.NaN, kl: Number.NaN },
+  ...{
+    approxKl: Number.NaN,
+    approxKlK3: Number.NaN,
+    ratioMean: Number.NaN,
+    ratioMax: Number.NaN,
+    ratioMin: Number.NaN,
+  },
+  ...{ clipRatioLow: Number.NaN, clipRatioHigh: Number.NaN, clipRatioRegion: Number.NaN, phiMean: Number.NaN },
+  effectiveSampleSize: Number.NaN,
+};
+
+/** Some ways to update throw where others report that they did not: it is the same to a run. */
+function giveUp(error: unknown): UpdateMetrics {
+  if ((error as PrlError).code !== 'ERR_PRL_NON_FINITE') throw error;
+  return NOT_APPLIED;
+}

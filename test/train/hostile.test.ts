@@ -1,0 +1,180 @@
+// Run folders that something else than this package has written to: a clear error, or passed over.
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { PrlError } from '../../lib/index.js';
+import { folderDamage, sha256 } from '../../lib/train/atomic.js';
+import { RunFolder } from '../../lib/train/run-folder.js';
+import { Trainer } from '../../lib/train/trainer.js';
+import { echoTask } from '../fakes/echo-task.js';
+import { TablePolicy } from '../fakes/table-policy.js';
+import { rejectsWith } from '../policy/rejects.js';
+
+let path: string;
+const test = suite('hostile run folders');
+test.before.each(() => {
+  path = mkdtempSync(join(tmpdir(), 'prl-hostile-'));
+});
+test.after.each(() => rmSync(path, { recursive: true }));
+
+const hash = 'a'.repeat(64);
+for (const [what, manifest, message] of [
+  ['no JSON', '{"files": {', /not JSON/],
+  ['nothing', '', /not JSON/],
+  ['a list', '[]', /object/],
+  ['no list of files', '{}', /lists no files/],
+  ['null for files', '{"files": null}', /lists no files/],
+  ['an array for files', '{"files": [1]}', /lists no files/],
+  ['an empty list', '{"files": {}}', /lists no files/],
+  ['a name twice', '{"files": {"weights": 1, "weights": 2}}', /twice/],
+  ['deep nesting', '['.repeat(100_000), /nested more than/],
+  ['a way out', JSON.stringify({ files: { '../weights': { size: 1, sha256: hash } } }), /no file of the folder/],
+  ['a hidden way out', JSON.stringify({ files: { 'a/../../b': { size: 1, sha256: hash } } }), /no file of the folder/],
+  [
+    'an absolute path',
+    JSON.stringify({ files: { '/etc/passwd': { size: 1, sha256: hash } } }),
+    /no file of the folder/,
+  ],
+  ['no size', JSON.stringify({ files: { weights: { sha256: hash } } }), /no size and SHA-256/],
+  ['a size of text', JSON.stringify({ files: { weights: { size: '7', sha256: hash } } }), /no size and SHA-256/],
+  ['a hash of a list', JSON.stringify({ files: { weights: { size: 7, sha256: [] } } }), /no size and SHA-256/],
+  ['null for a file', JSON.stringify({ files: { weights: null } }), /no size and SHA-256/],
+  ['a prototype', `{"files": {"__proto__": {"size": 7, "sha256": "${hash}"}}}`, /ENOENT/],
+  ['a folder for a file', JSON.stringify({ files: { folder: { size: 7, sha256: hash } } }), /folder is no file/],
+  ['17 MB', ' '.repeat(17 * 2 ** 20), /bytes/],
+] as const) {
+  test(`a manifest with ${what} is one of a damaged folder`, async () => {
+    writeFileSync(join(path, 'weights'), 'weights');
+    mkdirSync(join(path, 'folder'));
+    writeFileSync(join(path, 'manifest.json'), manifest);
+    const begin = process.cpuUsage();
+    assert.match((await folderDamage(path)) ?? 'none', message);
+    assert.ok(process.cpuUsage(begin).user < 1e6, 'within a second');
+    assert.is(({} as { size?: number }).size, undefined, 'no prototype was touched');
+  });
+}
+
+const SMALL = { promptsPerStep: 2, numGenerations: 4, maxCompletionLength: 3, learningRate: 1, saveSteps: 2, seed: 3 };
+const trainer = (more: object = {}) =>
+  new Trainer({
+    ...{ policy: new TablePolicy(echoTask.tokenizer.vocabSize), task: echoTask, output: path, ...SMALL },
+    ...{ loadPolicy: TablePolicy.load, resume: true, maxSteps: 4, ...more },
+  });
+async function run(more: object = {}): Promise<number[]> {
+  const steps: number[] = [];
+  for await (const { step } of trainer(more).run()) steps.push(step);
+  return steps;
+}
+const checkpoint = (...names: string[]) => join(path, 'checkpoints', 'step-000004', ...names);
+
+/** Writes a file of the checkpoint and makes the manifest agree with it. */
+async function forge(name: string, text: string): Promise<void> {
+  writeFileSync(checkpoint(name), text);
+  const manifest = JSON.parse(readFileSync(checkpoint('manifest.json'), 'utf8'));
+  manifest.files[name] = { size: Buffer.byteLength(text), sha256: await sha256(checkpoint(name)) };
+  writeFileSync(checkpoint('manifest.json'), JSON.stringify(manifest));
+}
+
+for (const state of [
+  '',
+  '[]',
+  'null',
+  '{}',
+  '{"step": 3, "tokens": 5, "nonFiniteSteps": 0}',
+  '{"step": "4", "tokens": 5, "nonFiniteSteps": 0}',
+  '{"step": 4, "tokens": -1, "nonFiniteSteps": 0}',
+  '{"step": 4, "tokens": 1e300, "nonFiniteSteps": 0}',
+  '{"step": 4, "tokens": 5, "nonFiniteSteps": null}',
+  '{"__proto__": {"step": 4, "tokens": 5, "nonFiniteSteps": 0}}',
+]) {
+  test(`a checkpoint whose trainer.json is ${state || 'empty'}`, async () => {
+    await run();
+    await forge('trainer.json', state);
+    await rejectsWith(run({ maxSteps: 6 }), PrlError, 'ERR_PRL_CORRUPT', /step-000004\/trainer\.json/);
+    rmSync(checkpoint(), { recursive: true });
+    assert.equal(await run(), [3, 4], 'without it the run goes on from the one before');
+  });
+}
+
+test('a state is taken for what it says, and no more', async () => {
+  await run();
+  const state = '{"step": 4, "tokens": 5, "nonFiniteSteps": 0, "__proto__": {"polluted": 1}, "more": 1}';
+  await forge('trainer.json', state);
+  assert.equal(await run({ maxSteps: 6 }), [5, 6]);
+  assert.is(({} as { polluted?: number }).polluted, undefined);
+});
+
+for (const [config, code, message] of [
+  ['{"trainer": ', 'ERR_PRL_CORRUPT', /config\.json cannot be read/],
+  ['7', 'ERR_PRL_CORRUPT', /config\.json cannot be read: it does not hold an object/],
+  ['{"trainer": {"seed": {"deep": []}}}', 'ERR_PRL_INVALID_ARGUMENT', /has seed {"deep":\[\]}, not 3/],
+  ['{"trainer": {"__proto__": {"seed": 4}}}', 'ERR_PRL_INVALID_ARGUMENT', /has /],
+] as const) {
+  test(`config.json that says ${config}`, async () => {
+    writeFileSync(join(path, 'config.json'), config);
+    await run().then(
+      () => assert.unreachable(),
+      (error) => {
+        assert.is(error.code, code);
+        assert.match(error.message, message);
+      },
+    );
+    assert.is(({} as { seed?: number }).seed, undefined);
+  });
+}
+
+test('rows that are there twice, out of order, torn, or of later steps: one of each step is kept', async () => {
+  await run();
+  const log = join(path, 'metrics.jsonl');
+  const rows = readFileSync(log, 'utf8').trimEnd().split('\n');
+  writeFileSync(
+    log,
+    `${[rows[0], rows[0], rows[1], rows[2], rows[1], rows[3], '{"step": 9}', '{"step": 5'].join('\n')}`,
+  );
+  assert.equal(await run({ maxSteps: 5 }), [5]);
+  const after = readFileSync(log, 'utf8').trimEnd().split('\n');
+  assert.equal(after.slice(0, 4), rows);
+  assert.is(after.length, 5);
+});
+
+test('rows that are gone are said to be', async () => {
+  await run();
+  const log = join(path, 'metrics.jsonl');
+  for (const text of [
+    '{"step": 1}\nnonsense\n{"step": 3}\n',
+    '{"step": 1}\n{"step": 1e400}\n',
+    '{"step": 1}\nnull\n',
+  ]) {
+    writeFileSync(log, text);
+    const warnings: string[] = [];
+    await run({ onWarning: (message: string) => warnings.push(message) });
+    assert.is(warnings.length, 1);
+    assert.match(warnings[0], /metrics\.jsonl has 1 rows of the 4 steps that are done/);
+  }
+});
+
+test('locks that no process wrote are passed over, and removed', async () => {
+  const texts = ['', '{', 'null', '[]', '{"pid": "1"}', '{"pid": -1, "host": "", "started": ""}', '\0\0\0\0'];
+  for (const [i, text] of texts.entries()) writeFileSync(join(path, `lock-${i}`), text);
+  writeFileSync(join(path, 'lock-pid'), '{"pid": 1e30, "host": "a", "started": ""}');
+  mkdirSync(join(path, 'lock-folder'));
+  const folder = await RunFolder.open(path);
+  await folder.close();
+  for (const [i] of texts.entries()) assert.throws(() => readFileSync(join(path, `lock-${i}`)));
+});
+
+test('the new checkpoint is kept also where damaged ones of later steps fill the quota', async () => {
+  const folder = await RunFolder.open(path);
+  const write = async (to: string) => writeFileSync(join(to, 'weights'), 'weights');
+  for (const step of [8, 9]) await folder.writeCheckpoint('step', step, [], 2, write);
+  for (const step of [8, 9]) appendFileSync(join(path, 'checkpoints', `step-00000${step}`, 'weights'), 'more');
+  assert.is(await folder.latestCheckpoint('step'), undefined);
+  for (const step of [1, 2, 3]) {
+    await folder.writeCheckpoint('step', step, [], 2, write);
+    assert.is((await folder.latestCheckpoint('step'))?.step, step);
+  }
+  await folder.close();
+});
+test.run();
