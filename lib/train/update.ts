@@ -28,7 +28,7 @@ export async function updatePolicy(
   const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm } = options;
   const { temperature, microBatchTokens, gradientCheckpointing } = options;
   const updates: Update[] = [];
-  const isFinite = advantages.every(Number.isFinite);
+  const usable = advantages.every(Number.isFinite);
   const perStep = options.numIterations * options.numMinibatches;
   for (let i = 0; i < perStep; i++) {
     const number = step * perStep + i;
@@ -48,7 +48,7 @@ export async function updatePolicy(
       ...{ temperature, microBatchTokens, gradientCheckpointing, normalizer, signal },
       ...lossOptions(options),
     };
-    const metrics = isFinite ? await policy.update(batch, update).catch(giveUp) : NOT_APPLIED;
+    const metrics = usable ? await policy.update(batch, update).catch(giveUp) : NOT_APPLIED;
     updates.push({ metrics, learningRate, leftOut });
   }
   return updates;

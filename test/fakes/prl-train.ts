@@ -1,0 +1,77 @@
+// `prl train` as a process of its own, on a model so small that a step takes milliseconds.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Policy } from '../../lib/index.js';
+import { packageRoot } from '../../lib/native.js';
+import { ArithmeticTask } from '../../lib/tasks/arithmetic.js';
+
+// Node warns on stderr when both are set.
+const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
+
+export async function saveTinyModel(folder: string, hidden = 16): Promise<void> {
+  const { tokenizer } = new ArithmeticTask();
+  const config = {
+    model_type: 'llama' as const,
+    vocab_size: tokenizer.vocabSize,
+    hidden_size: hidden,
+    intermediate_size: 2 * hidden,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+    tie_word_embeddings: true,
+    eos_token_id: tokenizer.eosTokenId,
+  };
+  await Policy.create(config, { seed: 1 }).save(folder);
+  await tokenizer.save(folder);
+}
+
+export const TINY = [
+  ...['--preset', 'smoke', '--prompts-per-step', '4', '--num-generations', '4', '--max-completion-length', '12'],
+  ...['--eval-problems', '10', '--eval-samples', '2'],
+];
+
+export interface PrlProcess {
+  child: ChildProcess;
+  /** What it has said so far, on both streams. */
+  said(): string;
+  /** The exit code, or the signal that it died of. */
+  ended: Promise<number | NodeJS.Signals | null>;
+}
+
+/** @param shell run by sh first, in front of the command: `ulimit -f 10` */
+export function prl(args: readonly string[], shell?: string): PrlProcess {
+  const command = [process.execPath, '--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts'), ...args];
+  const [file, ...rest] = shell === undefined ? command : ['sh', '-c', `${shell} && exec "$@"`, 'sh', ...command];
+  const child = spawn(file, rest, { cwd: packageRoot, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk) => {
+      text += chunk;
+    });
+  const ended = new Promise<number | NodeJS.Signals | null>((resolve) =>
+    child.once('close', (code, signal) => resolve(code ?? signal)),
+  );
+  return { child, said: () => text, ended };
+}
+
+/** Rows of a log without what a clock decides. */
+export function timelessRows(file: string): object[] {
+  const lines = readFileSync(file, 'utf8').split('\n');
+  if (lines.pop() !== '') throw new Error(`${file} does not end with a line break`);
+  return lines.map((line) => {
+    const row = Object.entries(JSON.parse(line));
+    return Object.fromEntries(row.filter(([name]) => !name.startsWith('seconds/') && name !== 'tokens_per_second'));
+  });
+}
+
+/** Looks again and again until it is so; a process that ends before is a failure. */
+export async function until(isSo: () => boolean, { ended, said }: PrlProcess): Promise<void> {
+  let over = false;
+  void ended.then(() => {
+    over = true;
+  });
+  while (!isSo()) {
+    if (over) throw new Error(`the process ended before: ${said()}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

@@ -1,0 +1,116 @@
+// A real `prl train`, killed over and over until it is finished, against one that never was. PRL_KILLS asks for more kills
+// (npm run test:kill: 100).
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type PrlProcess, prl, saveTinyModel, TINY, timelessRows } from '../fakes/prl-train.js';
+import { random } from '../reference/numbers.js';
+
+const KILLS = Number(process.env.PRL_KILLS ?? 6);
+/** A process gets some steps further before it dies. */
+const STEPS = 8 + 4 * KILLS;
+const folder = mkdtempSync(join(tmpdir(), 'prl-kill-'));
+const at = (...path: string[]) => join(folder, ...path);
+const model = at('model');
+const next = random(11);
+
+const test = suite('killed at any moment');
+test.before(() => saveTinyModel(model));
+test.after(() => rmSync(folder, { recursive: true }));
+
+const train = (output: string) =>
+  prl([
+    ...['train', '--model', model, '--output', output, '--max-steps', String(STEPS), '--save-steps', '2', ...TINY],
+    ...['--save-total-limit', '2', '--seed', '5'],
+    ...(existsSync(output) ? ['--resume'] : []),
+  ]);
+
+/** What a process is at when it dies, and how it is known. */
+const MOMENTS: { [name: string]: (process: PrlProcess, output: string) => void } = {
+  'while it starts': ({ child }) => {
+    setTimeout(() => child.kill('SIGKILL'), 2000 * next());
+  },
+  'some steps on': ({ child }, output) => {
+    let steps = Math.floor(6 * next());
+    const log = watch(output, (_, name) => {
+      if (name !== 'metrics.jsonl' || steps-- > 0) return;
+      log.close();
+      setTimeout(() => child.kill('SIGKILL'), 20 * next());
+    });
+    child.once('exit', () => log.close());
+  },
+  // Names appear there as folders are begun and moved to their places, and files in what is begun.
+  'in a checkpoint': ({ child }, output) => {
+    const path = join(output, 'checkpoints');
+    let events = Math.floor(8 * next());
+    const inner = { close() {} };
+    const seen = () => {
+      if (events-- > 0) return;
+      child.kill('SIGKILL');
+    };
+    const outer = watch(path, (_, name) => {
+      seen();
+      if (!name?.startsWith('.tmp-')) return;
+      try {
+        const files = watch(join(path, name), seen);
+        inner.close = () => files.close();
+      } catch {} // it has its name already
+    });
+    child.once('exit', () => {
+      outer.close();
+      inner.close();
+    });
+  },
+  'in a file of the run': ({ child }, output) => {
+    let events = Math.floor(12 * next());
+    const files = watch(output, (_, name) => {
+      if (!name?.startsWith('.') && !name?.startsWith('lock-')) return;
+      if (events-- <= 0) child.kill('SIGKILL');
+    });
+    child.once('exit', () => files.close());
+  },
+};
+
+test(`${KILLS} times, at all kinds of moments: the rows, samples and weights of a run that never was`, async () => {
+  const [whole, broken] = [at('whole'), at('broken')];
+  const first = train(whole);
+  assert.is(await first.ended, 0, first.said());
+
+  const kinds = Object.keys(MOMENTS);
+  const died: Record<string, number> = {};
+  for (let kills = 0; ; ) {
+    const process = train(broken);
+    const kind = existsSync(join(broken, 'checkpoints')) ? kinds[Math.floor(kinds.length * next())] : kinds[0];
+    if (kills < KILLS) MOMENTS[kind](process, broken);
+    const end = await process.ended;
+    if (end === 0) {
+      assert.ok(kills >= KILLS / 2, `finished after ${kills} kills`);
+      break;
+    }
+    assert.is(end, 'SIGKILL', process.said());
+    kills++;
+    died[kind] = (died[kind] ?? 0) + 1;
+  }
+  if (KILLS > 6) console.log(died);
+
+  for (const log of ['metrics.jsonl', 'samples.jsonl'])
+    assert.equal(timelessRows(join(broken, log)), timelessRows(join(whole, log)), log);
+  assert.equal(
+    timelessRows(join(broken, 'metrics.jsonl')).map((row) => (row as { step: number }).step),
+    Array.from({ length: STEPS }, (_, i) => i + 1),
+  );
+  const manifest = (run: string, name: string) => readFileSync(join(run, name, 'manifest.json'), 'utf8');
+  for (const name of ['base', `checkpoints/step-${String(STEPS).padStart(6, '0')}`])
+    assert.is(manifest(broken, name), manifest(whole, name), `the hashes of ${name}`);
+  const evaluation = (run: string, when: string) =>
+    JSON.stringify(JSON.parse(readFileSync(join(run, `evaluation-${when}.json`), 'utf8')), (name, value) =>
+      name === 'seconds' ? undefined : value,
+    );
+  for (const when of ['before', 'after']) assert.is(evaluation(broken, when), evaluation(whole, when));
+  // Nothing is left of what was begun.
+  for (const path of ['', 'checkpoints'])
+    assert.equal(readdirSync(join(broken, path)).sort(), readdirSync(join(whole, path)).sort());
+});
+test.run();

@@ -1,0 +1,101 @@
+// Signals to a real `prl train`, and two of them on one folder.
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { prl, saveTinyModel, TINY, until } from '../fakes/prl-train.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'prl-signals-'));
+const at = (...path: string[]) => join(folder, ...path);
+const train = (output: string, ...more: string[]) =>
+  prl(['train', '--model', at('model'), '--output', at(output), '--max-steps', '100000', ...TINY, ...more]);
+const rows = (output: string): number[] => {
+  const log = at(output, 'metrics.jsonl');
+  if (!existsSync(log)) return [];
+  return readFileSync(log, 'utf8')
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line).step);
+};
+const checkpoints = (output: string) => readdirSync(at(output, 'checkpoints')).sort();
+const name = (step: number) => `step-${String(step).padStart(6, '0')}`;
+const finish = async (output: string, steps: number) => {
+  const process = prl(['train', '--resume', '--output', at(output), '--max-steps', String(steps)]);
+  assert.is(await process.ended, 0, process.said());
+  assert.equal(
+    rows(output),
+    Array.from({ length: steps }, (_, i) => i + 1),
+  );
+};
+
+const test = suite('signals');
+test.before(() => saveTinyModel(at('model')));
+test.after(() => rmSync(folder, { recursive: true }));
+
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  test(`${signal}: finishes the step, saves, and leaves with ${code}`, async () => {
+    const output = `once-${signal}`;
+    const process = train(output);
+    await until(() => rows(output).length >= 3, process);
+    process.child.kill(signal);
+    assert.is(await process.ended, code, process.said());
+    assert.match(process.said(), /finishing the step and saving/);
+    assert.match(process.said(), /Go on with: prl train --resume/);
+    const done = rows(output).length;
+    assert.is(checkpoints(output).at(-1), name(done), 'the last step is saved');
+    assert.not.ok(readdirSync(at(output)).some((each) => each.startsWith('lock-')));
+    await finish(output, done + 2);
+  });
+}
+
+test('twice: the process ends at once, in the middle of a step, and nothing is broken', async () => {
+  const model = at('slow');
+  await saveTinyModel(model, 256);
+  const steps = ['--max-steps', '1000', '--save-steps', '1', '--prompts-per-step', '16', '--num-generations', '16'];
+  const length = ['--max-completion-length', '200', '--eval-problems', '1', '--eval-samples', '1'];
+  for (let attempt = 1; ; attempt++) {
+    assert.ok(attempt < 10, 'a step is never long enough for the test');
+    const resume = existsSync(at('slow-run')) ? ['--resume'] : [];
+    const before = rows('slow-run').length;
+    const slow = prl(['train', '--model', model, '--output', at('slow-run'), ...TINY, ...steps, ...length, ...resume]);
+    await until(() => rows('slow-run').length > before, slow);
+    slow.child.kill('SIGINT');
+    await until(() => /once more to leave at once/.test(slow.said()), slow);
+    // Within 0.4 s it would be taken for the same one.
+    await new Promise((resolve) => setTimeout(resolve, 450));
+    slow.child.kill('SIGINT');
+    const end = await slow.ended;
+    // A shell calls both 130; by itself it ends where the first signal came just before the end of a step.
+    if (end === 'SIGINT') break;
+    assert.is(end, 130);
+  }
+  const lock = readdirSync(at('slow-run')).find((each) => each.startsWith('lock-'));
+  assert.ok(lock, 'the lock of the process is there');
+  const resumed = prl(['train', '--resume', '--output', at('slow-run')]);
+  await until(() => !existsSync(at('slow-run', lock!)), resumed);
+  resumed.child.kill('SIGKILL');
+  await resumed.ended;
+});
+
+test('two on one folder: the second is refused and changes nothing; after a kill the next one takes over', async () => {
+  const first = train('shared');
+  await until(() => rows('shared').length >= 2, first);
+  const config = readFileSync(at('shared', 'config.json'), 'utf8');
+  const second = train('shared', '--resume', '--seed', '9');
+  assert.is(await second.ended, 1, second.said());
+  assert.match(second.said(), new RegExp(`process ${first.child.pid} is working in .*shared`));
+  assert.is(readFileSync(at('shared', 'config.json'), 'utf8'), config);
+  const before = rows('shared').length;
+  await until(() => rows('shared').length > before + 2, first);
+  first.child.kill('SIGKILL');
+  await first.ended;
+  assert.ok(readdirSync(at('shared')).some((each) => each.startsWith('lock-')));
+  writeFileSync(at('shared', 'lock-garbage'), 'not JSON');
+  await finish('shared', rows('shared').length + 2);
+  assert.not.ok(readdirSync(at('shared')).some((each) => each.startsWith('lock-')));
+});
+test.run();
