@@ -150,7 +150,7 @@ export class RunFolder {
     return found.sort((a, b) => b.step - a.step);
   }
 
-  /** Writes a file or several below `name`, whole or not at all each; what `write` says is passed on. */
+  /** @internal Writes a file or several below `name`, whole or not at all each; what `write` says is passed on. */
   async writeBelow<R>(name: string, write: (path: string) => Promise<R>): Promise<R> {
     await this.#checkThere();
     return write(this.file(name)).catch((error) => {
