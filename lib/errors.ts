@@ -30,6 +30,7 @@ export type PrlErrorCode =
  * `code` as well, so that `error.code` alone tells every failure of this package apart.
  */
 export class PrlError extends Error {
+  /** Which failure it is. */
   readonly code: PrlErrorCode;
   constructor(code: PrlErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);

@@ -8,24 +8,31 @@ import { PrlError } from './errors.js';
 export interface CudaDevice {
   /** The N of PRL_DEVICE=cuda:N. */
   index: number;
+  /** Such as NVIDIA H100 80GB HBM3. */
   name: string;
   /** 9.0 for an H100. */
   computeCapability: string;
+  /** Of its memory. */
   totalBytes: number;
+  /** Of its memory, now. */
   freeBytes: number;
 }
 
 /** What the addon says of the machine. */
 export interface NativeInfo {
+  /** The instruction set that the CPU kernels use. */
   isa: 'generic' | 'avx2' | 'avx512';
   /** What the processor has of the instruction sets that the addon was compiled for, the best one last. PRL_ISA chooses. */
   isas: NativeInfo['isa'][];
+  /** Of the CPU kernels: PRL_THREADS, setThreads, or the processors that this process may use. */
   threads: number;
+  /** Whether this build has CUDA kernels. */
   cudaCompiled: boolean;
   /** The newest CUDA that the driver runs; absent where there is no driver. */
   cudaDriver?: string;
   /** The CUDA that the addon was compiled with; absent where it was compiled without. */
   cudaRuntime?: string;
+  /** The GPUs that the driver shows. */
   cudaDevices: CudaDevice[];
   /** Index of the GPU that this process uses: 0, or what PRL_DEVICE says. Absent when it uses none. */
   cudaDevice?: number;

@@ -5,6 +5,7 @@ import type { RawRow } from './rows.js';
 
 /** A problem of a dataset. */
 export interface DatasetProblem extends Problem {
+  /** What its row calls it. */
   id?: string;
   /** Difficulty, or whatever else tells kinds of problems apart. */
   level?: string;
@@ -23,6 +24,7 @@ export interface FieldOptions {
    * #### ('hashes', GSM8K). Default 'auto': hashes where the last line begins with ####, else boxed where there is one, else all.
    */
   answerFrom?: AnswerFrom;
+  /** Field of what the row is called. Default: none is kept. */
   idField?: string;
   /** Its values become levels of the task, beside 'all'. */
   levelField?: string;

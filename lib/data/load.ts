@@ -26,9 +26,11 @@ export interface DatasetOptions extends SourceOptions, FieldOptions, PromptOptio
   onFiltered?: 'error' | 'drop';
   /** Longest prompt in tokens, template included. Needs `tokenizer`. */
   maxPromptLength?: number;
+  /** For maxPromptLength. */
   tokenizer?: Tokenizer;
   /** Shortest and longest answer in characters. */
   minAnswerLength?: number;
+  /** Longest answer in characters. */
   maxAnswerLength?: number;
   /** Says which problems are kept; it gets the whole row too. */
   filter?: (problem: DatasetProblem, row: RawRow) => boolean | Promise<boolean>;
@@ -38,7 +40,9 @@ export interface DatasetOptions extends SourceOptions, FieldOptions, PromptOptio
 
 /** What became of the rows. */
 export interface DatasetReport {
+  /** That were read. */
   rows: number;
+  /** That became problems. */
   kept: number;
   /** How many rows were dropped, by reason, with the first place of each. */
   dropped: { [reason: string]: { count: number; first: string } };
@@ -48,11 +52,15 @@ export interface DatasetReport {
 
 /** Problems that were read, and what became of the rows. */
 export interface Dataset {
+  /** What messages and reports call it. */
   readonly name: string;
+  /** In the order of the rows. */
   readonly problems: readonly DatasetProblem[];
+  /** How a policy is asked; training and evaluation must agree. */
   readonly prompt: PromptOptions;
   /** SHA-256 of the problems in their order. */
   readonly fingerprint: string;
+  /** What became of the rows. */
   readonly report: DatasetReport;
 }
 

@@ -21,6 +21,7 @@ export interface EvaluationOptions {
   seed?: number;
   /** Also measure entropy and kl, the latter to this policy. */
   reference?: PolicyLike;
+  /** Stops it (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
   /** Told how far generation is. */
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
@@ -28,6 +29,7 @@ export interface EvaluationOptions {
 
 /** A problem, its responses and their rewards. */
 export interface ProblemRecord extends Problem {
+  /** In the order of sampling. */
   responses: { text: string; finished: boolean; reward: number }[];
   /** Responses with a reward above 0. */
   correct: number;
@@ -35,15 +37,21 @@ export interface ProblemRecord extends Problem {
 
 /** What {@link evaluate} found. */
 export interface EvaluationResult {
+  /** Of the problems. */
   level: string;
+  /** How many. */
   problems: number;
+  /** Responses per problem. */
   n: number;
   /** Mean over problems of right responses / n, with its 95% bootstrap interval over problems. */
   averageAtN: number;
+  /** 95%, from 1,000 resamples of the problems. */
   averageAtNInterval: [number, number];
   /** Share of problems with at least one right response among n. */
   passAtN: number;
+  /** The same. */
   passAtNInterval: [number, number];
+  /** Tokens per response. */
   meanLength: number;
   /** Share of responses cut at the length limit. */
   clippedRatio: number;
@@ -53,7 +61,9 @@ export interface EvaluationResult {
   kl?: number;
   /** What the task measures, mean over responses. */
   measures: Record<string, number>;
+  /** That it took. */
   seconds: number;
+  /** All problems with their responses. */
   records: ProblemRecord[];
 }
 

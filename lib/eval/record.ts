@@ -6,6 +6,7 @@ export const RECORDS: RecordKind = { format: 'prl-evaluation', version: 1, title
 
 /** A response, and what the verifier said of it. */
 export interface ResponseRecord {
+  /** As the policy wrote it. */
   text: string;
   /** Whether it ended by itself rather than at the length limit. */
   finished: boolean;
@@ -25,10 +26,13 @@ export interface EvaluationRecord {
   set: string;
   /** Its place there, from 0. */
   index: number;
+  /** What its row calls it. */
   id?: string;
+  /** What was asked, without the template. */
   prompt: string;
   /** The right answer. */
   answer: string;
+  /** In the order of sampling. */
   responses: ResponseRecord[];
   /** The vote over the responses; null where none gives an answer. Absent where the verifier looks for none. */
   majority?: Majority | null;

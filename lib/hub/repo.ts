@@ -32,6 +32,7 @@ export interface DownloadProgress {
   file: string;
   /** Bytes of all wanted files that are on the disk. */
   bytes: number;
+  /** Of all wanted files. */
   totalBytes: number;
 }
 
@@ -45,6 +46,7 @@ export interface HubOptions {
   cacheDir?: string;
   /** Told while files come; never where all are in the cache. */
   onProgress?: (progress: DownloadProgress) => void;
+  /** Stops it (ERR_PRL_ABORTED); what has come stays, and is gone on with. */
   signal?: AbortSignal;
 }
 export const HUB_OPTIONS = ['revision', 'token', 'cacheDir', 'onProgress', 'signal'];

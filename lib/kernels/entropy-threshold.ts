@@ -6,6 +6,11 @@ import { Tensor } from '../tensor.js';
 /**
  * The entropy that the `topEntropyQuantile` most undecided of the active tokens reach: their (1 - topEntropyQuantile) quantile,
  * linearly interpolated (arXiv 2506.01939). -Infinity when no token is active.
+ *
+ * @param entropies [T] in nats
+ * @param topEntropyQuantile share of the tokens, from 0 to 1
+ * @param mask [T]: tokens with 0 take no part
+ * @throws PrlError ERR_PRL_NON_FINITE when the entropy of an active token is NaN
  */
 export function topEntropyThreshold(
   entropies: ArrayLike<number>,

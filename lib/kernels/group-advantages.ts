@@ -24,9 +24,10 @@ export interface GroupAdvantagesOptions {
  * Rewards of responses as advantages over the other responses to the same prompt (GRPO, arXiv 2402.03300; Dr.GRPO, 2503.20783;
  * RLOO, 2402.14740). Equal rewards give exactly 0.
  *
- * @param rewards [B]
+ * @param rewards [B] finite numbers of any size
  * @param groupIds [B] any integers: equal means the same prompt; members need not be adjacent
  * @returns [B] float32
+ * @throws PrlError ERR_PRL_NON_FINITE for a reward that is not finite (it is named), RangeError when lengths differ
  */
 export function groupAdvantages(
   rewards: Tensor | ArrayLike<number>,
@@ -66,6 +67,7 @@ export interface OutcomeConditionedCenterOptions {
  * @param correct [B] booleans or integers
  * @param groupIds [B] any integers: equal means the same prompt
  * @returns [B] float32
+ * @throws PrlError ERR_PRL_NON_FINITE for a score that is not finite (it is named), RangeError when lengths differ
  */
 export function outcomeConditionedCenter(
   scores: Tensor | ArrayLike<number>,

@@ -77,11 +77,13 @@ export interface LinearPolicyLossArgs extends LinearLogProbsArgs, LossBatch, Pol
 
 /** What {@link linearPolicyLoss} gives; the tensors are where the inputs are. */
 export interface LinearPolicyLoss extends LinearLogProbs {
+  /** The loss of this call; those of micro-batches add up. */
   loss: number;
   /** [T, width], of the type of hidden: d loss / d hidden. */
   dHidden: Tensor;
   /** [vocab, width] float32: d loss / d head. */
   dHead: Tensor;
+  /** What happened to the tokens. */
   metrics: PolicyLossMetrics;
 }
 

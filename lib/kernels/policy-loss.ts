@@ -22,11 +22,13 @@ export interface PolicyLossArgs extends LossBatch, PolicyLossOptions {
  * read, and throw what it found wrong; if they never are, the next read() of a tensor or synchronize() throws it.
  */
 export interface PolicyLoss {
+  /** The loss of this call; those of micro-batches add up. */
   readonly loss: number;
   /** [T] float32: d loss / d logProbs. */
   dLogProbs: Tensor;
   /** [T] float32: d loss / d entropy; absent when no entropy was given. */
   dEntropy?: Tensor;
+  /** What happened to the tokens. */
   readonly metrics: PolicyLossMetrics;
 }
 
@@ -38,7 +40,8 @@ const missing = (name: string): never => {
  * Policy loss of log-probabilities, and its gradient: for a trainer that makes the log-probabilities itself. The formulas, with their
  * papers, are in native/kernels/clipped_loss/clipped_loss.h; {@link PolicyLossOptions.lossType} chooses.
  *
- * @throws PrlError ERR_PRL_NON_FINITE when an active token's input, loss or gradient is not finite; it names the token
+ * @throws PrlError ERR_PRL_NON_FINITE when an active token's input, loss or gradient is not finite; it names the token. TypeError for
+ *   an option of another lossType, RangeError for lengths and offsets that do not fit
  */
 export function policyLoss(args: PolicyLossArgs): PolicyLoss {
   checkOptions('policyLoss', args, ['logProbs', 'entropy', 'gradient', ...LOSS_BATCH, ...LOSS_OPTIONS]);
@@ -78,6 +81,7 @@ export interface PolicyLossFromLogitsArgs extends LossBatch, PolicyLossOptions {
 
 /** Where, and when: as {@link PolicyLoss}. */
 export interface PolicyLossFromLogits {
+  /** The loss of this call; those of micro-batches add up. */
   readonly loss: number;
   /** [T] float32; 0 for masked tokens, whose logits are not read. */
   logProbs: Tensor;
@@ -85,6 +89,7 @@ export interface PolicyLossFromLogits {
   entropy: Tensor;
   /** d loss / d logits; absent with `gradient: false`. */
   dLogits?: Tensor;
+  /** What happened to the tokens. */
   readonly metrics: PolicyLossMetrics;
 }
 

@@ -29,6 +29,7 @@ export interface ProgrsAdvantagesArgs {
   alpha?: number;
   /** Of coherence: see there. */
   windows?: ArrayLike<number>;
+  /** Of coherence: see there. */
   lambdaVar?: number;
   /**
    * 'incorrect' (default, the paper): the scores of a group's incorrect responses lose their mean; 'both': each outcome loses its
@@ -55,6 +56,8 @@ const KNOWN = [
  * A few numbers per step: it works on the CPU. Read tensors on the GPU before.
  *
  * @returns [T] float32
+ * @throws PrlError ERR_PRL_NON_FINITE for a number that is not finite, RangeError for a score outside [0, 1], TypeError for an option
+ *   that would be ignored, PrlError ERR_PRL_UNSUPPORTED for tensors on the GPU
  */
 export function progrsAdvantages(args: ProgrsAdvantagesArgs): Tensor {
   checkOptions('progrsAdvantages', args, KNOWN);

@@ -13,6 +13,7 @@ export interface QuantileLossOptions {
 
 /** On the GPU `loss` waits for the call when it is first read, and throws what it found wrong. */
 export interface QuantileLoss {
+  /** The mean over rows and quantiles. */
   readonly loss: number;
   /** [rows, quantiles] float32: d loss / d values, where the values are. */
   dValues: Tensor;

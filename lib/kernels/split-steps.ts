@@ -26,6 +26,7 @@ export type StepSplit =
  *   one; a token may be '')
  * @returns cuSteps, int32 [S + 1]: where each step begins among the packed tokens, then their number. Every response begins a
  *   step; an empty response has none
+ * @throws TypeError for responses of ids where text is looked at, RangeError for offsets that do not rise within a response
  */
 export function splitSteps(
   responses: readonly (ArrayLike<number> | readonly string[])[],
@@ -54,6 +55,7 @@ export function splitSteps(
  * @param cuSteps [S + 1] as splitSteps gives it
  * @param cuSeqlens [B + 1] where each response begins among the tokens, then their number
  * @returns int32 [B + 1]: response i owns steps result[i] .. result[i + 1] - 1
+ * @throws RangeError when a response does not begin a step, or the offsets end at different tokens
  */
 export function stepsOfResponses(cuSteps: ArrayLike<number>, cuSeqlens: ArrayLike<number>): Int32Array {
   if (cuSteps?.length === undefined || cuSeqlens?.length === undefined || cuSteps.length * cuSeqlens.length === 0)

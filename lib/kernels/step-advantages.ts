@@ -33,7 +33,9 @@ const INPUTS = ['outcomeAdvantages', 'oldLogProbs', 'refLogProbs', 'cuSeqlens', 
  * PRL's token advantages (arXiv 2601.10201v1): each token of a step gets the outcome advantage minus 1 / eta times the
  * log-ratio old - ref summed from the step's last token to the end of the response.
  *
- * @returns [T] float32
+ * @returns [T] float32: `out`, or a new tensor
+ * @throws PrlError ERR_PRL_NON_FINITE for an input that is not finite or an advantage that overflows, RangeError for offsets that do
+ *   not rise from 0 to T or steps that do not begin with every response; all name the place
  */
 export function prlAdvantages(args: PrlAdvantagesArgs): Tensor {
   checkOptions('prlAdvantages', args, [...INPUTS, 'cuSteps', 'eta', 'suffix']);
@@ -63,7 +65,8 @@ export interface FrpoAdvantagesArgs extends AdvantageInputs {
  * FRPO's token advantages (arXiv 2601.10201v2, "Future-KL Regularized GRPO"): the outcome advantage minus beta times the
  * divergence from the reference that the token and its future have. PRL with steps of one token is FRPO with beta 1 / eta, k1.
  *
- * @returns [T] float32
+ * @returns [T] float32: `out`, or a new tensor
+ * @throws as prlAdvantages does
  */
 export function frpoAdvantages(args: FrpoAdvantagesArgs): Tensor {
   checkOptions('frpoAdvantages', args, [...INPUTS, 'beta', 'estimator', 'direction', 'baseline']);

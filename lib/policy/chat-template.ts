@@ -9,6 +9,7 @@ import { quoted } from './json.js';
 export interface ChatMessage {
   /** system, user, assistant, or what else the template knows. */
   role: string;
+  /** A text, or what else the template understands. */
   content: unknown;
   [key: string]: unknown;
 }

@@ -30,11 +30,15 @@ export interface PolicyLossOptions {
   delta?: number;
   /** Steepness of sapo's sigmoid where the advantage is positive, and elsewhere. Default 1 and 1.05. */
   sapoTemperaturePos?: number;
+  /** The same where it is not positive. Default 1.05. */
   sapoTemperatureNeg?: number;
   /** vespo weighs a sequence of ratio w by w^k e^(lambda (1 - w)). Defaults: 2 and 3 where the advantage is not negative, else 3 and 2. */
   vespoKPos?: number;
+  /** lambda where the advantage is not negative. Default 3. */
   vespoLambdaPos?: number;
+  /** k where the advantage is negative. Default 3. */
   vespoKNeg?: number;
+  /** lambda where the advantage is negative. Default 2. */
   vespoLambdaNeg?: number;
   /** Weight of the KL term to refLogProbs. Default 0. */
   beta?: number;
@@ -65,21 +69,29 @@ export interface PolicyLossOptions {
 
 /** What a policy loss reports. Means are over active tokens unless said otherwise. */
 export interface PolicyLossMetrics {
+  /** The loss, with KL term and entropy bonus. */
   loss: number;
   /** Active tokens. */
   tokens: number;
+  /** Nats; 0 where no entropies were given. */
   entropy: number;
   /** k3 estimate of the KL to the reference; 0 without one. */
   kl: number;
   /** Estimates of the KL to the policy that sampled: mean of old - new, and the nonnegative k3. */
   approxKl: number;
+  /** Its k3 estimate, never negative. */
   approxKlK3: number;
+  /** Of new to old probability, over tokens (over sequences, at sequence level); 1 when on-policy. */
   ratioMean: number;
+  /** The largest of them. */
   ratioMax: number;
+  /** The smallest of them. */
   ratioMin: number;
   /** Share of tokens (of sequences, at sequence level) with A < 0 and ratio < 1 - epsilon; A > 0 and ratio > 1 + epsilonHigh (cispo: epsilonHigh); either. */
   clipRatioLow: number;
+  /** A > 0 and ratio > 1 + epsilonHigh. */
   clipRatioHigh: number;
+  /** Either of the two. */
   clipRatioRegion: number;
   /** lossType vespo: mean of the sequences' weights; else 0. */
   phiMean: number;
@@ -112,11 +124,13 @@ export interface PolicyBatch {
 
 /** AdamW (arXiv 1711.05101), named as in TRL. */
 export interface OptimizerOptions {
+  /** At least 0. */
   learningRate: number;
   /** AdamW; decay on matrices only, not on norms, biases (nor on 1-dimensional tensors). Default 0. */
   weightDecay?: number;
   /** Default 0.9 and 0.999. */
   adamBeta1?: number;
+  /** Decay of the squares. Default 0.999. */
   adamBeta2?: number;
   /** Default 1e-8. */
   adamEpsilon?: number;
@@ -136,6 +150,7 @@ export interface GradientOptions extends PolicyLossOptions {
    * more time, the same bits. Default false.
    */
   gradientCheckpointing?: boolean;
+  /** Stops the call (ERR_PRL_ABORTED); the policy is then as before. */
   signal?: AbortSignal;
 }
 
@@ -152,6 +167,7 @@ export interface UpdateMetrics extends PolicyLossMetrics {
 export interface GenerateOptions {
   /** Completions per prompt. Default 1. */
   n?: number;
+  /** Longest completion in tokens. */
   maxNewTokens: number;
   /** Default 1; 0 is greedy. */
   temperature?: number;
@@ -173,6 +189,7 @@ export interface GenerateOptions {
    * up to 256 but at least 32 per thread, and no more than memory is available for.
    */
   maxBatch?: number;
+  /** Stops the call (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
   /** Told at times while completions are made: how many have ended, of how many, and tokens so far. */
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
@@ -184,6 +201,7 @@ export interface Completion {
   tokens: Int32Array;
   /** Log-probability of each under softmax(logits / temperature), before top-k / top-p; at temperature 1 when greedy. */
   logProbs: Float32Array;
+  /** 'stop': ended by a stop token; 'length': at maxNewTokens. */
   finishReason: 'stop' | 'length';
 }
 
@@ -217,11 +235,17 @@ export interface SaveOptions {
 
 /** A causal language model's configuration, in Hugging Face's names. */
 export interface PolicyConfig {
+  /** The architecture. */
   model_type: 'llama' | 'qwen2' | 'qwen3';
+  /** Symbols. */
   vocab_size: number;
+  /** Width of the hidden states. */
   hidden_size: number;
+  /** Width of the feed-forward layers. */
   intermediate_size: number;
+  /** Layers. */
   num_hidden_layers: number;
+  /** Heads of the queries. */
   num_attention_heads: number;
   /** Default: num_attention_heads. */
   num_key_value_heads?: number;
@@ -231,7 +255,9 @@ export interface PolicyConfig {
   rms_norm_eps?: number;
   /** Default 10000. Also read from rope_parameters. */
   rope_theta?: number;
+  /** Scaling of the rotations, in the older spelling. */
   rope_scaling?: null | { rope_type: string; [key: string]: unknown };
+  /** The same in the newer spelling. */
   rope_parameters?: { rope_type?: string; rope_theta?: number; [key: string]: unknown };
   /** Default 2048. */
   max_position_embeddings?: number;
@@ -239,15 +265,20 @@ export interface PolicyConfig {
   tie_word_embeddings?: boolean;
   /** Biases of q, k and v. Default: true for qwen2, false otherwise. */
   attention_bias?: boolean;
+  /** What ends a completion, unless stop is given. */
   eos_token_id?: number | number[];
+  /** Kept for the files; not used. */
   bos_token_id?: number;
+  /** Kept for the files; not used. */
   pad_token_id?: number;
   [key: string]: unknown;
 }
 
 /** The policy network. Long calls run off the event loop, one after the other per policy. */
 export interface PolicyLike {
+  /** As it was created or loaded, defaults filled in. */
   readonly config: Readonly<PolicyConfig>;
+  /** Number of weights. */
   readonly parameterCount: number;
   /** Absent: 'float32'. */
   readonly dtype?: PolicyDType;

@@ -11,9 +11,11 @@ const CHUNK = 16;
 
 /** Options of {@link collectPrmData}; all are decided by the caller (`prl prm collect` has the defaults). */
 export interface CollectOptions extends StepOptions {
+  /** What responds, and goes on from the steps. */
   policy: Pick<PolicyLike, 'generate' | 'config'>;
   /** What tells this policy from others in the file: a hash of its weights. */
   model: string;
+  /** Where problems and verdicts come from. */
   task: Task;
   /** Lines of JSON; one that is there is gone on with. */
   output: string;
@@ -23,11 +25,17 @@ export interface CollectOptions extends StepOptions {
   n: number;
   /** Drawn from the end of each step. */
   continuations: number;
+  /** As a rule 'train'. */
   split: Split;
+  /** Of the problems. */
   level: string;
+  /** Longest response in tokens, what a continuation goes on from included. */
   maxCompletionLength: number;
+  /** Of sampling. */
   temperature: number;
+  /** Decides problems and samples. */
   seed: number;
+  /** Stops it (ERR_PRL_ABORTED); what is in the file stays. */
   signal?: AbortSignal;
 }
 
@@ -35,6 +43,7 @@ export interface CollectOptions extends StepOptions {
 export interface CollectProgress {
   /** Problems. */
   done: number;
+  /** Problems asked for. */
   total: number;
   /** Of those that are done. */
   prefixes: number;

@@ -19,26 +19,37 @@ export interface PrmProblem {
   problem: number;
   /** Token ids. */
   prompt: number[];
+  /** n of them. */
   responses: PrmResponse[];
 }
 
 /** What decides the contents of a file, but for the number of problems: more may be asked for later on. */
 export interface PrmSettings {
+  /** Its name. */
   task: string;
   /** Hash of the policy's weights, or another name of it. */
   model: string;
+  /** Of the problems. */
   split: string;
+  /** Of the problems. */
   level: string;
+  /** Of problems and samples. */
   seed: number;
   /** Responses per problem. */
   n: number;
   /** Per prefix. */
   continuations: number;
+  /** Tokens. */
   maxCompletionLength: number;
+  /** Of sampling. */
   temperature: number;
+  /** How steps were cut; the model is to be asked about steps cut alike. */
   stepSplit: string;
+  /** For stepSplit 'length'. */
   stepLength: number;
+  /** For stepSplit 'tokens'. */
   stepTokens?: readonly number[];
+  /** For stepSplit 'strings'. */
   stepStrings?: readonly string[];
 }
 

@@ -11,18 +11,23 @@ import { batchOf, splitExamples } from './examples.js';
 export interface CalibrationBin {
   /** Scores from `low` up to `high`. */
   low: number;
+  /** The upper end. */
   high: number;
+  /** With such a score. */
   steps: number;
   /** Means over the steps; absent where there are none. */
   score?: number;
+  /** Mean share of continuations that ended right. */
   target?: number;
 }
 
 /** What {@link evaluatePrm} found on problems that the model was not trained on. */
 export interface PrmEvaluation {
+  /** That were looked at. */
   responses: number;
   /** Responses to problems that the model may have been trained on. */
   leftOut: number;
+  /** Of those responses. */
   steps: number;
   /** Share of the responses that are right. */
   right: number;
@@ -35,13 +40,17 @@ export interface PrmEvaluation {
   coverage: { quantile: number; below: number; notAbove: number }[];
   /** Mean squared difference of score and target; the same of the best constant. */
   brier: number;
+  /** Of the best constant: what a model must be below. */
   brierConstant: number;
   /** Mean over quantiles; the same of the best constants: the quantiles of these targets. */
   pinball: number;
+  /** Of the best constants. */
   pinballConstant: number;
   /** Chance that a right response gets the higher score than a wrong one: by its last step, by any step. null without both kinds. */
   aucLast: number | null;
+  /** By any step. */
   aucAny: number | null;
+  /** Ten bins of scores. */
   calibration: CalibrationBin[];
   /** Tokens that the model read. */
   tokens: number;

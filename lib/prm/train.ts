@@ -73,20 +73,27 @@ export interface PrmEpoch {
 
 /** Arguments of {@link trainQuantilePrm}. */
 export interface PrmTraining {
+  /** What the model is made of; it is copied. */
   policy: Policy;
+  /** Of readPrmData. */
   data: PrmData;
+  /** See the table of options. */
   options?: PrmTrainOptions;
   /** Told after every epoch. */
   onEpoch?: (epoch: PrmEpoch) => void;
+  /** Stops it (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
 }
 
 /** What {@link trainQuantilePrm} gives. */
 export interface TrainedPrm {
+  /** Ready to score; save keeps it. */
   model: QuantilePrm;
   /** The one that the model is of, and its loss on the held-out problems. */
   epoch: number;
+  /** Its pinball loss on the held-out problems. */
   heldOutLoss: number;
+  /** Reasoning steps on each side. */
   steps: { train: number; heldOut: number };
 }
 

@@ -27,6 +27,7 @@ export interface HttpPrmOptions {
   chat?: boolean;
   /** Which class means that a step is right. Default: the last one. */
   positiveClass?: number;
+  /** Sent with each request, such as an authorization. */
   headers?: Readonly<Record<string, string>>;
   /** Requests under way at a time. Default 8. */
   concurrency?: number;

@@ -8,6 +8,7 @@ export interface StepBatch {
   completions: readonly Int32Array[];
   /** int32 [S + 1] where each step begins among the packed tokens of the completions, then their number (see splitSteps). */
   cuSteps: Int32Array;
+  /** Stops the scoring (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
 }
 

@@ -37,6 +37,7 @@ export interface QuantilePrmOptions {
 
 /** What the head reads of S steps. */
 export interface EncodedSteps {
+  /** S. */
   steps: number;
   /** [S, hidden] */
   hidden: Float32Array;

@@ -5,7 +5,9 @@ import type { StepBatch, StepScores } from './process-reward-model.js';
 
 /** A response to be scored, as text. */
 export interface StepTexts {
+  /** What was asked, decoded. */
   prompt: string;
+  /** The whole response, decoded. */
   response: string;
   /** The response in its steps, whitespace and all: joined they are the response. */
   steps: readonly string[];

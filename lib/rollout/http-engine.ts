@@ -19,6 +19,7 @@ export interface HttpEngineOptions {
   model?: string;
   /** Sent as a bearer token. */
   apiKey?: string;
+  /** Sent with each request, such as an authorization. */
   headers?: Readonly<Record<string, string>>;
   /** Prompts under way at a time, per server. Default 64. */
   concurrency?: number;

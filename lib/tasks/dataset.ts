@@ -11,7 +11,9 @@ import type { Problem, Split, Task } from './task.js';
 
 /** Options of {@link datasetTask}. */
 export interface DatasetTaskOptions {
+  /** Default: the dataset's, or 'dataset'. */
   name?: string;
+  /** The policy's. */
   tokenizer: Tokenizer;
   /** What is trained on: of loadDataset, whose prompt template is then used, or listed problems, given as they stand. */
   train: Dataset | readonly Problem[];

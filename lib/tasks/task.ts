@@ -14,7 +14,9 @@ export type Split = 'train' | 'test';
 
 /** Which sequence of problems. */
 export interface ProblemChoice {
+  /** Another one gives another sequence. */
   seed: number;
+  /** Trained on, or held out. */
   split: Split;
   /** One of the task's difficulty levels, or whatever else it understands. Default: its first level. */
   level?: string;
@@ -28,7 +30,9 @@ export type Verdict = number | { reward: number; measures: Record<string, number
 
 /** What a policy is trained on. Write your own by implementing this; `datasetTask` makes one of a list of problems. */
 export interface Task {
+  /** What reports call it; a resumed run must have the same. */
   readonly name: string;
+  /** The policy's. */
   readonly tokenizer: Tokenizer;
   /** Tokens that end a response. Default: the tokenizer's. */
   readonly stopTokens?: readonly number[];

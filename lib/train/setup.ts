@@ -25,6 +25,7 @@ export interface TrainerSetup {
   dataset?: DatasetTaskOptions['train'];
   /** Held-out problems for evaluate(). */
   evalDataset?: DatasetTaskOptions['test'];
+  /** The model's; needed with `dataset`. */
   tokenizer?: Tokenizer;
   /** Judges responses to problems of `dataset`, or the name of one that does. Default: 'math'. */
   verifier?: DatasetTaskOptions['verifier'];

@@ -20,7 +20,9 @@ import { updatePolicy } from './update.js';
 export interface TrainingStep {
   /** From 1. */
   step: number;
+  /** What metrics.jsonl has of the step; see docs/training.md. */
   metrics: Row;
+  /** Problems, responses, rewards and log-probabilities. */
   rollout: Rollout;
   /** [T] what the method made of the rewards. */
   advantages: Float32Array;

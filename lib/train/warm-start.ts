@@ -6,10 +6,13 @@ import { learningRateAt } from './schedule.js';
 
 /** A stretch of supervised training on the task's own demonstrations, with a fresh optimizer. */
 export interface WarmStartPhase {
+  /** Optimizer steps. */
   steps: number;
+  /** Demonstrations of a step. */
   batchSize: number;
   /** Peak of a cosine that ends at a tenth, after warmupSteps. */
   learningRate: number;
+  /** In which the learning rate rises linearly. */
   warmupSteps: number;
   /** Difficulty of the problems. */
   level: string;
@@ -19,14 +22,19 @@ export interface WarmStartPhase {
 
 /** Options of {@link warmStart}. */
 export interface WarmStartOptions {
+  /** It learns in place. */
   policy: PolicyLike;
+  /** It must have `demonstrate`. */
   task: Task;
+  /** One after the other. */
   phases: readonly WarmStartPhase[];
+  /** Of the demonstrations. */
   seed: number;
   /** Steps that are done already (their optimizer loaded in `policy`). Default 0. */
   from?: number;
   /** Measure the loss every so many steps, and in the last. Default 25. */
   logSteps?: number;
+  /** Stops it (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
 }
 
@@ -34,11 +42,15 @@ export interface WarmStartOptions {
 export interface WarmStartStep {
   /** From 1, over all phases. */
   step: number;
+  /** Steps of all phases. */
   total: number;
   /** From 0. */
   phase: number;
+  /** Of this step. */
   learningRate: number;
+  /** Of its demonstrations. */
   tokens: number;
+  /** Nats, mean over them. */
   entropy: number;
   /** Mean negative log-likelihood of the step's demonstrations before its update; only every logSteps. */
   loss?: number;

@@ -20,7 +20,9 @@ export type MathReason =
 
 /** What {@link verifyMath} says. */
 export interface MathVerdict {
+  /** Whether the response says what the gold answer says. */
   correct: boolean;
+  /** Why. */
   reason: MathReason;
   /** What the response was taken to answer, as it stands there. */
   extracted?: string;

@@ -7,6 +7,7 @@ import type { Verifier } from './verifier.js';
 export interface WeightedPart {
   /** What the metrics call it: rewards/NAME/mean. */
   name: string;
+  /** What judges. */
   verifier: Verifier;
   /** Default 1. */
   weight?: number;
