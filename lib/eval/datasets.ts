@@ -158,7 +158,7 @@ export async function evaluateDatasets(options: DatasetEvaluationOptions): Promi
   } finally {
     await file?.close();
   }
-  const table = evaluationTable(
+  const table = await evaluationTable(
     sets.map(({ name }, set) => ({ name, tallies: tallies[set] as Tally[] })),
     n,
   );

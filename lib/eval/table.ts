@@ -1,5 +1,5 @@
 import { mean } from '../methods/method.js';
-import { bootstrapInterval, stratifiedInterval } from './bootstrap.js';
+import { stratifiedInterval } from './bootstrap.js';
 import { passAtK } from './metrics.js';
 import type { Tally } from './record.js';
 
@@ -49,23 +49,25 @@ export function passCounts(n: number): number[] {
 }
 
 /** @param sets the problems of each set, at least one */
-export function evaluationTable(
+export async function evaluationTable(
   sets: readonly { name: string; tallies: readonly Tally[] }[],
   n: number,
-): EvaluationTable {
-  const all = { name: 'all problems', tallies: sets.flatMap(({ tallies }) => tallies) };
+): Promise<EvaluationTable> {
+  const lists = sets.map(({ tallies }) => tallies);
+  const figures: SetFigures[] = [];
+  for (const set of sets) figures.push(await figuresOf(set, n));
   return {
     n,
-    sets: sets.map((set) => figuresOf(set, n)),
-    allProblems: figuresOf(all, n),
-    meanOfSets: ratesOf(
-      sets.map(({ tallies }) => tallies),
-      n,
-    ),
+    sets: figures,
+    allProblems: await figuresOf({ name: 'all problems', tallies: lists.flat() }, n),
+    meanOfSets: await ratesOf(lists, n),
   };
 }
 
-function figuresOf({ name, tallies }: { name: string; tallies: readonly Tally[] }, n: number): SetFigures {
+async function figuresOf(
+  { name, tallies }: { name: string; tallies: readonly Tally[] },
+  n: number,
+): Promise<SetFigures> {
   const perResponse = (values: readonly number[]) => mean(values) / n;
   const known = (values: readonly (number | undefined)[]): values is number[] => !values.includes(undefined);
   const tokens = tallies.map(({ tokens }) => tokens);
@@ -74,7 +76,7 @@ function figuresOf({ name, tallies }: { name: string; tallies: readonly Tally[] 
   return {
     name,
     problems: tallies.length,
-    ...ratesOf([tallies], n),
+    ...(await ratesOf([tallies], n)),
     ...(known(tokens) && { meanLength: perResponse(tokens) }),
     clippedRatio: perResponse(tallies.map(({ clipped }) => clipped)),
     ...(known(answered) && { answeredRatio: perResponse(answered) }),
@@ -85,21 +87,22 @@ function figuresOf({ name, tallies }: { name: string; tallies: readonly Tally[] 
   };
 }
 
-function ratesOf(sets: readonly (readonly Tally[])[], n: number): EvaluationRates {
-  const rate = (value: (tally: Tally) => number): { value: number; interval: Interval } => {
+async function ratesOf(sets: readonly (readonly Tally[])[], n: number): Promise<EvaluationRates> {
+  const rate = async (value: (tally: Tally) => number): Promise<{ value: number; interval: Interval }> => {
     const lists = sets.map((tallies) => tallies.map(value));
-    return {
-      value: mean(lists.map((values) => mean(values))),
-      interval: lists.length === 1 ? bootstrapInterval(lists[0]) : stratifiedInterval(lists),
-    };
+    return { value: mean(lists.map((values) => mean(values))), interval: await stratifiedInterval(lists) };
   };
-  const average = rate(({ correct }) => correct / n);
+  const average = await rate(({ correct }) => correct / n);
   const voted = sets.every((tallies) => tallies.every(({ majority }) => majority !== undefined));
-  const vote = voted ? rate(({ majority }) => (majority ? 1 : 0)) : undefined;
+  const vote = voted ? await rate(({ majority }) => (majority ? 1 : 0)) : undefined;
+  const passes: EvaluationRates['passAtK'] = [];
+  // Of one response it is the average.
+  for (const k of passCounts(n))
+    passes.push({ k, ...(k === 1 ? average : await rate(({ correct }) => passAtK(n, correct, k))) });
   return {
     averageAtN: average.value,
     averageAtNInterval: average.interval,
-    passAtK: passCounts(n).map((k) => ({ k, ...rate(({ correct }) => passAtK(n, correct, k)) })),
+    passAtK: passes,
     ...(vote && { majAtN: vote.value, majAtNInterval: vote.interval }),
   };
 }

@@ -15,7 +15,7 @@ const tally = (correct: number, majority?: boolean, more: Partial<Tally> = {}): 
 
 const table = suite('evaluationTable');
 
-table('figures by hand', () => {
+table('figures by hand', async () => {
   // n = 4. Set a: 4, 0, 1 of 4 right; set b: 2 of 4.
   const a = [
     tally(4, true, { tokens: 40, measures: { timeout: 1 } }),
@@ -23,7 +23,7 @@ table('figures by hand', () => {
     tally(1, true, { tokens: 60, clipped: 1 }),
   ];
   const b = [tally(2, false, { tokens: 20 })];
-  const result = evaluationTable(
+  const result = await evaluationTable(
     [
       { name: 'a', tallies: a },
       { name: 'b', tallies: b },
@@ -60,12 +60,12 @@ table('figures by hand', () => {
   assert.ok(first.averageAtNInterval[0] < 5 / 12 && first.averageAtNInterval[1] > 5 / 12);
 });
 
-table('what is not known of all responses is absent', () => {
+table('what is not known of all responses is absent', async () => {
   const sets = [
     { name: 'a', tallies: [tally(1, true, { tokens: 3 }), tally(0)] },
     { name: 'b', tallies: [tally(1, true, { tokens: 3 })] },
   ];
-  const { sets: figures, meanOfSets } = evaluationTable(sets, 1);
+  const { sets: figures, meanOfSets } = await evaluationTable(sets, 1);
   assert.is(figures[0].majAtN, undefined);
   assert.is(figures[0].meanLength, undefined);
   assert.is(figures[0].answeredRatio, undefined);
@@ -73,11 +73,11 @@ table('what is not known of all responses is absent', () => {
   assert.is(meanOfSets.majAtN, undefined);
 });
 
-table('k is 1, 2, 4 ... and n', () => {
+table('k is 1, 2, 4 ... and n', async () => {
   assert.equal([1, 2, 3, 8, 12].map(passCounts), [[1], [1, 2], [1, 2, 3], [1, 2, 4, 8], [1, 2, 4, 8, 12]]);
 });
 
-table('the interval of the mean of sets resamples problems within them', () => {
+table('the interval of the mean of sets resamples problems within them', async () => {
   const next = random(5);
   const [large, small] = [400, 25].map((size) => Array.from({ length: size }, () => (next() < 0.5 ? 1 : 0)));
   const variance = (values: number[]) => {
@@ -85,10 +85,24 @@ table('the interval of the mean of sets resamples problems within them', () => {
     return (mean * (1 - mean)) / values.length;
   };
   const half = 1.96 * Math.sqrt((variance(large) + variance(small)) / 4);
-  const [low, high] = stratifiedInterval([large, small]);
+  const [low, high] = await stratifiedInterval([large, small]);
   // As for one list: a quantile of 1,000 resamples lies within some 13% of the half width.
   assert.ok(Math.abs((high - low) / 2 - half) < 0.2 * half, `${low} ${high}, not +- ${half}`);
   // A set without spread adds nothing but its mean.
-  near(stratifiedInterval([[1, 1, 1], [0]]), [0.5, 0.5], 0);
+  near(await stratifiedInterval([[1, 1, 1], [0]]), [0.5, 0.5], 0);
+});
+table('others get their turn', async () => {
+  const tallies = Array.from({ length: 1000 }, (_, i) => tally(i % 9, i % 2 === 0));
+  let turns = 0;
+  let running = true;
+  const turn = () => {
+    turns++;
+    if (running) setImmediate(turn);
+  };
+  setImmediate(turn);
+  await evaluationTable([{ name: 'a', tallies }], 8);
+  running = false;
+  // Six rates, three times, of a million values each.
+  assert.ok(turns > 100, `${turns} turns`);
 });
 table.run();
