@@ -1,4 +1,26 @@
-/** Stable codes of the errors this package throws; new ones may be added, none is renamed. */
+/**
+ * Stable codes of the errors this package throws; new ones may be added, none is renamed.
+ *
+ * - ERR_PRL_INVALID_ARGUMENT (TypeError): the wrong kind of thing, or options that cannot go together
+ * - ERR_PRL_OUT_OF_RANGE (RangeError): a value, length, shape or index that cannot be
+ * - ERR_PRL_UNKNOWN_OPTION (TypeError): no such option; the message names the nearest
+ * - ERR_PRL_NON_FINITE: a NaN or an infinity where a finite number is needed; training whose updates are not finite
+ * - ERR_PRL_UNSUPPORTED: legal, but not in this build, on this device or with this model
+ * - ERR_PRL_OUT_OF_MEMORY: what is asked for does not fit; of a policy the message names what does
+ * - ERR_PRL_ABORTED (name AbortError): the caller's signal
+ * - ERR_PRL_DISPOSED: a tensor or policy after dispose()
+ * - ERR_PRL_BUSY: a policy in a call that has not ended, or a run folder of another process
+ * - ERR_PRL_CUDA: CUDA or cuBLAS failed
+ * - ERR_PRL_NATIVE_MISSING: no addon for this machine, or one that does not load
+ * - ERR_PRL_IO: the disk; a folder that holds something else
+ * - ERR_PRL_NOT_FOUND, ERR_PRL_ACCESS: no such model, dataset or file; one that needs a token or a licence
+ * - ERR_PRL_OFFLINE, ERR_PRL_HTTP, ERR_PRL_TIMEOUT: the network is not there, a server answers with an error, or not in time
+ * - ERR_PRL_REWARD_MODEL, ERR_PRL_VERIFIER: a process reward model or a verifier gave no answer that can be used
+ * - ERR_PRL_ROLLOUT, ERR_PRL_WEIGHT_SYNC: a rollout server's answers cannot be used, or it did not take the weights
+ * - ERR_PRL_CORRUPT: a file does not hold what it should
+ * - ERR_PRL_TEMPLATE: a chat template that cannot be used
+ * - ERR_PRL_INTERNAL: a defect of ours
+ */
 export type PrlErrorCode =
   | 'ERR_PRL_INVALID_ARGUMENT'
   | 'ERR_PRL_OUT_OF_RANGE'

@@ -6,6 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Application, ReflectionKind, UnknownType } from 'typedoc';
+import { helpOf } from '../../lib/cli/args.ts';
 import { PRM_TRAIN_OPTIONS } from '../../lib/prm/train.ts';
 import { TRAINER_OPTIONS } from '../../lib/train/options.ts';
 
@@ -33,7 +34,7 @@ mkdirSync(pages, { recursive: true });
 await writeReference(writeEntries());
 for (const name of readdirSync(pages)) write(name, shapesAsCode(read(pages, name)));
 write('options.md', optionsPage());
-write('commands.md', commandsPage());
+write('commands.md', await commandsPage());
 write('README.md', indexPage());
 if (process.argv.includes('--check')) compare();
 else replace();
@@ -146,22 +147,26 @@ function optionsPage() {
   ].join('\n');
 }
 
-function commandsPage() {
-  const help = (...words) => {
-    const main = join(root, 'lib', 'cli', 'main.ts');
-    const run = spawnSync(process.execPath, ['--import', 'tsx', main, ...words, '--help'], { encoding: 'utf8' });
-    if (run.status !== 0) problems.push(`prl ${words.join(' ')} --help ended with ${run.status}: ${run.stderr}`);
-    return ['```', run.stdout.trimEnd(), '```', ''];
-  };
-  const overview = help();
-  const commands = [...overview[1].matchAll(/^ {2}(\w+(?: \w+)?) {2,}/gm)].map(([, command]) => command);
+async function commandsPage() {
+  const main = join(root, 'lib', 'cli', 'main.ts');
+  const overview = spawnSync(process.execPath, ['--import', 'tsx', main, '--help'], { encoding: 'utf8' });
+  if (overview.status !== 0) problems.push(`prl --help ended with ${overview.status}: ${overview.stderr}`);
+  const commands = [...readFileSync(main, 'utf8').matchAll(/import\('(\.\/[\w-]+)\.js'\)\)\.(\w+Command)/g)];
+  if (commands.length < 10) problems.push(`only ${commands.length} commands were found in lib/cli/main.ts`);
+  const helps = commands.map(async ([, module, name]) => {
+    const command = (await import(`../../lib/cli/${module}.ts`))[name];
+    return [`## prl ${command.name}`, '', '```', helpOf(command), '```', ''];
+  });
   return [
     '# Commands',
     '',
     '`npx prl COMMAND` where the package is installed, `npm run prl -- COMMAND` in a checkout.',
     '',
-    ...overview,
-    ...commands.flatMap((command) => [`## prl ${command}`, '', ...help(...command.split(' '))]),
+    '```',
+    overview.stdout.trimEnd(),
+    '```',
+    '',
+    ...(await Promise.all(helps)).flat(),
   ].join('\n');
 }
 
