@@ -121,7 +121,7 @@ export class RecordFile {
       return;
     }
     for await (const { value } of readRecords(this.path, this.#kind)) {
-      const difference = firstDifference(value, settings);
+      const difference = differenceOf(value, settings);
       if (difference) throw invalidArgument(`${this.path} was collected with ${difference}: choose another file`);
       break;
     }
@@ -142,6 +142,15 @@ export class RecordFile {
 
   async close(): Promise<void> {
     await this.#unlock();
+  }
+}
+
+function differenceOf(there: Json, given: object): string | undefined {
+  try {
+    return firstDifference(there, given);
+  } catch (error) {
+    if (error instanceof RangeError) return 'settings that are nested too deep';
+    throw error;
   }
 }
 

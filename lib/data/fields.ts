@@ -115,9 +115,13 @@ function promptOf(value: unknown, field: string): { prompt: string; system?: str
     : { prompt, system: textOf(valueAt(systems[0], 'content'), `${field}.content`) };
 }
 
+/** Of lists in lists: answers have one level. */
+const MAX_DEPTH = 4;
+
 /** Text, or numbers as text; of a list (answers of several parts) its items between commas. */
-function textOf(value: unknown, field: string): string {
-  if (Array.isArray(value)) return value.map((item, i) => textOf(item, `${field}.${i}`)).join(', ');
+function textOf(value: unknown, field: string, depth = 0): string {
+  if (depth > MAX_DEPTH) throw new Error(`'${field}' nests lists too deeply`);
+  if (Array.isArray(value)) return value.map((item, i) => textOf(item, `${field}.${i}`, depth + 1)).join(', ');
   if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value))
     throw new Error(`'${field}' is a number with more digits than JSON numbers keep: write it as a string`);
   if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);

@@ -1,6 +1,7 @@
 // Responses that were made elsewhere: lines of JSON, each with the responses to one problem.
 import { readLines } from '../data/lines.js';
 import { PrlError } from '../errors.js';
+import { quoted } from '../policy/json.js';
 import { corruptLine, type Json, parseObject } from '../records.js';
 import type { EvaluationSet } from './datasets.js';
 import { RECORDS } from './record.js';
@@ -60,16 +61,11 @@ export async function checkResponses(file: string, sets: readonly EvaluationSet[
     const [first] = missing[set];
     throw new PrlError(
       'ERR_PRL_CORRUPT',
-      `${file} has no responses to ${size} of the ${problems.length} problems of ${name}; the first of them: ${shorten(problems[first].id ?? problems[first].prompt)}`,
+      `${file} has no responses to ${size} of the ${problems.length} problems of ${name}; the first of them: ${quoted(problems[first].id ?? problems[first].prompt)}`,
     );
   });
   return n;
 }
-
-const shorten = (value: unknown) => {
-  const text = String(value);
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}...` : text);
-};
 
 /** Finds the problem that a line is about, by its id or its prompt; says what is wrong where there is none, or several. */
 function problemFinder(sets: readonly EvaluationSet[]): (line: Json) => { set: number; index: number } | string {
@@ -90,14 +86,14 @@ function problemFinder(sets: readonly EvaluationSet[]): (line: Json) => { set: n
   const names = sets.map(({ name }) => name);
   return ({ id, prompt, set }) => {
     if (set !== undefined && !names.includes(set as string))
-      return `there is no set ${shorten(set)}: they are ${names.join(', ')}`;
+      return `there is no set ${quoted(set)}: they are ${names.join(', ')}`;
     const of = (places: { set: number; index: number }[] | undefined) =>
       (places ?? []).filter((at) => set === undefined || names[at.set] === set);
     const isId = typeof id === 'string' || Number.isSafeInteger(id);
     if (!isId && typeof prompt !== 'string') return "expected 'id', or 'prompt' with the problem as it is in the data";
     const found = isId ? of(byId.get(String(id))) : [];
     const places = found.length > 0 || typeof prompt !== 'string' ? found : of(byPrompt.get(prompt));
-    const which = `problem ${isId ? `with the id ${shorten(id)}` : `that reads ${shorten(prompt)}`}`;
+    const which = `problem ${isId ? `with the id ${quoted(String(id))}` : `that reads ${quoted(prompt)}`}`;
     if (places.length > 1)
       return `more than one ${which}: in ${[...new Set(places.map((at) => names[at.set]))].join(', ')}. 'set' says which`;
     if (places.length === 1) return places[0];

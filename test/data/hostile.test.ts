@@ -1,5 +1,5 @@
 // Files that are broken, by accident or on purpose: an error that names the place, in bounded time and memory.
-import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parquetWriteFile } from 'hyparquet-writer';
@@ -84,9 +84,44 @@ hostile('names from files reach no prototype', async () => {
 
 hostile('deep nesting', async () => {
   const deep = `{"problem": "a", "answer": ${'['.repeat(500_000)}${']'.repeat(500_000)}}\n`;
-  await rejectsWith(loadDataset(file('jsonl', GOOD, deep)), PrlError, 'ERR_PRL_CORRUPT', /:2: /);
+  await rejectsWith(
+    loadDataset(file('jsonl', GOOD, deep)),
+    PrlError,
+    'ERR_PRL_CORRUPT',
+    /:2: .*nests lists too deeply/,
+  );
+  await rejectsWith(loadDataset(file('json', `[${deep}]`)), PrlError, 'ERR_PRL_CORRUPT', /row 1: .*nests lists/);
+  const open = '['.repeat(5_000_000);
+  await rejectsWith(loadDataset(file('json', open)), PrlError, 'ERR_PRL_CORRUPT', /not JSON/);
+  await rejectsWith(loadDataset(file('jsonl', GOOD, open)), PrlError, 'ERR_PRL_CORRUPT', /:2: the line has/);
   const unread = `{"problem": "b", "answer": "1", "deep": ${'['.repeat(500_000)}${']'.repeat(500_000)}}\n`;
   assert.is((await loadDataset(file('jsonl', GOOD, unread))).problems.length, 2, 'what is not read does not matter');
+});
+
+hostile('cut short, or too large', async () => {
+  const whole = '[{"problem": "a", "answer": "1"}, {"problem": "b", "answer": "2"}]';
+  for (const length of [0, 1, 20, whole.length - 1])
+    await rejectsWith(
+      loadDataset(file('json', whole.slice(0, length))),
+      PrlError,
+      'ERR_PRL_CORRUPT',
+      /\.json: not JSON/,
+    );
+  for (const length of [1, 20, GOOD.length - 2])
+    await rejectsWith(
+      loadDataset(file('jsonl', GOOD, GOOD.slice(0, length))),
+      PrlError,
+      'ERR_PRL_CORRUPT',
+      /\.jsonl:2: not JSON/,
+    );
+  const large = file('json', whole);
+  truncateSync(large, 2 ** 32); // a hole: no disk is used
+  await rejectsWith(loadDataset(large), PrlError, 'ERR_PRL_CORRUPT', /4294967296 bytes are too many/);
+  const hole = file('jsonl', GOOD);
+  truncateSync(hole, 2 ** 26);
+  await rejectsWith(loadDataset(hole), PrlError, 'ERR_PRL_CORRUPT', /\.jsonl:2: the line has \d+ bytes, more than/);
+  for (const text of ['{"data": 5}', '{"__proto__": {"data": [{"problem": "a", "answer": "1"}]}}', '"x"', 'null'])
+    await rejectsWith(loadDataset(file('json', text)), PrlError, 'ERR_PRL_CORRUPT', /expected an array of rows/);
 });
 
 hostile('CSV: quotes, columns', async () => {

@@ -285,6 +285,12 @@ tests('a record of something else is refused, and names what', async () => {
   await rejectsWith(native({ records, identity: { model: 'a' } }), PrlError, 'ERR_PRL_IO', /is there already: resume/);
   const again = (options: Partial<DatasetEvaluationOptions>) =>
     native({ records, identity: { model: 'a' }, resume: true, ...options });
+  const deep = newFile();
+  const list = `${'['.repeat(300_000)}${']'.repeat(300_000)}`;
+  for (const identity of [list, `{"model":${list}}`, `{"model":{"a":${list}}}`]) {
+    writeFileSync(deep, `{"format":"prl-evaluation","version":1,"identity":${identity}}\n`);
+    await rejectsWith(again({ records: deep }), ...usage, /collected with settings that are nested too deep/);
+  }
   await rejectsWith(again({ seed: 1 }), ...usage, /with seed 0, not 1: choose another file/);
   await rejectsWith(again({ identity: { model: 'b' } }), ...usage, /with identity\.model "a", not "b"/);
   await rejectsWith(again({ topP: 0.5 }), ...usage, /with topP 1, not 0\.5/);
@@ -443,10 +449,16 @@ given('that are wrong are named by line, before any is judged', async () => {
     await reads([{ ...a, responses: ['x', bad] }], /line 1: responses\[1\] must be a string/);
   await reads([{ id: 'even-9', responses: ['1'] }], /line 1: no problem with the id "even-9"/);
   await reads([{ prompt: '1', responses: ['1'] }], /line 1: no problem that reads "1"/);
-  await reads([{ prompt: 'x'.repeat(9999), responses: ['1'] }], /line 1: no problem that reads "x{80}\.\.\."$/);
+  await reads([{ prompt: 'x'.repeat(9999), responses: ['1'] }], /line 1: no problem that reads "x{60,300}\.\.\.$/);
   await reads([{ id: {}, responses: ['1'] }], /line 1: expected 'id', or 'prompt'/);
   await reads(['{"__proto__": {"id": "even-0"}, "responses": ["1"]}'], /line 1: expected 'id'/);
   await reads([{ id: '__proto__', responses: ['1'] }], /line 1: no problem with the id "__proto__"/);
+  const deep = `${'['.repeat(300_000)}${']'.repeat(300_000)}`;
+  await reads(
+    [`{"id": "even-0", "set": ${deep}, "responses": ["1"]}`],
+    /line 1: there is no set a value that is nested/,
+  );
+  await reads([`{"id": "even-0", "responses": ${deep}}`], /line 1: responses\[0\] must be a string/);
   await reads([{ ...a, set: 'none' }], /line 1: there is no set "none": they are even, odd/);
   await reads([{ ...a, set: 'odd' }], /line 1: no problem with the id "even-1"/);
   const [even] = SETS;
