@@ -147,9 +147,10 @@ export class Tensor {
    */
   async read(): Promise<Float32Array | Int32Array> {
     if (this.device === 'cpu') return toNumbers(this.data, this.dtype, true);
-    const data = new ARRAYS[this.dtype](this.size);
-    await native().cudaRead({ memory: this.memory, data });
-    return toNumbers(data, this.dtype, false);
+    const Storage = ARRAYS[this.dtype];
+    const bytes = this.size * Storage.BYTES_PER_ELEMENT;
+    const buffer: ArrayBuffer = await native().cudaRead({ memory: this.memory, bytes });
+    return toNumbers(new Storage(buffer), this.dtype, false);
   }
 
   /** The address of a GPU tensor, for other libraries of this process; see {@link fromDevicePointer} for the order of work. */

@@ -1,8 +1,10 @@
 // Reading JavaScript arguments. Everything JavaScript sends is checked here, again, whatever lib/ has checked: nothing
 // that arrives may reach memory it should not. Failures are thrown as JavaScript errors with a stable `code`.
 //
-// Memory of a typed array is borrowed for a synchronous call only (JavaScript cannot run meanwhile). What a background
-// task needs is copied.
+// Reading a field can run JavaScript (a getter, a proxy), which can detach a buffer that was checked, rewrite offsets that were
+// checked, or start a task on a policy that was idle. So the constructor of Args reads every field of every argument, once; after
+// it no JavaScript runs until the call returns or fails. That is why memory of a typed array can be borrowed for a synchronous
+// call. What a background task needs is copied.
 #pragma once
 
 #include <napi.h>
@@ -42,8 +44,13 @@ struct TensorArg {
   const int32_t* i32() const { return static_cast<const int32_t*>(data); }
 };
 
-// Throws when an output shares memory with what is still read while it is written.
-void CheckApart(Napi::Env env, const char* output_name, const TensorArg& output, const char* input_name, const TensorArg& input);
+// The memory of a typed array on an ArrayBuffer that is not detached; throws when `value` is something else.
+struct TypedArrayMemory {
+  napi_typedarray_type type;
+  size_t length, bytes;
+  void* data;
+};
+TypedArrayMemory TypedArrayMemoryOf(Napi::Env env, Napi::Value value, const char* name);
 
 // The fields of the one options object that a function of the addon takes. `name` appears in the messages.
 class Args {
@@ -53,8 +60,9 @@ class Args {
   explicit Args(const Napi::CallbackInfo& info, Devices devices = kCpuOnly);
 
   Napi::Env env() const { return env_; }
-  const Napi::Object& object() const { return object_; }
-  bool Has(const char* name) const;
+  bool Has(const char* name) const;  // neither absent nor undefined nor null
+  // What came, unchecked; undefined for an absent field.
+  Napi::Value Value(const char* name) const;
 
   // A present tensor of one of the dtypes in `allowed` (empty: float32, bfloat16, float16).
   TensorArg Tensor(const char* name, std::vector<DType> allowed = {}) const;
@@ -66,6 +74,12 @@ class Args {
   TensorArg Ints(const char* name, int64_t elements) const;
   TensorArg OptionalInts(const char* name, int64_t elements) const;
 
+  // The same for a tensor that is written. It must share no memory with any other tensor of the call, or a number that was checked
+  // could change before it is used; but it may be exactly the tensor `in_place`.
+  TensorArg Output(const char* name, std::vector<DType> allowed = {}, const char* in_place = nullptr) const;
+  TensorArg OutputFloats(const char* name, int64_t elements, const char* in_place = nullptr) const;
+  TensorArg OptionalOutputFloats(const char* name, int64_t elements) const;
+
   // Where the tensors that were read so far are: a call's tensors live on one device, which is checked as they are read.
   Device device() const { return device_; }
   bool on_gpu() const { return device_ == Device::kCuda; }
@@ -74,13 +88,32 @@ class Args {
   int64_t Integer(const char* name, int64_t low, int64_t high) const;
   bool Boolean(const char* name) const;
   std::string String(const char* name) const;
+  // An array of 1 to `most` (at most kMostNumbers) numbers; what is no number is NaN.
+  std::vector<double> Numbers(const char* name, int most) const;
+  static constexpr int kMostNumbers = 16;
 
  private:
-  TensorArg Parse(const char* name, Napi::Value value, const std::vector<DType>& allowed) const;
+  static constexpr uint32_t kMostDimensions = 8;
+  // A field as it came. Of an object with a dtype, what makes it a tensor; of an array, its first numbers.
+  struct Field {
+    char name[32];
+    Napi::Value value, dtype, storage;
+    bool is_tensor, has_shape, has_device, on_gpu;
+    uint32_t length;  // of the shape, or of the array
+    double numbers[kMostNumbers];
+    TypedArrayMemory memory;  // on the GPU `data` and `bytes` alone
+  };
+  void ReadTensor(Napi::Object object, Field* field) const;
+  void ReadNumbers(Napi::Array array, uint32_t most, Field* field) const;
+  const Field* Find(const char* name) const;
+
+  void FindMemory(Field* field) const;
+  void CheckMemory(const Field& field, const TensorArg& tensor) const;
   TensorArg Exact(const char* name, DType dtype, int64_t elements, bool optional) const;
   void CheckDevice(const char* name, Device device) const;
+  void CheckApart(const char* name, const char* in_place) const;
   Napi::Env env_;
-  Napi::Object object_;
+  std::vector<Field> fields_;
   Devices devices_;
   mutable Device device_ = Device::kCpu;
   mutable std::string first_tensor_;  // for the message when another is on another device

@@ -16,13 +16,8 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.params = ParseLossParams(args);
   kernel.logprob = logprob.f32();
   kernel.entropy = args.OptionalFloats("entropy", tokens).f32();
-  TensorArg gradient = args.Floats("dLogProbs", tokens);
-  for (const char* name : {"logProbs", "entropy", "advantages", "oldLogProbs", "refLogProbs", "importanceWeights", "rolloutLogProbs", "dEntropy"}) {
-    const TensorArg other = args.OptionalTensor(name, {DType::kFloat32});
-    if (other.present()) CheckApart(args.env(), "dLogProbs", gradient, name, other);
-  }
-  kernel.d_logprob = gradient.f32();
-  kernel.d_entropy = args.OptionalFloats("dEntropy", tokens).f32();
+  kernel.d_logprob = args.OutputFloats("dLogProbs", tokens).f32();
+  kernel.d_entropy = args.OptionalOutputFloats("dEntropy", tokens).f32();
   const int64_t floats = LossWorkspaceFloats(kernel.batch.sequences);
   if (args.on_gpu()) {
     return PendingSums(args.env(), RunOnCuda(args.env(), "policyLoss", tokens, static_cast<size_t>(floats) * sizeof(float),

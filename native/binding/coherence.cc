@@ -9,22 +9,15 @@ namespace prl {
 namespace {
 
 void ReadWindows(const Args& args, CoherenceArgs* kernel) {
-  const Napi::Value value = args.object().Get("windows");
-  if (!value.IsArray()) Throw(args.env(), Code::kInvalidArgument, "windows must be an array");
-  const Napi::Array windows = value.As<Napi::Array>();
-  const uint32_t length = windows.Length();
-  if (length < 1 || length > kMaxCoherenceWindows) {
-    Throw(args.env(), Code::kOutOfRange, "windows must hold 1 to %d sizes, not %u", kMaxCoherenceWindows, length);
-  }
-  for (uint32_t j = 0; j < length; ++j) {
-    const Napi::Value item = windows.Get(j);
-    const double size = item.IsNumber() ? item.As<Napi::Number>().DoubleValue() : 0.0;
+  const std::vector<double> windows = args.Numbers("windows", kMaxCoherenceWindows);
+  for (size_t j = 0; j < windows.size(); ++j) {
+    const double size = windows[j];
     if (!(size >= 1 && size <= INT32_MAX && size == std::floor(size))) {
-      Throw(args.env(), Code::kOutOfRange, "windows[%u] must be an integer from 1 to %d", j, INT32_MAX);
+      Throw(args.env(), Code::kOutOfRange, "windows[%zu] must be an integer from 1 to %d", j, INT32_MAX);
     }
     kernel->windows[j] = static_cast<int32_t>(size);
   }
-  kernel->window_sizes = static_cast<int32_t>(length);
+  kernel->window_sizes = static_cast<int32_t>(windows.size());
 }
 
 Napi::Value Run(const Napi::CallbackInfo& info) {
@@ -37,7 +30,7 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.responses = scores.pieces;
   kernel.step_scores = scores.values.f32();
   kernel.cu_scores = scores.offsets;
-  kernel.out = args.Floats("coherence", kernel.responses).f32();
+  kernel.out = args.OutputFloats("coherence", kernel.responses).f32();
   if (args.on_gpu()) {
     RunOnCuda(args.env(), "coherence", kernel.scores, 0, [&](const CudaCall& call) { return CoherenceCuda(kernel, call); });
   } else {

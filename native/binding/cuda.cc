@@ -45,30 +45,9 @@ const SharedMemoryHandle& Alive(Napi::Env env, Napi::Value value, const char* na
   return memory;
 }
 
-const DeviceMemory& MemoryArg(const Args& args) { return *Alive(args.env(), args.object().Get("memory"), "the tensor"); }
+const DeviceMemory& MemoryArg(const Args& args) { return *Alive(args.env(), args.Value("memory"), "the tensor"); }
 
 int64_t BytesArg(const Args& args, const char* name = "bytes") { return args.Integer(name, 0, int64_t{1} << 46); }
-
-// The bytes of a typed array; borrowed for the call.
-struct Bytes {
-  void* data;
-  size_t size;
-};
-Bytes BytesOf(const Args& args, const char* name) {
-  const Napi::Value value = args.object().Get(name);
-  if (!value.IsTypedArray()) Throw(args.env(), Code::kInvalidArgument, "%s must be a typed array", name);
-  const Napi::TypedArray array = value.As<Napi::TypedArray>();
-  void* data = nullptr;
-  napi_value buffer = nullptr;
-  napi_typedarray_type type;
-  size_t length = 0, offset = 0;
-  bool is_array_buffer = false;
-  if (napi_get_typedarray_info(args.env(), value, &type, &length, &data, &buffer, &offset) != napi_ok ||
-      napi_is_arraybuffer(args.env(), buffer, &is_array_buffer) != napi_ok || !is_array_buffer) {
-    Throw(args.env(), Code::kInvalidArgument, "%s must stand on an ArrayBuffer", name);
-  }
-  return {data, array.ByteLength()};
-}
 
 Napi::Value Allocate(const Napi::CallbackInfo& info) {
   const Args args(info);
@@ -84,43 +63,52 @@ Napi::Value Allocate(const Napi::CallbackInfo& info) {
 Napi::Value Upload(const Napi::CallbackInfo& info) {
   const Args args(info);
   const DeviceMemory& memory = MemoryArg(args);
-  const Bytes data = BytesOf(args, "data");
-  if (data.size > memory.bytes) Throw(args.env(), Code::kOutOfRange, "%zu bytes do not fit in the tensor's %zu", data.size, memory.bytes);
-  ThrowIfError(args.env(), CudaUpload(memory.pointer, data.data, data.size));
+  const TypedArrayMemory data = TypedArrayMemoryOf(args.env(), args.Value("data"), "data");
+  if (data.bytes > memory.bytes) Throw(args.env(), Code::kOutOfRange, "%zu bytes do not fit in the tensor's %zu", data.bytes, memory.bytes);
+  ThrowIfError(args.env(), CudaUpload(memory.pointer, data.data, data.bytes));
   return args.env().Undefined();
 }
 
-// Waits on a thread of its own, so that the event loop goes on.
+// Waits on a thread of its own, so that the event loop goes on; the promise is of what `result` then makes.
 class Wait : public Napi::AsyncWorker {
  public:
-  Wait(Napi::Env env, std::function<Status()> work, std::vector<Napi::Value> keep)
-      : Napi::AsyncWorker(env, "prl-cuda"), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)) {
-    for (const Napi::Value& value : keep) kept_.push_back(Napi::Reference<Napi::Value>::New(value, 1));
-  }
+  Wait(Napi::Env env, std::function<Status()> work, std::function<Napi::Value(Napi::Env)> result)
+      : Napi::AsyncWorker(env, "prl-cuda"), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)), result_(std::move(result)) {}
   Napi::Promise promise() const { return deferred_.Promise(); }
   void Execute() override { status_ = work_(); }
   void OnOK() override {
     Napi::HandleScope scope(Env());
-    if (status_.ok()) deferred_.Resolve(Env().Undefined());
-    else deferred_.Reject(ToError(Env(), status_).Value());
+    if (!status_.ok()) return deferred_.Reject(ToError(Env(), status_).Value());
+    try {
+      deferred_.Resolve(result_(Env()));
+    } catch (const Napi::Error& error) {
+      deferred_.Reject(error.Value());
+    }
   }
 
  private:
   Napi::Promise::Deferred deferred_;
   std::function<Status()> work_;
-  std::vector<Napi::Reference<Napi::Value>> kept_;
+  std::function<Napi::Value(Napi::Env)> result_;
   Status status_;
 };
 
-// `data` must be a fresh array that nothing else knows yet: it is written from another thread.
+// A promise of an ArrayBuffer with the first bytes of the memory. Another thread fills it before JavaScript knows it: nobody can
+// detach it meanwhile.
 Napi::Value Read(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const SharedMemoryHandle memory = Alive(args.env(), args.object().Get("memory"), "the tensor");
-  const Bytes data = BytesOf(args, "data");
-  if (data.size > memory->bytes) Throw(args.env(), Code::kOutOfRange, "the tensor has %zu bytes, not %zu", memory->bytes, data.size);
+  const SharedMemoryHandle memory = Alive(args.env(), args.Value("memory"), "the tensor");
+  const size_t bytes = static_cast<size_t>(BytesArg(args));
+  if (bytes > memory->bytes) Throw(args.env(), Code::kOutOfRange, "the tensor has %zu bytes, not %zu", memory->bytes, bytes);
+  const auto values = std::make_shared<std::unique_ptr<char[]>>(new char[bytes]);
   std::shared_ptr<CudaDownload> download;
-  ThrowIfError(args.env(), CudaBeginDownload(memory->pointer, data.size, &download));
-  Wait* wait = new Wait(args.env(), [download, data] { return CudaFinishDownload(download, data.data); }, {args.object().Get("data")});
+  ThrowIfError(args.env(), CudaBeginDownload(memory->pointer, bytes, &download));
+  Wait* wait = new Wait(args.env(), [download, values] { return CudaFinishDownload(download, values->get()); }, [values, bytes](Napi::Env env) {
+    const auto free = [](Napi::Env, void* data) { delete[] static_cast<char*>(data); };
+    const Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, values->get(), bytes, free);
+    (void)values->release();
+    return buffer;
+  });
   const Napi::Promise promise = wait->promise();
   wait->Queue();
   return promise;
@@ -132,7 +120,7 @@ Napi::Value Synchronize(const Napi::CallbackInfo& info) {
   Wait* wait = new Wait(info.Env(), [mark] {
     PRL_RETURN_IF_ERROR(CudaWaitFor(mark));
     return CudaFailuresUntil(mark);
-  }, {});
+  }, [](Napi::Env env) { return env.Undefined(); });
   const Napi::Promise promise = wait->promise();
   wait->Queue();
   return promise;
@@ -140,7 +128,7 @@ Napi::Value Synchronize(const Napi::CallbackInfo& info) {
 
 Napi::Value Dispose(const Napi::CallbackInfo& info) {
   const Args args(info);
-  Release(args.env(), Unbox<SharedMemoryHandle>(args.env(), kMemoryTag, args.object().Get("memory"), "memory", "memory of the GPU").get());
+  Release(args.env(), Unbox<SharedMemoryHandle>(args.env(), kMemoryTag, args.Value("memory"), "memory", "memory of the GPU").get());
   return args.env().Undefined();
 }
 
@@ -151,7 +139,7 @@ Napi::Value Pointer(const Napi::CallbackInfo& info) {
 
 Napi::Value Wrap(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const Napi::Value value = args.object().Get("pointer");
+  const Napi::Value value = args.Value("pointer");
   if (!value.IsBigInt()) Throw(args.env(), Code::kInvalidArgument, "pointer must be a bigint");
   bool lossless = false;
   const uint64_t address = value.As<Napi::BigInt>().Uint64Value(&lossless);
@@ -187,8 +175,8 @@ Napi::Value ExportIpc(const Napi::CallbackInfo& info) {
 
 Napi::Value ImportIpc(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const Bytes handle = BytesOf(args, "handle");
-  if (handle.size != 64) Throw(args.env(), Code::kOutOfRange, "handle must have 64 bytes, not %zu", handle.size);
+  const TypedArrayMemory handle = TypedArrayMemoryOf(args.env(), args.Value("handle"), "handle");
+  if (handle.bytes != 64) Throw(args.env(), Code::kOutOfRange, "handle must have 64 bytes, not %zu", handle.bytes);
   const int64_t offset = BytesArg(args, "offset");
   DeviceMemory memory;
   memory.bytes = static_cast<size_t>(BytesArg(args));
@@ -216,7 +204,7 @@ Napi::Value EventRecord(const Napi::CallbackInfo& info) {
 
 Napi::Value EventElapsed(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const auto mark = [&](const char* name) { return Unbox<CudaMark>(args.env(), kMarkTag, args.object().Get(name), name, "what cudaEventRecord gave"); };
+  const auto mark = [&](const char* name) { return Unbox<CudaMark>(args.env(), kMarkTag, args.Value(name), name, "what cudaEventRecord gave"); };
   float milliseconds = 0;
   ThrowIfError(args.env(), CudaElapsed(mark("start"), mark("end"), &milliseconds));
   return Napi::Number::New(args.env(), milliseconds);
@@ -230,7 +218,7 @@ Napi::Value BoxTicket(Napi::Env env, CudaTicketPtr ticket) { return Box(env, kTi
 
 const double* ValuesOf(const Args& args, const char* name) {
   const double* values = nullptr;
-  ThrowIfError(args.env(), CudaWait(Unbox<CudaTicketPtr>(args.env(), kTicketTag, args.object().Get(name), name, "the ticket of a call"), &values));
+  ThrowIfError(args.env(), CudaWait(Unbox<CudaTicketPtr>(args.env(), kTicketTag, args.Value(name), name, "the ticket of a call"), &values));
   return values;
 }
 

@@ -19,7 +19,7 @@ Napi::Value GroupAdvantage(const Napi::CallbackInfo& info) {
   kernel.batch_deviation = args.Boolean("batchDeviation");
   kernel.epsilon = args.Number("epsilon");
   kernel.singleton_raw = args.Boolean("singletonRaw");
-  kernel.out = args.Floats("advantages", rewards.elements).f32();
+  kernel.out = args.OutputFloats("advantages", rewards.elements).f32();
   if (args.on_gpu()) {
     RunOnCuda(args.env(), "groupAdvantages", 0, 0, [&](const CudaCall& call) { return GroupAdvantageCuda(kernel, call); });
   } else {
@@ -40,7 +40,7 @@ Napi::Value OutcomeCenter(const Napi::CallbackInfo& info) {
   kernel.correct = args.Ints("correct", scores.elements).i32();
   kernel.group = args.Ints("group", scores.elements).i32();
   kernel.center_correct = args.Boolean("centerCorrect");
-  kernel.out = args.Floats("centered", scores.elements).f32();
+  kernel.out = args.OutputFloats("centered", scores.elements).f32();
   if (args.on_gpu()) {
     RunOnCuda(args.env(), "outcomeConditionedCenter", 0, 0, [&](const CudaCall& call) { return OutcomeCenterCuda(kernel, call); });
   } else {

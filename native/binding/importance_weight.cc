@@ -22,7 +22,7 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.bound = static_cast<WeightBound>(args.Integer("bound", 0, 1));
   kernel.clip_min = args.Number("clipMin");
   kernel.clip_max = args.Has("clipMax") ? args.Number("clipMax") : INFINITY;
-  kernel.out = args.Floats("weights", kernel.tokens).f32();
+  kernel.out = args.OutputFloats("weights", kernel.tokens).f32();
   if (args.on_gpu()) {
     RunOnCuda(args.env(), "importanceWeights", kernel.tokens, 0, [&](const CudaCall& call) { return ImportanceWeightCuda(kernel, call); });
   } else {

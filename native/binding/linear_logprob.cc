@@ -36,8 +36,8 @@ LinearLogprobArgs Parse(const Args& args) {
   linear.head = head.data;
   linear.temperature = ReadTemperature(args);
   linear.targets = args.Ints("targets", linear.tokens).i32();
-  linear.logprob = args.Floats("logProbs", linear.tokens).f32();
-  linear.entropy = args.Floats("entropy", linear.tokens).f32();
+  linear.logprob = args.OutputFloats("logProbs", linear.tokens).f32();
+  linear.entropy = args.OutputFloats("entropy", linear.tokens).f32();
   linear.chunk = ChunkOf(args, linear.vocab, linear.dtype);
   return linear;
 }
@@ -68,16 +68,10 @@ Napi::Value PolicyLoss(const Napi::CallbackInfo& info) {
   const LinearLogprobArgs& linear = kernel.linear;
   kernel.batch = ParseLossBatch(args, linear.tokens);
   kernel.params = ParseLossParams(args);
-  const TensorArg d_hidden = args.Tensor("dHidden", {linear.dtype});
+  const TensorArg d_hidden = args.Output("dHidden", {linear.dtype});
   if (d_hidden.elements != linear.tokens * linear.width) Throw(args.env(), Code::kOutOfRange, "dHidden must have the shape of hidden");
   kernel.d_hidden = d_hidden.data;
-  TensorArg d_head = args.Floats("dHead", linear.vocab * linear.width);
-  kernel.d_head = d_head.f32();
-  for (const char* input : {"hidden", "head"}) {
-    CheckApart(args.env(), "dHidden", d_hidden, input, args.Tensor(input));
-    CheckApart(args.env(), "dHead", d_head, input, args.Tensor(input));
-  }
-  CheckApart(args.env(), "dHead", d_head, "dHidden", d_hidden);
+  kernel.d_head = args.OutputFloats("dHead", linear.vocab * linear.width).f32();
   kernel.add_to_head = args.Boolean("accumulate");
   const int64_t sequences = kernel.batch.sequences;
   if (args.on_gpu()) {

@@ -74,7 +74,7 @@ Napi::Value Generate(const Napi::CallbackInfo& info) {
   };
   auto state = std::make_shared<State>();
   state->request = ParseRequest(args, policy->config);
-  const Napi::Value on_progress = args.object().Get("onProgress");
+  const Napi::Value on_progress = args.Value("onProgress");
   if (on_progress.IsFunction()) state->progress = std::make_unique<Progress>(args.env(), on_progress.As<Napi::Function>());
   return RunOnPolicy(
       args,

@@ -16,7 +16,7 @@ constexpr napi_type_tag kPolicyTag = {0x5f1d0c6b7e984a21ull, 0xb2c39d04e86f517au
 using SharedHandle = std::shared_ptr<PolicyHandle>;
 
 SharedHandle* Unwrap(const Args& args) {
-  const Napi::Value value = args.object().Get("policy");
+  const Napi::Value value = args.Value("policy");
   bool ours = false;
   void* data = nullptr;
   if (!value.IsObject() || napi_check_object_type_tag(args.env(), value, &kPolicyTag, &ours) != napi_ok || !ours ||

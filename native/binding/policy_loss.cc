@@ -20,12 +20,12 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   rows.logits = logits.data;
   rows.temperature = ReadTemperature(args);
   rows.targets = args.Ints("targets", tokens).i32();
-  rows.logprob = args.Floats("logProbs", tokens).f32();
-  rows.entropy = args.Floats("entropy", tokens).f32();
+  rows.logprob = args.OutputFloats("logProbs", tokens).f32();
+  rows.entropy = args.OutputFloats("entropy", tokens).f32();
   kernel.batch = ParseLossBatch(args, tokens);
   kernel.params = ParseLossParams(args);
-  const TensorArg d_logits = args.OptionalTensor("dLogits", {logits.dtype});
-  if (d_logits.present()) {
+  if (args.Has("dLogits")) {
+    const TensorArg d_logits = args.Output("dLogits", {logits.dtype}, "logits");
     if (d_logits.shape != logits.shape) Throw(args.env(), Code::kOutOfRange, "dLogits must have the shape of logits");
     kernel.d_logits = d_logits.data;
   }

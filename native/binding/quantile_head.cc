@@ -26,7 +26,7 @@ struct LockedHead {
 using SharedHead = std::shared_ptr<LockedHead>;
 
 const SharedHead& HeadOf(const Args& args) {
-  return Unbox<SharedHead>(args.env(), kHeadTag, args.object().Get("head"), "head", "an object that quantileHeadCreate made");
+  return Unbox<SharedHead>(args.env(), kHeadTag, args.Value("head"), "head", "an object that quantileHeadCreate made");
 }
 
 Napi::Value Create(const Napi::CallbackInfo& info) {

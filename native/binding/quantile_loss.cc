@@ -7,19 +7,12 @@
 namespace prl {
 
 int32_t ReadQuantiles(const Args& args, double* level) {
-  const Napi::Value value = args.object().Get("quantiles");
-  if (!value.IsArray()) Throw(args.env(), Code::kInvalidArgument, "quantiles must be an array");
-  const Napi::Array list = value.As<Napi::Array>();
-  const uint32_t length = list.Length();
-  if (length < 1 || length > kMaxQuantiles) {
-    Throw(args.env(), Code::kOutOfRange, "quantiles must hold 1 to %d numbers, not %u", kMaxQuantiles, length);
+  const std::vector<double> list = args.Numbers("quantiles", kMaxQuantiles);
+  for (size_t j = 0; j < list.size(); ++j) {
+    if (!(list[j] > 0.0 && list[j] < 1.0)) Throw(args.env(), Code::kOutOfRange, "quantiles[%zu] must be above 0 and below 1", j);
+    level[j] = list[j];
   }
-  for (uint32_t j = 0; j < length; ++j) {
-    const Napi::Value item = list.Get(j);
-    level[j] = item.IsNumber() ? item.As<Napi::Number>().DoubleValue() : -1.0;
-    if (!(level[j] > 0.0 && level[j] < 1.0)) Throw(args.env(), Code::kOutOfRange, "quantiles[%u] must be above 0 and below 1", j);
-  }
-  return static_cast<int32_t>(length);
+  return static_cast<int32_t>(list.size());
 }
 
 namespace {
@@ -36,7 +29,7 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.rows = values.shape[0];
   kernel.values = values.f32();
   kernel.targets = args.Floats("targets", kernel.rows).f32();
-  kernel.d_values = args.Floats("dValues", values.elements).f32();
+  kernel.d_values = args.OutputFloats("dValues", values.elements).f32();
   if (args.on_gpu()) {
     const size_t bytes = static_cast<size_t>(QuantileLossBlocks(kernel)) * sizeof(double);
     return BoxTicket(args.env(), RunOnCuda(args.env(), "quantileLoss", kernel.rows, bytes,

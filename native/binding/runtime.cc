@@ -87,7 +87,7 @@ Napi::Value Gemm(const Napi::CallbackInfo& info) {
   const int64_t limit = int64_t{1} << 31;
   const int64_t m = args.Integer("m", 0, limit), n = args.Integer("n", 0, limit), k = args.Integer("k", 0, limit);
   const bool transpose_a = args.Boolean("transposeA"), transpose_b = args.Boolean("transposeB"), accumulate = args.Boolean("accumulate");
-  const TensorArg a = args.Tensor("a"), b = args.Tensor("b", {a.dtype}), c = args.Tensor("c", {a.dtype, DType::kFloat32});
+  const TensorArg a = args.Tensor("a"), b = args.Tensor("b", {a.dtype}), c = args.Output("c", {a.dtype, DType::kFloat32});
   const auto check = [&](const char* name, const TensorArg& tensor, int64_t elements) {
     if (tensor.elements == elements) return;
     Throw(args.env(), Code::kOutOfRange, "%s must have %lld elements, not %lld", name, (long long)elements, (long long)tensor.elements);
@@ -116,7 +116,7 @@ Napi::Value Gemm(const Napi::CallbackInfo& info) {
 // The copy that benchmarks measure themselves against: on the CPU with all threads, in pieces of 1 MiB.
 Napi::Value Copy(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
-  const TensorArg from = args.Tensor("from"), to = args.Tensor("to", {from.dtype});
+  const TensorArg from = args.Tensor("from"), to = args.Output("to", {from.dtype});
   if (from.elements != to.elements) Throw(args.env(), Code::kOutOfRange, "from and to must have as many elements");
   const int64_t bytes = from.elements * static_cast<int64_t>(SizeOf(from.dtype));
   if (args.on_gpu()) {

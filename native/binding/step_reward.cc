@@ -19,17 +19,13 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
     kernel.cu_steps = steps.i32();
   }
   kernel.old_logprob = old_logprob.values.f32();
-  const TensorArg ref_logprob = args.Floats("refLogProbs", kernel.tokens);
-  kernel.ref_logprob = ref_logprob.f32();
+  kernel.ref_logprob = args.Floats("refLogProbs", kernel.tokens).f32();
   kernel.outcome = args.Floats("outcomeAdvantages", kernel.sequences).f32();
   kernel.generator = static_cast<Generator>(args.Integer("generator", 0, 3));
   kernel.scale = args.Number("scale");
   kernel.inclusive = args.Boolean("inclusive");
   kernel.baseline = args.Boolean("baseline");
-  TensorArg out = args.Floats("out", kernel.tokens);
-  CheckApart(args.env(), "out", out, "oldLogProbs", old_logprob.values);
-  CheckApart(args.env(), "out", out, "refLogProbs", ref_logprob);
-  kernel.out = out.f32();
+  kernel.out = args.OutputFloats("out", kernel.tokens).f32();
   if (args.on_gpu()) {
     RunOnCuda(args.env(), kernel.cu_steps ? "prlAdvantages" : "frpoAdvantages", kernel.tokens, StepRewardCudaWorkspace(kernel),
               [&](const CudaCall& call) { return StepRewardCuda(kernel, call); });

@@ -23,9 +23,9 @@ Napi::Value Forward(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
   const TensorArg logits = args.Tensor("logits");
   TokenLogprobArgs kernel = Parse(args, logits);
-  kernel.logprob = args.Floats("logProbs", kernel.rows).f32();
-  kernel.entropy = args.OptionalFloats("entropy", kernel.rows).f32();
-  kernel.lse = args.OptionalFloats("logSumExp", kernel.rows).f32();
+  kernel.logprob = args.OutputFloats("logProbs", kernel.rows).f32();
+  kernel.entropy = args.OptionalOutputFloats("entropy", kernel.rows).f32();
+  kernel.lse = args.OptionalOutputFloats("logSumExp", kernel.rows).f32();
   if (args.on_gpu()) {
     RunOnCuda(args.env(), "tokenLogProbs", kernel.vocab, 0, [&](const CudaCall& call) { return TokenLogprobCuda(kernel, call); });
   } else {
@@ -40,7 +40,7 @@ Napi::Value Backward(const Napi::CallbackInfo& info) {
   TokenLogprobBackwardArgs kernel{Parse(args, logits), nullptr, nullptr, nullptr};
   kernel.d_logprob = args.Floats("dLogProbs", kernel.forward.rows).f32();
   kernel.d_entropy = args.OptionalFloats("dEntropy", kernel.forward.rows).f32();
-  const TensorArg d_logits = args.Tensor("dLogits", {logits.dtype});
+  const TensorArg d_logits = args.Output("dLogits", {logits.dtype}, "logits");
   if (d_logits.shape != logits.shape) Throw(args.env(), Code::kOutOfRange, "dLogits must have the shape of logits");
   kernel.d_logits = d_logits.data;
   if (args.on_gpu()) {

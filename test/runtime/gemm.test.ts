@@ -147,13 +147,13 @@ values('wrong lengths are errors', () => {
   const args = { m: 2, n: 2, k: 2, transposeA: false, transposeB: false, accumulate: false, pack: false };
   const t = blank([2, 2]);
   throwsError(
-    () => native().gemm({ ...args, a: blank([3]), b: t, c: t }),
+    () => native().gemm({ ...args, a: blank([3]), b: t, c: blank([2, 2]) }),
     RangeError,
     'ERR_PRL_OUT_OF_RANGE',
     /a must have 4 elements, not 3/,
   );
   throwsError(
-    () => native().gemm({ ...args, m: 2 ** 40, a: t, b: t, c: t }),
+    () => native().gemm({ ...args, m: 2 ** 40, a: t, b: t, c: blank([2, 2]) }),
     RangeError,
     'ERR_PRL_OUT_OF_RANGE',
     /m must be an integer/,
