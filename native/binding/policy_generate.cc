@@ -42,24 +42,31 @@ GenerateRequest ParseRequest(const Args& args, const ModelConfig& config) {
   return request;
 }
 
+// `env` is null when the environment ends before what was queued could be told.
+void Tell(Napi::Env env, Napi::Function function, void*, GenerateProgress* told) {
+  const std::unique_ptr<GenerateProgress> progress(told);
+  if (static_cast<napi_env>(env) == nullptr) return;
+  const auto number = [&](int64_t n) { return Napi::Number::New(env, static_cast<double>(n)); };
+  function.Call({number(progress->finished), number(progress->total), number(progress->tokens)});
+}
+
 // Calls a JavaScript function of (finished, total, tokens) from the working thread, a few times a second.
 class Progress {
  public:
-  Progress(Napi::Env env, Napi::Function function) : call_(Napi::ThreadSafeFunction::New(env, function, "prl-progress", 0, 1)) {}
+  Progress(Napi::Env env, Napi::Function function) : call_(Call::New(env, function, "prl-progress", 0, 1)) {}
   ~Progress() { call_.Release(); }
 
   void operator()(const GenerateProgress& progress) {
     const auto now = std::chrono::steady_clock::now();
     if (now - last_ < std::chrono::milliseconds(100)) return;
     last_ = now;
-    call_.NonBlockingCall([progress](Napi::Env env, Napi::Function function) {
-      function.Call({Napi::Number::New(env, static_cast<double>(progress.finished)), Napi::Number::New(env, static_cast<double>(progress.total)),
-                     Napi::Number::New(env, static_cast<double>(progress.tokens))});
-    });
+    auto told = std::make_unique<GenerateProgress>(progress);
+    if (call_.NonBlockingCall(told.get()) == napi_ok) (void)told.release();
   }
 
  private:
-  Napi::ThreadSafeFunction call_;
+  using Call = Napi::TypedThreadSafeFunction<void, GenerateProgress, Tell>;
+  Call call_;
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 

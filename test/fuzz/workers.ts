@@ -17,7 +17,7 @@ addon.policyInit({ policy, seed: 1 });
 const ids = tensor(new Int32Array(2000).map((_, i) => i % 31)), cuSeqlens = tensor(new Int32Array([0, 1000, 2000]));
 const score = () => addon.policyLogProbs({ policy, ids, cuSeqlens, start: tensor(new Int32Array([1, 1])), temperature: 1, microBatchTokens: 1, entropy: true });
 const generate = () => addon.policyGenerate({ policy, ids: tensor(new Int32Array([1, 2])), cuSeqlens: tensor(new Int32Array([0, 2])),
-  n: 8, maxNewTokens: 4000, maxBatch: 0, mostBatch: 8, temperature: 1, topK: 0, topP: 1, seeds: tensor(new Int32Array(2)),
+  n: 2, maxNewTokens: 300, maxBatch: 0, mostBatch: 8, temperature: 1, topK: 0, topP: 1, seeds: tensor(new Int32Array(2)),
   streams: tensor(new Int32Array(1)), stop: tensor(new Int32Array(0)), onProgress() {} });
 const logits = tensor(new Float32Array(500 * 97), [500, 97]), targets = tensor(new Int32Array(500));
 const kernel = () => addon.tokenLogprob({ logits, targets, temperature: 1, logProbs: tensor(new Float32Array(500)) });
