@@ -3,7 +3,8 @@
 //   node scripts/build-native.mjs [--out DIR] [--cuda-arch LIST|all|none | --emulate] [--sanitize] [--keep] [--jobs N]
 //
 // CUDA is compiled when nvcc is found (on the PATH, in CUDACXX, or in /usr/local/cuda/bin): for the GPU that is present,
-// for one target (90a) when there is none, or for the list given. PRL_CUDA_ARCH says the same as --cuda-arch.
+// for one target (90a) when there is none, or for the list given.
+// PRL_CUDA_ARCH and PRL_KEEP_BUILD=1 say the same as --cuda-arch and --keep: node-gyp, by which prebuildify comes here, passes no options.
 // --emulate: the CUDA sources for the emulator in test/emulator, which runs them on the CPU. For tests; give it its own --out.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs';
@@ -36,7 +37,7 @@ export async function buildNative({
   cudaArch = process.env.PRL_CUDA_ARCH,
   emulate = false,
   sanitize = false,
-  keep = false,
+  keep = process.env.PRL_KEEP_BUILD === '1',
   jobs,
   reason,
 } = {}) {

@@ -8,8 +8,6 @@ import { quoted, quotedName, readJson } from './json.js';
 import { DTYPES, SafetensorsFile, type StorableTensor, writeAtomically, writeSafetensors } from './safetensors.js';
 import type { PolicyConfig, SaveOptions } from './types.js';
 
-export { readJson } from './json.js';
-
 export interface ParameterInfo {
   /** As in a Hugging Face checkpoint. */
   name: string;

@@ -12,6 +12,8 @@ const BUDGET = 15e6;
 const folder = temporaryFolder('package');
 const source = join(folder.path, 'source');
 const app = join(folder.path, 'app');
+const prebuilds = join(source, 'prebuilds', `${process.platform}-${process.arch}`);
+const addonName = process.platform === 'linux' ? 'prl-node.glibc.node' : 'prl-node.node';
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
 const tarball = join(folder.path, `prl-node-${version}.tgz`);
 const inTools = (...path: string[]) => join(packageRoot, 'node_modules', ...path);
@@ -35,7 +37,10 @@ packed.before(() => {
   copyOfCheckout(source);
   mkdirSync(join(source, 'build', 'Release'), { recursive: true });
   writeFileSync(join(source, 'build', 'Release', 'left.node'), 'of a build');
-  run(process.execPath, ['scripts/prebuild.mjs', '--from', addonPath], { cwd: source, env: process.env });
+  // As prebuildify does it (`npm run prebuilds`), but for compiling again.
+  mkdirSync(prebuilds, { recursive: true });
+  const strip = process.platform === 'darwin' ? '-Sx' : '--strip-all';
+  run('strip', [strip, '-o', join(prebuilds, addonName), addonPath], { cwd: source, env: process.env });
   const said = run('npm', ['pack', '--json', '--pack-destination', folder.path], { cwd: source, env: process.env });
   [{ files }] = JSON.parse(said);
   mkdirSync(app);
@@ -62,7 +67,7 @@ packed('has what it runs on and what an addon is compiled from; no tests, nothin
   assert.equal(paths.filter((path) => path.startsWith('native/')).sort(), sources.sort());
   assert.equal(
     paths.filter((path) => path.endsWith('.node')),
-    [join('prebuilds', `${process.platform}-${process.arch}`, prebuilt())],
+    [join('prebuilds', `${process.platform}-${process.arch}`, addonName)],
   );
   const foreign =
     /^(?!dist\/|native\/|prebuilds\/|scripts\/|bench\/peers\/|examples\/|docs\/|lib\/report\/page\/|[^/]+$)/;
@@ -89,11 +94,9 @@ packed('publint and arethetypeswrong find nothing', () => {
   );
 });
 
-const prebuilt = () => readdirSync(join(source, 'prebuilds', `${process.platform}-${process.arch}`)).join();
-
 if (process.platform === 'linux')
   packed('the addon needs glibc and what node needs itself: no CUDA, no OpenMP', () => {
-    const addon = join(source, 'prebuilds', `${process.platform}-${process.arch}`, prebuilt());
+    const addon = join(prebuilds, addonName);
     const dynamic = run('readelf', ['-dW', addon], { env: process.env });
     const needed = [...dynamic.matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(([, library]) => library.replace(/\.so.*/, ''));
     assert.ok(needed.includes('libc'), dynamic);
