@@ -88,6 +88,7 @@ async function writeReference(entryPoints) {
     typeAliasPropertiesFormat: 'table',
     classPropertiesFormat: 'table',
     useCodeBlocks: true,
+    expandParameters: true,
     useHTMLAnchors: true,
     anchorPrefix: 'api-',
     tableColumnSettings: { hideInherited: true, hideOverrides: true, hideModifiers: true },
@@ -113,7 +114,9 @@ function shapesAsCode(page) {
   const plain = page.replace(/`OptionsOf`\\<\\\{.*\}\\>/g, '[options](options.md)');
   const parts = plain.split(/(^```[\s\S]*?^```|`[^`\n]*`)/m);
   const shape = /(?<![\w\])])\[((?:[A-Z0-9]|vocab|tokens|width)[\w +*.,()-]*)\](?![([])/g;
-  return parts.map((part, i) => (i % 2 ? part : part.replace(shape, '`[$1]`'))).join('');
+  return parts
+    .map((part, i) => (i % 2 ? part.replace(/OptionsOf<\{[\s\S]*?\}>/g, 'Options') : part.replace(shape, '`[$1]`')))
+    .join('');
 }
 
 function optionsPage() {
