@@ -51,7 +51,7 @@ export function parseStrictJson(text: string, depth: number): unknown {
   return JSON.parse(text);
 }
 
-/** Opens a file to read. What is none is refused: a pipe or a device could be waited for, or read, for ever. */
+/** @internal Opens a file to read. What is none is refused: a pipe or a device could be waited for, or read, for ever. */
 export async function openFile(path: string): Promise<{ file: FileHandle; size: number }> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {

@@ -1,7 +1,16 @@
 // The package as its user gets it: packed from a clean checkout, installed where there is node, npm and sh, and nothing to compile
 // with. It holds the addon that was compiled here: in CI the one with every CUDA target.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -204,4 +213,17 @@ for (const [module, moduleResolution] of [
     );
     run('node', [inTools('typescript', 'bin', 'tsc'), '-p', '.']);
   });
+packed('without an addon: the package and npm both say what to install', () => {
+  rmSync(join(app, 'node_modules', 'prl-node', 'prebuilds'), { recursive: true });
+  const used = spawnSync('node', ['kernel.js'], { cwd: app, encoding: 'utf8', env });
+  assert.is(used.status, 1);
+  assert.match(used.stderr, /ERR_PRL_NATIVE_MISSING/);
+  assert.match(used.stderr, /no prebuilt addon fits .* Run 'npm rebuild prl-node'/);
+  const doctor = spawnSync(join(app, 'node_modules', '.bin', 'prl'), ['doctor'], { encoding: 'utf8', env });
+  assert.is(doctor.status, 1);
+  assert.match(doctor.stdout, /^ {2}run: apt-get install cmake make g\+\+ && npm rebuild prl-node$/m);
+  const rebuild = spawnSync('npm', ['rebuild', 'prl-node'], { cwd: app, encoding: 'utf8', env });
+  assert.is.not(rebuild.status, 0);
+  assert.match(rebuild.stderr, /lacks cmake 3\.22 or newer, make, a C\+\+17 compiler/);
+});
 packed.run();
