@@ -1,4 +1,4 @@
-import type { PrlError } from '../errors.js';
+import { invalidArgument, outOfRange, type PrlError } from '../errors.js';
 import { type OptionTable, resolveOptions } from '../options-table.js';
 import { Policy } from '../policy/policy.js';
 import { Tokenizer } from '../policy/tokenizer.js';
@@ -10,11 +10,12 @@ import { QuantilePrm } from '../reward/quantile-prm.js';
 import { ArithmeticTask } from '../tasks/arithmetic.js';
 import { writeFileAtomic } from '../train/atomic.js';
 import { TRAINER_OPTIONS } from '../train/options.js';
-import type { Command } from './args.js';
+import { type Command, kebab, type Values } from './args.js';
 import { Interrupt } from './interrupt.js';
 import { modelFolder, weightsHash } from './model-folder.js';
 import { Progress } from './progress.js';
 import { table } from './summary.js';
+import { DATASET_OPTIONS, loadTask, promptRoom } from './train-dataset.js';
 
 const COLLECT_OPTIONS = {
   model: {
@@ -22,15 +23,7 @@ const COLLECT_OPTIONS = {
     doc: 'Folder of a model, or of a run (its newest checkpoint); RUN/base is the base of a run',
   },
   output: { type: 'string', doc: 'File to write; one that is there is gone on with' },
-  task: { type: 'choice', choices: ['arithmetic'], default: 'arithmetic', doc: 'Whose problems' },
-  split: {
-    type: 'choice',
-    choices: ['train', 'test'],
-    default: 'train',
-    doc: 'test: problems that training never sees',
-  },
-  level: { type: 'string', default: '2-6', doc: 'Difficulty' },
-  problems: { type: 'integer', default: 200, min: 1, doc: 'Problems' },
+  problems: { type: 'integer', min: 1, doc: 'Problems (default: 200; of a dataset with fewer all)' },
   n: { type: 'integer', default: 2, min: 1, doc: 'Responses per problem' },
   continuations: { type: 'integer', default: 8, min: 1, doc: 'Drawn from the end of each step' },
   maxCompletionLength: TRAINER_OPTIONS.maxCompletionLength,
@@ -47,11 +40,83 @@ const COLLECT_OPTIONS = {
   seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Decides problems and samples' },
 } as const satisfies OptionTable;
 
+const COLLECT_TASK = {
+  task: { type: 'choice', choices: ['arithmetic'], doc: 'Whose problems (default: arithmetic)' },
+  split: {
+    type: 'choice',
+    choices: ['train', 'test'],
+    doc: 'test: problems that training never sees (default: train)',
+  },
+  level: { type: 'string', doc: 'Difficulty (default: 2-6)' },
+} as const satisfies OptionTable;
+
+const {
+  config,
+  promptField,
+  answerField,
+  answerFrom,
+  promptTemplate,
+  systemPrompt,
+  maxPromptLength,
+  onInvalid,
+  verifier,
+} = DATASET_OPTIONS;
+const COLLECT_DATASET = {
+  dataset: {
+    type: 'strings',
+    doc: 'Problems: files (.jsonl, .json, .csv, .tsv, .parquet), a folder, or a dataset of the hub',
+  },
+  ...{
+    config,
+    promptField,
+    answerField,
+    answerFrom,
+    promptTemplate,
+    systemPrompt,
+    maxPromptLength,
+    onInvalid,
+    verifier,
+  },
+} as const satisfies OptionTable;
+
+const part = (values: Values, table: OptionTable): Values =>
+  Object.fromEntries(Object.entries(values).filter(([name]) => Object.hasOwn(table, name)));
+
+/** Which problems are collected, and how many. */
+async function collectedProblems(
+  values: Values,
+  { problems, maxCompletionLength }: { problems?: number; maxCompletionLength: number },
+  { policy, folder, signal }: { policy: Policy; folder: string; signal: AbortSignal },
+) {
+  const [ofTask, ofDataset] = [part(values, COLLECT_TASK), part(values, COLLECT_DATASET)];
+  const own = values.dataset === undefined ? ofDataset : ofTask;
+  const [stray] = Object.keys(own);
+  if (stray) throw invalidArgument(`--${kebab(stray)} ${own === ofDataset ? 'needs' : 'does not go with'} --dataset`);
+  if (own === ofDataset) {
+    const task = new ArithmeticTask();
+    const { split = 'train', level = task.levels[0] } = resolveOptions('prl prm collect', COLLECT_TASK, ofTask);
+    return { task, split, level, problems: problems ?? PROBLEMS };
+  }
+  const data = resolveOptions('prl prm collect', COLLECT_DATASET, ofDataset);
+  const room = promptRoom(data, { maxCompletionLength }, policy);
+  const task = await loadTask(data, await Tokenizer.load(folder), room, signal);
+  const { train } = task.size;
+  if (problems !== undefined && problems > train)
+    throw outOfRange(`problems must be at most ${train}, as many as the dataset has, not ${problems}`);
+  return { task, split: 'train', level: 'all', problems: problems ?? Math.min(PROBLEMS, train) } as const;
+}
+
+const PROBLEMS = 200;
+
 export const prmCollectCommand: Command = {
   name: 'prm collect',
   summary:
     'Samples responses, cuts them in steps, draws continuations from the end of each step, and stores how many ended right.',
-  groups: [{ title: 'Options', options: COLLECT_OPTIONS }],
+  groups: [
+    { title: 'Options', options: COLLECT_OPTIONS },
+    { title: 'The embedded task, without --dataset', options: COLLECT_TASK },
+    { title: 'Dataset', options: COLLECT_DATASET },
+  ],
   required: ['model', 'output'],
   examples: [
     [
@@ -59,23 +124,30 @@ export const prmCollectCommand: Command = {
       'Two responses to each of 200 problems, 8 continuations of each step',
     ],
     ['prl prm collect --model runs/a/base --split test --output test.jsonl', 'For prl prm eval: other problems'],
+    [
+      'prl prm collect --model M --dataset train.jsonl --problems 2000 --max-completion-length 1024 --output m.jsonl',
+      'Of a dataset',
+    ],
   ],
   notes: 'It can be stopped at any moment; the same command goes on where it was.',
   async run(values) {
-    const { model, output, ...options } = resolveOptions('prl prm collect', COLLECT_OPTIONS, values);
+    const own = part(values, COLLECT_OPTIONS);
+    const { model, output, ...options } = resolveOptions('prl prm collect', COLLECT_OPTIONS, own);
     const folder = await modelFolder(model!);
     const policy = await Policy.load(folder);
     const interrupt = new Interrupt();
+    const { signal } = interrupt;
+    const chosen = await collectedProblems(values, options, { policy, folder, signal });
     let progress: Progress | undefined;
     let last = { done: 0, prefixes: 0, tokens: 0 };
     try {
       for await (const { total, ...now } of collectPrmData({
         ...options,
+        ...chosen,
         policy,
         model: await weightsHash(folder),
-        task: new ArithmeticTask(),
         output: output!,
-        signal: interrupt.signal,
+        signal,
       })) {
         last = now;
         progress ??= new Progress('collect', total, now.done);

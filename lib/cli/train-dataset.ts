@@ -108,7 +108,7 @@ interface RunOptions extends GivenRollout {
   resume?: boolean;
 }
 
-type DatasetRunOptions = OptionsOf<typeof DATASET_OPTIONS>;
+export type DatasetRunOptions = OptionsOf<typeof DATASET_OPTIONS>;
 
 /** Whether a run is, or is to be, one on a dataset. */
 export async function isDatasetRun({ dataset, output, resume }: Values): Promise<boolean> {
@@ -189,9 +189,9 @@ async function trainIn(folder: RunFolder, given: Given, interrupt: Interrupt): P
 }
 
 /** The longest prompt that leaves room for a response. */
-function promptRoom(
+export function promptRoom(
   { maxPromptLength }: DatasetRunOptions,
-  { maxCompletionLength }: ResolvedTrainerOptions,
+  { maxCompletionLength }: Pick<ResolvedTrainerOptions, 'maxCompletionLength'>,
   { config }: Policy,
 ): number {
   const room = (config.max_position_embeddings ?? Infinity) - maxCompletionLength;
@@ -206,7 +206,8 @@ function promptRoom(
   return maxPromptLength ?? Math.min(MAX_PROMPT_LENGTH, room);
 }
 
-async function loadTask(
+/** The problems of `dataset` as a task; says what was kept of it. */
+export async function loadTask(
   { dataset, evalDataset, evalShare, verifier, split, ...options }: DatasetRunOptions,
   tokenizer: Tokenizer,
   maxPromptLength: number,

@@ -100,6 +100,7 @@ function settingsOf(options: CollectOptions): PrmSettings {
   return {
     ...{ task: task.name, model, split, level, seed, n, continuations, maxCompletionLength, temperature },
     ...{ stepSplit, stepLength, stepTokens, stepStrings },
+    ...(task.identity && { identity: task.identity }),
   };
 }
 

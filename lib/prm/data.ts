@@ -1,5 +1,6 @@
 // What `prl prm collect` writes and `prl prm train` reads: lines of JSON, the first of which says how the rest was made.
 import { corruptLine, RecordFile, type RecordKind, readRecords } from '../records.js';
+import type { Task } from '../tasks/task.js';
 
 const KIND: RecordKind = { format: 'prl-prm-data', version: 1, title: 'data of prl prm collect' };
 
@@ -27,6 +28,8 @@ export interface PrmProblem {
 export interface PrmSettings {
   /** Its name. */
   task: string;
+  /** What else tells its problems from others: the contents of a dataset. */
+  identity?: Task['identity'];
   /** Hash of the policy's weights, or another name of it. */
   model: string;
   /** Of the problems. */

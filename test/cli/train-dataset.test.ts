@@ -192,4 +192,31 @@ cli('what cannot work is said at once', () => {
   rejects(/the model has 64 positions/, '--dataset', train, '--model', model);
 });
 
+cli('prl prm collect --dataset: steps of responses to its problems, gone on with for the same dataset only', () => {
+  const output = join(root, 'steps.jsonl');
+  const collect = (...more: string[]) =>
+    prl(
+      ...['prm', 'collect', '--model', join(root, 'llama'), '--output', output, '--continuations', '2', '--n', '1'],
+      ...['--step-split', 'length', '--step-length', '4', '--max-completion-length', '8', '--verifier', 'regex'],
+      ...more,
+    );
+  const first = collect('--dataset', train, '--problems', '3');
+  assert.is(first.status, 0, first.stderr);
+  assert.match(first.stdout, /3 problems, \d+ steps in /);
+  const lines = readFileSync(output, 'utf8').trimEnd().split('\n');
+  assert.is(lines.length, 4);
+  const { task, split, level, identity } = JSON.parse(lines[0]);
+  assert.equal([task, split, level], ['train', 'train', 'all']);
+  assert.match(identity.dataset, /problems, SHA-256/);
+  for (const [args, why] of [
+    [['--dataset', test], /was collected with .*: choose another file/],
+    [['--dataset', train, '--problems', '100000'], /problems must be at most \d+, as many as the dataset has/],
+    [['--dataset', train, '--level', '1'], /--level does not go with --dataset/],
+    [['--problems', '3'], /--verifier needs --dataset/],
+  ] as const) {
+    const refused = collect(...args);
+    assert.is(refused.status, 2, refused.stdout);
+    assert.match(refused.stderr, why);
+  }
+});
 cli.run();
