@@ -1,5 +1,6 @@
 import asciichart from 'asciichart';
 import type { EvaluationResult } from '../eval/evaluate.js';
+import { joined } from '../packed.js';
 import type { PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
 import type { ProcessRewardModel } from '../reward/process-reward-model.js';
@@ -78,10 +79,10 @@ export async function explainSamples(
     seed: seedOf(seed, 'samples'),
   });
   const { logProbs: refLogProbs } = await base.logProbs(
-    rollout.prompts.map((prompt, i) => Int32Array.from([...prompt, ...rollout.completions[i]])),
+    rollout.prompts.map((prompt, i) => joined(prompt, rollout.completions[i])),
     { temperature, start: rollout.prompts.map(({ length }) => length) },
   );
-  const cuSteps = rolloutSteps(rollout, task.tokenizer, options);
+  const cuSteps = await rolloutSteps(rollout, task.tokenizer, options);
   const stepScores = model && (await scoreSteps(model, { ...rollout, cuSteps })).scores;
   const { advantages } = computeAdvantages(rollout, { cuSteps, refLogProbs, stepScores }, options);
   return problems.map((problem, group) => {

@@ -1,3 +1,4 @@
+import { joined } from '../packed.js';
 import type { PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
@@ -116,7 +117,7 @@ async function drift(
   { prompts, completions }: Rollout,
   { temperature, signal }: EvaluationOptions,
 ): Promise<{ entropy: number; kl: number }> {
-  const sequences = prompts.map((prompt, i) => Int32Array.from([...prompt, ...completions[i]]));
+  const sequences = prompts.map((prompt, i) => joined(prompt, completions[i]));
   // What greedy responses say is measured on the distribution that they are the best of.
   const options = { temperature: temperature || 1, start: prompts.map(({ length }) => length), signal };
   const own = await policy.logProbs(sequences, { ...options, entropy: true });

@@ -43,12 +43,19 @@ export function stepDifference(
   return found && `${found[0]} ${found[2]} instead of ${found[1]}`;
 }
 
-/** cuSteps [S + 1]: where the reasoning steps of packed completions begin. `offsets` are those of each completion, for 'offsets'. */
+/** Whether steps are found in the text. */
+export const splitsText = ({ stepSplit }: StepOptions): boolean => !['length', 'tokens', 'offsets'].includes(stepSplit);
+
+/**
+ * cuSteps [S + 1]: where the reasoning steps of packed completions begin. `offsets` are those of each completion, for 'offsets';
+ * `pieces` the texts of its tokens, where they are at hand.
+ */
 export function completionSteps(
   completions: readonly Int32Array[],
   tokenizer: Tokenizer,
   { stepSplit: kind, stepLength, stepTokens, stepStrings }: StepOptions,
   offsets?: readonly ArrayLike<number>[],
+  pieces = (tokens: Int32Array, _index: number) => tokenizer.pieces(tokens),
 ): Int32Array {
   switch (kind) {
     case 'length':
@@ -58,8 +65,8 @@ export function completionSteps(
     case 'offsets':
       return splitSteps(completions, { kind, offsets: offsets! });
     default: {
-      const pieces = completions.map((tokens) => tokenizer.pieces(tokens));
-      return splitSteps(pieces, kind === 'strings' ? { kind, strings: stepStrings! } : { kind });
+      const texts = completions.map(pieces);
+      return splitSteps(texts, kind === 'strings' ? { kind, strings: stepStrings! } : { kind });
     }
   }
 }

@@ -35,6 +35,11 @@ export function packSequences(name: string, parts: ArrayLike<number>[][]) {
   let at = 0;
   for (let i = 0; i < count; i++) {
     for (const part of parts) {
+      if (part[i] instanceof Int32Array) {
+        ids.set(part[i], at);
+        at += part[i].length;
+        continue;
+      }
       for (let j = 0; j < part[i].length; j++, at++) {
         ids[at] = part[i][j];
         if (ids[at] !== part[i][j]) throw outOfRange(`${name}[${i}] holds ${part[i][j]}, which is no token id`);

@@ -2,6 +2,7 @@ import { cumulative } from '../packed.js';
 import type { GenerateOptions } from '../policy/types.js';
 import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, stopTokensOf, type Task } from '../tasks/task.js';
+import { mapInTurns } from '../turns.js';
 import type { RolloutEngine } from './engine.js';
 
 /** Responses to a list of problems, `n` each, with their rewards; token-wise arrays are packed over all responses. */
@@ -45,7 +46,7 @@ export async function collectRollout(
   problems: readonly Problem[],
   { n, maxCompletionLength, temperature, seed, signal, onProgress }: RolloutOptions,
 ): Promise<Rollout> {
-  const encoded = problems.map((problem) => encodeProblem(task, problem));
+  const encoded = await mapInTurns(problems, (problem) => encodeProblem(task, problem));
   const groups = await engine.generate(encoded, {
     n,
     maxNewTokens: maxCompletionLength,
@@ -61,11 +62,15 @@ export async function collectRollout(
   samples.forEach((sample, i) => {
     logProbs.set(sample.logProbs, cuSeqlens[i]);
   });
-  const texts = samples.map(({ tokens }) => task.tokenizer.decode(tokens));
+  const texts = await mapInTurns(samples, ({ tokens }) => task.tokenizer.decode(tokens));
   const finished = samples.map(({ finishReason }) => finishReason === 'stop');
-  const verdicts = await Promise.all(
-    samples.map(({ group }, i) => judge(task, problems[group], texts[i], finished[i])),
-  );
+  const judging = await mapInTurns(samples, ({ group }, i) => {
+    const verdict = judge(task, problems[group], texts[i], finished[i]);
+    // A failure is seen below; one that comes earlier is no unhandled one.
+    verdict.catch(() => {});
+    return verdict;
+  });
+  const verdicts = await Promise.all(judging);
   return {
     problems,
     groupIds: Int32Array.from(samples, ({ group }) => group),
@@ -75,7 +80,10 @@ export async function collectRollout(
     finished,
     rewards: Float32Array.from(verdicts, ({ reward }) => reward),
     measures: meanMeasures(
-      verdicts.map(({ measures }, i) => ({ ...measures, ...task.measure?.(problems[samples[i].group], texts[i]) })),
+      await mapInTurns(verdicts, ({ measures }, i) => ({
+        ...measures,
+        ...task.measure?.(problems[samples[i].group], texts[i]),
+      })),
     ),
     cuSeqlens,
     logProbs,

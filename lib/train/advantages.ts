@@ -5,10 +5,11 @@ import type { MethodBatch, MethodResult } from '../methods/method.js';
 import { prl } from '../methods/prl.js';
 import { progrs } from '../methods/progrs.js';
 import { raft } from '../methods/raft.js';
-import { checkSteps, completionSteps, type StepOffsets } from '../methods/steps.js';
+import { checkSteps, completionSteps, type StepOffsets, splitsText } from '../methods/steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { ProcessRewardModel } from '../reward/process-reward-model.js';
 import type { Rollout } from '../rollout/rollout.js';
+import { mapInTurns } from '../turns.js';
 import type { ResolvedTrainerOptions } from './options.js';
 
 const METHODS: {
@@ -43,16 +44,18 @@ export function checkMethod(options: ResolvedTrainerOptions, { processRewardMode
 }
 
 /** Where the reasoning steps of a rollout begin. */
-export function rolloutSteps(
+export async function rolloutSteps(
   { completions, texts, problems, groupIds }: Rollout,
   tokenizer: Tokenizer,
   options: ResolvedTrainerOptions,
   stepOffsets?: StepOffsets,
-): Int32Array {
+): Promise<Int32Array> {
   const offsets =
     stepOffsets &&
     completions.map((tokens, i) => stepOffsets({ tokens, text: texts[i], prompt: problems[groupIds[i]].prompt }));
-  return completionSteps(completions, tokenizer, options, offsets);
+  if (!splitsText(options)) return completionSteps(completions, tokenizer, options, offsets);
+  const pieces = await mapInTurns(completions, (tokens) => tokenizer.pieces(tokens));
+  return completionSteps(completions, tokenizer, options, undefined, (_, i) => pieces[i]);
 }
 
 /** The method's advantages of a rollout in steps. */

@@ -1,6 +1,7 @@
 import { PrlError } from '../errors.js';
 import { type EvaluationOptions, type EvaluationResult, evaluate } from '../eval/evaluate.js';
 import { stepDifference } from '../methods/steps.js';
+import { joined } from '../packed.js';
 import type { PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
 import { scoreSteps } from '../reward/score-steps.js';
@@ -195,7 +196,7 @@ export class Trainer {
     const firstEntropy = await timed('check', () => this.#firstTokenEntropy(rollout, signal));
     const reference = this.#reference;
     const refLogProbs = reference && (await timed('reference', () => this.#logProbs(reference, rollout, signal)));
-    const cuSteps = rolloutSteps(rollout, task.tokenizer, options, this.#setup.stepOffsets);
+    const cuSteps = await rolloutSteps(rollout, task.tokenizer, options, this.#setup.stepOffsets);
     const { processRewardModel: model } = this.#setup;
     const scored = model && (await timed('prm', () => scoreSteps(model, { ...rollout, cuSteps, signal })));
     const stepScores = scored?.scores;
@@ -276,7 +277,7 @@ export class Trainer {
     temperature = this.options.temperature,
   ): Promise<Float32Array> {
     const { microBatchTokens } = this.options;
-    const sequences = prompts.map((prompt, i) => Int32Array.from([...prompt, ...completions[i]]));
+    const sequences = prompts.map((prompt, i) => joined(prompt, completions[i]));
     const start = prompts.map(({ length }) => length);
     return (await policy.logProbs(sequences, { temperature, microBatchTokens, start, signal })).logProbs;
   }

@@ -1,4 +1,5 @@
 import { invalidArgument } from '../errors.js';
+import { joined } from '../packed.js';
 import type { PolicyLike } from '../policy/types.js';
 import { randomStream, weightedChoice } from '../random.js';
 import { encodeProblem, type Task } from '../tasks/task.js';
@@ -116,7 +117,7 @@ async function negativeLogLikelihood(
   signal?: AbortSignal,
 ): Promise<number> {
   const { logProbs } = await policy.logProbs(
-    prompts.map((prompt, i) => Int32Array.from([...prompt, ...completions[i]])),
+    prompts.map((prompt, i) => joined(prompt, completions[i])),
     { start: prompts.map(({ length }) => length), signal },
   );
   return -logProbs.reduce((a, b) => a + b, 0) / logProbs.length;

@@ -39,7 +39,8 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   const Args args(info);
   const std::string dtype = args.String("dtype");
   if (dtype != "float32" && dtype != "bfloat16") Throw(args.env(), Code::kOutOfRange, "dtype must be float32 or bfloat16");
-  return WrapPolicy(args.env(), std::make_shared<Policy>(ParseConfig(args), dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32));
+  const ModelConfig config = ParseConfig(args);
+  return WrapPolicy(args.env(), [&] { return std::make_shared<Policy>(config, dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32); });
 }
 
 Napi::Value Init(const Napi::CallbackInfo& info) {
@@ -51,7 +52,8 @@ Napi::Value Init(const Napi::CallbackInfo& info) {
 
 Napi::Value Clone(const Napi::CallbackInfo& info) {
   const Args args(info);
-  return WrapPolicy(args.env(), IdlePolicyOf(args)->Clone());
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  return WrapPolicy(args.env(), [&] { return policy->Clone(); });
 }
 
 Napi::Value Dispose(const Napi::CallbackInfo& info) {
@@ -95,7 +97,9 @@ Napi::Value Write(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
   const Parameter& p = ParameterOf(args, *policy);
   const TensorArg data = args.Floats("data", p.size);
-  if (!policy->Write(ArenaOf(args), p, data.f32())) Throw(args.env(), Code::kOutOfRange, "gradients cannot be written, nor masters of a float32 policy");
+  bool written = false;
+  ChangePolicy(args, [&](Policy& policy) { written = policy.Write(ArenaOf(args), p, data.f32()); });
+  if (!written) Throw(args.env(), Code::kOutOfRange, "gradients cannot be written, nor masters of a float32 policy");
   return args.env().Undefined();
 }
 
@@ -125,7 +129,7 @@ Napi::Value Steps(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ResetOptimizer(const Napi::CallbackInfo& info) {
-  IdlePolicyOf(Args(info))->ResetOptimizer();
+  ChangePolicy(Args(info), [](Policy& policy) { policy.ResetOptimizer(); });
   return info.Env().Undefined();
 }
 
@@ -203,8 +207,7 @@ Napi::Value Update(const Napi::CallbackInfo& info) {
         bool finite = false;
         PRL_RETURN_IF_ERROR(p.ComputeGradients(state->batch, &state->sums, &state->norm, &finite));
         if (state->step && p.cancelled) return Error(Code::kAborted, "the update was aborted");
-        state->applied = state->step && finite;
-        if (state->applied) p.Step(state->optimizer, state->norm);
+        state->applied = state->step && finite && p.Step(state->optimizer, state->norm);
         return Ok();
       },
       [state](Napi::Env env) {

@@ -13,10 +13,13 @@ namespace prl {
 struct PolicyHandle {
   std::shared_ptr<Policy> policy;  // null after dispose()
   bool busy = false;               // a task runs
+  int64_t told = 0;                // bytes that the garbage collector knows to hang on the object
 };
 
-// A new JavaScript object for a policy.
-Napi::Value WrapPolicy(Napi::Env env, std::shared_ptr<Policy> policy);
+// A new JavaScript object for the policy that `make` makes.
+Napi::Value WrapPolicy(Napi::Env env, const std::function<std::shared_ptr<Policy>()>& make);
+// Changes an idle policy on this thread, in ways that take or give back memory.
+void ChangePolicy(const Args& args, const std::function<void(Policy&)>& change);
 // Lets go of the policy; a task that runs is asked to end. Disposing twice is legal.
 void DisposePolicy(const Args& args);
 

@@ -12,6 +12,19 @@ namespace {
 // Random: marks our objects, so that no other wrapped object passes for one.
 constexpr napi_type_tag kPolicyTag = {0x5f1d0c6b7e984a21ull, 0xb2c39d04e86f517aull};
 
+// The garbage collector is told what hangs on the small object: what is forgotten is then collected in time.
+void Tell(napi_env env, PolicyHandle* handle, int64_t growth) {
+  int64_t ignored;
+  handle->told += growth;
+  if (growth != 0) napi_adjust_external_memory(env, growth, &ignored);
+}
+
+// A task that runs keeps the policy alive until it ends.
+void Forget(napi_env env, PolicyHandle* handle) {
+  handle->policy.reset();
+  Tell(env, handle, -handle->told);
+}
+
 // The shared state of handle and task: the handle may be collected while the task runs.
 using SharedHandle = std::shared_ptr<PolicyHandle>;
 
@@ -45,6 +58,7 @@ class Task : public Napi::AsyncWorker {
   Napi::Promise promise() const { return deferred_.Promise(); }
 
   void Execute() override {
+    const int64_t before = BufferBytes();
     try {
       status_ = work_(*policy_);
     } catch (const std::bad_alloc&) {
@@ -52,11 +66,13 @@ class Task : public Napi::AsyncWorker {
     } catch (const std::exception& e) {
       status_ = Error(Code::kInternal, "%s", e.what());
     }
+    growth_ = BufferBytes() - before;
   }
 
   // The policy is busy until the task is gone: what JavaScript does when the promise is settled comes after that.
   void OnOK() override {
     Napi::HandleScope scope(Env());
+    if (handle_->policy) Tell(Env(), handle_.get(), growth_);
     if (!status_.ok()) return deferred_.Reject(ToError(Env(), status_).Value());
     try {
       deferred_.Resolve(result_(Env()));
@@ -74,24 +90,37 @@ class Task : public Napi::AsyncWorker {
   std::function<Status(Policy&)> work_;
   std::function<Napi::Value(Napi::Env)> result_;
   Status status_;
+  int64_t growth_ = 0;
 };
 
 }  // namespace
 
-Napi::Value WrapPolicy(Napi::Env env, std::shared_ptr<Policy> policy) {
+Napi::Value WrapPolicy(Napi::Env env, const std::function<std::shared_ptr<Policy>()>& make) {
   Napi::Object object = Napi::Object::New(env);
   auto handle = std::make_unique<SharedHandle>(std::make_shared<PolicyHandle>());
-  (*handle)->policy = std::move(policy);
-  const auto finalize = [](napi_env, void* data, void*) { delete static_cast<SharedHandle*>(data); };
+  const int64_t before = BufferBytes();
+  (*handle)->policy = make();
+  const int64_t bytes = BufferBytes() - before;
+  const auto finalize = [](napi_env env, void* data, void*) {
+    const std::unique_ptr<SharedHandle> owned(static_cast<SharedHandle*>(data));
+    Forget(env, owned->get());
+  };
   if (napi_wrap(env, object, handle.get(), finalize, nullptr, nullptr) != napi_ok) {
     Throw(env, Code::kInternal, "the policy could not be wrapped");
   }
-  handle.release();
+  Tell(env, handle.release()->get(), bytes);
   if (napi_type_tag_object(env, object, &kPolicyTag) != napi_ok) Throw(env, Code::kInternal, "the policy could not be tagged");
   return object;
 }
 
 PolicyHandle& PolicyOf(const Args& args) { return Alive(args); }
+
+void ChangePolicy(const Args& args, const std::function<void(Policy&)>& change) {
+  const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
+  const int64_t before = BufferBytes();
+  change(*policy);
+  Tell(args.env(), &PolicyOf(args), BufferBytes() - before);
+}
 
 std::shared_ptr<Policy> IdlePolicyOf(const Args& args) {
   PolicyHandle& handle = Alive(args);
@@ -102,7 +131,7 @@ std::shared_ptr<Policy> IdlePolicyOf(const Args& args) {
 void DisposePolicy(const Args& args) {
   PolicyHandle& handle = **Unwrap(args);
   if (handle.policy && handle.busy) handle.policy->cancelled = true;
-  handle.policy.reset();
+  Forget(args.env(), &handle);
 }
 
 Napi::Value RunOnPolicy(const Args& args, std::function<Status(Policy&)> work, std::function<Napi::Value(Napi::Env)> result) {

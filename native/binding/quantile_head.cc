@@ -197,11 +197,10 @@ Napi::Value FinetuneUpdate(const Napi::CallbackInfo& info) {
         PRL_RETURN_IF_ERROR(status);
         if (state->step && policy.cancelled) return Error(Code::kAborted, "the update was aborted");
         state->norm = std::sqrt(squares + h.SumSquaresOfGradients());
-        state->applied = state->step && std::isfinite(state->norm);
-        if (!state->applied) return Ok();
-        h.Step(state->optimizer, state->norm);
-        state->optimizer.learning_rate = state->backbone_learning_rate;
-        policy.Step(state->optimizer, state->norm);
+        OptimizerParams backbone = state->optimizer;
+        backbone.learning_rate = state->backbone_learning_rate;
+        state->applied = state->step && std::isfinite(state->norm) && policy.Step(backbone, state->norm);
+        if (state->applied) h.Step(state->optimizer, state->norm);
         return Ok();
       },
       [state](Napi::Env env) { return UpdateResult(env, *state); });

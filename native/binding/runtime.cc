@@ -48,6 +48,13 @@ void AddCublas(Napi::Env env, Napi::Object result) {
   result.Set("cublas", cublas);
 }
 
+// What the garbage collector has been told to hang on objects, beyond the buffers of JavaScript: for tests.
+Napi::Value ExternalMemory(const Napi::CallbackInfo& info) {
+  int64_t bytes = 0;
+  napi_adjust_external_memory(info.Env(), 0, &bytes);
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
 Napi::Value Info(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Napi::Object result = Napi::Object::New(env);
@@ -151,6 +158,7 @@ Napi::Value TrimMemory(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void RegisterRuntime(Napi::Env env, Napi::Object exports) {
+  Export(env, exports, "externalMemory", ExternalMemory);
   Export(env, exports, "initialize", Initialize);
   Export(env, exports, "info", Info);
   Export(env, exports, "setThreads", SetThreads);

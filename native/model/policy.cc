@@ -421,20 +421,29 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
   return Ok();
 }
 
-void Policy::Step(const OptimizerParams& params, double norm) {
+bool Policy::Step(const OptimizerParams& params, double norm) {
   MakeOptimizer();
-  ++steps;
+  const bool narrow = dtype == DType::kBFloat16;
+  const auto step_of = [&](const Parameter& p) { return StepOf(params, steps + 1, norm, p.matrix()); };
   for (const Parameter& p : layout.parameters) {
-    const AdamWStep step = StepOf(params, steps, norm, p.matrix());
+    const float *parameter = narrow ? nullptr : values_.data() + p.offset, *gradient = gradients_.data() + p.offset;
+    const float *m = moment1_.data() + p.offset, *v = moment2_.data() + p.offset;
+    const BFloat16* high = narrow ? bf16_.data() + p.offset : nullptr;
+    const uint16_t* low = narrow ? low_.data() + p.offset : nullptr;
+    if (!AdamWStaysFiniteCpu(step_of(p), p.size, gradient, parameter, high, low, m, v)) return false;
+  }
+  for (const Parameter& p : layout.parameters) {
     const float* gradient = gradients_.data() + p.offset;
     float *m = moment1_.data() + p.offset, *v = moment2_.data() + p.offset;
-    if (dtype == DType::kBFloat16) {
-      AdamWBFloat16Cpu(step, p.size, gradient, bf16_.data() + p.offset, low_.data() + p.offset, m, v);
+    if (narrow) {
+      AdamWBFloat16Cpu(step_of(p), p.size, gradient, bf16_.data() + p.offset, low_.data() + p.offset, m, v);
     } else {
-      AdamWCpu(step, p.size, gradient, values_.data() + p.offset, m, v);
+      AdamWCpu(step_of(p), p.size, gradient, values_.data() + p.offset, m, v);
     }
     Changed(p);
   }
+  ++steps;
+  return true;
 }
 
 }  // namespace prl

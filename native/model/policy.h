@@ -93,8 +93,9 @@ class Policy {
   // Gradients of the loss, in place of those that were there, their global norm and the sums behind the metrics.
   // `finite` false: a logit, the loss or the norm was not finite.
   Status ComputeGradients(const TrainingBatch& batch, LossSums* sums, double* norm, bool* finite);
-  // One AdamW step with the gradients as they are, clipped to max_grad_norm.
-  void Step(const OptimizerParams& params, double norm);
+  // One AdamW step with the gradients as they are, clipped to max_grad_norm. False, and nothing changed, where a weight or a moment would
+  // not be finite after it.
+  bool Step(const OptimizerParams& params, double norm);
 
   // Asks the operation that runs to end at the next micro-batch, with kAborted.
   std::atomic<bool> cancelled{false};

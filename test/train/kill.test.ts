@@ -1,6 +1,6 @@
 // A real `prl train`, killed over and over until it is finished, against one that never was. PRL_KILLS asks for more kills
 // (npm run test:kill: 100).
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -29,8 +29,13 @@ const train = (output: string) =>
 
 /** What a process is at when it dies, and how it is known. */
 const MOMENTS: { [name: string]: (process: PrlProcess, output: string) => void } = {
-  'while it starts': ({ child }) => {
-    setTimeout(() => child.kill('SIGKILL'), 2000 * next());
+  'while it starts': ({ child }, output) => {
+    const lock = watch(output, (_, name) => {
+      if (!name?.startsWith('lock-')) return;
+      lock.close();
+      setTimeout(() => child.kill('SIGKILL'), 200 * next());
+    });
+    child.once('exit', () => lock.close());
   },
   'some steps on': ({ child }, output) => {
     let steps = Math.floor(6 * next());
@@ -78,22 +83,24 @@ test(`${KILLS} times, at all kinds of moments: the rows, samples and weights of 
   const first = train(whole);
   assert.is(await first.ended, 0, first.said());
 
+  // There is a folder to watch from the first on.
+  mkdirSync(join(broken, 'checkpoints'), { recursive: true });
   const kinds = Object.keys(MOMENTS);
-  const died: Record<string, number> = {};
-  for (let kills = 0; ; ) {
+  let kills = 0;
+  /** Steps that were done at the kills. */
+  const reached = new Set<number>();
+  for (; ; kills++) {
     const process = train(broken);
-    const kind = existsSync(join(broken, 'checkpoints')) ? kinds[Math.floor(kinds.length * next())] : kinds[0];
-    if (kills < KILLS) MOMENTS[kind](process, broken);
+    if (kills < KILLS) MOMENTS[kinds[kills % kinds.length]](process, broken);
     const end = await process.ended;
-    if (end === 0) {
-      assert.ok(kills >= KILLS / 2, `finished after ${kills} kills`);
-      break;
-    }
+    if (end === 0) break;
     assert.is(end, 'SIGKILL', process.said());
-    kills++;
-    died[kind] = (died[kind] ?? 0) + 1;
+    const log = join(broken, 'metrics.jsonl');
+    reached.add(existsSync(log) ? readFileSync(log, 'utf8').split('\n').length - 1 : 0);
   }
-  if (KILLS > 6) console.log(died);
+  if (KILLS > 6) console.log(`killed ${kills} times, after ${[...reached]} steps`);
+  assert.ok(kills >= KILLS / 2, `finished after ${kills} kills`);
+  assert.ok(reached.size >= kills / 4, `it died in the same places: after ${[...reached]} steps`);
 
   for (const log of ['metrics.jsonl', 'samples.jsonl'])
     assert.equal(timelessRows(join(broken, log)), timelessRows(join(whole, log)), log);

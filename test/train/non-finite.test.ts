@@ -173,6 +173,27 @@ test('advantages that overflow are such a step, too, and the message says where'
   assert.equal(dumps(), ['step-000001.safetensors']);
 });
 
+test('weights that would not be finite: the step is not taken, and the moments are as before', async () => {
+  for (const dtype of ['float32', 'bfloat16'] as const) {
+    const { config } = nativePolicy(echoTask);
+    const [policy, untried] = [1, 2].map(() => Policy.create(config, { seed: 1, dtype }));
+    const sequences = { prompts: [[2, 3]], completions: [[4, 5, 1]], advantages: Float32Array.of(1) };
+    for (const each of [policy, untried]) await each.update(sequences, { learningRate: 1e-3 });
+    const before = new Map(policy.parameters.map(({ name }) => [name, policy.readParameter(name)]));
+    // Of the order of the largest float; with decay, the weights alone would do.
+    for (const options of [{ learningRate: 3e38 }, { learningRate: 1e38, weightDecay: 1e30 }, { maxGradNorm: 1e30 }]) {
+      const scale = { advantages: Float32Array.of('maxGradNorm' in options ? 1e25 : 1) };
+      const { applied } = await policy.update({ ...sequences, ...scale }, { learningRate: 1e-3, ...options });
+      assert.is(applied, false, JSON.stringify(options));
+      for (const [name, { data }] of before) assert.equal(policy.readParameter(name).data, data, name);
+    }
+    for (const each of [policy, untried])
+      assert.ok((await each.update(sequences, { learningRate: 1e-3 })).applied, 'it goes on');
+    for (const { name } of policy.parameters)
+      assert.equal(policy.readParameter(name).data, untried.readParameter(name).data, name);
+  }
+});
+
 test('a reward that is not finite is the fault of the task, which the error names', async () => {
   const task = { ...echoTask, verify: () => Number.POSITIVE_INFINITY };
   const trainer = new Trainer({ policy: nativePolicy(echoTask), task, output, ...SMALL });

@@ -23,6 +23,12 @@ PRL_CPU_ENTRY(void, AdamWCpu, (const AdamWStep& step, int64_t n, const float* gr
               (step, n, gradient, parameter, m, v))
 PRL_CPU_ENTRY(void, AdamWBFloat16Cpu, (const AdamWStep& step, int64_t n, const float* gradient, BFloat16* parameter, uint16_t* low, float* m, float* v),
               (step, n, gradient, parameter, low, m, v))
+// Whether the step would leave parameters, m and v that are finite; it changes nothing. The parameter as one of the two above has it: the
+// float32 one, or null and the bfloat16 one.
+PRL_CPU_ENTRY(bool, AdamWStaysFiniteCpu,
+              (const AdamWStep& step, int64_t n, const float* gradient, const float* parameter, const BFloat16* high, const uint16_t* low,
+               const float* m, const float* v),
+              (step, n, gradient, parameter, high, low, m, v))
 // partial: scratch of SumSquaresPieces(n) doubles.
 static inline int64_t SumSquaresPieces(int64_t n) { return (n + 16383) / 16384; }
 PRL_CPU_ENTRY(double, SumSquaresCpu, (int64_t n, const float* x, double* partial), (n, x, partial))

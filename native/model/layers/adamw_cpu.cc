@@ -28,6 +28,24 @@ void AdamWBFloat16Cpu(const AdamWStep& step, int64_t n, const float* gradient, B
   });
 }
 
+bool AdamWStaysFiniteCpu(const AdamWStep& step, int64_t n, const float* gradient, const float* parameter, const BFloat16* high,
+                         const uint16_t* low, const float* m, const float* v) {
+  int found = 0;
+  ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
+    const AdamWStep s = step;
+    uint32_t bad = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      float first = m[i], second = v[i], p = parameter ? parameter[i] : MasterOf(high[i].bits, low[i]);
+      AdamWElement(s, gradient[i], &p, &first, &second);
+      uint16_t rounded = 0, rest;
+      if (!parameter) SplitMaster(p, &rounded, &rest);
+      bad |= IsNotFinite(p) | IsNotFinite(first) | IsNotFinite(second) | (uint32_t)((rounded & 0x7fff) >= 0x7f80);
+    }
+    if (bad) __atomic_store_n(&found, 1, __ATOMIC_RELAXED);
+  });
+  return !found;
+}
+
 double SumSquaresCpu(int64_t n, const float* x, double* partial) {
   ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
     double sum[8] = {0};

@@ -24,6 +24,12 @@ PRL_HD void AdamWElement(const AdamWStep& s, float gradient, float* parameter, f
   *parameter = *parameter * s.keep - s.step_size * (*m / (sqrtf(*v) / s.correction + s.epsilon));
 }
 
+PRL_HD uint32_t IsNotFinite(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  return (bits & 0x7fffffffu) >= 0x7f800000u;
+}
+
 // The master of a parameter in bfloat16, and back (adamw.h).
 PRL_HD float MasterOf(uint16_t bf16, uint16_t low) {
   const uint32_t bits = ((uint32_t)bf16 << 16) + (uint32_t)(int32_t)(int16_t)low;
