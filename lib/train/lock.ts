@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PrlError } from '../errors.js';
-import { writeError } from './atomic.js';
+import { removeTemporaries, TEMPORARY, writeError } from './atomic.js';
+
+const ATTEMPTS = 5;
 
 interface Owner {
   pid: number;
@@ -72,18 +74,26 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const path = join(folder, mine);
   const owner: Owner = { pid: process.pid, host: hostname(), started: startTime(process.pid) };
   for (let attempt = 1; ; attempt++) {
+    const temporary = join(folder, TEMPORARY + mine);
     try {
-      await writeFile(join(folder, `.${mine}`), JSON.stringify(owner));
-      await rename(join(folder, `.${mine}`), path);
+      await writeFile(temporary, JSON.stringify(owner));
+      // It is gone where another one has got the folder just now, and cleans up.
+      await rename(temporary, path).catch((error) => {
+        if (error.code !== 'ENOENT' || attempt === ATTEMPTS) throw error;
+      });
     } catch (error) {
-      await rm(join(folder, `.${mine}`), { force: true }).catch(() => {});
+      await rm(temporary, { force: true }).catch(() => {});
       throw writeError(path, error);
     }
+    if (!existsSync(path)) continue;
     const other = await otherOwner(folder, mine);
     // Where it cannot be removed (the disk has become read-only), it is stale as soon as this process ends.
-    if (!other) return () => rm(path, { force: true }).catch(() => {});
+    if (!other) {
+      await removeTemporaries(folder);
+      return () => rm(path, { force: true }).catch(() => {});
+    }
     await rm(path, { force: true });
-    if (attempt === 5) {
+    if (attempt === ATTEMPTS) {
       const elsewhere = other.host === hostname() ? '' : ` on ${other.host}`;
       throw new PrlError(
         'ERR_PRL_BUSY',

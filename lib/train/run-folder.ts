@@ -49,7 +49,6 @@ export class RunFolder {
     try {
       if (!resume && existsSync(join(full, 'config.json')))
         throw new PrlError('ERR_PRL_IO', `${path} holds a run already: resume it, or choose another folder`);
-      await removeTemporaries(full);
       await removeTemporaries(join(full, 'checkpoints'));
       return new RunFolder(full, await stat(full), unlock);
     } catch (error) {

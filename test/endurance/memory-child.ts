@@ -40,7 +40,7 @@ const config = {
 
 const WORK: { [name: string]: () => Promise<void> } = {
   async kernels() {
-    const [tokens, vocab] = [16, 512];
+    const [tokens, vocab] = [16, 160];
     const logits = Float32Array.from({ length: tokens * vocab }, (_, i) => Math.sin(i));
     const targets = Int32Array.from({ length: tokens }, (_, i) => (7 * i) % vocab);
     const advantages = Float32Array.from({ length: tokens }, (_, i) => Math.cos(i));
@@ -65,7 +65,7 @@ const WORK: { [name: string]: () => Promise<void> } = {
   },
   /** Policies that are forgotten, without a word and without a collection that is asked for. */
   async policies() {
-    for (let i = 1; i <= 80; i++) {
+    for (let i = 1; i <= 50; i++) {
       const policy = Policy.create(config, { seed: i });
       await policy.logProbs([Int32Array.of(1, 2, 3)]);
       await setImmediate();

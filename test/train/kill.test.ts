@@ -9,8 +9,8 @@ import { type PrlProcess, prl, saveTinyModel, TINY, timelessRows } from '../fake
 import { random } from '../reference/numbers.js';
 
 const KILLS = Number(process.env.PRL_KILLS ?? 6);
-/** A process gets some steps further before it dies. */
-const STEPS = 8 + 4 * KILLS;
+/** Enough that it does not end before: a process gets a few steps further, or none. */
+const STEPS = 8 + 4 * Math.min(KILLS, 25);
 const folder = mkdtempSync(join(tmpdir(), 'prl-kill-'));
 const at = (...path: string[]) => join(folder, ...path);
 const model = at('model');
@@ -100,7 +100,7 @@ test(`${KILLS} times, at all kinds of moments: the rows, samples and weights of 
   }
   if (KILLS > 6) console.log(`killed ${kills} times, after ${[...reached]} steps`);
   assert.ok(kills >= KILLS / 2, `finished after ${kills} kills`);
-  assert.ok(reached.size >= kills / 4, `it died in the same places: after ${[...reached]} steps`);
+  assert.ok(reached.size ** 2 >= kills / 2, `it died in the same places: after ${[...reached]} steps`);
 
   for (const log of ['metrics.jsonl', 'samples.jsonl'])
     assert.equal(timelessRows(join(broken, log)), timelessRows(join(whole, log)), log);
