@@ -16,7 +16,7 @@ export function units(s: string): string {
   for (let n = 0; n < 6; n++) {
     const unit = TEXT_UNIT.exec(s) ?? WORD_UNIT.exec(s);
     if (!unit || !VALUE_END.test(unit[1]) || !/\d|\\(?:pi|frac|sqrt|infty)/.test(unit[1])) return s;
-    if (DENIAL.test(s.slice(unit[1].length)) || /\\text\{[^{}]*\d/.test(s.slice(unit[1].length))) return s;
+    if (DENIAL.test(s.slice(unit[1].length))) return s;
     if (unit[2] !== undefined && !areUnits(unit[2], / $/.test(unit[1]))) return s;
     s = unit[1].trim();
   }
@@ -31,8 +31,9 @@ const TEXT_UNIT = new RegExp(
 const WORD_UNIT = new RegExp(String.raw`^(.*[\d})]\s?|.*\\[a-z]+ )(?<![\\a-zA-Z])([a-zA-Z][a-zA-Z\s/.]*)${POWER}`, 's');
 
 const PER = /^(?:k?m|cm|mi|ft|k?g|J|N|W|mol)\/(?:s|h|hr|min|sec|m?L|K|kg|mol|k?m)$/;
-/** In a text after a value, these do not say of what it is. */
-const DENIAL = /\b(?:not|no|wrong|incorrect|if|when|unless|except|or|than)\b/i;
+/** In a text after a value, these do not say of what it is; an 'and' or 'or' at its beginning is a comma by now. */
+const DENIAL =
+  /\b(?:not|no|wrong|incorrect|if|when|unless|except|or|than|least|most)\b|\\text\{(?:\s*,\s*[^\s}]|[^{}]*\d)/i;
 
 /** Words all, known ones or, after a space, long enough not to be a product of variables. */
 function areUnits(words: string, apart: boolean): boolean {
