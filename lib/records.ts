@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, rmdir, truncate } from 'node:fs/promises';
 import { readLines } from './data/lines.js';
 import { invalidArgument, PrlError } from './errors.js';
-import { writeFileAtomic } from './train/atomic.js';
+import { writeError, writeFileAtomic } from './train/atomic.js';
 import { lockFolder } from './train/lock.js';
 
 export interface RecordKind {
@@ -131,12 +131,16 @@ export class RecordFile {
 
   /** Returns when the lines are on the disk. */
   async append(records: readonly object[]): Promise<void> {
-    const handle = await open(this.path, 'a');
     try {
-      await handle.writeFile(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
-      await handle.sync();
-    } finally {
-      await handle.close();
+      const handle = await open(this.path, 'a');
+      try {
+        await handle.writeFile(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      throw writeError(this.path, error);
     }
   }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PrlError } from '../../lib/index.js';
+import { RecordFile, readRecords } from '../../lib/records.js';
 import { RunFolder } from '../../lib/train/run-folder.js';
 import { Trainer } from '../../lib/train/trainer.js';
 import { echoTask } from '../fakes/echo-task.js';
@@ -60,6 +61,21 @@ test('a log on a full disk (/dev/full): the step is lost, the checkpoint before 
   assert.equal(checkpoints(output), ['step-000002']);
   rmSync(join(output, 'samples.jsonl'));
   await goesOn(output);
+});
+
+test('a record of results on a full disk', async () => {
+  const kind = { format: 'test', version: 1, title: 'test' };
+  const file = await RecordFile.open(at('records.jsonl'), kind, { seed: 1 });
+  await file.append([{ a: 1 }]);
+  renameSync(at('records.jsonl'), at('whole.jsonl'));
+  symlinkSync('/dev/full', at('records.jsonl'));
+  await rejectsWith(file.append([{ a: 2 }]), PrlError, 'ERR_PRL_IO', /cannot write .*records\.jsonl: the disk is full/);
+  renameSync(at('whole.jsonl'), at('records.jsonl'));
+  await file.append([{ a: 2 }]);
+  await file.close();
+  const values = [];
+  for await (const { value } of readRecords(at('records.jsonl'), kind)) values.push(value);
+  assert.equal(values.slice(1), [{ a: 1 }, { a: 2 }]);
 });
 
 test('a folder that is moved away, and one that takes its place', async () => {
