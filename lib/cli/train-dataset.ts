@@ -30,6 +30,11 @@ import { evaluationTable, plots, table } from './summary.js';
 import { evaluationFigures, openRunFolder, runTrainer, savedConfig, type Training } from './training.js';
 
 export const DATASET_OPTIONS = {
+  dtype: {
+    type: 'choice',
+    choices: ['float32', 'bfloat16'],
+    doc: "Of the model's weights in memory (default: float32); bfloat16 keeps float32 masters from the first step on",
+  },
   dataset: {
     type: 'strings',
     doc: 'Problems to train on: files (.jsonl, .json, .csv, .tsv, .parquet), a folder, or a dataset of the hub (owner/name); needs --model',
@@ -166,7 +171,7 @@ async function trainIn(folder: RunFolder, given: Given, interrupt: Interrupt): P
   const saved = await folder.wholeFolder('base');
   const source = saved ?? (await modelFolder(model, interrupt.signal));
   const tokenizer = await Tokenizer.load(source);
-  const base = await Policy.load(source);
+  const base = await Policy.load(source, { dtype: data.dtype });
 
   const first = { ...DATASET_DEFAULTS, ...known.trainer, ...given.trainer };
   const settled = resolveOptions('prl train', TRAINER_OPTIONS, first);
@@ -208,7 +213,7 @@ export function promptRoom(
 
 /** The problems of `dataset` as a task; says what was kept of it. */
 export async function loadTask(
-  { dataset, evalDataset, evalShare, verifier, split, ...options }: DatasetRunOptions,
+  { dataset, evalDataset, evalShare, verifier, split, dtype: _, ...options }: DatasetRunOptions,
   tokenizer: Tokenizer,
   maxPromptLength: number,
   signal: AbortSignal,

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,12 +7,11 @@ import * as assert from 'uvu/assert';
 import { packageRoot } from '../../lib/native.js';
 import { echoTask } from '../fakes/echo-task.js';
 import { nativePolicy } from '../fakes/native-policy.js';
+import { environment, main, prl } from '../fakes/prl.js';
+import { startServer } from '../fakes/served.js';
 
-const { FORCE_COLOR: _, NO_COLOR: __, ...env } = process.env;
-const main = ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts')];
 let folder: string;
-const run = (args: string[]) =>
-  spawnSync(process.execPath, [...main, 'eval', ...args], { cwd: packageRoot, encoding: 'utf8', env });
+const run = (args: string[]) => prl(['eval', ...args]);
 const at = (name: string) => join(folder, name);
 const lines = (rows: readonly unknown[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
@@ -71,6 +70,26 @@ cli('a table over two sets, a record of every response, and the same figures wit
   assert.is(again.stderr, '');
 });
 
+cli('responses from a server: the same seed, the same record', async () => {
+  const server = await startServer(at('model'), ['--port', '0']);
+  try {
+    const records = ['one.jsonl', 'two.jsonl'].map((name) => {
+      const done = run([...sampling(), '--rollout-url', server.url, '--seed', '3', '--records', at(name)]);
+      assert.is(done.status, 0, done.stderr);
+      assert.match(done.stdout, /^problems +12 +3 +15$/m);
+      return readFileSync(at(name), 'utf8');
+    });
+    assert.match(records[0], / of a server/);
+    assert.is(records[0], records[1]);
+    // The model here is not the one that answers: a tokenizer is all that is read of it.
+    const alone = run([...sampling(), '--rollout-engine', 'vllm']);
+    assert.is(alone.status, 2);
+    assert.match(alone.stderr, /--rollout-engine needs --rollout-url/);
+  } finally {
+    await server.end();
+  }
+});
+
 cli('interrupted it saves, and goes on to the same record', async () => {
   const [whole, broken] = [at('whole.jsonl'), at('broken.jsonl')];
   const slow = (records: string, more: string[] = []) => [
@@ -79,7 +98,7 @@ cli('interrupted it saves, and goes on to the same record', async () => {
   ];
   const first = run(slow(whole));
   assert.is(first.status, 0, first.stderr);
-  const process_ = spawn(process.execPath, [...main, 'eval', ...slow(broken)], { cwd: packageRoot, env });
+  const process_ = spawn(process.execPath, [...main, 'eval', ...slow(broken)], { cwd: packageRoot, env: environment });
   let stderr = '';
   process_.stderr.on('data', (data) => {
     stderr += String(data);

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -6,19 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ArithmeticTask, Policy } from '../../lib/index.js';
 import { packageRoot } from '../../lib/native.js';
+import { environment, main, prl, saveArithmeticModel } from '../fakes/prl.js';
 import { openPage } from '../report/browser.js';
-
-// Node warns on stderr when both are set.
-const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
-const main = ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts')];
-const prl = (args: string[], env: Record<string, string> = {}) =>
-  spawnSync(process.execPath, [...main, ...args], {
-    cwd: packageRoot,
-    encoding: 'utf8',
-    env: { ...environment, ...env },
-  });
 
 const outside = suite('prl: from outside');
 outside('help, version and exit codes', () => {
@@ -45,19 +35,7 @@ let model: string;
 runs.before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'prl-cli-'));
   model = join(folder, 'model');
-  const { tokenizer } = new ArithmeticTask();
-  const config = {
-    model_type: 'llama' as const,
-    vocab_size: tokenizer.vocabSize,
-    hidden_size: 16,
-    intermediate_size: 32,
-    num_hidden_layers: 1,
-    num_attention_heads: 2,
-    tie_word_embeddings: true,
-    eos_token_id: tokenizer.eosTokenId,
-  };
-  await Policy.create(config, { seed: 1 }).save(model);
-  await tokenizer.save(model);
+  await saveArithmeticModel(model);
 });
 runs.after(() => rmSync(folder, { recursive: true }));
 

@@ -1,5 +1,5 @@
 // `prl train --dataset` from outside: tiny random checkpoints of two architectures with a byte-level BPE tokenizer.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,13 +9,10 @@ import * as assert from 'uvu/assert';
 import { Policy } from '../../lib/index.js';
 import { packageRoot } from '../../lib/native.js';
 import { bpeTokenizer } from '../fakes/bpe-tokenizer.js';
+import { environment, main, prl } from '../fakes/prl.js';
 import { startServer } from '../fakes/served.js';
 
-const { FORCE_COLOR: _, NO_COLOR: __, ...env } = process.env;
-const main = ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts')];
-const prl = (...args: string[]) =>
-  spawnSync(process.execPath, [...main, ...args], { cwd: packageRoot, encoding: 'utf8', env });
-
+const run = (...args: string[]) => prl(args);
 const root = mkdtempSync(join(tmpdir(), 'prl-cli-dataset-'));
 const train = join(root, 'train.jsonl');
 const test = join(root, 'test.csv');
@@ -75,7 +72,7 @@ cli.after(() => rmSync(root, { recursive: true }));
 cli('a Llama: evaluation, an epoch, evaluation; a run folder that other commands take', () => {
   const output = join(root, 'run');
   const args = ['--dataset', train, '--eval-dataset', test, '--level-field', 'level', '--method', 'prl', '--eta', '50'];
-  const done = prl('train', '--model', join(root, 'llama'), ...args, '--output', output, ...SMALL);
+  const done = run('train', '--model', join(root, 'llama'), ...args, '--output', output, ...SMALL);
   assert.is(done.status, 0, done.stderr + done.stdout);
   assert.match(done.stdout, /dataset +\S+train\.jsonl: 12 of 12 rows kept/);
   assert.match(done.stdout, /10 problems to train on, 6 held out, prompt .*Question: \{prompt\}/);
@@ -95,14 +92,14 @@ cli('a Llama: evaluation, an epoch, evaluation; a run folder that other commands
   assert.type(summary.after.averageAtN, 'number');
   assert.ok(['base', 'checkpoints/step-000003'].every((path) => existsSync(join(output, path, 'tokenizer.json'))));
 
-  const sampled = prl('generate', '--model', output, '--prompt', 'What is 3?', '--max-new-tokens', '4', '--json');
+  const sampled = run('generate', '--model', output, '--prompt', 'What is 3?', '--max-new-tokens', '4', '--json');
   assert.is(sampled.status, 0, sampled.stderr);
   assert.is(JSON.parse(sampled.stdout).length, 1);
-  const page = prl('report', output);
+  const page = run('report', output);
   assert.is(page.status, 0, page.stderr);
   assert.match(read('run', 'report.html'), 'What is ');
 
-  const again = prl('train', '--resume', '--output', output, '--max-steps', '4');
+  const again = run('train', '--resume', '--output', output, '--max-steps', '4');
   assert.is(again.status, 0, again.stderr);
   assert.is(readRows('run').length, 4);
 });
@@ -110,7 +107,11 @@ cli('a Llama: evaluation, an epoch, evaluation; a run folder that other commands
 cli('killed and resumed, it ends with the rows of a run that never was; a changed dataset is refused', async () => {
   const args = ['--dataset', train, '--eval-share', '0.25', '--max-steps', '6', '--seed', '4', ...SMALL];
   const start = (run: string) => ['train', '--model', join(root, 'llama'), '--output', join(root, run), ...args];
-  const child = spawn(process.execPath, [...main, ...start('killed')], { cwd: packageRoot, env, stdio: 'ignore' });
+  const child = spawn(process.execPath, [...main, ...start('killed')], {
+    cwd: packageRoot,
+    env: environment,
+    stdio: 'ignore',
+  });
   const log = join(root, 'killed', 'metrics.jsonl');
   const watch = setInterval(() => {
     if (existsSync(log) && readFileSync(log, 'utf8').split('\n').length > 2) child.kill('SIGKILL');
@@ -122,14 +123,14 @@ cli('killed and resumed, it ends with the rows of a run that never was; a change
   const moved = join(root, 'moved.jsonl');
   renameSync(train, moved);
   writeFileSync(train, `${JSON.stringify({ problem: 'new', answer: '1' })}\n`);
-  const refused = prl('train', '--resume', '--output', join(root, 'killed'));
+  const refused = run('train', '--resume', '--output', join(root, 'killed'));
   renameSync(moved, train);
   assert.is(refused.status, 2, refused.stdout);
   assert.match(refused.stderr, /has dataset "12 problems, SHA-256 \w+", not "1 problems/);
 
-  const resumed = prl('train', '--resume', '--output', join(root, 'killed'));
+  const resumed = run('train', '--resume', '--output', join(root, 'killed'));
   assert.is(resumed.status, 0, resumed.stderr);
-  const whole = prl(...start('whole'));
+  const whole = run(...start('whole'));
   assert.is(whole.status, 0, whole.stderr);
   const figures = (run: string) =>
     readRows(run).map(({ step, reward, loss, grad_norm }) => [step, reward, loss, grad_norm]);
@@ -160,9 +161,9 @@ cli('a Qwen2 in a chat, Parquet, rollouts from a server: the documented run, sma
   mkdirSync(sync);
   const server = await startServer(model, ['--port', '0', '--sync-folder', sync]);
   try {
-    const args = ['--dataset', parquet, '--method', 'prl', '--eta', '200', ...SMALL, '--max-steps', '2'];
+    const args = ['--dataset', parquet, '--method', 'prl', '--eta', '200', '--dtype', 'bfloat16', ...SMALL];
     const rollouts = ['--rollout-url', server.url, '--sync-folder', sync];
-    const done = prl('train', '--model', model, ...args, ...rollouts, '--output', output);
+    const done = run('train', '--model', model, ...args, ...rollouts, '--output', output, '--max-steps', '2');
     assert.is(done.status, 0, done.stderr + done.stdout);
     assert.match(done.stdout, /prompt .*Let's think step by step.*"chat":true/);
     assert.match(done.stdout, /No problem is held out/);
@@ -173,6 +174,11 @@ cli('a Qwen2 in a chat, Parquet, rollouts from a server: the documented run, sma
     assert.type(row['seconds/sync'], 'number');
     assert.ok(row['sampling/sampling_logp_difference/max'] < 1e-4);
   }
+  const saved = JSON.parse(read('served', 'checkpoints', 'step-000002', 'config.json'));
+  assert.is(saved.torch_dtype, 'bfloat16');
+  const other = run('train', '--resume', '--output', output, '--dtype', 'float32');
+  assert.is(other.status, 2);
+  assert.match(other.stderr, /has dtype "bfloat16", not "float32"/);
   assert.ok(
     existsSync(join(output, 'checkpoints', 'step-000002', 'chat_template.jinja')) ||
       /chat_template/.test(read('served', 'checkpoints', 'step-000002', 'tokenizer_config.json')),
@@ -182,7 +188,7 @@ cli('a Qwen2 in a chat, Parquet, rollouts from a server: the documented run, sma
 cli('what cannot work is said at once', () => {
   const model = join(root, 'llama');
   const rejects = (message: RegExp, ...args: string[]) => {
-    const { status, stderr } = prl('train', '--output', join(root, `bad-${Math.random()}`), ...args);
+    const { status, stderr } = run('train', '--output', join(root, `bad-${Math.random()}`), ...args);
     assert.is(status, 2, stderr);
     assert.match(stderr, message);
   };

@@ -1,10 +1,7 @@
 // `prl serve` in a process of its own.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { packageRoot } from '../../lib/native.js';
-
-// Node warns on stderr when both are set.
-const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
+import { environment, main } from './prl.js';
 
 export interface Served {
   url: string;
@@ -16,11 +13,11 @@ export interface Served {
 }
 
 export function startServer(model: string, args: string[] = [], env: Record<string, string> = {}): Promise<Served> {
-  const child = spawn(
-    process.execPath,
-    ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts'), 'serve', '--model', model, ...args],
-    { cwd: packageRoot, env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'pipe'] },
-  );
+  const child = spawn(process.execPath, [...main, 'serve', '--model', model, ...args], {
+    cwd: packageRoot,
+    env: { ...environment, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const ended = new Promise<number | NodeJS.Signals | null>((resolve) =>
     child.once('exit', (code, signal) => resolve(code ?? signal)),
   );
