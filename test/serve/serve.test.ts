@@ -8,9 +8,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { characterTokenizer, Policy, PrlError, type ServeOptions, serve, VllmEngine } from '../../lib/index.js';
+import { Batcher } from '../../lib/serve/batcher.js';
+import { ServedWeights } from '../../lib/serve/weights.js';
 import { rejectsWith } from '../policy/rejects.js';
 import { tinyConfig, tinyPolicy } from '../policy/tiny.js';
-import { random } from '../reference/numbers.js';
+import { random, throwsError } from '../reference/numbers.js';
 
 // 23 symbols, as the tiny policy has; its end of sequence is 1 here.
 const tokenizer = characterTokenizer('abcdefghijklmnopqrstu');
@@ -636,6 +638,29 @@ weights('two at once, with requests under way', () =>
     assert.equal((await ask(`${url}/weight_info`)).body, { weight_version: 'reload-2' });
   }),
 );
+weights('of two reloads the later one stays, though the earlier takes longer', async () => {
+  const served = new ServedWeights(new Batcher(model(), 'default'), model(), join(folder, 'sync'));
+  await model(3).save(join(folder, 'sync', '..three'));
+  const load = Policy.load;
+  let loads = 0;
+  Policy.load = async (...args) => {
+    const first = ++loads === 1;
+    const loaded = await load.apply(Policy, args);
+    if (first) await sleep(100);
+    return loaded;
+  };
+  try {
+    await Promise.all(['two', '..three'].map((name) => served.reload(join(folder, 'sync', name))));
+  } finally {
+    Policy.load = load;
+  }
+  const name = 'model.norm.weight';
+  assert.equal(served.policy.readParameter(name).data, model(3).readParameter(name).data);
+  const late = served.reload(join(folder, 'sync', 'two')).catch((error) => error);
+  await served.close();
+  assert.match((await late).message, /cannot load .*aborted/);
+  throwsError(() => served.policy.readParameter(name), PrlError, 'ERR_PRL_DISPOSED', /disposed/);
+});
 weights('our client syncs it', () =>
   synced(async (url) => {
     const engine = new VllmEngine({ urls: url, syncFolder: join(folder, 'sync') });
