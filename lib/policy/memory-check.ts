@@ -154,6 +154,16 @@ export class PolicyMemory {
     this.#training = Math.max(this.#training, bytes(tokens));
   }
 
+  /** Before the logits of a sequence: they exist twice, here and in native code. */
+  checkLogits(tokens: number): void {
+    if (!this.#check) return;
+    const bytes = (n: number) => this.#estimate({ microBatchTokens: n }).activations + 8 * n * this.config.vocab;
+    requireMemory(`the computation of the logits of ${tokens} tokens`, bytes(tokens), (available) => {
+      const fits = largestThatFits(1, tokens, available, bytes);
+      return fits === undefined ? '' : `: those of ${fits} tokens fit`;
+    });
+  }
+
   /** How many sequences may be decoded at once, for these prompts. */
   mostBatch(
     cuSeqlens: Int32Array,

@@ -168,9 +168,10 @@ export class Policy implements PolicyLike {
   /** The logits that follow each token of one sequence, [tokens, vocab]. */
   async logits(sequence: ArrayLike<number>): Promise<Tensor> {
     const args = packSequences('sequence', [[sequence]]);
-    const data: Float32Array = await this.#run(undefined, () =>
-      native().policyLogits({ policy: this.#handle, ...args }),
-    );
+    const data: Float32Array = await this.#run(undefined, async () => {
+      this.#memory.checkLogits(sequence.length);
+      return native().policyLogits({ policy: this.#handle, ...args });
+    });
     return Tensor.from(data, [sequence.length, this.config.vocab_size]);
   }
 

@@ -163,9 +163,13 @@ Napi::Value Logits(const Napi::CallbackInfo& info) {
   auto ids = std::make_shared<std::vector<int32_t>>(), offsets = std::make_shared<std::vector<int32_t>>();
   ReadIds(args, policy->config, ids.get(), offsets.get());
   if (offsets->size() != 2) Throw(args.env(), Code::kOutOfRange, "logits takes one sequence");
-  auto logits = std::make_shared<std::vector<float>>(ids->size() * static_cast<size_t>(policy->config.vocab));
+  auto logits = std::make_shared<std::vector<float>>();
   return RunOnPolicy(
-      args, [ids, logits](Policy& p) { return p.Logits(*ids, logits->data()); },
+      args,
+      [ids, logits](Policy& p) {
+        logits->resize(ids->size() * static_cast<size_t>(p.config.vocab));
+        return p.Logits(*ids, logits->data());
+      },
       [logits](Napi::Env env) { return ToFloat32Array(env, *logits); });
 }
 

@@ -201,7 +201,7 @@ cli('what cannot work is said at once', () => {
 cli('prl prm collect --dataset: steps of responses to its problems, gone on with for the same dataset only', () => {
   const output = join(root, 'steps.jsonl');
   const collect = (...more: string[]) =>
-    prl(
+    run(
       ...['prm', 'collect', '--model', join(root, 'llama'), '--output', output, '--continuations', '2', '--n', '1'],
       ...['--step-split', 'length', '--step-length', '4', '--max-completion-length', '8', '--verifier', 'regex'],
       ...more,

@@ -54,6 +54,20 @@ if (process.platform === 'linux') {
   }
 }
 
+test('policies that nobody disposes of are collected before they add up', async () => {
+  const policy = Policy.create({ ...config, vocab_size: 100_000 }, { seed: 1 });
+  const bytes = 4 * policy.parameterCount;
+  const before = process.memoryUsage().rss;
+  for (let i = 0; i < 60; i++) {
+    policy.clone();
+    // The collector's finalizers have their turn here.
+    await new Promise(setImmediate);
+  }
+  const grown = process.memoryUsage().rss - before;
+  assert.ok(grown < 12 * bytes, `${grown / 1e6} MB after 60 copies of ${bytes / 1e6} MB`);
+  policy.dispose();
+});
+
 test('the parts are what they are called', () => {
   const policy = Policy.create(config, { seed: 1 });
   const n = policy.parameterCount;
@@ -168,6 +182,13 @@ test('weights, an update or a generation that cannot fit are refused, with what 
       /micro-batches of 100000 tokens\) needs about \d+ GiB .*: microBatchTokens \d+ fits, and \d+ with gradientCheckpointing/,
     );
   }
+  const many = Policy.create({ ...tinyConfig(HUGE), hidden_size: 4, vocab_size: 2 ** 20 }, { seed: 1 });
+  await rejectsWith(
+    many.logits(tokens(1e6, 1)),
+    PrlError,
+    CODE,
+    /logits of 1000000 tokens needs .*: those of \d+ tokens fit/,
+  );
   const options = { training: true, microBatchTokens: 2 ** 30 };
   throwsError(() => policy.checkMemory(options), PrlError, CODE, /the run needs about/);
   policy.checkMemory({ training: true, microBatchTokens: 16 });
