@@ -1,29 +1,8 @@
 // `prl train` as a process of its own, on a model so small that a step takes milliseconds.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { Policy } from '../../lib/index.js';
 import { packageRoot } from '../../lib/native.js';
-import { ArithmeticTask } from '../../lib/tasks/arithmetic.js';
-
-// Node warns on stderr when both are set.
-const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
-
-export async function saveTinyModel(folder: string, hidden = 16): Promise<void> {
-  const { tokenizer } = new ArithmeticTask();
-  const config = {
-    model_type: 'llama' as const,
-    vocab_size: tokenizer.vocabSize,
-    hidden_size: hidden,
-    intermediate_size: 2 * hidden,
-    num_hidden_layers: 1,
-    num_attention_heads: 2,
-    tie_word_embeddings: true,
-    eos_token_id: tokenizer.eosTokenId,
-  };
-  await Policy.create(config, { seed: 1 }).save(folder);
-  await tokenizer.save(folder);
-}
+import { environment, main } from './prl.js';
 
 export const TINY = [
   ...['--preset', 'smoke', '--prompts-per-step', '4', '--num-generations', '4', '--max-completion-length', '12'],
@@ -40,7 +19,7 @@ export interface PrlProcess {
 
 /** @param shell run by sh first, in front of the command: `ulimit -f 10` */
 export function prl(args: readonly string[], shell?: string): PrlProcess {
-  const command = [process.execPath, '--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts'), ...args];
+  const command = [process.execPath, ...main, ...args];
   const [file, ...rest] = shell === undefined ? command : ['sh', '-c', `${shell} && exec "$@"`, 'sh', ...command];
   const child = spawn(file, rest, { cwd: packageRoot, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   let text = '';

@@ -18,13 +18,13 @@ export const prl = (args: readonly string[], env: Record<string, string> = {}) =
   });
 
 /** A random model of the embedded task, so small that a step takes milliseconds, with its tokenizer. */
-export async function saveArithmeticModel(folder: string): Promise<void> {
+export async function saveArithmeticModel(folder: string, hidden = 16): Promise<void> {
   const { tokenizer } = new ArithmeticTask();
   const config = {
     model_type: 'llama' as const,
     vocab_size: tokenizer.vocabSize,
-    hidden_size: 16,
-    intermediate_size: 32,
+    hidden_size: hidden,
+    intermediate_size: 2 * hidden,
     num_hidden_layers: 1,
     num_attention_heads: 2,
     tie_word_embeddings: true,

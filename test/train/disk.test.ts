@@ -10,7 +10,8 @@ import { RecordFile, readRecords } from '../../lib/records.js';
 import { RunFolder } from '../../lib/train/run-folder.js';
 import { Trainer } from '../../lib/train/trainer.js';
 import { echoTask } from '../fakes/echo-task.js';
-import { prl, saveTinyModel, TINY, until } from '../fakes/prl-train.js';
+import { saveArithmeticModel } from '../fakes/prl.js';
+import { prl, TINY, until } from '../fakes/prl-train.js';
 import { TablePolicy } from '../fakes/table-policy.js';
 import { rejectsWith } from '../policy/rejects.js';
 
@@ -19,7 +20,7 @@ const at = (...path: string[]) => join(root, ...path);
 /** Where a process may have a file system of its own, it can be really full, or read-only. */
 const CAN_MOUNT = spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'tmpfs', '/tmp']).status === 0;
 const test = suite('disks');
-test.before(() => saveTinyModel(at('model')));
+test.before(() => saveArithmeticModel(at('model')));
 test.after(() => rmSync(root, { recursive: true }));
 
 const SMALL = { promptsPerStep: 2, numGenerations: 4, maxCompletionLength: 3, learningRate: 1, saveSteps: 2, seed: 3 };

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type PrlProcess, prl, saveTinyModel, TINY, timelessRows } from '../fakes/prl-train.js';
+import { saveArithmeticModel } from '../fakes/prl.js';
+import { type PrlProcess, prl, TINY, timelessRows } from '../fakes/prl-train.js';
 import { random } from '../reference/numbers.js';
 
 const KILLS = Number(process.env.PRL_KILLS ?? 6);
@@ -17,7 +18,7 @@ const model = at('model');
 const next = random(11);
 
 const test = suite('killed at any moment');
-test.before(() => saveTinyModel(model));
+test.before(() => saveArithmeticModel(model));
 test.after(() => rmSync(folder, { recursive: true }));
 
 const train = (output: string) =>

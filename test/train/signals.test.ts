@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { prl, saveTinyModel, TINY, until } from '../fakes/prl-train.js';
+import { saveArithmeticModel } from '../fakes/prl.js';
+import { prl, TINY, until } from '../fakes/prl-train.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'prl-signals-'));
 const at = (...path: string[]) => join(folder, ...path);
@@ -31,7 +32,7 @@ const finish = async (output: string, steps: number) => {
 };
 
 const test = suite('signals');
-test.before(() => saveTinyModel(at('model')));
+test.before(() => saveArithmeticModel(at('model')));
 test.after(() => rmSync(folder, { recursive: true }));
 
 for (const [signal, code] of [
@@ -55,7 +56,7 @@ for (const [signal, code] of [
 
 test('twice: the process ends at once, in the middle of a step, and nothing is broken', async () => {
   const model = at('slow');
-  await saveTinyModel(model, 256);
+  await saveArithmeticModel(model, 256);
   const steps = ['--max-steps', '1000', '--save-steps', '1', '--prompts-per-step', '128', '--num-generations', '64'];
   const length = ['--max-completion-length', '200', '--eval-problems', '1', '--eval-samples', '1'];
   let output: string;
