@@ -138,7 +138,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
           resizable?: boolean;
           resize(bytes: number): void;
         };
-        if (buffer?.resizable) buffer.resize(m.int(0, buffer.maxByteLength));
+        if (buffer?.resizable && array?.byteLength) buffer.resize(m.int(0, buffer.maxByteLength));
         break;
       }
       case 3:
