@@ -38,7 +38,8 @@ export async function savedConfig(
   if (command.preset !== undefined && !Object.hasOwn(PRESETS, command.preset))
     throw corrupt(`there is no preset ${JSON.stringify(command.preset)}`);
   const known = Object.entries(trainer).filter(([name]) => Object.hasOwn(TRAINER_OPTIONS, name));
-  return { command, trainer: Object.fromEntries(known) };
+  // JSON writes Infinity, which says "none" of bounds, as null.
+  return { command, trainer: Object.fromEntries(known.map(([name, value]) => [name, value ?? Infinity])) };
 }
 
 export interface Training extends Pick<TrainerSetup, 'task' | 'processRewardModel'> {

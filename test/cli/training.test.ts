@@ -1,0 +1,29 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { savedConfig } from '../../lib/cli/training.js';
+import { RunFolder } from '../../lib/index.js';
+import { resolveOptions } from '../../lib/options-table.js';
+import { settleConfig } from '../../lib/train/checkpoint.js';
+import { TRAINER_OPTIONS } from '../../lib/train/options.js';
+
+const training = suite('prl train: what is saved of a command');
+
+training('options without a bound are without one when the run goes on', async () => {
+  const path = mkdtempSync(join(tmpdir(), 'prl-training-'));
+  const folder = await RunFolder.open(path);
+  try {
+    const options = resolveOptions('test', TRAINER_OPTIONS, { maxGradNorm: Infinity, learningRate: 0.001 });
+    await settleConfig(folder, 'trainer', { ...options });
+    const { trainer } = await savedConfig(folder);
+    assert.equal(resolveOptions('test', TRAINER_OPTIONS, trainer), options);
+    await settleConfig(folder, 'trainer', { ...resolveOptions('test', TRAINER_OPTIONS, trainer) });
+  } finally {
+    await folder.close();
+    rmSync(path, { recursive: true });
+  }
+});
+
+training.run();
