@@ -197,7 +197,7 @@ export function spoil(m: Making, args: Record<string, unknown>, call: AddonCall,
     MEMORY_FAULTS[fault](m, tensor, data);
     return { what: `the data of ${field}: ${fault}`, mustFail: true };
   }
-  if (kind === 5) {
+  if (kind === 5 && Array.isArray(tensor.shape) && tensor.shape.length > 0) {
     m.of(DESCRIPTIONS)(m, tensor);
     return {
       what: `${field} described as ${describe(tensor.dtype)} on ${describe(tensor.device)}, ${describe(tensor.shape)}`,
