@@ -1,4 +1,14 @@
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -17,10 +27,9 @@ export function temporaryFolder(name: string) {
 
 /** Where a program of the PATH is. */
 function which(program: string): string {
-  const { accessSync } = require('node:fs');
   for (const folder of (process.env.PATH ?? '').split(delimiter)) {
     try {
-      accessSync(join(folder, program), 1);
+      accessSync(join(folder, program), constants.X_OK);
       return join(folder, program);
     } catch {}
   }
