@@ -77,6 +77,7 @@ function linearFields(m: Making, tokens: number) {
 export const KERNEL_CALLS: Record<string, AddonCall> = {
   initialize: { make: () => PrlError as never },
   info: { make: () => ({}), varies: true },
+  externalMemory: { make: () => ({}), varies: true },
   setThreads: { make: (m) => ({ threads: m.int(1, 3) }), costly: ['threads'] },
   trimMemory: { make: () => ({}) },
   gemm: {
