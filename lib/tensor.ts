@@ -306,6 +306,20 @@ export function asInts(name: string, value: Tensor | ArrayLike<number>, device: 
   return Tensor.from(value, [value.length], { dtype: 'int32', device });
 }
 
+/** Booleans or integers as an int32 tensor. */
+export function asFlags(
+  name: string,
+  value: Tensor | ArrayLike<number> | readonly boolean[],
+  device: Device = 'cpu',
+): Tensor {
+  if (!Array.isArray(value)) return asInts(name, value as Tensor | ArrayLike<number>, device);
+  // Looked at before they are copied: a length alone proves nothing.
+  for (let i = 0; i < value.length; i++)
+    if (typeof value[i] !== 'boolean' && typeof value[i] !== 'number')
+      throw invalidArgument(`${name}[${i}] must be true, false or an integer, not ${typeof value[i]}`);
+  return asInts(name, value.map(Number), device);
+}
+
 function toNumbers(data: TensorData, dtype: DType, copy: boolean): Float32Array | Int32Array {
   if (data instanceof Int32Array || data instanceof Float32Array) return copy ? data.slice() : data;
   const convert = dtype === 'bfloat16' ? fromBFloat16 : fromFloat16;

@@ -1,7 +1,7 @@
 import { outOfRange } from '../errors.js';
 import { native } from '../native.js';
 import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, type Device, deviceOf, Tensor } from '../tensor.js';
+import { asFlags, asFloats, asInts, type Device, deviceOf, Tensor } from '../tensor.js';
 
 // Numbers of native/kernels/group_center/group_center.h.
 const CENTERING = { grpo: 0, dr_grpo: 1, rloo: 2 } as const;
@@ -81,11 +81,7 @@ export function outcomeConditionedCenter(
   const centered = Tensor.empty([values.size], { device });
   native().outcomeCenter({
     scores: values,
-    correct: asInts(
-      'correct',
-      Array.isArray(correct) ? correct.map(Number) : (correct as Tensor | ArrayLike<number>),
-      device,
-    ),
+    correct: asFlags('correct', correct, device),
     ...groupsOf(groupIds, values.size, device),
     centerCorrect: checkChoice('center', options.center ?? 'incorrect', ['incorrect', 'both']) === 'both',
     centered,

@@ -1,6 +1,6 @@
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, type DType, deviceOf, Tensor, type TensorData } from '../tensor.js';
+import { asFlags, asFloats, asInts, type DType, deviceOf, Tensor, type TensorData } from '../tensor.js';
 import { coherence } from './coherence.js';
 import { type GroupAdvantagesOptions, groupAdvantages, outcomeConditionedCenter } from './group-advantages.js';
 import { stepsOfResponses } from './split-steps.js';
@@ -68,7 +68,7 @@ export function progrsAdvantages(args: ProgrsAdvantagesArgs): Tensor {
   const { outcomeAdvantages, rewards, stepScores, groupIds } = args;
   const base = combine === 'reward' ? rewards : outcomeAdvantages;
   const { correct, cuSeqlens, cuSteps } = args;
-  const flags = Array.isArray(correct) ? Int32Array.from(correct, Number) : (correct as Tensor | ArrayLike<number>);
+  const flags = asFlags('correct', correct);
   if (deviceOf({ base, stepScores, correct: flags, groupIds, cuSeqlens, cuSteps }) === 'cuda')
     throw new PrlError('ERR_PRL_UNSUPPORTED', 'progrsAdvantages works on the CPU: read() its tensors first');
   const sequences = ints('cuSeqlens', cuSeqlens);

@@ -36,15 +36,17 @@ export function splitSteps(
   const begins = beginsOf(split);
   const cuSteps: number[] = [];
   let total = 0;
-  responses.forEach((response, i) => {
+  for (let i = 0; i < responses.length; i++) {
+    const response = responses[i];
     const isList: boolean = Array.isArray(response) || ArrayBuffer.isView(response);
     if (!isList) throw invalidArgument(`responses[${i}] must be an array of token ids or of the texts of tokens`);
     const { length } = response;
+    if (total + length > 2 ** 31 - 1)
+      throw outOfRange(`${total + length} tokens are more than an int32 offset can count`);
     if (length > 0) cuSteps.push(total);
     for (const at of begins(response, i)) cuSteps.push(total + at);
     total += length;
-  });
-  if (total > 2 ** 31 - 1) throw outOfRange(`${total} tokens are more than an int32 offset can count`);
+  }
   cuSteps.push(total);
   return new Int32Array(cuSteps);
 }

@@ -114,6 +114,26 @@ groups('tensors are taken where they are, and the result is there too', async ()
   assert.equal([...(await kept.read())], [1, 0, 0, 0]);
 });
 groups('errors', async () => {
+  // Lengths that no array stands behind: nothing is allocated for them, and nothing counted through.
+  const endless = new Array(2 ** 32 - 1);
+  throwsError(
+    () => outcomeConditionedCenter(here([1]), endless, [0]),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /correct\[0\] must be true, false or an integer/,
+  );
+  throwsError(
+    () => splitSteps(endless, { kind: 'length', length: 1 }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /responses\[0\] must be an array/,
+  );
+  throwsError(
+    () => splitSteps([endless], { kind: 'length', length: 1 }),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    /4294967295 tokens are more than an int32 offset can count/,
+  );
   await fails(() => groupAdvantages(here([1, NaN]), [0, 0]), PrlError, 'ERR_PRL_NON_FINITE', /rewards\[1\] is nan/);
   throwsError(
     () => groupAdvantages(here([1, 2]), [0]),

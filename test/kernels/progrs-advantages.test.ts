@@ -225,6 +225,7 @@ progrs('errors', () => {
   type({ granularity: 'step', windows: [2] }, /windows has no meaning/);
   type({ granularity: 'step', combine: 'reward' }, /needs granularity 'response'/);
   type({ stepScores: Tensor.from(Int32Array.of(1)) }, /stepScores must be float32/);
+  type({ correct: new Array(2 ** 32 - 1) }, /correct\[0\] must be true, false or an integer, not undefined/);
   throwsError(bad({ lamda: 1 }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /Did you mean 'lambda'/);
 });
 progrs.run();

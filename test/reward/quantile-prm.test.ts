@@ -1,4 +1,16 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -303,7 +315,17 @@ folders('damaged, truncated and hostile folders are typed errors', async () => {
   const forged = (change: (folder: string) => void) =>
     spoiled((folder) => {
       change(folder);
-      writeFileSync(join(folder, 'manifest.json'), '{"files":{}}');
+      const names = readdirSync(folder, { recursive: true }).map(String);
+      const files = names
+        .filter((name) => name !== 'manifest.json' && statSync(join(folder, name)).isFile())
+        .map((name) => {
+          const bytes = readFileSync(join(folder, name));
+          return [
+            name,
+            { size: bytes.length, sha256: createHash('sha256').update(new Uint8Array(bytes)).digest('hex') },
+          ];
+        });
+      writeFileSync(join(folder, 'manifest.json'), JSON.stringify({ files: Object.fromEntries(files) }));
     });
   const config = JSON.parse(readFileSync(join(whole, 'config.json'), 'utf8'));
   const withConfig = (edit: object) =>
