@@ -40,6 +40,7 @@ export function addonTargets(device: 'cpu' | 'cuda'): { targets: Target[]; close
       name,
       outputs: call.outputs ?? [],
       unsupported: call.gpuOnly === true && device === 'cpu',
+      unanswered: call.unanswered,
       varies: call.varies,
       make: (m) => call.make(m),
       // `whole`: what comes instead of the object of arguments.

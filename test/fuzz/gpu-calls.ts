@@ -32,7 +32,11 @@ export const GPU_CALLS: Record<string, AddonCall> = {
   },
   cudaExportIpc: { gpuOnly, varies: true, make: (m) => ({ memory: memory(m) }) },
   // Handles come from other processes: test/runtime/cuda-ipc.test.ts has those that are accepted.
-  cudaImportIpc: { gpuOnly, varies: true, make: (m) => ({ handle: m.words(Uint16Array, 32), offset: 0, bytes: 8 }) },
+  cudaImportIpc: {
+    gpuOnly,
+    unanswered: true,
+    make: (m) => ({ handle: m.words(Uint16Array, 32), offset: 0, bytes: 8 }),
+  },
   cudaMemory: { varies: true, make: (m) => ({ resetPeak: m.chance(0.5) }) },
   cudaEventRecord: { gpuOnly, make: () => ({}) },
   cudaEventElapsed: { gpuOnly, varies: true, make: (m) => ({ start: mark(m), end: mark(m) }) },

@@ -11,6 +11,8 @@ export interface AddonCall {
   costly?: string[];
   /** Says no to every argument where there is no GPU. */
   gpuOnly?: boolean;
+  /** No arguments are right that one process can make by itself. */
+  unanswered?: boolean;
   /** What a valid call gives differs from call to call. */
   varies?: boolean;
 }

@@ -115,7 +115,8 @@ struct SequenceState {
   LossSums sums;
 };
 // Scratch for `sequences` sequences, in floats; it must be aligned to 8 bytes.
-inline int64_t LossWorkspaceFloats(int64_t sequences) { return sequences * (int64_t)(sizeof(SequenceState) / sizeof(float)); }
+// In whole 16 bytes: policy_loss_cuda.cu has its lines of 16 behind it.
+inline int64_t LossWorkspaceFloats(int64_t sequences) { return (sequences * (int64_t)(sizeof(SequenceState) / sizeof(float)) + 3) / 4 * 4; }
 
 struct ClippedLossArgs {
   LossBatch batch;
