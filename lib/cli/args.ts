@@ -11,7 +11,7 @@ export interface Command {
   /** Options in groups, for the help. */
   groups: { title: string; options: OptionTable }[];
   /** What may be given without a name: handed to `run` as a list of strings under `name`. Default: nothing. */
-  operands?: { name: string; placeholder: string; required?: boolean };
+  operands?: { name: string; usage: string; required?: boolean };
   /** Options that must be given. */
   required?: readonly string[];
   examples: readonly [command: string, meaning: string][];
@@ -64,8 +64,8 @@ export function parseOptions(command: Command, argv: string[]): Values {
       table[name].type === 'files' ? [...((values[name] as string[]) ?? []), ...(value as string[])] : value;
   }
   if (command.operands) {
-    const { name, placeholder, required } = command.operands;
-    if (required && operands.length === 0) throw invalidArgument(`prl ${command.name} needs ${placeholder}`);
+    const { name, usage, required } = command.operands;
+    if (required && operands.length === 0) throw invalidArgument(`prl ${command.name} needs ${usage}`);
     values[name] = operands;
   }
   for (const name of command.required ?? [])
@@ -122,7 +122,7 @@ function number(option: string, text: string): number {
   return value;
 }
 
-function placeholder(spec: OptionSpec): string {
+function valueName(spec: OptionSpec): string {
   switch (spec.type) {
     case 'boolean':
       return '';
@@ -146,14 +146,14 @@ export function helpOf(command: Command): string {
   const lines = [
     command.summary,
     '',
-    `  prl ${[command.name, command.operands?.placeholder].filter(Boolean).join(' ')} [options]`,
+    `  prl ${[command.name, command.operands?.usage].filter(Boolean).join(' ')} [options]`,
   ];
   for (const { title, options } of command.groups) {
     lines.push('', `${title}:`);
     const rows = Object.entries(options).map(([name, spec]) => {
       const value = spec.default !== undefined && spec.type !== 'boolean' ? ` [${spec.default}]` : '';
       return [
-        `  --${kebab(name)}${placeholder(spec)}`,
+        `  --${kebab(name)}${valueName(spec)}`,
         spec.doc + (command.required?.includes(name) ? ' (required)' : value),
       ];
     });

@@ -55,7 +55,7 @@ export const compareCommand: Command = {
     { title: 'Comparison', options: OPTIONS },
     { title: 'Trainer, for all methods', options: TRAINER },
   ],
-  operands: { name: 'settings', placeholder: '[METHOD.option=value ...]' },
+  operands: { name: 'settings', usage: '[METHOD.option=value ...]' },
   notes: `METHOD.option=value sets an option of one method. Everything is kept in the folder: results.md, results.json, report.html, and a run
 folder per method and seed in cells/. It can be stopped at any moment; what is finished is not done again.`,
   examples: [

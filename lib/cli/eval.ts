@@ -51,7 +51,7 @@ export const evalCommand: Command = {
     { title: 'The embedded task, without --data', options: TASK_OPTIONS },
     { title: 'Datasets', options: DATA_OPTIONS },
   ],
-  operands: { name: 'files', placeholder: '[--data FILE ...]' },
+  operands: { name: 'files', usage: '[--data FILE ...]' },
   examples: [
     ['prl eval --model runs/a', 'average@8 and pass@8 of the newest checkpoint on the embedded task'],
     ['prl eval --model runs/a/base --level 9 --n 16 --output base.json', 'Other problems, with a record of each'],

@@ -50,33 +50,14 @@ const COLLECT_TASK = {
   level: { type: 'string', doc: 'Difficulty (default: 2-6)' },
 } as const satisfies OptionTable;
 
-const {
-  config,
-  promptField,
-  answerField,
-  answerFrom,
-  promptTemplate,
-  systemPrompt,
-  maxPromptLength,
-  onInvalid,
-  verifier,
-} = DATASET_OPTIONS;
+// The first ones are about evaluations and the policy; the others say what a problem is.
+const { dtype, dataset, evalDataset, evalShare, split, levelField, ...PROBLEM_OPTIONS } = DATASET_OPTIONS;
 const COLLECT_DATASET = {
   dataset: {
     type: 'strings',
     doc: 'Problems: files (.jsonl, .json, .csv, .tsv, .parquet), a folder, or a dataset of the hub',
   },
-  ...{
-    config,
-    promptField,
-    answerField,
-    answerFrom,
-    promptTemplate,
-    systemPrompt,
-    maxPromptLength,
-    onInvalid,
-    verifier,
-  },
+  ...PROBLEM_OPTIONS,
 } as const satisfies OptionTable;
 
 const part = (values: Values, table: OptionTable): Values =>

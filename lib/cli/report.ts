@@ -15,7 +15,7 @@ export const reportCommand: Command = {
   summary:
     'Makes one HTML page of a run, of several runs or of a comparison: curves, histograms, the credit of each step.',
   groups: [{ title: 'Options', options: OPTIONS }],
-  operands: { name: 'folders', placeholder: 'RUN...', required: true },
+  operands: { name: 'folders', usage: 'RUN...', required: true },
   notes: `The page needs no network and no other file. Runs may still be going on. Runs that differ in nothing but the seed become one
 curve with a band.`,
   examples: [

@@ -72,8 +72,6 @@ export async function runTrainer({
     rolloutEngine: rollout && rolloutEngineOf(rollout, onWarning),
   });
   const { method, maxSteps } = options;
-  // A signal from before the run would be forgotten when it begins.
-  if (interrupt.exitCode !== undefined) return undefined;
   interrupt.onStop(() => trainer.stop());
   const progress = new Progress(method.toUpperCase(), maxSteps);
   try {

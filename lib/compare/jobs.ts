@@ -117,8 +117,6 @@ async function runCell(
     resume: true,
     onWarning: (message) => console.warn(`prl: ${message}`),
   });
-  // A signal from before the run would be forgotten when it begins.
-  if (interrupt.exitCode !== undefined) return undefined;
   interrupt.onStop(() => trainer.stop());
   const { maxSteps } = job.options;
   for await (const { step, metrics } of trainer.run())

@@ -50,6 +50,8 @@ export class Trainer {
   #reference: PolicyLike | undefined;
   #state: TrainerState = { step: 0, tokens: 0, prmTokens: 0, nonFiniteSteps: 0 };
   #stopping = false;
+  /** Whether the folder is this trainer's own by now: another run() goes on in it. */
+  #opened = false;
   #running = false;
 
   constructor(setup: TrainerSetup & TrainerOptions) {
@@ -72,7 +74,7 @@ export class Trainer {
     return this.#state.step;
   }
 
-  /** Ends run() after the step that is under way; the run is saved as always. */
+  /** Ends run() after the step that is under way (or, before a run, that run before its first step); it is saved as always. */
   stop(): void {
     this.#stopping = true;
   }
@@ -81,7 +83,6 @@ export class Trainer {
   async *run({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TrainingStep, void, void> {
     if (this.#running) throw new PrlError('ERR_PRL_BUSY', 'this trainer is running already');
     this.#running = true;
-    this.#stopping = false;
     let folder: TrainerRun | undefined;
     // True while weights, state and rows may not belong together (such a state is never saved), and where saving failed.
     let torn = true;
@@ -107,7 +108,7 @@ export class Trainer {
         if (!torn) await folder?.save(this.#policy, this.#state);
       } finally {
         await folder?.close();
-        this.#running = false;
+        this.#running = this.#stopping = false;
       }
     }
   }
@@ -133,13 +134,14 @@ export class Trainer {
     let folder: TrainerRun | undefined;
     if (output !== undefined) {
       folder = await openTrainerRun(output, {
-        resume: resume || this.#state.step > 0,
+        resume: resume || this.#opened,
         policy,
         task: this.task,
         options: this.options,
         loadPolicy,
         onWarning,
       });
+      this.#opened = true;
       if (folder.resumed) {
         this.#policy = folder.resumed.policy;
         this.#state = folder.resumed.state;

@@ -415,6 +415,13 @@ files('stop, and resume with a policy of other weights: the folder decides', asy
   );
 });
 
+files('a stop from before the run holds for that run, and for no later one', async () => {
+  const trainer = inFolder();
+  trainer.stop();
+  assert.equal(await run(trainer), []);
+  assert.is((await run(trainer)).length, SMALL.maxSteps);
+});
+
 files('the tokens of the process reward model are counted over the whole run', async () => {
   const setup = { method: 'progrs', processRewardModel: knowing() };
   const tokens = (steps: TrainingStep[]) => steps.map(({ metrics }) => metrics.num_prm_tokens);
