@@ -67,7 +67,8 @@ function withCode<E extends Error>(error: E, code: PrlErrorCode): E {
 }
 
 /** A TypeError: the wrong kind of thing came. */
-export const invalidArgument = (message: string) => withCode(new TypeError(message), 'ERR_PRL_INVALID_ARGUMENT');
+export const invalidArgument = (message: string, options?: ErrorOptions) =>
+  withCode(new TypeError(message, options), 'ERR_PRL_INVALID_ARGUMENT');
 /** A RangeError: the right kind of thing, but a value that cannot be. */
 export const outOfRange = (message: string) => withCode(new RangeError(message), 'ERR_PRL_OUT_OF_RANGE');
 /** A TypeError for an option that does not exist. */

@@ -1,5 +1,5 @@
 import { invalidArgument } from './errors.js';
-import { checkChoice, checkInteger, checkNumber, checkOptions } from './options.js';
+import { checkChoice, checkInteger, checkList, checkNumber, checkOptions, checkStrings, describe } from './options.js';
 
 /**
  * One option: its kind, default and meaning. Tables of these validate what callers pass, fill in defaults, type the options,
@@ -51,7 +51,7 @@ export function resolveOptions<const T extends OptionTable>(
   table: T,
   given: object,
 ): ResolvedOptions<T> {
-  checkOptions(where, given, Object.keys(table));
+  given = checkOptions(where, given, Object.keys(table));
   const result: { [name: string]: unknown } = {};
   for (const [name, spec] of Object.entries(table)) {
     const value = (given as { [name: string]: unknown })[name] ?? spec.default;
@@ -71,25 +71,14 @@ export function checkOption(name: string, spec: OptionSpec, value: unknown): unk
     case 'choice':
       return checkChoice(name, value, spec.choices);
     case 'integers':
-      return list(name, value).map((item, i) => checkInteger(`${name}[${i}]`, item, spec.min, spec.max));
+      return Array.from(checkList(name, value), (item, i) => checkInteger(`${name}[${i}]`, item, spec.min, spec.max));
     case 'numbers':
-      return list(name, value).map((item, i) => checkNumber(`${name}[${i}]`, item, spec.min, spec.max));
+      return Array.from(checkList(name, value), (item, i) => checkNumber(`${name}[${i}]`, item, spec.min, spec.max));
     case 'strings':
     case 'files':
-      return list(name, value).map((item, i) => {
-        if (typeof item !== 'string' || item === '')
-          throw invalidArgument(`${name}[${i}] must be a string that is not empty, not ${JSON.stringify(item)}`);
-        return item;
-      });
+      return checkStrings(name, value);
     default:
-      if (typeof value !== spec.type)
-        throw invalidArgument(`${name} must be a ${spec.type}, not ${JSON.stringify(value)}`);
+      if (typeof value !== spec.type) throw invalidArgument(`${name} must be a ${spec.type}, not ${describe(value)}`);
       return value;
   }
-}
-
-function list(name: string, value: unknown): unknown[] {
-  if (!Array.isArray(value) || value.length === 0)
-    throw invalidArgument(`${name} must be an array that is not empty, not ${JSON.stringify(value)}`);
-  return value;
 }

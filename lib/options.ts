@@ -2,14 +2,25 @@ import { closest } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, unknownOption } from './errors.js';
 import { shorten } from './shorten.js';
 
-/** Throws for a key of `options` that is not in `known`, naming the nearest one: an option is never ignored in silence. */
-export function checkOptions(where: string, options: object, known: readonly string[]): void {
+/**
+ * The options of a call, each read once: what callers pass may have getters, and what was checked must be what is used. An option
+ * is never ignored in silence: one that is not in `known` is an error that names the nearest.
+ */
+export function checkOptions<T extends object>(where: string, options: T, known: readonly string[]): T {
   if (options === null || typeof options !== 'object')
-    throw invalidArgument(`${where} takes an object of options, not ${options}`);
+    throw invalidArgument(`${where} takes an object (${shorten(known.join(', '))}), not ${describe(options)}`);
   for (const key of Object.keys(options)) {
     if (!known.includes(key))
-      throw unknownOption(`${where} has no option '${key}'. Did you mean '${closest(key, [...known])}'?`);
+      throw unknownOption(
+        `${where} has no option '${shorten(key)}'. Did you mean '${closest(shorten(key), [...known])}'?`,
+      );
   }
+  const given: { [name: string]: unknown } = {};
+  for (const name of known) {
+    const value = (options as { [name: string]: unknown })[name];
+    if (value !== undefined) given[name] = value;
+  }
+  return given as T;
 }
 
 /** A finite number in [low, high]; `exclusive` leaves `low` itself out. */
@@ -37,21 +48,56 @@ export function checkBoolean(name: string, value: unknown): boolean {
   return value;
 }
 
+export function checkString(name: string, value: unknown): string {
+  if (typeof value !== 'string') throw invalidArgument(`${name} must be a string, not ${describe(value)}`);
+  return value;
+}
+
+/** A list that is not empty, of strings that are not. */
+export function checkStrings(name: string, value: unknown): string[] {
+  const strings: string[] = [];
+  for (const item of checkList(name, value)) {
+    if (checkString(`${name}[${strings.length}]`, item) === '')
+      throw invalidArgument(`${name}[${strings.length}] must be a string that is not empty`);
+    strings.push(item as string);
+  }
+  return strings;
+}
+
+export function checkList(name: string, value: unknown): unknown[] {
+  if (!Array.isArray(value) || value.length === 0)
+    throw invalidArgument(
+      `${name} must be an array that is not empty, not ${Array.isArray(value) ? '[]' : describe(value)}`,
+    );
+  return value;
+}
+
+export function checkSignal(signal: unknown): AbortSignal | undefined {
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw invalidArgument(`signal must be an AbortSignal, not ${describe(signal)}`);
+  return signal;
+}
+
 /** One of a list of strings. */
 export function checkChoice<T extends string>(name: string, value: unknown, choices: readonly T[]): T {
-  if (typeof value !== 'string') throw invalidArgument(`${name} must be a string, not ${describe(value)}`);
-  if (!choices.includes(value as T)) {
+  if (!choices.includes(checkString(name, value) as T)) {
     throw outOfRange(
-      `${name} must be one of ${choices.map((c) => `'${c}'`).join(', ')}, not '${value}'. Did you mean '${closest(value, [...choices])}'?`,
+      `${name} must be one of ${choices.map((c) => `'${c}'`).join(', ')}, not '${shorten(value as string)}'. Did you mean '${closest(shorten(value as string), [...choices])}'?`,
     );
   }
   return value as T;
 }
 
-function describe(value: unknown): string {
-  if (value === null) return 'null';
+/** A value that came instead of another, for a message. Runs no code of it. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return `${value}`;
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'string') return `the string '${shorten(value)}'`;
+  if (typeof value !== 'object') return `the ${typeof value} ${shorten(String(value))}`;
   if (Array.isArray(value)) return 'an array';
-  return value === undefined
-    ? 'undefined'
-    : `${typeof value === 'object' ? 'an object' : `the ${typeof value} ${shorten(String(value))}`}`;
+  return ArrayBuffer.isView(value) ? `a ${kindOf(value)}` : 'an object';
 }
+
+const kindOf = (view: ArrayBufferView): string => (view instanceof DataView ? 'DataView' : arrayKind.call(view));
+const arrayKind = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!
+  .get as () => string;

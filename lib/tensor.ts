@@ -1,5 +1,6 @@
 import { invalidArgument, outOfRange, PrlError } from './errors.js';
 import { native } from './native.js';
+import { checkInteger, checkOptions, describe } from './options.js';
 
 /** Storage types. Arithmetic is float32 whatever the storage. */
 export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32';
@@ -38,15 +39,23 @@ export class Tensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly device: Device;
+  readonly #size: number;
   #data: TensorData | undefined;
   #memory: object | undefined;
+
+  /** What only looks like a tensor, or stands in front of one (a proxy, an heir), has no memory. */
+  static [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === 'object' && value !== null && #data in value;
+  }
 
   private constructor(storage: TensorData | object, shape: readonly number[], dtype: DType, device: Device) {
     if (device === 'cpu') this.#data = storage as TensorData;
     else this.#memory = storage;
-    this.shape = [...shape];
+    this.shape = Object.freeze([...shape]);
     this.dtype = dtype;
     this.device = device;
+    this.#size = elementsOf(shape);
+    Object.freeze(this);
   }
 
   /**
@@ -54,21 +63,14 @@ export class Tensor {
    * Int32Array for int32, Uint16Array for the bits of bfloat16 and float16); anything else is converted, rounding to nearest. On
    * the GPU it is always a copy: `data` can be changed at once.
    *
-   * @param shape sizes of the dimensions; their product is the number of elements
+   * @param shape sizes of the dimensions, whose product is the number of elements; default: one dimension
    * @throws TypeError for a wrong dtype or data that is shared or not numbers, RangeError for a shape that does not fit, PrlError
    *   ERR_PRL_UNSUPPORTED where there is no GPU, ERR_PRL_OUT_OF_MEMORY
    */
-  static from(data: ArrayLike<number>, shape: readonly number[] = [data.length], options: TensorOptions = {}): Tensor {
+  static from(data: ArrayLike<number>, shape?: readonly number[], options: TensorOptions = {}): Tensor {
+    options = checkOptions('a tensor', options, ['dtype', 'device']);
     const dtype = options.dtype ?? (data instanceof Int32Array ? 'int32' : 'float32');
-    const device = checkPlace(dtype, options.device);
-    const elements = countElements(shape);
-    if (elements !== data.length)
-      throw outOfRange(`shape [${shape}] has ${elements} elements but the data has ${data.length}`);
-    const storage = toStorage(data, dtype);
-    if (device === 'cpu') return new Tensor(storage, shape, dtype, device);
-    const tensor = Tensor.empty(shape, { dtype, device });
-    native().cudaUpload({ memory: tensor.memory, data: storage });
-    return tensor;
+    return tensorOf('data', 'an array of numbers', data, dtype, options.device, shape);
   }
 
   /** A tensor of zeros. */
@@ -99,7 +101,8 @@ export class Tensor {
   static fromDevicePointer(pointer: bigint, shape: readonly number[], dtype: DType = 'float32'): Tensor {
     checkPlace(dtype, 'cuda');
     const alignment = ARRAYS[dtype].BYTES_PER_ELEMENT;
-    const memory = native().cudaWrap({ pointer, bytes: countElements(shape) * alignment, alignment });
+    shape = checkShape(shape);
+    const memory = native().cudaWrap({ pointer, bytes: elementsOf(shape) * alignment, alignment });
     return new Tensor(memory, shape, dtype, 'cuda');
   }
 
@@ -118,13 +121,14 @@ export class Tensor {
     const size = ARRAYS[dtype].BYTES_PER_ELEMENT;
     if (!Number.isSafeInteger(offset) || offset < 0 || offset % size !== 0)
       throw outOfRange(`offset must be a multiple of ${size} bytes, the size of an element, not ${offset}`);
-    const memory = native().cudaImportIpc({ handle: ipcHandle(handle), offset, bytes: countElements(shape) * size });
+    shape = checkShape(shape);
+    const memory = native().cudaImportIpc({ handle: ipcHandle(handle), offset, bytes: elementsOf(shape) * size });
     return new Tensor(memory, shape, dtype, 'cuda');
   }
 
   /** Number of elements. */
   get size(): number {
-    return this.shape.reduce((a, b) => a * b, 1);
+    return this.#size;
   }
 
   /** The memory of a CPU tensor; bits for the 16-bit types (see {@link read} for numbers). */
@@ -146,7 +150,7 @@ export class Tensor {
    * was queued before the call. What a kernel queued before it found wrong is thrown here.
    */
   async read(): Promise<Float32Array | Int32Array> {
-    if (this.device === 'cpu') return toNumbers(this.data, this.dtype, true);
+    if (this.device === 'cpu') return toNumbers(dataOf('the tensor', this), this.dtype, true);
     const Storage = ARRAYS[this.dtype];
     const bytes = this.size * Storage.BYTES_PER_ELEMENT;
     const buffer: ArrayBuffer = await native().cudaRead({ memory: this.memory, bytes });
@@ -180,12 +184,14 @@ export class Tensor {
 const disposed = () => new PrlError('ERR_PRL_DISPOSED', 'the tensor was disposed');
 
 function make(shape: readonly number[], options: TensorOptions, zero: boolean): Tensor {
+  options = checkOptions('a tensor', options, ['dtype', 'device']);
   const dtype = options.dtype ?? 'float32';
   const device = checkPlace(dtype, options.device);
-  const elements = countElements(shape);
-  const Storage = ARRAYS[dtype];
-  if (device === 'cpu') return Tensor.on(new Storage(elements), shape, dtype, device);
-  return Tensor.on(native().cudaAllocate({ bytes: elements * Storage.BYTES_PER_ELEMENT, zero }), shape, dtype, device);
+  shape = checkShape(shape);
+  const elements = elementsOf(shape);
+  if (device === 'cpu') return Tensor.on(allocate(dtype, elements), shape, dtype, device);
+  const bytes = elements * ARRAYS[dtype].BYTES_PER_ELEMENT;
+  return Tensor.on(native().cudaAllocate({ bytes, zero }), shape, dtype, device);
 }
 
 /**
@@ -213,46 +219,112 @@ function ipcHandle(handle: Uint8Array): Uint8Array {
   throw outOfRange(`handle must have CUDA's 64 bytes, or PyTorch's 66, not ${handle.length}`);
 }
 
+/** An array as a tensor, with one dimension unless told otherwise. What is wrong with it is said of `name`. */
+function tensorOf(
+  name: string,
+  expected: string,
+  data: ArrayLike<number>,
+  dtype: DType,
+  device?: Device,
+  shape?: readonly number[],
+): Tensor {
+  device = checkPlace(dtype, device);
+  if (!isArrayLike(data)) throw invalidArgument(`${name} must be ${expected}, not ${describe(data)}`);
+  const { length } = data;
+  shape = checkShape(shape ?? [length]);
+  const elements = elementsOf(shape);
+  if (elements !== length) throw outOfRange(`shape [${shape}] has ${elements} elements but ${name} has ${length}`);
+  const storage = toStorage(name, data, length, dtype);
+  if (device === 'cpu') return Tensor.on(storage, shape, dtype, device);
+  const tensor = Tensor.empty(shape, { dtype, device });
+  native().cudaUpload({ memory: tensor.memory, data: storage });
+  return tensor;
+}
+
 /** The data in the storage's own kind of array: as it is when it is one, else converted. */
-function toStorage(data: ArrayLike<number>, dtype: DType): TensorData {
+function toStorage(name: string, data: ArrayLike<number>, length: number, dtype: DType): TensorData {
+  if (isView(data) && isLost(data)) throw lost(name);
   if (data instanceof ARRAYS[dtype]) {
     if (!(data.buffer instanceof ArrayBuffer))
-      throw invalidArgument('a tensor cannot stand on a SharedArrayBuffer: copy the data first');
+      throw invalidArgument(`${name} stands on a SharedArrayBuffer, on which no tensor can stand: copy it first`);
     return data;
   }
-  if (dtype === 'float32') return Float32Array.from(data);
-  if (dtype === 'int32') {
-    const ints = Int32Array.from(data);
-    for (let i = 0; i < ints.length; i++)
-      if (ints[i] !== data[i]) throw outOfRange(`data[${i}] = ${data[i]} is not a 32-bit integer`);
-    return ints;
+  const numbers = isView(data) ? data : numbersOf(name, data, length);
+  const storage = allocate(dtype, length);
+  const convert = dtype === 'bfloat16' ? toBFloat16 : dtype === 'float16' ? toFloat16 : Number;
+  for (let i = 0; i < length; i++) {
+    storage[i] = convert(numbers[i]);
+    if (dtype === 'int32' && storage[i] !== numbers[i])
+      throw outOfRange(`${name}[${i}] = ${numbers[i]} is not a 32-bit integer`);
   }
-  const convert = dtype === 'bfloat16' ? toBFloat16 : toFloat16;
-  const bits = new Uint16Array(data.length);
-  for (let i = 0; i < bits.length; i++) bits[i] = convert(data[i]);
-  return bits;
+  return storage;
+}
+
+/** What a list holds, each number read once. A length alone proves nothing: nothing is allocated by it. */
+function numbersOf(name: string, data: ArrayLike<unknown>, length: number): number[] {
+  const numbers: number[] = [];
+  for (let i = 0; i < length; i++) {
+    const value = data[i];
+    if (typeof value !== 'number') throw invalidArgument(`${name}[${i}] must be a number, not ${describe(value)}`);
+    numbers.push(value);
+  }
+  return numbers;
+}
+
+const TypedArray: abstract new () => Float32Array = Object.getPrototypeOf(Uint8Array);
+
+/** What only looks like a typed array (an heir, a proxy) has no elements. */
+const isArrayLike = (value: unknown): value is ArrayLike<number> =>
+  typeof value === 'object' &&
+  value !== null &&
+  (ArrayBuffer.isView(value) || !(value instanceof TypedArray)) &&
+  isLength((value as ArrayLike<number>).length);
+const isLength = (length: unknown) => Number.isSafeInteger(length) && (length as number) >= 0;
+
+const isView = (data: ArrayLike<number>): data is TensorData =>
+  ArrayBuffer.isView(data) && !(data instanceof BigInt64Array) && !(data instanceof BigUint64Array);
+
+/** A typed array whose buffer was taken away has no elements, and its methods throw. */
+function isLost(array: TensorData): boolean {
+  if (array.length > 0) return false;
+  try {
+    array.at(0);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+const lost = (name: string) =>
+  invalidArgument(`${name} is backed by a detached ArrayBuffer, or one that was made smaller`);
+
+function allocate(dtype: DType, elements: number): TensorData {
+  try {
+    return new ARRAYS[dtype](elements);
+  } catch (cause) {
+    const bytes = elements * ARRAYS[dtype].BYTES_PER_ELEMENT;
+    throw new PrlError('ERR_PRL_OUT_OF_MEMORY', `no memory for a tensor of ${bytes} bytes`, { cause });
+  }
 }
 
 function checkPlace(dtype: DType, device: Device = 'cpu'): Device {
-  if (!Object.hasOwn(ARRAYS, dtype))
-    throw invalidArgument(`dtype must be one of ${Object.keys(ARRAYS).join(', ')}, not ${JSON.stringify(dtype)}`);
+  if (typeof dtype !== 'string' || !Object.hasOwn(ARRAYS, dtype))
+    throw invalidArgument(`dtype must be one of ${Object.keys(ARRAYS).join(', ')}, not ${describe(dtype)}`);
   if (device !== 'cpu' && device !== 'cuda')
-    throw invalidArgument(`device must be 'cpu' or 'cuda', not ${JSON.stringify(device)}`);
+    throw invalidArgument(`device must be 'cpu' or 'cuda', not ${describe(device)}`);
   usedGpu ||= device === 'cuda';
   return device;
 }
 
-function countElements(shape: readonly number[]): number {
-  if (!Array.isArray(shape) || shape.length < 1 || shape.length > 8)
-    throw invalidArgument('shape must be an array of 1 to 8 sizes');
-  let elements = 1;
-  for (const size of shape) {
-    if (!Number.isSafeInteger(size) || size < 0) throw outOfRange(`shape [${shape}] holds ${size}, which is no size`);
-    elements *= size;
-  }
-  if (elements > 2 ** 32) throw outOfRange(`shape [${shape}] has more than 2^32 elements`);
-  return elements;
+function checkShape(shape: readonly number[]): readonly number[] {
+  if (!Array.isArray(shape)) throw invalidArgument(`shape must be an array of sizes, not ${describe(shape)}`);
+  if (shape.length < 1 || shape.length > 8) throw outOfRange(`shape must have 1 to 8 sizes, not ${shape.length}`);
+  const sizes = Array.from(shape, (size, i) => checkInteger(`shape[${i}]`, size));
+  if (elementsOf(sizes) > 2 ** 32) throw outOfRange(`shape [${sizes}] has more than 2^32 elements`);
+  return sizes;
 }
+
+const elementsOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
 /**
  * Where a call runs: the device of the tensors among its arguments, or the CPU when there is none (typed arrays go where the
@@ -276,34 +348,56 @@ export function deviceOf(args: Record<string, unknown>): Device {
 /** Any input as a tensor; a typed array gets the `shape` that is asked for and goes to `device`. */
 export function asTensor(name: string, value: TensorLike, device: Device = 'cpu', shape?: readonly number[]): Tensor {
   if (value instanceof Tensor) return value;
-  if (value instanceof Float32Array || value instanceof Int32Array)
-    return Tensor.from(value, shape ?? [value.length], { device });
-  throw invalidArgument(
-    `${name} must be a Tensor, a Float32Array or an Int32Array, not ${value === null ? 'null' : typeof value}`,
-  );
+  const expected = 'a Tensor, a Float32Array or an Int32Array';
+  const dtype = value instanceof Float32Array ? 'float32' : value instanceof Int32Array ? 'int32' : undefined;
+  if (!dtype) throw invalidArgument(`${name} must be ${expected}, not ${describe(value)}`);
+  return tensorOf(name, expected, value, dtype, device, shape);
 }
 
 /** Numbers as a float32 tensor. Anything but a Float32Array or a Tensor is converted. */
 export function asFloats(name: string, value: Tensor | ArrayLike<number>, device: Device = 'cpu'): Tensor {
   if (value instanceof Tensor) return value;
-  if (value === null || typeof value !== 'object' || typeof value.length !== 'number')
-    throw invalidArgument(`${name} must be a Float32Array, an array of numbers or a float32 Tensor`);
-  return Tensor.from(value, [value.length], { dtype: 'float32', device });
+  return tensorOf(name, 'a Float32Array, an array of numbers or a float32 Tensor', value, 'float32', device);
 }
 
 /** Indices as an int32 tensor. Plain arrays and the other integer arrays are converted. */
-export function asInts(name: string, value: Tensor | ArrayLike<number>, device: Device = 'cpu'): Tensor {
+export function asInts(
+  name: string,
+  value: Tensor | ArrayLike<number>,
+  device: Device = 'cpu',
+  expected = 'an Int32Array, an array of integers or an int32 Tensor',
+): Tensor {
   if (value instanceof Tensor) return value;
-  if (
-    value === null ||
-    typeof value !== 'object' ||
-    typeof value.length !== 'number' ||
-    value instanceof Float32Array ||
-    value instanceof Float64Array
-  ) {
-    throw invalidArgument(`${name} must be an Int32Array, an array of integers or an int32 Tensor`);
-  }
-  return Tensor.from(value, [value.length], { dtype: 'int32', device });
+  if (value instanceof Float32Array || value instanceof Float64Array)
+    throw invalidArgument(`${name} must be ${expected}, not ${describe(value)}`);
+  return tensorOf(name, expected, value, 'int32', device);
+}
+
+/** A copy of numbers that JavaScript reads: what else is read of a call may change what was. */
+export function copyFloats(name: string, value: Tensor | ArrayLike<number>): Float32Array {
+  return copyOf(name, asFloats(name, value), 'float32') as Float32Array;
+}
+
+/** The same of indices. */
+export function copyInts(name: string, value: Tensor | ArrayLike<number>, expected?: string): Int32Array {
+  return copyOf(name, asInts(name, value, 'cpu', expected), 'int32') as Int32Array;
+}
+
+function copyOf(name: string, tensor: Tensor, dtype: DType): TensorData {
+  if (tensor.dtype !== dtype) throw invalidArgument(`${name} must be ${dtype}, not ${tensor.dtype}`);
+  return dataOf(name, tensor).slice();
+}
+
+/** The memory of a CPU tensor, if its buffer is still there. */
+function dataOf(name: string, { data, size }: Tensor): TensorData {
+  if (data.length !== size || isLost(data)) throw lost(name);
+  return data;
+}
+
+/** A copy of a list of numbers. */
+export function asNumbers(name: string, value: ArrayLike<number>, expected = 'an array of numbers'): number[] {
+  if (!isArrayLike(value)) throw invalidArgument(`${name} must be ${expected}, not ${describe(value)}`);
+  return numbersOf(name, value, value.length);
 }
 
 /** Booleans or integers as an int32 tensor. */
@@ -314,10 +408,14 @@ export function asFlags(
 ): Tensor {
   if (!Array.isArray(value)) return asInts(name, value as Tensor | ArrayLike<number>, device);
   // Looked at before they are copied: a length alone proves nothing.
-  for (let i = 0; i < value.length; i++)
-    if (typeof value[i] !== 'boolean' && typeof value[i] !== 'number')
-      throw invalidArgument(`${name}[${i}] must be true, false or an integer, not ${typeof value[i]}`);
-  return asInts(name, value.map(Number), device);
+  const flags: number[] = [];
+  for (let i = 0; i < value.length; i++) {
+    const flag: unknown = value[i];
+    if (typeof flag !== 'boolean' && typeof flag !== 'number')
+      throw invalidArgument(`${name}[${i}] must be true, false or an integer, not ${describe(flag)}`);
+    flags.push(Number(flag));
+  }
+  return asInts(name, flags, device);
 }
 
 function toNumbers(data: TensorData, dtype: DType, copy: boolean): Float32Array | Int32Array {

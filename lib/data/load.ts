@@ -107,7 +107,7 @@ export async function loadDataset(source: string | readonly string[], options: D
 }
 
 function check(options: DatasetOptions): void {
-  checkOptions('loadDataset', options, KNOWN);
+  options = checkOptions('loadDataset', options, KNOWN);
   for (const name of ['promptField', 'answerField', 'idField', 'levelField'] as const)
     if (options[name] !== undefined && (typeof options[name] !== 'string' || options[name] === ''))
       throw invalidArgument(`${name} must be the name of a field, not ${JSON.stringify(options[name])}`);

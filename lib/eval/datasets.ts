@@ -4,7 +4,7 @@ import { mapAhead } from '../concurrent.js';
 import type { DatasetProblem } from '../data/fields.js';
 import type { PromptOptions } from '../data/prompt.js';
 import { invalidArgument, PrlError } from '../errors.js';
-import { checkOptions } from '../options.js';
+import { checkOptions, checkSignal } from '../options.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyConfig } from '../policy/types.js';
 import { corruptLine, RecordFile, readRecords } from '../records.js';
@@ -166,7 +166,7 @@ export async function evaluateDatasets(options: DatasetEvaluationOptions): Promi
 }
 
 function check(options: DatasetEvaluationOptions): void {
-  checkOptions('evaluateDatasets', options, KNOWN);
+  options = checkOptions('evaluateDatasets', options, KNOWN);
   const { sets, verifier, policy, tokenizer, responses, records, signal } = options;
   if (!Array.isArray(sets) || sets.length === 0)
     throw invalidArgument('evaluateDatasets needs sets: an array of what loadDataset gives, not empty');
@@ -186,7 +186,7 @@ function check(options: DatasetEvaluationOptions): void {
   for (const [name, value] of Object.entries({ responses, records }))
     if (value !== undefined && (typeof value !== 'string' || value === ''))
       throw invalidArgument(`${name} must be the name of a file`);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidArgument('signal must be an AbortSignal');
+  checkSignal(signal);
 }
 
 function describe({ name, problems, fingerprint }: EvaluationSet) {

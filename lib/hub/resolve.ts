@@ -38,7 +38,7 @@ export interface Downloaded {
  *   listed), ERR_PRL_IO (the disk), ERR_PRL_ABORTED
  */
 export async function downloadFiles(repo: string, options: DownloadOptions): Promise<Downloaded> {
-  checkOptions('downloadFiles', options, [...HUB_OPTIONS, 'type', 'match']);
+  options = checkOptions('downloadFiles', options, [...HUB_OPTIONS, 'type', 'match']);
   const type = checkChoice('type', options.type ?? 'model', ['model', 'dataset']);
   if (typeof options.match !== 'function') throw invalidArgument('match must be a function of a path');
   const opened = await openRepo(type, repo, options);
@@ -55,7 +55,7 @@ export async function downloadFiles(repo: string, options: DownloadOptions): Pro
  * @throws PrlError as downloadFiles does
  */
 export async function resolveModel(idOrFolder: string, options: HubOptions = {}): Promise<string> {
-  checkOptions('resolveModel', options, HUB_OPTIONS);
+  options = checkOptions('resolveModel', options, HUB_OPTIONS);
   const repo = await openModel(idOrFolder, options);
   if (typeof repo === 'string') return repo;
   const has = (name: string) => repo.files.some(({ path }) => path === name);
@@ -80,7 +80,7 @@ export async function resolveModel(idOrFolder: string, options: HubOptions = {})
 
 /** As resolveModel, of what a tokenizer needs: no weights. */
 export async function resolveTokenizer(idOrFolder: string, options: HubOptions = {}): Promise<string> {
-  checkOptions('resolveTokenizer', options, HUB_OPTIONS);
+  options = checkOptions('resolveTokenizer', options, HUB_OPTIONS);
   const repo = await openModel(idOrFolder, options);
   if (typeof repo === 'string') return repo;
   await want(repo, (path) => TOKENIZER_FILE.test(path), options);

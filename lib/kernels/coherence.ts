@@ -1,7 +1,7 @@
-import { invalidArgument, outOfRange } from '../errors.js';
+import { outOfRange } from '../errors.js';
 import { native } from '../native.js';
 import { checkInteger, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, deviceOf, Tensor } from '../tensor.js';
+import { asFloats, asInts, asNumbers, deviceOf, Tensor } from '../tensor.js';
 
 /** Options of {@link coherence}. */
 export interface CoherenceOptions {
@@ -30,7 +30,7 @@ export function coherence(
   cuScores: Tensor | ArrayLike<number>,
   options: CoherenceOptions = {},
 ): Tensor {
-  checkOptions('coherence', options, ['windows', 'lambdaVar']);
+  options = checkOptions('coherence', options, ['windows', 'lambdaVar']);
   const device = deviceOf({ stepScores, cuScores });
   const scores = asFloats('stepScores', stepScores, device);
   const offsets = asInts('cuScores', cuScores, device);
@@ -46,9 +46,10 @@ export function coherence(
 }
 
 function checkWindows(windows: ArrayLike<number>): number[] {
-  if (windows === null || typeof windows !== 'object' || typeof windows.length !== 'number')
-    throw invalidArgument('windows must be an array of window sizes');
-  if (windows.length < 1 || windows.length > 16)
-    throw outOfRange(`windows must hold 1 to 16 sizes, not ${windows.length}`);
-  return Array.from(windows, (size, j) => checkInteger(`windows[${j}]`, size, 1, 2 ** 31 - 1));
+  const sizes = asNumbers('windows', windows, 'an array of window sizes');
+  if (sizes.length < 1 || sizes.length > 16) throw outOfRange(`windows must hold 1 to 16 sizes, not ${sizes.length}`);
+  sizes.forEach((size, j) => {
+    checkInteger(`windows[${j}]`, size, 1, 2 ** 31 - 1);
+  });
+  return sizes;
 }

@@ -1,7 +1,7 @@
-import { invalidArgument, PrlError } from '../errors.js';
+import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkNumber } from '../options.js';
 import type { PolicyLossOptions } from '../policy/types.js';
-import { Tensor } from '../tensor.js';
+import { copyFloats, copyInts, Tensor } from '../tensor.js';
 
 /**
  * The entropy that the `topEntropyQuantile` most undecided of the active tokens reach: their (1 - topEntropyQuantile) quantile,
@@ -18,7 +18,11 @@ export function topEntropyThreshold(
   mask?: ArrayLike<number>,
 ): number {
   checkNumber('topEntropyQuantile', topEntropyQuantile, 0, 1);
-  const active = Float32Array.from(entropies).filter((_, t) => mask === undefined || mask[t] !== 0);
+  const values = copyFloats('entropies', entropies);
+  const takesPart = mask === undefined ? undefined : copyInts('mask', mask);
+  if (takesPart && takesPart.length !== values.length)
+    throw outOfRange(`mask must have one entry per entropy, ${values.length}, not ${takesPart.length}`);
+  const active = values.filter((_, t) => takesPart === undefined || takesPart[t] !== 0);
   if (active.some(Number.isNaN))
     throw new PrlError('ERR_PRL_NON_FINITE', 'entropy holds a NaN: what an active token brings must be finite');
   if (active.length === 0) return -Infinity;

@@ -1,7 +1,7 @@
 import { outOfRange } from '../errors.js';
 import { native } from '../native.js';
 import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFlags, asFloats, asInts, type Device, deviceOf, Tensor } from '../tensor.js';
+import { asFlags, asFloats, asInts, copyInts, type Device, deviceOf, Tensor } from '../tensor.js';
 
 // Numbers of native/kernels/group_center/group_center.h.
 const CENTERING = { grpo: 0, dr_grpo: 1, rloo: 2 } as const;
@@ -34,7 +34,7 @@ export function groupAdvantages(
   groupIds: Tensor | ArrayLike<number>,
   options: GroupAdvantagesOptions = {},
 ): Tensor {
-  checkOptions('groupAdvantages', options, ['kind', 'std', 'scale', 'epsilon', 'singleton']);
+  options = checkOptions('groupAdvantages', options, ['kind', 'std', 'scale', 'epsilon', 'singleton']);
   const kind = checkChoice('kind', options.kind ?? 'grpo', ['grpo', 'dr_grpo', 'rloo']);
   const std = checkChoice('std', options.std ?? 'sample', ['sample', 'population', 'none']);
   const device = deviceOf({ rewards, groupIds });
@@ -75,7 +75,7 @@ export function outcomeConditionedCenter(
   groupIds: Tensor | ArrayLike<number>,
   options: OutcomeConditionedCenterOptions = {},
 ): Tensor {
-  checkOptions('outcomeConditionedCenter', options, ['center']);
+  options = checkOptions('outcomeConditionedCenter', options, ['center']);
   const device = deviceOf({ scores, correct, groupIds });
   const values = asFloats('scores', scores, device);
   const centered = Tensor.empty([values.size], { device });
@@ -95,7 +95,7 @@ function groupsOf(groupIds: Tensor | ArrayLike<number>, responses: number, devic
   if (ids.size !== responses) throw outOfRange(`groupIds must have ${responses} elements, not ${ids.size}`);
   if (device === 'cuda') return { group: ids, groups: 0 };
   const seen = new Map<number, number>();
-  const group = Int32Array.from(ids.data, (id) => {
+  const group = copyInts('groupIds', ids).map((id) => {
     const known = seen.get(id);
     if (known !== undefined) return known;
     seen.set(id, seen.size);

@@ -40,7 +40,7 @@ export interface ImportanceWeightsArgs {
  * @throws PrlError ERR_PRL_NON_FINITE when an active token's input or weight is not finite; it names the token
  */
 export function importanceWeights(args: ImportanceWeightsArgs): Tensor {
-  checkOptions('importanceWeights', args, [
+  args = checkOptions('importanceWeights', args, [
     'oldLogProbs',
     'rolloutLogProbs',
     'cuSeqlens',

@@ -1,6 +1,6 @@
 import { invalidArgument } from '../errors.js';
 import { native } from '../native.js';
-import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions } from '../options.js';
 import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
 import { asInts, asTensor, type Device, deviceOf, Tensor } from '../tensor.js';
 import { entropyThreshold } from './entropy-threshold.js';
@@ -57,7 +57,7 @@ export interface LinearLogProbs {
  * @throws as tokenLogProbs does; on the GPU PrlError ERR_PRL_UNSUPPORTED where there is no cuBLAS (it says how to get it)
  */
 export function linearLogProbs(args: LinearLogProbsArgs): LinearLogProbs {
-  checkOptions('linearLogProbs', args, LINEAR);
+  args = checkOptions('linearLogProbs', args, LINEAR);
   const device = deviceOf({ ...args });
   const given = linear(args, device);
   const shape = [given.hidden.shape[0] ?? 0];
@@ -94,13 +94,20 @@ export interface LinearPolicyLoss extends LinearLogProbs {
  * @throws as linearLogProbs and policyLoss do
  */
 export function linearPolicyLoss(args: LinearPolicyLossArgs): LinearPolicyLoss {
-  checkOptions('linearPolicyLoss', args, [...LINEAR, 'dHidden', 'dHead', 'accumulate', ...LOSS_BATCH, ...LOSS_OPTIONS]);
+  args = checkOptions('linearPolicyLoss', args, [
+    ...LINEAR,
+    'dHidden',
+    'dHead',
+    'accumulate',
+    ...LOSS_BATCH,
+    ...LOSS_OPTIONS,
+  ]);
   const device = deviceOf({ ...args });
   const given = linear(args, device);
   const { hidden, head } = given;
   const tokens = hidden.shape[0] ?? 0;
-  const { accumulate = false, dHidden, dHead } = args;
-  if (typeof accumulate !== 'boolean') throw invalidArgument('accumulate must be true or false');
+  const { dHidden, dHead } = args;
+  const accumulate = checkBoolean('accumulate', args.accumulate ?? false);
   if (accumulate && dHead === undefined) throw invalidArgument('accumulate needs dHead, the tensor to add to');
   const batch = lossBatch(args, tokens, device);
   const out = {

@@ -1,6 +1,6 @@
 // The one place of the loss options: their names, defaults, checks, and what the addon gets.
 import { invalidArgument } from '../errors.js';
-import { checkChoice, checkInteger, checkNumber, checkOptions } from '../options.js';
+import { checkBoolean, checkChoice, checkInteger, checkNumber, checkOptions } from '../options.js';
 import type { PolicyLossOptions } from '../policy/types.js';
 
 // Numbers of native/kernels/clipped_loss/clipped_loss.h.
@@ -110,8 +110,7 @@ export function lossParams(
   ]);
   const estimator = checkChoice('klEstimator', options.klEstimator ?? 'k3', ['k1', 'k2', 'k3']);
   const epsilon = checkNumber('epsilon', options.epsilon ?? 0.2, 0, 1);
-  const correction = options.klRatioCorrection ?? true;
-  if (typeof correction !== 'boolean') throw invalidArgument('klRatioCorrection must be true or false');
+  const correction = checkBoolean('klRatioCorrection', options.klRatioCorrection ?? true);
   if (lossType === 'dr_grpo' && options.maxCompletionLength === undefined)
     throw invalidArgument(
       "lossType 'dr_grpo' needs maxCompletionLength: it divides by that length, not by the actual ones",
@@ -158,9 +157,9 @@ function normalizer(options: PolicyLossOptions, lossType: string, given: { token
     throw invalidArgument(
       "normalizer has no meaning with lossType 'bnpo', which averages over the tokens of each call: use 'dapo'",
     );
-  checkOptions('normalizer', asked, ['tokens', 'sequences']);
+  const { tokens, sequences } = checkOptions('normalizer', asked, ['tokens', 'sequences']);
   return {
-    normTokens: checkNumber('normalizer.tokens', asked.tokens, 0, Infinity, true),
-    normSequences: checkNumber('normalizer.sequences', asked.sequences, 0, Infinity, true),
+    normTokens: checkNumber('normalizer.tokens', tokens, 0, Infinity, true),
+    normSequences: checkNumber('normalizer.sequences', sequences, 0, Infinity, true),
   };
 }

@@ -1,6 +1,6 @@
 import { invalidArgument } from '../errors.js';
 import { native } from '../native.js';
-import { checkNumber, checkOptions } from '../options.js';
+import { checkNumber, checkOptions, describe } from '../options.js';
 import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
 import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
 import { entropyThreshold } from './entropy-threshold.js';
@@ -44,9 +44,9 @@ const missing = (name: string): never => {
  *   an option of another lossType, RangeError for lengths and offsets that do not fit
  */
 export function policyLoss(args: PolicyLossArgs): PolicyLoss {
-  checkOptions('policyLoss', args, ['logProbs', 'entropy', 'gradient', ...LOSS_BATCH, ...LOSS_OPTIONS]);
+  args = checkOptions('policyLoss', args, ['logProbs', 'entropy', 'gradient', ...LOSS_BATCH, ...LOSS_OPTIONS]);
   if (args.gradient !== undefined && !(args.gradient instanceof Tensor))
-    throw invalidArgument(`gradient must be a Tensor, not ${JSON.stringify(args.gradient)}`);
+    throw invalidArgument(`gradient must be a Tensor, not ${describe(args.gradient)}`);
   const device = deviceOf({ ...args });
   const logProbs = asTensor('logProbs', args.logProbs, device);
   const entropy = args.entropy === undefined ? undefined : asTensor('entropy', args.entropy, device);
@@ -100,7 +100,7 @@ export interface PolicyLossFromLogits {
  * @throws as tokenLogProbs and policyLoss do
  */
 export function policyLossFromLogits(args: PolicyLossFromLogitsArgs): PolicyLossFromLogits {
-  checkOptions('policyLossFromLogits', args, [
+  args = checkOptions('policyLossFromLogits', args, [
     'logits',
     'targets',
     'temperature',
@@ -135,5 +135,5 @@ function gradientTensor(logits: Tensor, gradient: PolicyLossFromLogitsArgs['grad
   if (gradient === 'inplace') return logits;
   if (gradient === false) return undefined;
   if (gradient instanceof Tensor) return gradient;
-  throw invalidArgument(`gradient must be 'inplace', a Tensor or false, not ${JSON.stringify(gradient)}`);
+  throw invalidArgument(`gradient must be 'inplace', a Tensor or false, not ${describe(gradient)}`);
 }

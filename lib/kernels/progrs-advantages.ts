@@ -1,6 +1,6 @@
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFlags, asFloats, asInts, type DType, deviceOf, Tensor, type TensorData } from '../tensor.js';
+import { asFlags, copyFloats, copyInts, deviceOf, Tensor } from '../tensor.js';
 import { coherence } from './coherence.js';
 import { type GroupAdvantagesOptions, groupAdvantages, outcomeConditionedCenter } from './group-advantages.js';
 import { stepsOfResponses } from './split-steps.js';
@@ -60,7 +60,7 @@ const KNOWN = [
  *   that would be ignored, PrlError ERR_PRL_UNSUPPORTED for tensors on the GPU
  */
 export function progrsAdvantages(args: ProgrsAdvantagesArgs): Tensor {
-  checkOptions('progrsAdvantages', args, KNOWN);
+  args = checkOptions('progrsAdvantages', args, KNOWN);
   const lambda = checkNumber('lambda', args.lambda, 0, 1e9);
   const combine = checkChoice('combine', args.combine ?? 'advantage', ['advantage', 'reward']);
   const granularity = checkChoice('granularity', args.granularity ?? 'response', ['response', 'step']);
@@ -71,15 +71,15 @@ export function progrsAdvantages(args: ProgrsAdvantagesArgs): Tensor {
   const flags = asFlags('correct', correct);
   if (deviceOf({ base, stepScores, correct: flags, groupIds, cuSeqlens, cuSteps }) === 'cuda')
     throw new PrlError('ERR_PRL_UNSUPPORTED', 'progrsAdvantages works on the CPU: read() its tensors first');
-  const sequences = ints('cuSeqlens', cuSeqlens);
+  const sequences = copyInts('cuSeqlens', cuSeqlens);
   const outcome = floats(combine === 'reward' ? 'rewards' : 'outcomeAdvantages', base!, sequences.length - 1);
-  const steps = ints('cuSteps', cuSteps);
+  const steps = copyInts('cuSteps', cuSteps);
   const cuScores = stepsOfResponses(steps, sequences);
   const responses: Responses = {
     scores: floats('stepScores', stepScores, steps.length - 1),
     cuScores,
-    correct: ints('correct', flags, sequences.length - 1),
-    groupIds: ints('groupIds', groupIds, sequences.length - 1),
+    correct: sized('correct', copyInts('correct', flags), sequences.length - 1),
+    groupIds: sized('groupIds', copyInts('groupIds', groupIds), sequences.length - 1),
   };
   const advantages = new Float32Array(sequences[outcome.length]);
   if (granularity === 'step') {
@@ -164,17 +164,13 @@ function checkTogether(args: ProgrsAdvantagesArgs, combine: string, granularity:
 const data = (tensor: Tensor) => tensor.data as Float32Array;
 
 function floats(name: string, values: Tensor | ArrayLike<number>, length: number): Float32Array {
-  const list = sized(name, asFloats(name, values), 'float32', length) as Float32Array;
+  const list = sized(name, copyFloats(name, values), length);
   const wrong = list.findIndex((value) => !Number.isFinite(value));
-  if (wrong >= 0) throw new PrlError('ERR_PRL_NON_FINITE', `${name}[${wrong}] is ${list[wrong]}`);
+  if (wrong >= 0) throw new PrlError('ERR_PRL_NON_FINITE', `${name}[${wrong}] is ${list[wrong]}: it must be finite`);
   return list;
 }
 
-const ints = (name: string, values: Tensor | ArrayLike<number>, length?: number) =>
-  sized(name, asInts(name, values), 'int32', length) as Int32Array;
-
-function sized(name: string, tensor: Tensor, dtype: DType, length = tensor.size): TensorData {
-  if (tensor.dtype !== dtype) throw invalidArgument(`${name} must be ${dtype}, not ${tensor.dtype}`);
-  if (tensor.size !== length) throw outOfRange(`${name} must have ${length} elements, not ${tensor.size}`);
-  return tensor.data;
+function sized<T extends Float32Array | Int32Array>(name: string, list: T, length: number): T {
+  if (list.length !== length) throw outOfRange(`${name} must have ${length} elements, not ${list.length}`);
+  return list;
 }

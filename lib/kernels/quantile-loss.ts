@@ -1,7 +1,7 @@
-import { invalidArgument, outOfRange } from '../errors.js';
+import { outOfRange } from '../errors.js';
 import { native } from '../native.js';
 import { checkNumber, checkOptions } from '../options.js';
-import { asFloats, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
+import { asFloats, asNumbers, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
 
 /** Options of {@link quantileLoss}. */
 export interface QuantileLossOptions {
@@ -32,7 +32,8 @@ export function quantileLoss(
   targets: TensorLike | ArrayLike<number>,
   options: QuantileLossOptions = {},
 ): QuantileLoss {
-  checkOptions('quantileLoss', options, ['quantiles', 'normalizer']);
+  options = checkOptions('quantileLoss', options, ['quantiles', 'normalizer']);
+  const normalizer = options.normalizer && checkOptions('normalizer', options.normalizer, ['rows']);
   const device = deviceOf({ values, targets });
   const { shape } = asTensor('values', values);
   const dValues = Tensor.empty(shape, { device });
@@ -40,7 +41,7 @@ export function quantileLoss(
     values,
     targets: asFloats('targets', targets, device),
     quantiles: checkQuantiles(options.quantiles ?? [0.1, 0.5, 0.9]),
-    normRows: options.normalizer ? checkNumber('normalizer.rows', options.normalizer.rows, 0, 2 ** 53, true) : 0,
+    normRows: normalizer ? checkNumber('normalizer.rows', normalizer.rows, 0, 2 ** 53, true) : 0,
     dValues,
   });
   if (typeof result === 'number') return { loss: result, dValues };
@@ -56,11 +57,11 @@ export function quantileLoss(
 
 /** 1 to 16 numbers between 0 and 1, as an array. */
 export function checkQuantiles(quantiles: readonly number[]): number[] {
-  if (!Array.isArray(quantiles)) throw invalidArgument('quantiles must be an array of numbers');
-  if (quantiles.length < 1 || quantiles.length > 16)
-    throw outOfRange(`quantiles must hold 1 to 16 numbers, not ${quantiles.length}`);
-  return quantiles.map((q, j) => {
+  const levels = asNumbers('quantiles', quantiles);
+  if (levels.length < 1 || levels.length > 16)
+    throw outOfRange(`quantiles must hold 1 to 16 numbers, not ${levels.length}`);
+  levels.forEach((q, j) => {
     if (checkNumber(`quantiles[${j}]`, q, 0, 1, true) === 1) throw outOfRange(`quantiles[${j}] must be below 1`);
-    return q;
   });
+  return levels;
 }

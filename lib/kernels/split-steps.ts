@@ -1,5 +1,6 @@
 import { invalidArgument, outOfRange } from '../errors.js';
-import { checkChoice, checkInteger, checkOptions } from '../options.js';
+import { checkChoice, checkInteger, checkOptions, checkStrings, describe } from '../options.js';
+import { asNumbers, copyInts } from '../tensor.js';
 
 /** Where a response is cut in steps. */
 export type StepSplit =
@@ -32,14 +33,13 @@ export function splitSteps(
   responses: readonly (ArrayLike<number> | readonly string[])[],
   split: StepSplit,
 ): Int32Array {
-  if (!Array.isArray(responses)) throw invalidArgument('splitSteps takes an array with the tokens of each response');
+  if (!Array.isArray(responses))
+    throw invalidArgument(`responses must be an array with the tokens of each response, not ${describe(responses)}`);
   const begins = beginsOf(split);
   const cuSteps: number[] = [];
   let total = 0;
   for (let i = 0; i < responses.length; i++) {
-    const response = responses[i];
-    const isList: boolean = Array.isArray(response) || ArrayBuffer.isView(response);
-    if (!isList) throw invalidArgument(`responses[${i}] must be an array of token ids or of the texts of tokens`);
+    const response = tokensOf(`responses[${i}]`, responses[i]);
     const { length } = response;
     if (total + length > 2 ** 31 - 1)
       throw outOfRange(`${total + length} tokens are more than an int32 offset can count`);
@@ -51,6 +51,22 @@ export function splitSteps(
   return new Int32Array(cuSteps);
 }
 
+type Tokens = readonly (number | string)[];
+
+/** A copy: a length alone proves nothing. */
+function tokensOf(name: string, response: ArrayLike<number> | readonly string[]): Tokens {
+  const expected = 'an array of token ids or of the texts of tokens';
+  if (!Array.isArray(response)) return asNumbers(name, response as ArrayLike<number>, expected);
+  const tokens: (number | string)[] = [];
+  for (let t = 0; t < response.length; t++) {
+    const token: unknown = response[t];
+    if (typeof token !== 'number' && typeof token !== 'string')
+      throw invalidArgument(`${name}[${t}] must be a token id or the text of a token, not ${describe(token)}`);
+    tokens.push(token);
+  }
+  return tokens;
+}
+
 /**
  * Which steps each response has.
  *
@@ -60,27 +76,31 @@ export function splitSteps(
  * @throws RangeError when a response does not begin a step, or the offsets end at different tokens
  */
 export function stepsOfResponses(cuSteps: ArrayLike<number>, cuSeqlens: ArrayLike<number>): Int32Array {
-  if (cuSteps?.length === undefined || cuSeqlens?.length === undefined || cuSteps.length * cuSeqlens.length === 0)
-    throw invalidArgument('stepsOfResponses takes cuSteps and cuSeqlens, which hold at least one offset each');
-  const owned = new Int32Array(cuSeqlens.length);
+  const steps = copyInts('cuSteps', cuSteps);
+  const sequences = copyInts('cuSeqlens', cuSeqlens);
+  if (steps.length === 0) throw invalidArgument('cuSteps must hold at least one offset');
+  if (sequences.length === 0) throw invalidArgument('cuSeqlens must hold at least one offset');
+  const owned = new Int32Array(sequences.length);
   let k = 0;
-  for (let i = 0; i < cuSeqlens.length; i++) {
-    while (k < cuSteps.length - 1 && cuSteps[k] < cuSeqlens[i]) {
-      if (!(cuSteps[k + 1] > cuSteps[k]))
-        throw outOfRange(`cuSteps[${k + 1}] = ${cuSteps[k + 1]} must be above the offset before it, ${cuSteps[k]}`);
+  for (let i = 0; i < sequences.length; i++) {
+    while (k < steps.length - 1 && steps[k] < sequences[i]) {
+      if (steps[k + 1] <= steps[k])
+        throw outOfRange(`cuSteps[${k + 1}] = ${steps[k + 1]} must be above the offset before it, ${steps[k]}`);
       k++;
     }
-    if (cuSteps[k] !== cuSeqlens[i])
-      throw outOfRange(`cuSteps must hold the start of every response, but not cuSeqlens[${i}] = ${cuSeqlens[i]}`);
+    if (steps[k] !== sequences[i])
+      throw outOfRange(`cuSteps must hold the start of every response, but not cuSeqlens[${i}] = ${sequences[i]}`);
     owned[i] = k;
   }
-  if (k !== cuSteps.length - 1)
-    throw outOfRange(`cuSteps must end at ${cuSeqlens[cuSeqlens.length - 1]}, the number of tokens`);
+  if (k !== steps.length - 1)
+    throw outOfRange(
+      `cuSteps must end at ${sequences[sequences.length - 1]}, the number of tokens, not at ${steps.at(-1)}`,
+    );
   return owned;
 }
 
 /** The function that says where the steps after the first begin. */
-function beginsOf(split: StepSplit): (response: ArrayLike<number> | readonly string[], i: number) => Iterable<number> {
+function beginsOf(split: StepSplit): (response: Tokens, i: number) => Iterable<number> {
   const known = {
     length: 'length',
     tokens: 'tokens',
@@ -89,8 +109,10 @@ function beginsOf(split: StepSplit): (response: ArrayLike<number> | readonly str
     blankLine: null,
     strings: 'strings',
   };
-  const kind = checkChoice('kind', split?.kind, Object.keys(known) as StepSplit['kind'][]);
-  checkOptions(`splitSteps with kind '${kind}'`, split, ['kind', known[kind] ?? []].flat());
+  if (typeof split !== 'object' || split === null)
+    throw invalidArgument(`the second argument must be an object such as { kind: 'newline' }, not ${describe(split)}`);
+  const kind = checkChoice('kind', split.kind, Object.keys(known) as StepSplit['kind'][]);
+  split = checkOptions(`splitSteps with kind '${kind}'`, split, ['kind', known[kind] ?? []].flat());
   switch (split.kind) {
     case 'length': {
       const step = checkInteger('length', split.length, 1);
@@ -101,7 +123,7 @@ function beginsOf(split: StepSplit): (response: ArrayLike<number> | readonly str
       };
     }
     case 'tokens': {
-      const ids = new Set(Array.from(split.tokens ?? []));
+      const ids = new Set(asNumbers('tokens', split.tokens, 'an array of token ids'));
       if (ids.size === 0) throw invalidArgument('tokens must name at least one token id');
       return (response) => after(response.length, (t) => ids.has(response[t] as number));
     }
@@ -112,9 +134,7 @@ function beginsOf(split: StepSplit): (response: ArrayLike<number> | readonly str
     case 'blankLine':
       return (response, i) => afterMatches(pieces(response, i), (text) => text.matchAll(/\n{2,}/g));
     case 'strings': {
-      const { strings } = split;
-      if (!Array.isArray(strings) || strings.length === 0 || strings.some((s) => typeof s !== 'string' || s === ''))
-        throw invalidArgument('strings must be an array of strings that are not empty');
+      const strings = checkStrings('strings', split.strings);
       return (response, i) => afterMatches(pieces(response, i), (text) => occurrences(text, strings));
     }
   }
@@ -125,10 +145,10 @@ function* after(length: number, endsStep: (t: number) => boolean): Iterable<numb
   for (let t = 0; t + 1 < length; t++) if (endsStep(t)) yield t + 1;
 }
 
-function pieces(response: ArrayLike<number> | readonly string[], i: number): readonly string[] {
-  if (!Array.isArray(response) || response.some((piece) => typeof piece !== 'string'))
+function pieces(response: Tokens, i: number): readonly string[] {
+  if (response.some((piece) => typeof piece !== 'string'))
     throw invalidArgument(`responses[${i}] must hold the text of each token: this kind of step is found in text`);
-  return response;
+  return response as readonly string[];
 }
 
 function* occurrences(text: string, strings: readonly string[]): Iterable<{ index: number; 0: string }> {
@@ -152,12 +172,10 @@ function afterMatches(
 }
 
 function checkOffsets(offsets: readonly ArrayLike<number>[], i: number, length: number): number[] {
-  const own = offsets?.[i];
-  if (own === undefined || typeof own.length !== 'number')
-    throw invalidArgument(`offsets[${i}] is missing: kind 'offsets' needs the positions for each response`);
-  return Array.from(own, (at, k) => {
+  const own = asNumbers(`offsets[${i}]`, offsets?.[i], "the positions for each response, with kind 'offsets'");
+  own.forEach((at, k) => {
     if (!Number.isInteger(at) || at <= (k > 0 ? own[k - 1] : 0) || at >= length)
       throw outOfRange(`offsets[${i}][${k}] = ${at} must rise and lie between 0 and ${length}, the response's tokens`);
-    return at;
   });
+  return own;
 }

@@ -1,6 +1,6 @@
 import { invalidArgument } from '../errors.js';
 import { native } from '../native.js';
-import { checkChoice, checkNumber, checkOptions } from '../options.js';
+import { checkBoolean, checkChoice, checkNumber, checkOptions } from '../options.js';
 import { asFloats, asInts, asTensor, deviceOf, Tensor } from '../tensor.js';
 
 /** T tokens in B responses, packed. */
@@ -38,7 +38,7 @@ const INPUTS = ['outcomeAdvantages', 'oldLogProbs', 'refLogProbs', 'cuSeqlens', 
  *   not rise from 0 to T or steps that do not begin with every response; all name the place
  */
 export function prlAdvantages(args: PrlAdvantagesArgs): Tensor {
-  checkOptions('prlAdvantages', args, [...INPUTS, 'cuSteps', 'eta', 'suffix']);
+  args = checkOptions('prlAdvantages', args, [...INPUTS, 'cuSteps', 'eta', 'suffix']);
   if (args.cuSteps === undefined)
     throw invalidArgument('prlAdvantages needs cuSteps, the beginnings of the steps (see splitSteps)');
   return stepReward(args, {
@@ -69,11 +69,10 @@ export interface FrpoAdvantagesArgs extends AdvantageInputs {
  * @throws as prlAdvantages does
  */
 export function frpoAdvantages(args: FrpoAdvantagesArgs): Tensor {
-  checkOptions('frpoAdvantages', args, [...INPUTS, 'beta', 'estimator', 'direction', 'baseline']);
+  args = checkOptions('frpoAdvantages', args, [...INPUTS, 'beta', 'estimator', 'direction', 'baseline']);
   const estimator = checkChoice('estimator', args.estimator ?? 'k1', ['k1', 'k3']);
   const direction = checkChoice('direction', args.direction ?? 'reverse', ['reverse', 'forward']);
-  const baseline = args.baseline ?? false;
-  if (typeof baseline !== 'boolean') throw invalidArgument('baseline must be true or false');
+  const baseline = checkBoolean('baseline', args.baseline ?? false);
   if (baseline && estimator === 'k1')
     throw invalidArgument("baseline needs estimator 'k3': the terms of k1 have both signs and need none");
   return stepReward(args, {

@@ -29,7 +29,7 @@ export interface TokenLogProbs {
  *   a NaN or +inf; both name the row
  */
 export function tokenLogProbs(logits: Tensor, targets: TensorLike, options: TokenLogProbsOptions = {}): TokenLogProbs {
-  checkOptions('tokenLogProbs', options, ['temperature']);
+  options = checkOptions('tokenLogProbs', options, ['temperature']);
   const temperature = checkNumber('temperature', options.temperature ?? 1, 0, Infinity, true);
   const rows = checkLogits(logits);
   const device = deviceOf({ logits, targets });

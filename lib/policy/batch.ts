@@ -1,8 +1,8 @@
 // Sequences and batches packed for the native policy. Everything is copied: the caller may reuse its arrays at once.
 import { invalidArgument, outOfRange } from '../errors.js';
 import { TOKEN_INPUTS } from '../kernels/loss-batch.js';
-import { checkOptions } from '../options.js';
-import { asInts, asTensor, Tensor, type TensorLike } from '../tensor.js';
+import { checkOptions, describe } from '../options.js';
+import { asTensor, copyFloats, copyInts, Tensor } from '../tensor.js';
 import type { PolicyBatch } from './types.js';
 
 export interface PackedSequences {
@@ -12,17 +12,21 @@ export interface PackedSequences {
   start: Tensor;
 }
 
-export function checkList(name: string, value: unknown): asserts value is ArrayLike<number>[] {
-  if (!Array.isArray(value)) throw invalidArgument(`${name} must be an array of arrays of token ids`);
-  for (let i = 0; i < value.length; i++) {
-    const ids = value[i];
-    if (ids === null || typeof ids !== 'object' || !(Number.isSafeInteger(ids.length) && ids.length >= 0))
-      throw invalidArgument(`${name}[${i}] must be an array of token ids`);
-  }
+/** Copies of lists of token ids. They are checked to be integers here, against the vocabulary by the addon. */
+export function tokenLists(name: string, lists: readonly ArrayLike<number>[]): Int32Array[] {
+  if (!Array.isArray(lists))
+    throw invalidArgument(`${name} must be an array of arrays of token ids, not ${describe(lists)}`);
+  const copies: Int32Array[] = [];
+  for (let i = 0; i < lists.length; i++) copies.push(tokenList(`${name}[${i}]`, lists[i]));
+  return copies;
 }
 
-/** Each sequence is the concatenation of its parts. Ids are checked to be integers here, against the vocabulary by the addon. */
-export function packSequences(name: string, parts: ArrayLike<number>[][]) {
+export function tokenList(name: string, ids: ArrayLike<number>): Int32Array {
+  return copyInts(name, ids, 'an array of token ids');
+}
+
+/** Each sequence is the concatenation of its parts. */
+export function packSequences(name: string, parts: readonly Int32Array[][]) {
   const count = parts[0].length;
   const cuSeqlens = new Int32Array(count + 1);
   let total = 0;
@@ -35,26 +39,18 @@ export function packSequences(name: string, parts: ArrayLike<number>[][]) {
   let at = 0;
   for (let i = 0; i < count; i++) {
     for (const part of parts) {
-      if (part[i] instanceof Int32Array) {
-        ids.set(part[i], at);
-        at += part[i].length;
-        continue;
-      }
-      for (let j = 0; j < part[i].length; j++, at++) {
-        ids[at] = part[i][j];
-        if (ids[at] !== part[i][j]) throw outOfRange(`${name}[${i}] holds ${part[i][j]}, which is no token id`);
-      }
+      ids.set(part[i], at);
+      at += part[i].length;
     }
   }
   return { ids: Tensor.from(ids), cuSeqlens: Tensor.from(cuSeqlens) };
 }
 
 /** Whole sequences, scored from `start` on (default: from the second token). */
-export function packForScoring(sequences: ArrayLike<number>[], start?: ArrayLike<number>) {
-  checkList('sequences', sequences);
+export function packForScoring(given: readonly ArrayLike<number>[], start?: ArrayLike<number>) {
+  const sequences = tokenLists('sequences', given);
   const count = sequences.length;
-  const starts =
-    start === undefined ? new Int32Array(count).fill(1) : (asInts('start', start).data as Int32Array).slice();
+  const starts = start === undefined ? new Int32Array(count).fill(1) : copyInts('start', start);
   if (starts.length !== count)
     throw outOfRange(`start must have one entry per sequence, ${count}, not ${starts.length}`);
   const cuScored = new Int32Array(count + 1);
@@ -67,10 +63,7 @@ export function packForScoring(sequences: ArrayLike<number>[], start?: ArrayLike
   return { packed: { ...packSequences('sequences', [sequences]), start: Tensor.from(starts) }, cuScored };
 }
 
-function copyFloats(name: string, value: TensorLike, active: (i: number) => boolean): Tensor {
-  const tensor = asTensor(name, value);
-  if (tensor.dtype !== 'float32') throw invalidArgument(`${name} must be float32, not ${tensor.dtype}`);
-  const data = (tensor.data as Float32Array).slice();
+function checkFinite(name: string, data: Float32Array, active: (i: number) => boolean): Tensor {
   for (let i = 0; i < data.length; i++)
     if (!Number.isFinite(data[i]) && active(i)) throw outOfRange(`${name}[${i}] is ${data[i]}: it must be finite`);
   return Tensor.from(data);
@@ -78,10 +71,9 @@ function copyFloats(name: string, value: TensorLike, active: (i: number) => bool
 
 /** A batch to learn from, with the number of active tokens and of sequences. */
 export function packBatch(batch: PolicyBatch) {
-  checkOptions('the batch', batch, ['prompts', 'completions', 'advantages', ...TOKEN_INPUTS, 'mask']);
-  const { prompts, completions } = batch;
-  checkList('prompts', prompts);
-  checkList('completions', completions);
+  batch = checkOptions('the batch', batch, ['prompts', 'completions', 'advantages', ...TOKEN_INPUTS, 'mask']);
+  const prompts = tokenLists('prompts', batch.prompts);
+  const completions = tokenLists('completions', batch.completions);
   const sequences = prompts.length;
   if (completions.length !== sequences)
     throw outOfRange(`prompts and completions must be as many: ${sequences} and ${completions.length} came`);
@@ -89,36 +81,35 @@ export function packBatch(batch: PolicyBatch) {
     if (ids.length < 1) throw outOfRange(`prompts[${i}] is empty: the first completion token needs one to follow`);
   });
   const tokens = completions.reduce((n, ids) => n + ids.length, 0);
-  const perToken = (name: string, tensor: Tensor) => {
-    if (tensor.size !== tokens)
-      throw outOfRange(`${name} must have one entry per completion token, ${tokens}, not ${tensor.size}`);
-    return tensor;
+  const perToken = <T extends Float32Array | Int32Array>(name: string, list: T): T => {
+    if (list.length !== tokens)
+      throw outOfRange(`${name} must have one entry per completion token, ${tokens}, not ${list.length}`);
+    return list;
   };
-  const mask =
-    batch.mask === undefined
-      ? undefined
-      : Tensor.from((perToken('mask', asInts('mask', batch.mask)).data as Int32Array).slice());
-  const isActive = (i: number) => mask === undefined || mask.data[i] !== 0;
-  const advantagesPerToken = asTensor('advantages', batch.advantages).size === tokens;
-  const advantages = copyFloats('advantages', batch.advantages, (i) => !advantagesPerToken || isActive(i));
-  if (!advantagesPerToken && advantages.size !== sequences)
+  const mask = batch.mask === undefined ? undefined : perToken('mask', copyInts('mask', batch.mask));
+  const isActive = (i: number) => mask === undefined || mask[i] !== 0;
+  const advantages = copyFloats('advantages', asTensor('advantages', batch.advantages));
+  const advantagesPerToken = advantages.length === tokens;
+  if (!advantagesPerToken && advantages.length !== sequences)
     throw outOfRange(
-      `advantages must have one entry per completion token (${tokens}) or per sequence (${sequences}), not ${advantages.size}`,
+      `advantages must have one entry per completion token (${tokens}) or per sequence (${sequences}), not ${advantages.length}`,
     );
   const optional = (name: (typeof TOKEN_INPUTS)[number]) =>
-    batch[name] === undefined ? undefined : perToken(name, copyFloats(name, batch[name], isActive));
+    batch[name] === undefined
+      ? undefined
+      : checkFinite(name, perToken(name, copyFloats(name, asTensor(name, batch[name]))), isActive);
   return {
     packed: {
       ...packSequences('sequences', [prompts, completions]),
       start: Tensor.from(Int32Array.from(prompts, (ids) => ids.length)),
-      advantages,
+      advantages: checkFinite('advantages', advantages, (i) => !advantagesPerToken || isActive(i)),
       advantagesPerToken,
       oldLogProbs: optional('oldLogProbs'),
       refLogProbs: optional('refLogProbs'),
       importanceWeights: optional('importanceWeights'),
       rolloutLogProbs: optional('rolloutLogProbs'),
-      mask,
+      mask: mask && Tensor.from(mask),
     },
-    given: { tokens: mask ? (mask.data as Int32Array).reduce((n, m) => n + (m !== 0 ? 1 : 0), 0) : tokens, sequences },
+    given: { tokens: mask ? mask.reduce((n, m) => n + (m !== 0 ? 1 : 0), 0) : tokens, sequences },
   };
 }

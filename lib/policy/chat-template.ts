@@ -59,7 +59,7 @@ export class ChatTemplates {
   }
 
   render(messages: readonly ChatMessage[], options: ChatOptions): string {
-    checkOptions('applyChatTemplate', options, ['addGenerationPrompt', 'template', 'tools', 'variables']);
+    options = checkOptions('applyChatTemplate', options, ['addGenerationPrompt', 'template', 'tools', 'variables']);
     const { addGenerationPrompt = false, tools, variables } = options;
     if (!Array.isArray(messages) || messages.length === 0 || messages.some((m) => typeof m?.role !== 'string'))
       throw invalidArgument('messages must be a list, not empty, of objects with a role and a content');

@@ -1,6 +1,6 @@
 // A Hugging Face config.json, checked, as the native policy takes it.
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import { checkBoolean, checkChoice, checkInteger, checkNumber } from '../options.js';
+import { checkBoolean, checkChoice, checkInteger, checkNumber, describe } from '../options.js';
 import { Tensor } from '../tensor.js';
 import { quoted } from './json.js';
 import type { PolicyConfig } from './types.js';
@@ -24,9 +24,19 @@ export interface NativeConfig {
 
 type Rope = { rope_type?: unknown; type?: unknown; rope_theta?: unknown; [key: string]: unknown };
 
+/** A copy of a config that a caller passes. */
+export function ownConfig(config: PolicyConfig): PolicyConfig {
+  try {
+    return structuredClone(config);
+  } catch (cause) {
+    throw invalidArgument('the config must hold what a config.json can hold', { cause });
+  }
+}
+
 /** Checks a config and fills in what it leaves out. What the native policy cannot do is an error, never ignored. */
 export function nativeConfig(config: PolicyConfig): NativeConfig {
-  if (config === null || typeof config !== 'object') throw invalidArgument('the config must be an object');
+  if (config === null || typeof config !== 'object')
+    throw invalidArgument(`the config must be an object, not ${describe(config)}`);
   const type = checkChoice('model_type', config.model_type, ['llama', 'qwen2', 'qwen3']);
   const size = (name: string, high = 2 ** 31 - 1) => checkInteger(name, config[name], 1, high);
   const hidden = size('hidden_size', 2 ** 20);

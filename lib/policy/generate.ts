@@ -1,7 +1,7 @@
 import { invalidArgument, outOfRange } from '../errors.js';
-import { checkBoolean, checkInteger, checkNumber, checkOptions } from '../options.js';
-import { Tensor } from '../tensor.js';
-import { checkList, packSequences } from './batch.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions, checkSignal, describe } from '../options.js';
+import { asNumbers, Tensor } from '../tensor.js';
+import { packSequences, tokenList, tokenLists } from './batch.js';
 import type { Completion, GenerateOptions, PolicyConfig } from './types.js';
 
 const KNOWN = [
@@ -20,20 +20,19 @@ const KNOWN = [
 
 /** What the addon takes for a generation: checked options with their defaults, packed prompts. */
 export function generateArguments(config: PolicyConfig, prompts: ArrayLike<number>[], options: GenerateOptions) {
-  checkOptions('generate', options, KNOWN);
-  checkList('prompts', prompts);
-  if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
-    throw invalidArgument('signal must be an AbortSignal');
-  const packed = packSequences('prompts', [prompts]);
+  options = checkOptions('generate', options, KNOWN);
+  checkSignal(options.signal);
+  const lists = tokenLists('prompts', prompts);
+  const packed = packSequences('prompts', [lists]);
   const { onProgress } = options;
   if (onProgress !== undefined && typeof onProgress !== 'function')
-    throw invalidArgument('onProgress must be a function');
+    throw invalidArgument(`onProgress must be a function, not ${describe(onProgress)}`);
   const eos = config.eos_token_id ?? [];
   const stop = checkBoolean('ignoreEos', options.ignoreEos ?? false)
     ? []
     : (options.stop ?? (Array.isArray(eos) ? eos : [eos]));
-  if (!Array.isArray(stop)) throw invalidArgument('stop must be an array of token ids');
-  for (const id of stop) checkInteger('stop', id, 0, config.vocab_size - 1);
+  const stopIds = tokenList('stop', stop);
+  for (const id of stopIds) checkInteger('stop', id, 0, config.vocab_size - 1);
   return {
     ...packed,
     n: checkInteger('n', options.n ?? 1, 1, 2 ** 20),
@@ -42,8 +41,8 @@ export function generateArguments(config: PolicyConfig, prompts: ArrayLike<numbe
     topK: checkInteger('topK', options.topK ?? 0, 0, 2 ** 31 - 1),
     topP: checkNumber('topP', options.topP ?? 1, 0, 1, true),
     maxBatch: options.maxBatch === undefined ? 0 : checkInteger('maxBatch', options.maxBatch, 1, 2 ** 20),
-    ...seedsOf(options.seed ?? 0, prompts.length),
-    stop: Tensor.from(Int32Array.from(stop)),
+    ...seedsOf(options.seed ?? 0, lists.length),
+    stop: Tensor.from(stopIds),
     onProgress:
       onProgress && ((finished: number, total: number, tokens: number) => onProgress({ finished, total, tokens })),
   };
@@ -54,15 +53,17 @@ export function generateArguments(config: PolicyConfig, prompts: ArrayLike<numbe
  * samples do not depend on its place among the prompts either.
  */
 function seedsOf(seed: number | ArrayLike<number>, prompts: number) {
-  const single = typeof seed === 'number';
-  if (!single && seed.length !== prompts) throw outOfRange(`seed has ${seed.length} entries for ${prompts} prompts`);
+  const given =
+    typeof seed === 'object' && seed !== null ? asNumbers('seed', seed, 'an integer or an array') : undefined;
+  if (given && given.length !== prompts) throw outOfRange(`seed has ${given.length} entries for ${prompts} prompts`);
+  const single = given ? 0 : checkInteger('seed', seed, 0);
   const seeds = new Int32Array(2 * prompts);
   const streams = new Int32Array(prompts);
   for (let p = 0; p < prompts; p++) {
-    const value = checkInteger(single ? 'seed' : `seed[${p}]`, single ? seed : seed[p], 0);
+    const value = given ? checkInteger(`seed[${p}]`, given[p], 0) : single;
     seeds[2 * p] = value | 0;
     seeds[2 * p + 1] = Math.floor(value / 2 ** 32);
-    streams[p] = single ? p : 0;
+    streams[p] = given ? 0 : p;
   }
   return { seeds: Tensor.from(seeds), streams: Tensor.from(streams) };
 }

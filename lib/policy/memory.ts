@@ -62,7 +62,7 @@ const WINDOW = { tokens: 2048, prompts: 64, logits: 2 ** 22 };
  * call to call. The process itself comes on top (about 100 MB), and what a task keeps.
  */
 export function estimateMemory(config: PolicyConfig, options: MemoryOptions = {}): MemoryEstimate {
-  checkOptions('estimateMemory', options, KNOWN);
+  options = checkOptions('estimateMemory', options, KNOWN);
   const tokens = (name: 'promptTokens' | 'maxNewTokens' | 'maxBatch') =>
     checkInteger(name, options[name] ?? (name === 'maxBatch' ? 1 : 0), 0);
   const shape = nativeConfig(config);

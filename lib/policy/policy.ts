@@ -5,11 +5,19 @@ import { openQuantile, topEntropyThreshold } from '../kernels/entropy-threshold.
 import { type LossSums, lossMetrics } from '../kernels/loss-batch.js';
 import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
 import { native } from '../native.js';
-import { checkBoolean, checkChoice, checkInteger, checkNumber, checkOptions } from '../options.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  checkSignal,
+  checkString,
+} from '../options.js';
 import { asTensor, Tensor, type TensorLike } from '../tensor.js';
-import { packBatch, packForScoring, packSequences } from './batch.js';
+import { packBatch, packForScoring, packSequences, tokenList } from './batch.js';
 import { Checkpoint, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
-import { nativeConfig } from './config.js';
+import { nativeConfig, ownConfig } from './config.js';
 import { type FlatCompletion, generateArguments, groupCompletions } from './generate.js';
 import type { MemoryOptions } from './memory.js';
 import { checkStorage, PolicyMemory } from './memory-check.js';
@@ -72,12 +80,13 @@ export class Policy implements PolicyLike {
    * sqrt(2 layers) besides, norms 1, biases 0.
    */
   static create(config: PolicyConfig, options: { seed: number } & StorageOptions): Policy {
-    checkOptions('Policy.create', options, ['seed', 'dtype', 'memoryCheck']);
+    options = checkOptions('Policy.create', options, ['seed', 'dtype', 'memoryCheck']);
     const seed = checkInteger('seed', options.seed);
+    config = ownConfig(config);
     const memory = new PolicyMemory(nativeConfig(config), options);
     const handle = Policy.#make(memory);
     native().policyInit({ policy: handle, seed });
-    return new Policy(structuredClone(config), memory, handle);
+    return new Policy(config, memory, handle);
   }
 
   static #make(memory: PolicyMemory): object {
@@ -91,7 +100,7 @@ export class Policy implements PolicyLike {
    * straight from the files to their places.
    */
   static async load(idOrFolder: string, options: LoadOptions = {}): Promise<Policy> {
-    checkOptions('Policy.load', options, ['dtype', 'memoryCheck', ...HUB_OPTIONS]);
+    options = checkOptions('Policy.load', options, ['dtype', 'memoryCheck', ...HUB_OPTIONS]);
     const { dtype, memoryCheck, ...hub } = options;
     const storage = checkStorage({ dtype, memoryCheck });
     const folder = await resolveModel(idOrFolder, hub);
@@ -154,7 +163,7 @@ export class Policy implements PolicyLike {
       signal?: AbortSignal;
     } = {},
   ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; cuSeqlens: Int32Array }> {
-    checkOptions('logProbs', options, ['temperature', 'entropy', 'start', 'microBatchTokens', 'signal']);
+    options = checkOptions('logProbs', options, ['temperature', 'entropy', 'start', 'microBatchTokens', 'signal']);
     const { packed, cuScored } = packForScoring(sequences, options.start);
     const args = { ...packed, ...this.#common(options), entropy: checkBoolean('entropy', options.entropy ?? false) };
     const result = await this.#run(
@@ -167,25 +176,26 @@ export class Policy implements PolicyLike {
 
   /** The logits that follow each token of one sequence, [tokens, vocab]. */
   async logits(sequence: ArrayLike<number>): Promise<Tensor> {
-    const args = packSequences('sequence', [[sequence]]);
+    const ids = tokenList('sequence', sequence);
+    const args = packSequences('sequence', [[ids]]);
     const data: Float32Array = await this.#run(undefined, async () => {
-      this.#memory.checkLogits(sequence.length);
+      this.#memory.checkLogits(ids.length);
       return native().policyLogits({ policy: this.#handle, ...args });
     });
-    return Tensor.from(data, [sequence.length, this.config.vocab_size]);
+    return Tensor.from(data, [ids.length, this.config.vocab_size]);
   }
 
   async computeGradients(
     batch: PolicyBatch,
     options: GradientOptions = {},
   ): Promise<PolicyLossMetrics & { gradNorm: number }> {
-    checkOptions('computeGradients', options, GRADIENT_OPTIONS);
+    options = checkOptions('computeGradients', options, GRADIENT_OPTIONS);
     const { applied: _, ...metrics } = await this.#train(batch, options, { step: false });
     return metrics;
   }
 
   async update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics> {
-    checkOptions('update', options, UPDATE_OPTIONS);
+    options = checkOptions('update', options, UPDATE_OPTIONS);
     const { maxGradNorm = 1 } = options;
     return this.#train(batch, options, {
       step: true,
@@ -250,7 +260,7 @@ export class Policy implements PolicyLike {
 
   /** Writes what {@link load} and transformers read: config.json and model.safetensors, or shards with an index. */
   async save(folder: string, options: SaveOptions = {}): Promise<void> {
-    checkOptions('save', options, ['dtype', 'maxShardSize']);
+    options = checkOptions('save', options, ['dtype', 'maxShardSize']);
     const dtype = checkChoice('dtype', options.dtype ?? this.dtype, ['float32', 'bfloat16', 'float16']);
     const tensors = this.parameters.map((parameter) => ({
       ...parameter,
@@ -297,8 +307,7 @@ export class Policy implements PolicyLike {
   }
 
   #common(options: { temperature?: number; microBatchTokens?: number; signal?: AbortSignal }) {
-    if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
-      throw invalidArgument('signal must be an AbortSignal');
+    checkSignal(options.signal);
     return {
       temperature: checkNumber('temperature', options.temperature ?? 1, 0, Infinity, true),
       microBatchTokens: checkInteger('microBatchTokens', options.microBatchTokens ?? 4096, 1, 2 ** 31 - 1),
@@ -308,7 +317,7 @@ export class Policy implements PolicyLike {
   #read(name: string, arena: keyof typeof ARENA): Tensor | undefined {
     this.#idle();
     const parameter = this.parameters.find((p) => p.name === name);
-    if (!parameter) throw outOfRange(`the policy has no parameter '${name}'`);
+    if (!parameter) throw outOfRange(`the policy has no parameter '${checkString('the name of a parameter', name)}'`);
     return readTensor(this.#handle, parameter, arena);
   }
 

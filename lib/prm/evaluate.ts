@@ -67,7 +67,7 @@ export async function evaluatePrm(
   data: PrmData,
   options: { quantile?: number; signal?: AbortSignal } = {},
 ): Promise<PrmEvaluation> {
-  checkOptions('evaluatePrm', options, ['quantile', 'signal']);
+  options = checkOptions('evaluatePrm', options, ['quantile', 'signal']);
   const { quantile = model.quantile, signal } = options;
   checkQuantile(quantile, model.quantiles);
   const { train: seen, heldOut: examples } = unseenExamples(model, data);

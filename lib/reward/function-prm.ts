@@ -38,7 +38,7 @@ export class FunctionPrm implements ProcessRewardModel {
   readonly #concurrency: number;
 
   constructor(score: ScoreSteps, options: FunctionPrmOptions) {
-    checkOptions('FunctionPrm', options, ['tokenizer', 'name', 'concurrency']);
+    options = checkOptions('FunctionPrm', options, ['tokenizer', 'name', 'concurrency']);
     if (typeof score !== 'function') throw invalidArgument('FunctionPrm takes a function that scores the steps');
     if (!options.tokenizer) throw invalidArgument("FunctionPrm needs the policy's tokenizer");
     this.name = options.name ?? 'function';

@@ -51,7 +51,7 @@ export class HttpPrm implements ProcessRewardModel {
   readonly #options: ReturnType<typeof resolve>;
 
   constructor(options: HttpPrmOptions) {
-    checkOptions('HttpPrm', options, KNOWN);
+    options = checkOptions('HttpPrm', options, KNOWN);
     this.#options = resolve(options);
     this.#url = `${this.#options.base}/${this.#options.endpoint}`;
     this.name = `the process reward model at ${this.#url}`;

@@ -3,11 +3,9 @@ import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkQuantiles } from '../kernels/quantile-loss.js';
-import { stepsOfResponses } from '../kernels/split-steps.js';
 import type { StepOptions } from '../methods/steps.js';
 import { native } from '../native.js';
-import { checkInteger, checkNumber, checkOptions } from '../options.js';
-import { cumulative } from '../packed.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions, checkSignal, describe } from '../options.js';
 import { packSequences } from '../policy/batch.js';
 import { loadWeights, type ParameterInfo } from '../policy/checkpoint.js';
 import { readJson } from '../policy/json.js';
@@ -16,9 +14,10 @@ import { writeSafetensors } from '../policy/safetensors.js';
 import type { OptimizerOptions } from '../policy/types.js';
 import { columnMoments, FEATURES, stepFeatures } from '../prm/features.js';
 import { type Random, randomStream } from '../random.js';
-import { Tensor } from '../tensor.js';
+import { asFloats, Tensor } from '../tensor.js';
 import { folderDamage, writeFileAtomic, writeFolderAtomic } from '../train/atomic.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+import { type CheckedStepBatch, checkStepBatch } from './step-batch.js';
 
 /** Options of QuantilePrm.create. */
 export interface QuantilePrmOptions {
@@ -113,10 +112,18 @@ export class QuantilePrm implements ProcessRewardModel {
   /** An untrained model on a copy of `policy`. */
   static create(policy: Policy, options: QuantilePrmOptions = {}): QuantilePrm {
     if (!(policy instanceof Policy)) throw invalidArgument('a quantile PRM is made of a native Policy');
-    checkOptions('QuantilePrm.create', options, ['quantiles', 'quantile', 'width', 'features', 'finetune', 'seed']);
+    options = checkOptions('QuantilePrm.create', options, [
+      'quantiles',
+      'quantile',
+      'width',
+      'features',
+      'finetune',
+      'seed',
+    ]);
     const seed = checkInteger('seed', options.seed ?? 0);
     const shape = checkShape(options);
-    const model = new QuantilePrm(shape, policy.clone(), options.finetune ? policy.clone() : undefined);
+    const finetune = checkBoolean('finetune', options.finetune ?? false);
+    const model = new QuantilePrm(shape, policy.clone(), finetune ? policy.clone() : undefined);
     for (const name of ['hidden.weight', 'output.weight']) {
       const { shape } = model.#parameters.find((p) => p.name === name)!;
       model.#write(
@@ -129,7 +136,7 @@ export class QuantilePrm implements ProcessRewardModel {
 
   /** Loads what {@link save} wrote; everything in it is checked. `quantile` overrides which one is the score. */
   static async load(folder: string, options: { quantile?: number } = {}): Promise<QuantilePrm> {
-    checkOptions('QuantilePrm.load', options, ['quantile']);
+    options = checkOptions('QuantilePrm.load', options, ['quantile']);
     const config = await readJson(join(folder, 'config.json'));
     if (config.model_type !== MODEL_TYPE)
       throw new PrlError('ERR_PRL_CORRUPT', `${folder} holds no process reward model (model_type '${MODEL_TYPE}')`);
@@ -196,17 +203,20 @@ export class QuantilePrm implements ProcessRewardModel {
   }
 
   /** Scores of the steps of responses; see {@link QuantilePrmOptions.quantile}. */
-  async score({ quantile = this.quantile, ...batch }: StepBatch & { quantile?: number }): Promise<StepScores> {
-    const column = this.quantiles.indexOf(checkQuantile(quantile, this.quantiles));
-    const encoded = await this.encode(batch);
-    const all = await this.predict(encoded, batch.signal);
+  async score(batch: StepBatch & { quantile?: number }): Promise<StepScores> {
+    const checked = checkStepBatch(batch);
+    const column = this.quantiles.indexOf(checkQuantile(batch.quantile ?? this.quantile, this.quantiles));
+    const encoded = await this.encode(checked);
+    const all = await this.predict(encoded, checked.signal);
     const scores = Float32Array.from({ length: encoded.steps }, (_, k) => all[k * this.quantiles.length + column]);
     return { scores, tokens: encoded.tokens };
   }
 
   /** What the head reads of the steps of a batch. It stays the same until {@link finetune}. */
-  async encode({ prompts, completions, cuSteps, signal }: StepBatch): Promise<EncodedSteps> {
-    const { args, cuScores } = packSteps(prompts, completions, cuSteps);
+  async encode(batch: StepBatch): Promise<EncodedSteps> {
+    const checked = checkStepBatch(batch);
+    const { cuSteps, cuScores, signal } = checked;
+    const args = packSteps(checked);
     const { features } = this.#shape;
     const read = (model: Policy, hidden: boolean, logProbs: boolean) =>
       model.call(
@@ -225,9 +235,9 @@ export class QuantilePrm implements ProcessRewardModel {
   }
 
   /** [S, quantiles] of encoded steps, rising in each row. */
-  async predict({ hidden, features }: EncodedSteps, signal?: AbortSignal): Promise<Float32Array> {
-    const args = { head: this.#head, hidden: Tensor.from(hidden), features: Tensor.from(features) };
-    const all: Float32Array = await this.#backbone.call(signal, (policy) =>
+  async predict(encoded: EncodedSteps, signal?: AbortSignal): Promise<Float32Array> {
+    const args = { head: this.#head, ...encodedTensors(encoded) };
+    const all: Float32Array = await this.#backbone.call(checkSignal(signal), (policy) =>
       native().quantileHeadScore({ policy, ...args }),
     );
     for (let i = 0; i < all.length; i += this.quantiles.length) all.subarray(i, i + this.quantiles.length).sort();
@@ -244,20 +254,19 @@ export class QuantilePrm implements ProcessRewardModel {
 
   /** One AdamW step of the head on the pinball loss of encoded steps. Default learning rate 3e-3, decay 0.01, clipping at 1. */
   async update(
-    { hidden, features }: EncodedSteps,
+    encoded: EncodedSteps,
     targets: Float32Array,
     options: Partial<OptimizerOptions> & { signal?: AbortSignal } = {},
   ): Promise<PrmUpdate> {
-    checkOptions('update', options, OPTIMIZER);
-    const args = { ...optimizer(options), targets: Tensor.from(targets), head: this.#head };
-    return this.#backbone.call(options.signal, (policy) =>
-      native().quantileHeadUpdate({
-        policy,
-        ...args,
-        hidden: Tensor.from(hidden),
-        features: Tensor.from(features),
-        step: true,
-      }),
+    options = checkOptions('update', options, OPTIMIZER);
+    const args = {
+      ...optimizer(options),
+      ...encodedTensors(encoded),
+      targets: asFloats('targets', targets),
+      head: this.#head,
+    };
+    return this.#backbone.call(checkSignal(options.signal), (policy) =>
+      native().quantileHeadUpdate({ policy, ...args, step: true }),
     );
   }
 
@@ -267,22 +276,25 @@ export class QuantilePrm implements ProcessRewardModel {
    * @param options learningRate of the head; backboneLearningRate, default 1e-4
    */
   async finetune(
-    { prompts, completions, cuSteps, signal }: StepBatch,
+    batch: StepBatch,
     features: Float32Array,
     targets: Float32Array,
-    { backboneLearningRate = 1e-4, ...options }: Partial<OptimizerOptions> & { backboneLearningRate?: number } = {},
+    options: Partial<OptimizerOptions> & { backboneLearningRate?: number } = {},
   ): Promise<PrmUpdate> {
-    checkOptions('finetune', options, OPTIMIZER);
+    options = checkOptions('finetune', options, [...OPTIMIZER, 'backboneLearningRate']);
+    const checked = checkStepBatch(batch);
     if (!this.#reference) throw invalidArgument('this model is frozen: make it with finetune: true');
     const args = {
-      ...packSteps(prompts, completions, cuSteps).args,
+      ...packSteps(checked),
       ...optimizer(options),
-      backboneLearningRate: checkNumber('backboneLearningRate', backboneLearningRate, 0),
-      features: Tensor.from(features),
-      targets: Tensor.from(targets),
+      backboneLearningRate: checkNumber('backboneLearningRate', options.backboneLearningRate ?? 1e-4, 0),
+      features: asFloats('features', features),
+      targets: asFloats('targets', targets),
       head: this.#head,
     };
-    return this.#backbone.call(signal, (policy) => native().quantileHeadFinetune({ policy, ...args, step: true }));
+    return this.#backbone.call(checked.signal, (policy) =>
+      native().quantileHeadFinetune({ policy, ...args, step: true }),
+    );
   }
 
   /** Copies of all that training changes, for {@link restore}. */
@@ -326,36 +338,36 @@ export class QuantilePrm implements ProcessRewardModel {
 function checkShape({ quantiles = [0.1, 0.5, 0.9], quantile, width = 64, features = true }: QuantilePrmOptions): Shape {
   const levels = checkQuantiles(quantiles);
   if (levels.some((q, j) => j > 0 && q <= levels[j - 1])) throw outOfRange(`quantiles must rise: [${levels}]`);
-  if (typeof features !== 'boolean') throw invalidArgument('features must be true or false');
   const middle = levels.includes(0.5) ? 0.5 : levels[(levels.length - 1) >> 1];
   return {
     quantiles: levels,
     quantile: checkQuantile(quantile ?? middle, levels),
     width: checkInteger('width', width, 1, 2 ** 14),
-    features,
+    features: checkBoolean('features', features),
   };
 }
 
 export function checkQuantile(quantile: number, known: readonly number[]): number {
-  if (!known.includes(quantile))
+  if (!known.includes(checkNumber('quantile', quantile)))
     throw outOfRange(`the model predicts the quantiles ${known.join(', ')}, not ${quantile}`);
   return quantile;
 }
 
 /** What the addon takes of responses and their steps. */
-function packSteps(prompts: readonly Int32Array[], completions: readonly Int32Array[], cuSteps: Int32Array) {
-  if (prompts.length !== completions.length)
-    throw outOfRange(`prompts and completions must be as many: ${prompts.length} and ${completions.length} came`);
+function packSteps({ prompts, completions, cuSteps }: CheckedStepBatch) {
   return {
-    args: {
-      ...packSequences('sequences', [[...prompts], [...completions]]),
-      start: Tensor.from(Int32Array.from(prompts, ({ length }) => length)),
-      stepEnds: Tensor.from(cuSteps.subarray(1).map((end) => end - 1)),
-      temperature: 1,
-      microBatchTokens: 4096,
-    },
-    cuScores: stepsOfResponses(cuSteps, cumulative(completions.map(({ length }) => length))),
+    ...packSequences('sequences', [[...prompts], [...completions]]),
+    start: Tensor.from(Int32Array.from(prompts, ({ length }) => length)),
+    stepEnds: Tensor.from(cuSteps.subarray(1).map((end) => end - 1)),
+    temperature: 1,
+    microBatchTokens: 4096,
   };
+}
+
+function encodedTensors(encoded: EncodedSteps) {
+  if (typeof encoded !== 'object' || encoded === null)
+    throw invalidArgument(`encoded steps are what encode gives, not ${describe(encoded)}`);
+  return { hidden: asFloats('hidden', encoded.hidden), features: asFloats('features', encoded.features) };
 }
 
 function optimizer({ maxGradNorm = 1, ...options }: Partial<OptimizerOptions>) {

@@ -1,7 +1,7 @@
 import { PrlError } from '../errors.js';
-import { stepsOfResponses } from '../kernels/split-steps.js';
 import { cumulative } from '../packed.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+import { checkStepBatch } from './step-batch.js';
 
 /**
  * Asks a process reward model, which scores equal responses to equal prompts once, and checks what it answers: no model is
@@ -9,12 +9,8 @@ import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward
  *
  * @throws PrlError ERR_PRL_REWARD_MODEL for a model that fails, or scores that are too few, too many or outside [0, 1]
  */
-export async function scoreSteps(
-  model: ProcessRewardModel,
-  { prompts, completions, cuSteps, signal }: StepBatch,
-): Promise<StepScores> {
-  const cuSeqlens = cumulative(completions.map(({ length }) => length));
-  const cuScores = stepsOfResponses(cuSteps, cuSeqlens);
+export async function scoreSteps(model: ProcessRewardModel, batch: StepBatch): Promise<StepScores> {
+  const { prompts, completions, cuSteps, signal, cuSeqlens, cuScores } = checkStepBatch(batch);
   const stepsOf = (i: number) => cuSteps.subarray(cuScores[i], cuScores[i + 1]).map((begin) => begin - cuSeqlens[i]);
 
   // The first response of each kind, and which of them each response is like.

@@ -1,7 +1,6 @@
-import { stepsOfResponses } from '../kernels/split-steps.js';
-import { cumulative } from '../packed.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { StepBatch, StepScores } from './process-reward-model.js';
+import { checkStepBatch } from './step-batch.js';
 
 /** A response to be scored, as text. */
 export interface StepTexts {
@@ -19,9 +18,8 @@ export interface TextResponse extends StepTexts {
 }
 
 /** The responses of a batch as text. */
-export function responsesOf({ prompts, completions, cuSteps }: StepBatch, tokenizer: Tokenizer): TextResponse[] {
-  const cuSeqlens = cumulative(completions.map(({ length }) => length));
-  const cuScores = stepsOfResponses(cuSteps, cuSeqlens);
+export function responsesOf(batch: StepBatch, tokenizer: Tokenizer): TextResponse[] {
+  const { prompts, completions, cuSteps, cuSeqlens, cuScores } = checkStepBatch(batch);
   return completions.map((completion, i) => {
     const pieces = tokenizer.pieces(completion);
     const steps: string[] = [];

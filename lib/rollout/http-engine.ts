@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { invalidArgument, PrlError } from '../errors.js';
 import { aborted, checkUrl, Passing, pause, readJson, retryPause, send } from '../http.js';
 import { checkInteger, checkNumber, checkOptions } from '../options.js';
-import { checkList } from '../policy/batch.js';
+import { tokenLists } from '../policy/batch.js';
 import type { Completion, GenerateOptions, PolicyLike } from '../policy/types.js';
 import { shorten } from '../shorten.js';
 import { promptSeeds, type RolloutEngine } from './engine.js';
@@ -59,7 +59,7 @@ export class HttpEngine implements RolloutEngine {
   #vocabSize = 2 ** 31;
 
   constructor(protocol: Protocol, options: HttpEngineOptions) {
-    checkOptions(protocol.name, options, KNOWN);
+    options = checkOptions(protocol.name, options, KNOWN);
     this.#protocol = protocol;
     this.#options = resolveEngine(options);
     this.#servers = this.#options.urls.map(newServer);
@@ -223,21 +223,21 @@ export class HttpEngine implements RolloutEngine {
   }
 
   #requests(prompts: ArrayLike<number>[], options: GenerateOptions): CompletionRequest[] {
-    checkOptions('generate', options, GENERATE);
-    checkList('prompts', prompts);
+    options = checkOptions('generate', options, GENERATE);
+    const lists = tokenLists('prompts', prompts);
     for (const name of ['topK', 'topP'] as const)
       if (options[name] !== undefined && options[name] !== (name === 'topK' ? 0 : 1))
         throw invalidArgument(
           `${this.#protocol.name} does not take ${name}: a server's log-probabilities would be those of the truncated distribution, and ratios to ours wrong`,
         );
     const { seed = 0, stop, ignoreEos = false } = options;
-    if (typeof seed !== 'number' && seed.length !== prompts.length)
-      throw invalidArgument(`seed has ${seed.length} entries for ${prompts.length} prompts`);
-    const seeds = promptSeeds(seed, prompts.length);
+    if (typeof seed !== 'number' && seed.length !== lists.length)
+      throw invalidArgument(`seed has ${seed.length} entries for ${lists.length} prompts`);
+    const seeds = promptSeeds(seed, lists.length);
     const temperature = checkNumber('temperature', options.temperature ?? 1, 0);
     const n = checkInteger('n', options.n ?? 1, 1, 2 ** 20);
     const maxNewTokens = checkInteger('maxNewTokens', options.maxNewTokens, 1);
-    return prompts.map((prompt, i) => ({
+    return lists.map((prompt, i) => ({
       prompt: Array.from(prompt, (id) => checkInteger(`prompts[${i}]`, id, 0, this.#vocabSize - 1)),
       n: temperature === 0 ? 1 : n,
       seed: seeds[i],

@@ -67,7 +67,7 @@ type Json = { [name: string]: unknown };
 export function readCompletionRequest(given: Json, limits: ServedLimits): ServedCompletions {
   // Looking for the nearest name of a long one would take long.
   if (Object.keys(given).some((name) => name.length > 100)) throw invalidArgument('the names of fields are shorter');
-  checkOptions('/v1/completions', given, KNOWN);
+  given = checkOptions('/v1/completions', given, KNOWN);
   // null is how clients leave a field out.
   const body = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null)) as Json;
   checkNeutral(body);

@@ -45,7 +45,7 @@ const MAX_LEVELS = 64;
  * step sees depends on the seed and its number alone, and a resumed run goes on where it was.
  */
 export function datasetTask(options: DatasetTaskOptions): DatasetTask {
-  checkOptions('datasetTask', options, KNOWN);
+  options = checkOptions('datasetTask', options, KNOWN);
   const { tokenizer, measure } = options;
   const given = { train: problemsOf(options.train), test: problemsOf(options.test) };
   if (given.train.length === 0)

@@ -2,7 +2,7 @@
 // error or do no harm. What is wrong is thrown, with the number of the call, which with the seed makes the same call again.
 import { writeSync } from 'node:fs';
 import { PrlError } from '../../lib/index.js';
-import { type Fault, isTensor, Thrown, tensorsOf } from './hostile.js';
+import { type Fault, isTensor, Thrown } from './hostile.js';
 import { Making } from './making.js';
 
 /** A function, how to make right arguments for it and how to spoil them. */
@@ -26,6 +26,8 @@ export interface FuzzOptions {
   /** Does only this call, after the known answers. */
   only?: number;
   device: 'cpu' | 'cuda';
+  /** Goes on after what went wrong, and throws it all at the end. */
+  all?: boolean;
   /** Does harm to things that calls share, in the middle of another call. */
   disturb(m: Making): void;
   /** Reads a tensor's memory, wherever it is. */
@@ -124,9 +126,11 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
     }
   }
   function interfereOnce(m: Making, args: Record<string, unknown>) {
-    const arrays = [...tensorsOf(args).map(([, tensor]) => dataOf(tensor)), ...Object.values(args)].filter(
+    const values = [args, ...Object.values(args).filter(isPlain)].flatMap((object) => Object.values(object));
+    const arrays = [...values.filter(isTensor).map(dataOf), ...values].filter(
       (value): value is Int32Array =>
-        value instanceof Int32Array || value instanceof Float32Array || value instanceof Uint16Array,
+        ArrayBuffer.isView(value) &&
+        (value instanceof Int32Array || value instanceof Float32Array || value instanceof Uint16Array),
     );
     const array = arrays.length ? m.of(arrays) : undefined;
     switch (m.int(0, 4)) {
@@ -162,6 +166,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   }
 
   let failure: Error | undefined;
+  const failures: Error[] = [];
   function follow(promise: Promise<unknown>, fault: Fault, name: string) {
     const said = what;
     const counts = count(name);
@@ -197,7 +202,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
     const faults: Fault[] = [];
     if (mode > 0.2) {
       const times = m.chance(0.2) ? 2 : 1;
-      for (let k = 0; k < times && !faults.some((f) => f.unruly); k++)
+      for (let k = 0; k < times && !faults.some((f) => f.unruly || f.foreign || f.last); k++)
         faults.push(target.spoil(m, args, () => interfere(m, args)));
     }
     const fault: Fault = {
@@ -248,23 +253,35 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   }
 
   for (let number = options.only ?? 0; number < (options.only === undefined ? calls : options.only + 1); number++) {
-    await once(number);
+    try {
+      await once(number);
+    } catch (error) {
+      if (!options.all) throw error;
+      failures.push(error as Error);
+    }
     report.calls++;
     if (pending.size > 20 || number % 64 === 63) {
       await Promise.all(pending);
       await options.settle();
     }
-    if (failure) throw failure;
+    if (failure && options.all) failures.push(failure);
+    else if (failure) throw failure;
+    failure = undefined;
   }
   await Promise.all(pending);
   await options.settle();
-  if (failure) throw failure;
+  if (failure) failures.push(failure);
+  if (failures.length)
+    throw failures.length === 1 ? failures[0] : new AggregateError(failures, `${failures.length} calls went wrong`);
   for (const { accepted, refused } of report.perTarget.values()) {
     report.accepted += accepted;
     report.refused += refused;
   }
   return report;
 }
+
+const isPlain = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 
 /** The array of a CPU tensor that still has one. */
 function dataOf(tensor: { data?: unknown }): unknown {

@@ -170,6 +170,8 @@ export interface Fault {
   foreign?: boolean;
   /** Inputs may change: JavaScript runs in the middle. */
   unruly?: boolean;
+  /** What is left cannot be spoiled further. */
+  last?: boolean;
 }
 
 /** Does something to one of the arguments. @param interfere runs JavaScript that does harm: see fuzz.ts */

@@ -1,6 +1,6 @@
 // The fuzz as a program: it may crash, which is what it looks for.
 //
-//   node --expose-gc --import tsx test/fuzz/main.ts [--calls N] [--seed N] [--only CALL] [--trace FILE] [--targets PATTERN] [--workers N]
+//   node --expose-gc --import tsx test/fuzz/main.ts [--calls N] [--seed N] [--only CALL] [--all] [--trace FILE] [--targets PATTERN] [--workers N]
 //
 // It ends by itself, never by process.exit: a leak checker then sees what is left.
 import { openSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { native } from '../../lib/native.js';
 import { addonTargets, refuseWrongErrorClass } from './addon-targets.js';
 import { fuzz } from './fuzz.js';
 import { disturb } from './policy-calls.js';
+import { publicTargets } from './public-targets.js';
 import { killWorkers } from './workers.js';
 
 const { values } = parseArgs({
@@ -16,6 +17,7 @@ const { values } = parseArgs({
     calls: { type: 'string', default: '4000' },
     seed: { type: 'string', default: process.env.PRL_FUZZ_SEED ?? '1' },
     only: { type: 'string' },
+    all: { type: 'boolean' },
     trace: { type: 'string' },
     targets: { type: 'string', default: '' },
     workers: { type: 'string', default: '4' },
@@ -28,7 +30,9 @@ process.on('unhandledRejection', (error) => {
   process.exitCode = 1;
 });
 
-const { targets, close } = addonTargets(device);
+const { targets: bare, close } = addonTargets(device);
+// Public functions take tensors of either device alike: the CPU's say all about how they read arguments.
+const targets = device === 'cpu' ? [...bare, ...(await publicTargets())] : bare;
 refuseWrongErrorClass();
 /** On the GPU what kernels found wrong comes with the next synchronize. */
 async function settle() {
@@ -46,6 +50,7 @@ try {
     seed,
     calls: Number(values.calls),
     only: values.only === undefined ? undefined : Number(values.only),
+    all: values.all,
     device,
     disturb,
     settle,
@@ -58,7 +63,9 @@ try {
     `fuzz: ${calls} calls of ${targets.length} functions with seed ${seed}: ${accepted} accepted, ${refused} refused with a typed error, ${known} known answers right; ${values.workers} workers died in mid-call; ${((performance.now() - start) / 1000).toFixed(1)} s`,
   );
 } catch (error) {
-  console.error(`fuzz: seed ${seed}, ${(error as Error).message}\n`, (error as Error).cause ?? error);
+  const failures = error instanceof AggregateError ? error.errors : [error];
+  for (const failure of failures.slice(0, 50))
+    console.error(`fuzz: seed ${seed}, ${failure.message}\n`, failure.cause ?? failure);
   process.exitCode = 1;
 } finally {
   close();

@@ -130,9 +130,9 @@ groups('errors', async () => {
   );
   throwsError(
     () => splitSteps([endless], { kind: 'length', length: 1 }),
-    RangeError,
-    'ERR_PRL_OUT_OF_RANGE',
-    /4294967295 tokens are more than an int32 offset can count/,
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /responses\[0\]\[0\] must be a token id or the text of a token, not undefined/,
   );
   await fails(() => groupAdvantages(here([1, NaN]), [0, 0]), PrlError, 'ERR_PRL_NON_FINITE', /rewards\[1\] is nan/);
   throwsError(
@@ -141,7 +141,7 @@ groups('errors', async () => {
     'ERR_PRL_OUT_OF_RANGE',
     /groupIds must have 2 elements/,
   );
-  throwsError(() => groupAdvantages(here([1, 2]), [0, 0.5]), RangeError, 'ERR_PRL_OUT_OF_RANGE', /data\[1\] = 0.5/);
+  throwsError(() => groupAdvantages(here([1, 2]), [0, 0.5]), RangeError, 'ERR_PRL_OUT_OF_RANGE', /groupIds\[1\] = 0.5/);
   throwsError(
     () => groupAdvantages([1], [0], { kind: 'grp' } as never),
     RangeError,
@@ -510,8 +510,18 @@ splits('errors', () => {
     /responses\[0\] must be an array/,
   );
   throwsError(bad({ kind: 'strings', strings: [''] }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /not empty/);
-  throwsError(bad({ kind: 'tokens' }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /at least one token id/);
+  throwsError(
+    bad({ kind: 'tokens' }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /tokens must be an array of token ids, not undefined/,
+  );
   throwsError(bad({ kind: 'offsets', offsets: [[1]] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /offsets\[0\]\[0\] = 1/);
-  throwsError(bad({ kind: 'offsets', offsets: [] }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /offsets\[0\] is missing/);
+  throwsError(
+    bad({ kind: 'offsets', offsets: [] }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /offsets\[0\] must be the positions for each response.* not undefined/,
+  );
 });
 splits.run();

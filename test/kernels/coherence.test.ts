@@ -137,7 +137,7 @@ tests('errors', async () => {
     ...RANGE,
     both(/cuScores\[2\] = 1 is less than the entry before it, 2/, /cuScores must rise from 0 to 3; piece 1 ends at 1/),
   );
-  throwsError(offsets([0, 1.5, 3]), ...RANGE, /data\[1\] = 1.5/);
+  throwsError(offsets([0, 1.5, 3]), ...RANGE, /cuScores\[1\] = 1.5/);
   throwsError(offsets(Float32Array.of(0, 3)), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /cuScores must be an Int32Array/);
 
   const options = (given: object) => () => coherence(here([0.5]), [0, 1], given);

@@ -196,7 +196,12 @@ fromLogProbs('the gradient goes where it is told', async () => {
   const bad = (wrong: unknown) => () => policyLoss({ ...args, gradient: wrong } as never);
   throwsError(bad(args.logProbs), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /dLogProbs and logProbs share memory/);
   throwsError(bad(blank([T + 1])), RangeError, 'ERR_PRL_OUT_OF_RANGE', /dLogProbs/);
-  throwsError(bad('inplace'), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /gradient must be a Tensor, not "inplace"/);
+  throwsError(
+    bad('inplace'),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /gradient must be a Tensor, not the string 'inplace'/,
+  );
 });
 fromLogProbs('on-policy the ratio is exactly 1, by absent and by equal old log-probabilities', async () => {
   for (const importanceSamplingLevel of ['token', 'sequence'] as const) {

@@ -25,8 +25,8 @@ calls('sequences to score', async () => {
     /token 1 of sequence 1 is 23, outside the vocabulary \[0, 23\)/,
   );
   await range(policy.logProbs([[1, -1]]), /token 1 of sequence 0 is -1/);
-  await range(policy.logProbs([[1, 1.5]]), /sequences\[0\] holds 1.5/);
-  await range(policy.logProbs([[1, 2 ** 32]]), /holds 4294967296/);
+  await range(policy.logProbs([[1, 1.5]]), /sequences\[0\]\[1\] = 1.5 is not/);
+  await range(policy.logProbs([[1, 2 ** 32]]), /sequences\[0\]\[1\] = 4294967296 is not/);
   await range(policy.logProbs([[1], []]), /sequences\[1\] is empty/);
   await range(policy.logProbs([tokens(301, 1)]), /301 tokens, more than the policy's max_position_embeddings, 300/);
   await range(policy.logProbs([[1, 2]], { start: [0] }), /start\[0\] = 0 must be from 1 to 2/);

@@ -25,7 +25,7 @@ export interface FunctionVerifierOptions {
  */
 export function functionVerifier(judge: VerifierFunction, options: FunctionVerifierOptions = {}): Verifier {
   if (typeof judge !== 'function') throw invalidArgument(`functionVerifier takes a function, not ${typeof judge}`);
-  checkOptions('functionVerifier', options, ['name', 'timeout']);
+  options = checkOptions('functionVerifier', options, ['name', 'timeout']);
   const name = options.name ?? (judge.name || 'function');
   const timeout = checkNumber('timeout', options.timeout ?? 30_000, 0, 2 ** 31 - 1, true);
   return async (response, gold, info) => {

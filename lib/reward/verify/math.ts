@@ -41,7 +41,7 @@ export async function verifyMath(response: string, gold: string, options: MathOp
 }
 
 function extractionOf(where: string, options: MathOptions): Extraction {
-  checkOptions(where, options, ['extraction']);
+  options = checkOptions(where, options, ['extraction']);
   return checkChoice('extraction', options.extraction ?? 'boxed', EXTRACTIONS);
 }
 

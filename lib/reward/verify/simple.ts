@@ -15,7 +15,7 @@ export interface ExactOptions {
 
 /** The answer is the gold answer, character by character, but for spaces around it and how many there are in a row. */
 export function exactVerifier(options: ExactOptions = {}): Verifier {
-  checkOptions('exactVerifier', options, ['extraction', 'ignoreCase']);
+  options = checkOptions('exactVerifier', options, ['extraction', 'ignoreCase']);
   const { extraction = 'boxed', ignoreCase = false } = options;
   checkChoice('extraction', extraction, EXTRACTIONS);
   const plain = (s: string) => {
@@ -41,7 +41,7 @@ export interface NumericOptions {
 
 /** The answer is a number (12, -1,234.5, 1.6e-19, 3/4, 25%) close to the gold number, which must be one. */
 export function numericVerifier(options: NumericOptions = {}): Verifier {
-  checkOptions('numericVerifier', options, ['extraction', 'relativeTolerance', 'absoluteTolerance']);
+  options = checkOptions('numericVerifier', options, ['extraction', 'relativeTolerance', 'absoluteTolerance']);
   const { extraction = 'boxed', relativeTolerance = 1e-6, absoluteTolerance = 0 } = options;
   checkChoice('extraction', extraction, EXTRACTIONS);
   checkNumber('relativeTolerance', relativeTolerance, 0);
@@ -80,7 +80,7 @@ export interface RegexOptions {
  * avoid: it runs in the process itself, with no deadline.
  */
 export function regexVerifier(options: RegexOptions = {}): Verifier {
-  checkOptions('regexVerifier', options, ['pattern']);
+  options = checkOptions('regexVerifier', options, ['pattern']);
   const { pattern } = options;
   if (pattern === undefined) return (response, gold) => (compiled(gold).test(end(response)) ? 1 : 0);
   if (!(pattern instanceof RegExp)) throw invalidArgument('regexVerifier takes a RegExp as its pattern');
