@@ -1,7 +1,7 @@
 export type { AnswerFrom, DatasetProblem, FieldOptions } from './data/fields.js';
 export { type Dataset, type DatasetOptions, type DatasetReport, describeReport, loadDataset } from './data/load.js';
 export { PROMPT_PRESETS, type PromptOptions } from './data/prompt.js';
-export * from './errors.js';
+export { PrlError, type PrlErrorCode } from './errors.js';
 export {
   type DatasetEvaluation,
   type DatasetEvaluationOptions,
@@ -31,10 +31,10 @@ export { type ImportanceWeightsArgs, importanceWeights } from './kernels/importa
 export * from './kernels/linear-policy-loss.js';
 export * from './kernels/policy-loss.js';
 export * from './kernels/progrs-advantages.js';
-export * from './kernels/quantile-loss.js';
+export { type QuantileLoss, type QuantileLossOptions, quantileLoss } from './kernels/quantile-loss.js';
 export * from './kernels/split-steps.js';
 export * from './kernels/step-advantages.js';
-export * from './kernels/token-log-probs.js';
+export { type TokenLogProbs, type TokenLogProbsOptions, tokenLogProbs } from './kernels/token-log-probs.js';
 export type { StepOffsets } from './methods/steps.js';
 export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads } from './native.js';
 export type { ChatMessage, ChatOptions } from './policy/chat-template.js';

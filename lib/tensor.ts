@@ -43,7 +43,7 @@ export class Tensor {
   #data: TensorData | undefined;
   #memory: object | undefined;
 
-  /** What only looks like a tensor, or stands in front of one (a proxy, an heir), has no memory. */
+  /** @internal What only looks like a tensor, or stands in front of one (a proxy, an heir), has no memory. */
   static [Symbol.hasInstance](value: unknown): boolean {
     return typeof value === 'object' && value !== null && #data in value;
   }
