@@ -19,7 +19,23 @@ export function readTensor(
   dtype: 'float32' | 'bfloat16' | 'float16' = 'float32',
 ): Tensor | undefined {
   const out = Tensor.zeros(shape, { dtype });
-  return native().policyRead({ policy: handle, arena: ARENA[arena], name, out }) ? out : undefined;
+  return native().policyRead({ policy: handle, arena: ARENA[arena], name, first: 0, out }) ? out : undefined;
+}
+
+/** The same in pieces, for writing: each takes a millisecond, and holds until the next is asked for. */
+export function* readPieces(
+  handle: object,
+  { name, shape }: ParameterInfo,
+  arena: keyof typeof ARENA,
+  dtype: 'float32' | 'bfloat16' | 'float16',
+): Generator<ArrayBufferView> {
+  const size = shape.reduce((a, b) => a * b, 1);
+  const piece = Tensor.zeros([Math.min(size, 2 ** 20)], { dtype });
+  for (let first = 0; first < size; first += piece.size) {
+    const out = size - first < piece.size ? Tensor.zeros([size - first], { dtype }) : piece;
+    native().policyRead({ policy: handle, arena: ARENA[arena], name, first, out });
+    yield out.data as ArrayBufferView;
+  }
 }
 
 /** The policy must be idle until it ends. */
@@ -35,7 +51,7 @@ export async function saveOptimizer(
       name: `${arena}.${parameter.name}`,
       shape: parameter.shape,
       dtype: 'F32' as const,
-      read: () => readTensor(handle, parameter, arena)!.data as Float32Array,
+      read: () => readPieces(handle, parameter, arena, 'float32'),
     })),
   );
   await writeSafetensors(file, steps === 0 ? [] : tensors, { steps: String(steps) });
@@ -71,7 +87,8 @@ export async function loadOptimizer(
     );
     alive();
     touched = true;
-    native().policyResetOptimizer({ policy: handle });
+    // Moments that are there are overwritten: giving gigabytes back and taking them again takes time.
+    if (steps === 0) native().policyResetOptimizer({ policy: handle });
     for (const tensor of tensors) {
       await native().policyLoad({ policy: handle, fd: source.fd, dtype: 'F32', ...tensor });
       alive();

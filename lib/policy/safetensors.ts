@@ -166,16 +166,16 @@ function checkEntry(key: string, value: unknown, base: number, corrupt: (message
   return { dtype, shape, begin: base + offsets[0], bytes };
 }
 
-/** A tensor to be written: `read` gives its values in the type's own bits. */
+/** A tensor to be written: `read` gives its values in the type's own bits, at once or in pieces. */
 export interface StorableTensor {
   name: string;
   shape: readonly number[];
   dtype: 'F32' | 'BF16' | 'F16' | 'I32';
-  read: () => ArrayBufferView;
+  read: () => ArrayBufferView | Iterable<ArrayBufferView>;
 }
 
 /**
- * Writes tensors. Each is asked for when its turn comes, so that one is in memory at a time. The file appears whole or not
+ * Writes tensors. Each is asked for when its turn comes, so that one (or a piece of one) is in memory at a time. The file appears whole or not
  * at all: it is written beside its place, flushed to the disk and moved.
  */
 export async function writeSafetensors(
@@ -199,7 +199,8 @@ export async function writeSafetensors(
     await write(prefix);
     for (const { read } of tensors) {
       const data = read();
-      await write(new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength));
+      for (const { buffer, byteOffset, byteLength } of ArrayBuffer.isView(data) ? [data] : data)
+        await write(new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength));
     }
   });
 }

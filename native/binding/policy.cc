@@ -82,14 +82,18 @@ const Parameter& ParameterOf(const Args& args, const Policy& policy) {
 
 Arena ArenaOf(const Args& args) { return static_cast<Arena>(args.Integer("arena", 0, 4)); }
 
-// Copies the tensor `name` of `arena` (policy.h, Arena) to `out`; returns false, `out` untouched, when its arena has not been made.
+// Copies values of the tensor `name` of `arena` (policy.h, Arena), from `first` on, to `out`; returns false, `out` untouched, when its arena has not been made.
 Napi::Value Read(const Napi::CallbackInfo& info) {
   const Args args(info);
   const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
   const Parameter& p = ParameterOf(args, *policy);
   const TensorArg out = args.Tensor("out");
-  if (out.elements != p.size) Throw(args.env(), Code::kOutOfRange, "out must have %lld elements, not %lld", (long long)p.size, (long long)out.elements);
-  return Napi::Boolean::New(args.env(), policy->Read(ArenaOf(args), p, out.dtype, out.data));
+  const int64_t first = args.Integer("first", 0, p.size);
+  if (out.elements > p.size - first) {
+    Throw(args.env(), Code::kOutOfRange, "'%s' has %lld elements from %lld on, not %lld", p.name.c_str(), (long long)(p.size - first),
+          (long long)first, (long long)out.elements);
+  }
+  return Napi::Boolean::New(args.env(), policy->Read(ArenaOf(args), p, first, out.elements, out.dtype, out.data));
 }
 
 Napi::Value Write(const Napi::CallbackInfo& info) {

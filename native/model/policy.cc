@@ -140,19 +140,10 @@ AdamWStep StepOf(const OptimizerParams& params, int64_t steps, double norm, bool
   return step;
 }
 
-namespace {
-
-template <typename T>
-void Zeros(Buffer<T>& buffer, int64_t n) {
-  std::memset(static_cast<void*>(buffer.Reserve(n)), 0, static_cast<size_t>(n) * sizeof(T));
-}
-
-}  // namespace
-
 Policy::Policy(const ModelConfig& model_config, DType storage)
     : config(model_config), layout(config), dtype(storage), transformer_(config, layout) {
-  Zeros(values_, dtype == DType::kBFloat16 ? layout.vectors : layout.size);
-  if (dtype == DType::kBFloat16) Zeros(bf16_, layout.size);
+  values_.Zeros(dtype == DType::kBFloat16 ? layout.vectors : layout.size);
+  if (dtype == DType::kBFloat16) bf16_.Zeros(layout.size);
 }
 
 Weights Policy::weights() const {
@@ -175,8 +166,11 @@ void Policy::Initialize(uint64_t seed) {
 
 std::unique_ptr<Policy> Policy::Clone() const {
   auto copy = std::make_unique<Policy>(config, dtype);
-  std::memcpy(copy->values_.data(), values_.data(), static_cast<size_t>(bf16_.data() ? layout.vectors : layout.size) * sizeof(float));
-  if (bf16_.data()) std::memcpy(copy->bf16_.data(), bf16_.data(), static_cast<size_t>(layout.size) * sizeof(BFloat16));
+  const auto fill = [](auto* to, const auto* from, int64_t n) {
+    ParallelRows(n, 1 << 18, [&](int64_t begin, int64_t end) { std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin) * sizeof(*to)); });
+  };
+  fill(copy->values_.data(), values_.data(), bf16_.data() ? layout.vectors : layout.size);
+  if (bf16_.data()) fill(copy->bf16_.data(), bf16_.data(), layout.size);
   return copy;
 }
 
@@ -187,22 +181,23 @@ void Policy::Changed(const Parameter& p) {
 
 void Policy::MakeOptimizer() {
   if (dtype == DType::kBFloat16 && !has_masters_) {
-    Zeros(low_, layout.size);
+    low_.Zeros(layout.size);
     has_masters_ = true;
   }
   if (!has_moments_) {
-    Zeros(moment1_, layout.size);
-    Zeros(moment2_, layout.size);
+    moment1_.Zeros(layout.size);
+    moment2_.Zeros(layout.size);
     has_moments_ = true;
   }
 }
 
-bool Policy::Read(Arena arena, const Parameter& p, DType type, void* out) {
+bool Policy::Read(Arena arena, const Parameter& p, int64_t first, int64_t n, DType type, void* out) {
+  const int64_t offset = p.offset + first;
   const float* from = nullptr;
   if (arena == Arena::kMaster) {
     if (!has_masters_ || type != DType::kFloat32) return false;
-    ParallelRows(p.size, 16384, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) static_cast<float*>(out)[i] = MasterOf(bf16_.data()[p.offset + i].bits, low_.data()[p.offset + i]);
+    ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) static_cast<float*>(out)[i] = MasterOf(bf16_.data()[offset + i].bits, low_.data()[offset + i]);
     });
     return true;
   }
@@ -213,12 +208,12 @@ bool Policy::Read(Arena arena, const Parameter& p, DType type, void* out) {
   if (!from) return false;
   const bool narrow = arena == Arena::kValues && dtype == DType::kBFloat16;
   const auto width = static_cast<int64_t>(SizeOf(type));
-  ParallelRows(p.size, 16384, [&](int64_t begin, int64_t end) {
+  ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
     void* to = static_cast<char*>(out) + begin * width;
     if (narrow) {
-      ConvertCpu(end - begin, DType::kBFloat16, bf16_.data() + p.offset + begin, type, to);
+      ConvertCpu(end - begin, DType::kBFloat16, bf16_.data() + offset + begin, type, to);
     } else {
-      ConvertCpu(end - begin, DType::kFloat32, from + p.offset + begin, type, to);
+      ConvertCpu(end - begin, DType::kFloat32, from + offset + begin, type, to);
     }
   });
   return true;

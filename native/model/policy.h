@@ -66,10 +66,10 @@ class Policy {
   void Initialize(uint64_t seed);
   std::unique_ptr<Policy> Clone() const;
 
-  // Copies of a parameter, in any floating-point type (masters: float32). Read is false, `out` untouched, for gradients that were not
-  // computed, and moments and masters before the first step; Write makes them, but for gradients, where it is false. A value that is
-  // written is rounded to the policy's type, its master with it.
-  bool Read(Arena arena, const Parameter& parameter, DType type, void* out);
+  // Copies of a parameter, in any floating-point type (masters: float32); Read: of n of its values from `first` on. Read is false, `out`
+  // untouched, for gradients that were not computed, and moments and masters before the first step; Write makes them, but for
+  // gradients, where it is false. A value that is written is rounded to the policy's type, its master with it.
+  bool Read(Arena arena, const Parameter& parameter, int64_t first, int64_t n, DType type, void* out);
   bool Write(Arena arena, const Parameter& parameter, const float* values);
   // The same from a place in a file (tensor_file.h); not for gradients.
   Status Load(Arena arena, const Parameter& parameter, int fd, int64_t offset, DType type);

@@ -23,18 +23,22 @@ class Buffer {
   T* Reserve(int64_t n) {
     if (n > size_) {
       Free();
-      if (n > (int64_t{1} << 60) / static_cast<int64_t>(sizeof(T))) throw std::bad_alloc();  // the bytes would overflow
-      const size_t bytes = (static_cast<size_t>(n) * sizeof(T) + 63) / 64 * 64;
-      data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
-      if (!data_) throw std::bad_alloc();
-      size_ = n;
-      BufferBytes() += Bytes();
+      block_ = std::aligned_alloc(64, (BytesOf(n) + 63) / 64 * 64);
+      Take(static_cast<T*>(block_), n);
     }
+    return data_;
+  }
+  // n elements that are all zero bits. Large ones are pages that the system clears when they are first touched: this takes no time.
+  T* Zeros(int64_t n) {
+    Free();
+    block_ = std::calloc(BytesOf(n) + 64, 1);
+    Take(reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(block_) + 63) / 64 * 64), n);
     return data_;
   }
   void Free() {
     BufferBytes() -= Bytes();
-    std::free(data_);
+    std::free(block_);
+    block_ = nullptr;
     data_ = nullptr;
     size_ = 0;
   }
@@ -43,7 +47,18 @@ class Buffer {
 
  private:
   int64_t Bytes() const { return size_ * static_cast<int64_t>(sizeof(T)); }
+  static size_t BytesOf(int64_t n) {
+    if (n > (int64_t{1} << 60) / static_cast<int64_t>(sizeof(T))) throw std::bad_alloc();  // the bytes would overflow
+    return static_cast<size_t>(n) * sizeof(T);
+  }
+  void Take(T* data, int64_t n) {
+    if (!block_) throw std::bad_alloc();
+    data_ = data;
+    size_ = n;
+    BufferBytes() += Bytes();
+  }
 
+  void* block_ = nullptr;  // as the allocator gave it; data_ is its first boundary
   T* data_ = nullptr;
   int64_t size_ = 0;
 };

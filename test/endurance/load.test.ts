@@ -27,12 +27,12 @@ test('eight worker threads that call kernels at once: the bits of one, from one 
   assert.ok(most - before <= PRL_THREADS - 1, `${most - before} threads came, for a pool of ${PRL_THREADS}`);
 });
 
-test('generate, update, evaluate and a training step never hold the event loop for 50 ms', () => {
+test('checkpoints, generate, update, evaluate and a training step never hold the event loop for 50 ms', () => {
   const turns = run<{ [work: string]: { longest: number; turns: number } }>('loop-child.ts');
   for (const [work, { longest, turns: count }] of Object.entries(turns)) {
     assert.ok(longest > 0 && longest < 50, `${work}: ${longest} ms of the main thread in one turn`);
     assert.ok(count > 100, `${work}: the loop turned ${count} times`);
   }
-  assert.equal(Object.keys(turns), ['generate', 'logProbs', 'update', 'evaluate', 'step']);
+  assert.equal(Object.keys(turns), ['save', 'load', 'generate', 'logProbs', 'update', 'evaluate', 'step']);
 });
 test.run();

@@ -17,14 +17,12 @@ const task = datasetTask({
   test: Array.from({ length: 60 }, (_, i) => problem(1000 + i)),
   tokenizer,
 });
+const config = {
+  ...{ model_type: 'llama' as const, vocab_size: 320, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1 },
+  ...{ num_attention_heads: 2, max_position_embeddings: 1024, tie_word_embeddings: true, eos_token_id: 300 },
+};
 // Small, so that it is JavaScript's part of the work that is large.
-const policy = Policy.create(
-  {
-    ...{ model_type: 'llama', vocab_size: 320, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1 },
-    ...{ num_attention_heads: 2, max_position_embeddings: 1024, tie_word_embeddings: true, eos_token_id: 300 },
-  },
-  { seed: 1 },
-);
+const policy = Policy.create(config, { seed: 1 });
 const folder = mkdtempSync(join(tmpdir(), 'prl-loop-'));
 
 /** Everything once; `size` responses of up to 500 tokens. */
@@ -40,7 +38,11 @@ async function all(size: number, output: string): Promise<{ [name: string]: () =
     ...{ policy: policy.clone(), task, method: 'prl', maxSteps: 1, promptsPerStep: size / 8, numGenerations: 8 },
     ...{ maxCompletionLength: 500, learningRate: 1e-4, output, seed: 1 },
   });
+  const large = Policy.create({ ...config, vocab_size: 12_800 * size, hidden_size: 8 }, { seed: 1 });
+  const checkpoint = `${output}-checkpoint`;
   return {
+    save: () => large.save(checkpoint),
+    load: async () => (await Policy.load(checkpoint)).dispose(),
     generate: () => policy.generate(prompts, options),
     logProbs: () => policy.logProbs(sequences),
     update: () => policy.update({ prompts: repeated, completions, advantages }, { learningRate: 1e-4 }),

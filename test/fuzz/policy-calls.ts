@@ -126,7 +126,13 @@ export const policyCalls = (file: number): Record<string, AddonCall> => ({
   policyParameters: onPolicy,
   policyResetOptimizer: onPolicy,
   policySteps: { make: (m) => ({ policy: policyOf(m), steps: m.int(0, 5) }) },
-  policyRead: { outputs: ['out'], make: (m) => ({ ...named(m), out: cpu(m).out(ELEMENTS) }) },
+  policyRead: {
+    outputs: ['out'],
+    make: (m) => {
+      const first = m.int(0, ELEMENTS);
+      return { ...named(m), first, out: cpu(m).out(m.int(0, ELEMENTS - first)) };
+    },
+  },
   policyWrite: { make: (m) => ({ ...named(m), data: cpu(m).floats(ELEMENTS) }) },
   policyLoad: { make: (m) => ({ ...named(m), fd: file, offset: 0, dtype: 'F32' }), costly: ['fd'] },
   policyLogProbs: { make: (m) => ({ ...scoring(m).fields, entropy: m.chance(0.5) }) },
