@@ -94,8 +94,8 @@ export class PolicyMemory {
   readonly dtype: PolicyDType;
   readonly #check: boolean;
   readonly #parameters: number;
-  /** Bytes that training has taken so far, which it keeps. */
-  #training = 0;
+  /** Bytes that training and scoring have taken so far, which they keep. */
+  #taken = 0;
 
   constructor(config: NativeConfig, options: StorageOptions) {
     const { dtype, memoryCheck } = checkStorage(options);
@@ -133,10 +133,26 @@ export class PolicyMemory {
   checkRun(options: Omit<MemoryOptions, 'dtype'>): void {
     if (!this.#check) return;
     const { microBatchTokens = 4096, gradientCheckpointing: asked = false, ...rest } = options;
-    const held = this.#estimate({}).weights + this.#training;
+    const held = this.#estimate({}).weights + this.#taken;
     const bytes = (n: number, gradientCheckpointing = asked) =>
       this.#estimate({ training: true, ...rest, microBatchTokens: n, gradientCheckpointing }).total - held;
     requireMemory('the run', bytes(microBatchTokens), (available) => adviceFor(bytes, 1, microBatchTokens, available));
+  }
+
+  /** Before log-probabilities of these sequences: checks, and notes what is then taken. */
+  takeScoring(cuSeqlens: Int32Array, { microBatchTokens }: { microBatchTokens: number }): void {
+    if (!this.#check) return;
+    const longest = Math.max(1, longestOf(cuSeqlens));
+    const tokens = Math.max(longest, Math.min(microBatchTokens, cuSeqlens.at(-1)!));
+    const bytes = (n: number) => {
+      const { total, weights } = this.#estimate({ microBatchTokens: n });
+      return total - weights;
+    };
+    requireMemory(`scoring (micro-batches of ${tokens} tokens)`, bytes(tokens) - this.#taken, (available) => {
+      const fits = largestThatFits(longest, tokens, available + this.#taken, bytes);
+      return fits === undefined ? `: sequences of ${longest} tokens are too long` : `: microBatchTokens ${fits} fits`;
+    });
+    this.#taken = Math.max(this.#taken, bytes(tokens));
   }
 
   /** Before gradients of these sequences: checks, and notes what is then taken. */
@@ -148,10 +164,10 @@ export class PolicyMemory {
       const estimate = this.#estimate({ training: true, microBatchTokens: n, gradientCheckpointing });
       return estimate.total - estimate.weights;
     };
-    requireMemory(`the update (micro-batches of ${tokens} tokens)`, bytes(tokens) - this.#training, (available) =>
-      adviceFor(bytes, longest, tokens, available + this.#training),
+    requireMemory(`the update (micro-batches of ${tokens} tokens)`, bytes(tokens) - this.#taken, (available) =>
+      adviceFor(bytes, longest, tokens, available + this.#taken),
     );
-    this.#training = Math.max(this.#training, bytes(tokens));
+    this.#taken = Math.max(this.#taken, bytes(tokens));
   }
 
   /** Before the logits of a sequence: they exist twice, here and in native code. */

@@ -82,15 +82,19 @@ export async function loadOptimizer(
             'ERR_PRL_CORRUPT',
             `${file} has no float32 tensor '${arena}.${name}' of the shape [${shape}]`,
           );
-        return { arena: ARENA[arena], name, offset: entry.begin };
+        return { what: `tensor '${arena}.${name}'`, arena: ARENA[arena], name, offset: entry.begin };
       }),
     );
     alive();
     touched = true;
     // Moments that are there are overwritten: giving gigabytes back and taking them again takes time.
     if (steps === 0) native().policyResetOptimizer({ policy: handle });
-    for (const tensor of tensors) {
-      await native().policyLoad({ policy: handle, fd: source.fd, dtype: 'F32', ...tensor });
+    for (const { what, ...tensor } of tensors) {
+      await native()
+        .policyLoad({ policy: handle, fd: source.fd, dtype: 'F32', ...tensor })
+        .catch((cause: PrlError) => {
+          throw new PrlError(cause.code, `cannot read ${what} of ${file}: ${cause.message}`, { cause });
+        });
       alive();
     }
     native().policySteps({ policy: handle, steps });

@@ -169,8 +169,10 @@ export class Policy implements PolicyLike {
     const args = { ...packed, ...this.#common(options), entropy: checkBoolean('entropy', options.entropy ?? false) };
     const result = await this.#run(
       options.signal,
-      (): Promise<{ logProbs: Float32Array; entropy?: Float32Array }> =>
-        native().policyLogProbs({ policy: this.#handle, ...args }),
+      async (): Promise<{ logProbs: Float32Array; entropy?: Float32Array }> => {
+        this.#memory.takeScoring(packed.cuSeqlens.data as Int32Array, args);
+        return native().policyLogProbs({ policy: this.#handle, ...args });
+      },
     );
     return { ...result, cuSeqlens: cuScored };
   }

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <new>
 
-#include "binding/register.h"
+#include "binding/box.h"
 
 namespace prl {
 namespace {
@@ -12,11 +12,10 @@ namespace {
 // Random: marks our objects, so that no other wrapped object passes for one.
 constexpr napi_type_tag kPolicyTag = {0x5f1d0c6b7e984a21ull, 0xb2c39d04e86f517aull};
 
-// The garbage collector is told what hangs on the small object: what is forgotten is then collected in time.
+// The garbage collector is told what hangs on the small object.
 void Tell(napi_env env, PolicyHandle* handle, int64_t growth) {
-  int64_t ignored;
   handle->told += growth;
-  if (growth != 0) napi_adjust_external_memory(env, growth, &ignored);
+  Grow(env, growth);
 }
 
 // A task that runs keeps the policy alive until it ends.

@@ -35,8 +35,10 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   const int32_t quantiles = ReadQuantiles(args, level);
   const int64_t hidden = args.Integer("hidden", 1, 1 << 20), features = args.Integer("features", 0, 1 << 10);
   const int64_t width = args.Integer("width", 1, 1 << 14);
-  return Box(args.env(), kHeadTag,
-             std::make_shared<LockedHead>(hidden, features, width, std::vector<double>(level, level + quantiles)));
+  const int64_t before = BufferBytes();
+  SharedHead head = std::make_shared<LockedHead>(hidden, features, width, std::vector<double>(level, level + quantiles));
+  // What a task takes for the head later is told with the policy that it ran on.
+  return Box(args.env(), kHeadTag, std::move(head), BufferBytes() - before);
 }
 
 Napi::Value Parameters(const Napi::CallbackInfo& info) {
@@ -146,7 +148,7 @@ Napi::Value Update(const Napi::CallbackInfo& info) {
         if (status.code == Code::kNonFinite) return NotFinite(state.get());
         PRL_RETURN_IF_ERROR(status);
         state->norm = std::sqrt(h.SumSquaresOfGradients());
-        state->applied = state->step && std::isfinite(state->norm);
+        state->applied = state->step && std::isfinite(state->norm) && h.StaysFinite(state->optimizer, state->norm);
         if (state->applied) h.Step(state->optimizer, state->norm);
         return Ok();
       },
@@ -199,7 +201,8 @@ Napi::Value FinetuneUpdate(const Napi::CallbackInfo& info) {
         state->norm = std::sqrt(squares + h.SumSquaresOfGradients());
         OptimizerParams backbone = state->optimizer;
         backbone.learning_rate = state->backbone_learning_rate;
-        state->applied = state->step && std::isfinite(state->norm) && policy.Step(backbone, state->norm);
+        state->applied =
+            state->step && std::isfinite(state->norm) && h.StaysFinite(state->optimizer, state->norm) && policy.Step(backbone, state->norm);
         if (state->applied) h.Step(state->optimizer, state->norm);
         return Ok();
       },

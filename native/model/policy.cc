@@ -239,16 +239,30 @@ bool Policy::Write(Arena arena, const Parameter& p, const float* values) {
   return true;
 }
 
+// Optimizer state with a number that no step leaves would make every step after it one that is not applied.
+static Status CheckState(Arena arena, int64_t n, const float* values) {
+  std::atomic<bool> legal{true};
+  ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
+    bool good = true;
+    for (int64_t i = begin; i < end; ++i) good = good && std::isfinite(values[i]) && (arena != Arena::kMoment2 || values[i] >= 0.0f);
+    if (!good) legal = false;
+  });
+  return legal ? Ok() : Error(Code::kCorrupt, "it holds a number that is not finite%s", arena == Arena::kMoment2 ? ", or negative" : "");
+}
+
 Status Policy::Load(Arena arena, const Parameter& p, int fd, int64_t offset, DType type) {
   if (arena == Arena::kMaster) {
     Buffer<float> values;
     PRL_RETURN_IF_ERROR(ReadValues(fd, offset, type, p.size, DType::kFloat32, values.Reserve(p.size)));
+    PRL_RETURN_IF_ERROR(CheckState(arena, p.size, values.data()));
     Write(arena, p, values.data());
     return Ok();
   }
   if (arena != Arena::kValues) {
     MakeOptimizer();
-    return ReadValues(fd, offset, type, p.size, DType::kFloat32, (arena == Arena::kMoment1 ? moment1_ : moment2_).data() + p.offset);
+    float* moment = (arena == Arena::kMoment1 ? moment1_ : moment2_).data() + p.offset;
+    PRL_RETURN_IF_ERROR(ReadValues(fd, offset, type, p.size, DType::kFloat32, moment));
+    return CheckState(arena, p.size, moment);
   }
   void* to = bf16_.data() ? static_cast<void*>(bf16_.data() + p.offset) : values_.data() + p.offset;
   PRL_RETURN_IF_ERROR(ReadValues(fd, offset, type, p.size, dtype, to));

@@ -71,7 +71,7 @@ class Policy {
   // gradients, where it is false. A value that is written is rounded to the policy's type, its master with it.
   bool Read(Arena arena, const Parameter& parameter, int64_t first, int64_t n, DType type, void* out);
   bool Write(Arena arena, const Parameter& parameter, const float* values);
-  // The same from a place in a file (tensor_file.h); not for gradients.
+  // The same from a place in a file (tensor_file.h); not for gradients. kCorrupt for moments and masters that no step leaves.
   Status Load(Arena arena, const Parameter& parameter, int fd, int64_t offset, DType type);
   Weights weights() const;
   Generator& generator() { return generator_; }

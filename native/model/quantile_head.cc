@@ -54,7 +54,7 @@ QuantileHead::QuantileHead(int64_t hidden_size, int64_t feature_count, int64_t h
   trained_ = size_;
   add("features.mean", {features});
   add("features.deviation", {features});
-  std::memset(values_.Reserve(size_), 0, static_cast<size_t>(size_) * sizeof(float));
+  values_.Zeros(size_);
   std::fill_n(values_.data() + parameters_[kDeviation].offset, features, 1.0f);
 }
 
@@ -139,13 +139,27 @@ double QuantileHead::SumSquaresOfGradients() {
   return SumSquaresCpu(trained_, gradients_.data(), partial_.Reserve(SumSquaresPieces(trained_)));
 }
 
-void QuantileHead::Step(const OptimizerParams& params, double norm) {
-  if (!has_moments_) {
-    for (Buffer<float>* moment : {&moment1_, &moment2_}) {
-      std::memset(moment->Reserve(trained_), 0, static_cast<size_t>(trained_) * sizeof(float));
+void QuantileHead::MakeMoments() {
+  if (has_moments_) return;
+  moment1_.Zeros(trained_);
+  moment2_.Zeros(trained_);
+  has_moments_ = true;
+}
+
+bool QuantileHead::StaysFinite(const OptimizerParams& params, double norm) {
+  MakeMoments();
+  for (size_t i = kWeight1; i <= kBias2; ++i) {
+    const Parameter& p = parameters_[i];
+    if (!AdamWStaysFiniteCpu(StepOf(params, steps_ + 1, norm, p.matrix()), p.size, gradients_.data() + p.offset, values_.data() + p.offset,
+                             nullptr, nullptr, moment1_.data() + p.offset, moment2_.data() + p.offset)) {
+      return false;
     }
-    has_moments_ = true;
   }
+  return true;
+}
+
+void QuantileHead::Step(const OptimizerParams& params, double norm) {
+  MakeMoments();
   ++steps_;
   for (size_t i = kWeight1; i <= kBias2; ++i) {
     const Parameter& p = parameters_[i];

@@ -48,6 +48,8 @@ class QuantileHead {
   // norm_rows: rows of the whole batch. d_hidden [rows, hidden] or null. Fails with kNonFinite for an output or target that is not.
   Status AddGradients(const HeadRows& in, const float* targets, double norm_rows, double* loss, float* d_hidden);
   double SumSquaresOfGradients();
+  // Whether the values and moments would be finite after Step; nothing changes.
+  bool StaysFinite(const OptimizerParams& params, double norm);
   // One AdamW step, clipped as `norm`, the global norm of all that is clipped together, asks for.
   void Step(const OptimizerParams& params, double norm);
 
@@ -55,6 +57,7 @@ class QuantileHead {
   int64_t inputs() const { return hidden + features; }
   const float* at(size_t parameter) const { return values_.data() + parameters_[parameter].offset; }
   float* gradient(size_t parameter) { return gradients_.data() + parameters_[parameter].offset; }
+  void MakeMoments();
   // x [rows, inputs] -> before silu [rows, width], after it, p.
   void ForwardRows(const HeadRows& in, int64_t begin, int64_t n, float* p);
 

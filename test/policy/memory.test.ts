@@ -184,6 +184,13 @@ test('weights, an update or a generation that cannot fit are refused, with what 
       /micro-batches of 100000 tokens\) needs about \d+ GiB .*: microBatchTokens \d+ fits, and \d+ with gradientCheckpointing/,
     );
   }
+  const sequences = batch.prompts.map((prompt, i) => [...prompt, ...batch.completions[i]]);
+  await rejectsWith(
+    wide.logProbs(sequences, { microBatchTokens: 100_000 }),
+    PrlError,
+    CODE,
+    /scoring \(micro-batches of 100000 tokens\) needs about \d+ GiB .*: microBatchTokens \d+ fits/,
+  );
   const many = Policy.create({ ...tinyConfig(HUGE), hidden_size: 4, vocab_size: 2 ** 20 }, { seed: 1 });
   await rejectsWith(
     many.logits(tokens(1e6, 1)),

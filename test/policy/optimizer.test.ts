@@ -1,11 +1,11 @@
-import { copyFileSync, mkdtempSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Policy, PrlError } from '../../lib/index.js';
+import { Policy, PrlError } from '../../lib/index.js';
 import { loadOptimizer } from '../../lib/policy/optimizer-state.js';
-import { writeSafetensors } from '../../lib/policy/safetensors.js';
+import { SafetensorsFile, writeSafetensors } from '../../lib/policy/safetensors.js';
 import { adamw } from '../reference/adamw.js';
 import { near } from '../reference/numbers.js';
 import { rejectsWith } from './rejects.js';
@@ -179,6 +179,45 @@ test('optimizer files of another model, cut off, or no such files', async () => 
   // A failed load has left the state as it was.
   await Promise.all([policy, twin].map((p) => p.update(batch, { learningRate: 1e-2 })));
   assert.equal(weightsOf(policy), weightsOf(twin));
+});
+
+test('state that no step leaves is refused, and none is left', async () => {
+  for (const dtype of ['float32', 'bfloat16'] as const) {
+    const policy = Policy.create(tinyPolicy().config, { seed: 1, dtype });
+    await policy.update(batch, { learningRate: 1e-2 });
+    const file = join(folder, 'odd-state.safetensors');
+    await policy.saveOptimizer(file);
+    const { tensors } = await SafetensorsFile.open(file).then((opened) => opened.close().then(() => opened));
+    const good = new Uint8Array(readFileSync(file));
+    const name = 'model.layers.0.mlp.down_proj.weight';
+    for (const [arena, value] of [
+      ['moment1', Number.NaN],
+      ['moment1', -Infinity],
+      ['moment2', Infinity],
+      ['moment2', -1e-30],
+      ...(dtype === 'bfloat16' ? [['master', Number.NaN] as const] : []),
+    ] as const) {
+      const bad = good.slice();
+      new DataView(bad.buffer).setFloat32(tensors.get(`${arena}.${name}`)!.begin + 4, value, true);
+      writeFileSync(file, bad);
+      const twin = policy.clone();
+      await policy.loadOptimizer(file).then(
+        () => assert.unreachable(`${value} in ${arena}`),
+        ({ code, message }) => {
+          assert.is(code, 'ERR_PRL_CORRUPT');
+          assert.match(
+            message,
+            new RegExp(`cannot read tensor '${arena}.${name}' of .*odd-state.* a number that is not`),
+          );
+        },
+      );
+      if (dtype === 'bfloat16') continue; // the copy has no masters
+      await Promise.all([policy, twin].map((each) => each.update(batch, { learningRate: 1e-2 })));
+      assert.equal(weightsOf(policy), weightsOf(twin), 'as after a reset');
+    }
+    writeFileSync(file, good);
+    await policy.loadOptimizer(file);
+  }
 });
 
 test('a file that is cut off while it is read leaves no state', async () => {

@@ -52,6 +52,8 @@ const rowsOf = (n: number, seed: number): Rows => ({
 const tensors = (rows: Rows) =>
   Object.fromEntries(Object.entries(rows).map(([name, values]) => [name, Tensor.from(values)]));
 
+const ADAMW = { step: true, weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.99, adamEpsilon: 1e-8 };
+
 const policy = tinyPolicy();
 const on = <T>(args: object, name: string, model: Policy = policy): Promise<T> =>
   model.call(undefined, (handle) => native()[name]({ policy: handle, ...args }));
@@ -164,15 +166,30 @@ head('a row counts alone; the number of threads changes no bit', async () => {
 head('what is not finite is told and changes nothing', async () => {
   const { head, read } = makeHead(5);
   const rows = rowsOf(4, 6);
-  const before = TRAINED.map((name) => read(name, 0));
-  rows.targets[2] = Number.NaN;
-  const options = { step: true, learningRate: 0.1, weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.99, adamEpsilon: 1e-8 };
-  const { loss, applied } = await update(head, rows, options);
+  const values = () => TRAINED.map((name) => read(name, 0));
+  const before = values();
+  const options = { ...ADAMW, learningRate: 0.1 };
+  const { loss, applied } = await update(head, { ...rows, targets: rows.targets.fill(Number.NaN, 2, 3) }, options);
   assert.ok(Number.isNaN(loss) && !applied);
+  assert.equal(values(), before);
+  // Loss and gradients that are finite, and a step that would leave weights that are not.
+  const steep = await update(head, rowsOf(4, 6), { ...ADAMW, learningRate: 1e39 });
+  assert.ok(Number.isFinite(steep.loss) && Number.isFinite(steep.gradNorm) && !steep.applied);
+  assert.equal(values(), before);
+  // Step count and moments too are what they were.
+  const { head: other, read: readOther } = makeHead(5);
+  for (const each of [head, other]) assert.ok((await update(each, rowsOf(4, 6), options)).applied);
   assert.equal(
-    TRAINED.map((name) => read(name, 0)),
-    before,
+    values(),
+    TRAINED.map((name) => readOther(name, 0)),
   );
+});
+head('the garbage collector knows what hangs on a head', () => {
+  const external = (): number => native().externalMemory({});
+  const before = external();
+  native().quantileHeadCreate({ hidden: 4000, features: 0, width: 1000, quantiles: [0.5] });
+  const grown = external() - before;
+  assert.ok(grown >= 16e6 && grown < 17e6, `${grown} bytes for 4 million weights`);
 });
 head('errors', async () => {
   const { head } = makeHead(6);
@@ -299,6 +316,33 @@ steps('the number of threads changes no bit, nor does what else is in the batch'
   }
   setThreads(threads);
   assert.equal((await statesOf(policy, { microBatchTokens: 1 })).hidden, all.hidden);
+});
+steps('a step of head and backbone is applied to both or to none', async () => {
+  const model = tinyPolicy();
+  const { head, read } = makeHead(11);
+  const targets = Tensor.from(Float32Array.from({ length: ends.length }, random(12)));
+  const features = Tensor.from(normals(ends.length * FEATURES, 13));
+  const run = (learningRate: number, backboneLearningRate: number) =>
+    on<{ loss: number; applied: boolean }>(
+      { ...batch(), ...ADAMW, head, targets, features, learningRate, backboneLearningRate },
+      'quantileHeadFinetune',
+      model,
+    );
+  const all = () => [
+    ...TRAINED.map((name) => read(name, 0)),
+    ...model.parameters.map(({ name }) => model.readParameter(name).data),
+  ];
+  const before = all();
+  for (const [own, backbone] of [
+    [1e39, 1e-3],
+    [1e-3, 1e39],
+  ]) {
+    const { loss, applied } = await run(own, backbone);
+    assert.ok(Number.isFinite(loss) && !applied);
+    assert.equal(all(), before);
+  }
+  assert.ok((await run(1e-3, 1e-3)).applied);
+  assert.not.equal(all(), before);
 });
 steps('errors', async () => {
   const wrong = (stepEnds: number[]) => statesOf(policy, { stepEnds: Tensor.from(Int32Array.from(stepEnds)) });
