@@ -55,6 +55,7 @@ const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(bytes < 2 ** 3
  * @param advice what would fit, for the message
  */
 function requireMemory(what: string, needed: number, advice: (available: number) => string): void {
+  if (needed <= 0) return;
   const available = availableMemory();
   if (needed <= available) return;
   throw new PrlError(
