@@ -178,6 +178,15 @@ export class Trainer {
       return result;
     };
     const start = performance.now();
+    // Of a step with numbers that are not finite nothing is learnt; it goes on, so that it is recorded and its batch kept.
+    let usable = true;
+    const orElse = <R>(otherwise: R, work: Promise<R>): Promise<R> =>
+      work.catch((error: PrlError) => {
+        if (error.code !== 'ERR_PRL_NON_FINITE') throw error;
+        onWarning?.(`step ${index + 1}: ${error.message}`);
+        usable = false;
+        return otherwise;
+      });
 
     const problems = Array.from({ length: promptsPerStep }, (_, i) =>
       task.problem(index * promptsPerStep + i, { seed, split: 'train', level: options.level }),
@@ -194,22 +203,33 @@ export class Trainer {
         onProgress: this.#setup.onProgress,
       }),
     );
-    const { rollout, metrics: comparison } = await timed('check', () => this.#compare(sampled, signal));
-    const firstEntropy = await timed('check', () => this.#firstTokenEntropy(rollout, signal));
+    const { rollout, metrics: comparison } = await orElse(
+      { rollout: sampled, metrics: {} },
+      timed('check', () => this.#compare(sampled, signal)),
+    );
+    const firstEntropy = await orElse(
+      Number.NaN,
+      timed('check', () => this.#firstTokenEntropy(rollout, signal)),
+    );
     const reference = this.#reference;
-    const refLogProbs = reference && (await timed('reference', () => this.#logProbs(reference, rollout, signal)));
+    const refLogProbs =
+      reference &&
+      (await orElse(
+        undefined,
+        timed('reference', () => this.#logProbs(reference, rollout, signal)),
+      ));
     const cuSteps = await rolloutSteps(rollout, task.tokenizer, options, this.#setup.stepOffsets);
     const { processRewardModel: model } = this.#setup;
     const scored = model && (await timed('prm', () => scoreSteps(model, { ...rollout, cuSteps, signal })));
     const stepScores = scored?.scores;
-    const { advantages, metrics } = await timed('advantages', async () =>
-      computeAdvantages(rollout, { cuSteps, refLogProbs, stepScores }, options),
-    ).catch((error: PrlError) => {
-      if (error.code !== 'ERR_PRL_NON_FINITE') throw error;
-      onWarning?.(`step ${index + 1}: ${error.message}`);
-      // So the updates are not finite either, and not applied.
-      return { advantages: new Float32Array(rollout.logProbs.length).fill(Number.NaN), metrics: {} };
-    });
+    // With these the updates are not finite either, and not applied.
+    const none = { advantages: new Float32Array(rollout.logProbs.length).fill(Number.NaN), metrics: {} };
+    const { advantages, metrics } = usable
+      ? await orElse(
+          none,
+          timed('advantages', async () => computeAdvantages(rollout, { cuSteps, refLogProbs, stepScores }, options)),
+        )
+      : none;
     const updates = await timed('update', () =>
       updatePolicy(this.#policy, { step: index, rollout, advantages, refLogProbs, signal }, options),
     );
@@ -228,7 +248,10 @@ export class Trainer {
 
     const evaluation =
       options.evalSteps > 0 && this.#state.step % options.evalSteps === 0
-        ? await timed('evaluation', () => this.evaluate({ signal }))
+        ? await orElse(
+            undefined,
+            timed('evaluation', () => this.evaluate({ signal })),
+          )
         : undefined;
     const total = (performance.now() - start) / 1000;
     const row: Row = {

@@ -173,6 +173,44 @@ test('advantages that overflow are such a step, too, and the message says where'
   assert.equal(dumps(), ['step-000001.safetensors']);
 });
 
+test('logits that overflow where responses are scored are such a step, too', async () => {
+  // Those of the policy, then those of the reference.
+  for (const [scored, warning] of [
+    ['policy', /step 2: logits of the policy overflow/],
+    ['reference', /step 2: logits of the reference overflow/],
+  ] as const) {
+    rmSync(output, { recursive: true, force: true });
+    const policy = nativePolicy(echoTask);
+    let step = 0;
+    const spoil = (model: Policy, name: string) => {
+      const logProbs = model.logProbs.bind(model);
+      model.logProbs = async (sequences, options = {}) => {
+        // The first tokens are scored once a step, before the reference scores anything.
+        if (options.entropy) step++;
+        if (step === 2 && name === scored) throw new PrlError('ERR_PRL_NON_FINITE', `logits of the ${name} overflow`);
+        return logProbs(sequences, options);
+      };
+      return model;
+    };
+    const clone = policy.clone.bind(policy);
+    policy.clone = () => spoil(clone(), 'reference');
+    const { steps, weights, warnings, error } = await run(spoil(policy, 'policy'), {
+      ...{ method: 'prl', maxSteps: 3, learningRate: 1e-2, logProbCheckSteps: 0 },
+    });
+    assert.is(error, undefined);
+    assert.equal(
+      rows().map(({ updates_skipped }) => updates_skipped),
+      [0, 1, 0],
+    );
+    assert.is(warnings.length, 2);
+    assert.match(warnings[0], warning);
+    assert.ok(steps[1].advantages.every(Number.isNaN));
+    assert.equal(weights[2], weights[1]);
+    assert.not.equal(weights[3], weights[2]);
+    assert.equal(dumps(), ['step-000002.safetensors']);
+  }
+});
+
 test('weights that would not be finite: the step is not taken, and the moments are as before', async () => {
   for (const dtype of ['float32', 'bfloat16'] as const) {
     const { config } = nativePolicy(echoTask);
