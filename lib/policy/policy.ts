@@ -236,11 +236,31 @@ export class Policy implements PolicyLike {
 
   /** Samples completions; see {@link GenerateOptions}. Result i holds the n completions of prompt i. */
   async generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]> {
-    const args = generateArguments(this.config, prompts, options);
+    const { onProgress, ...args } = generateArguments(this.config, prompts, options);
+    // What onProgress throws is the call's, not nobody's.
+    let failure: { error: unknown } | undefined;
+    let running = true;
+    const tell = (...progress: [finished: number, total: number, tokens: number]) => {
+      if (!running || failure) return;
+      try {
+        onProgress!(...progress);
+      } catch (error) {
+        failure = { error };
+        this.#cancel();
+      }
+    };
     const flat: FlatCompletion[] = await this.#run(options.signal, async () => {
       const mostBatch = this.#memory.mostBatch(args.cuSeqlens.data as Int32Array, args);
-      return native().policyGenerate({ policy: this.#handle, ...args, mostBatch });
-    });
+      const told = { onProgress: onProgress && tell };
+      return native().policyGenerate({ policy: this.#handle, ...args, mostBatch, ...told });
+    })
+      .catch((error) => {
+        throw failure ? failure.error : error;
+      })
+      .finally(() => {
+        running = false;
+      });
+    if (failure) throw (failure as { error: unknown }).error;
     return groupCompletions(flat, prompts.length, args.n);
   }
 
@@ -301,6 +321,11 @@ export class Policy implements PolicyLike {
     if (this.#disposed) throw new PrlError('ERR_PRL_DISPOSED', 'the policy was disposed of');
   }
 
+  /** Asks the call that runs to end. */
+  #cancel() {
+    if (!this.#disposed) native().policyCancel({ policy: this.#handle });
+  }
+
   #idle() {
     this.#alive();
     if (this.#pending > 0)
@@ -326,7 +351,7 @@ export class Policy implements PolicyLike {
   async #run<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
     this.#alive();
     this.#pending++;
-    const cancel = () => this.#disposed || native().policyCancel({ policy: this.#handle });
+    const cancel = () => this.#cancel();
     const turn = this.#queue.then(async () => {
       try {
         this.#alive();

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tokenizer as Encoder } from '@huggingface/tokenizers';
@@ -5,7 +6,7 @@ import { withinDeadline } from '../deadline.js';
 import { outOfRange, PrlError } from '../errors.js';
 import { resolveTokenizer } from '../hub/resolve.js';
 import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-template.js';
-import { quoted } from './json.js';
+import { quoted, readJson } from './json.js';
 import { TokenDecoder } from './token-decoder.js';
 import { addedTokens, checkVocabulary, createEncoder, type Json } from './tokenizer-json.js';
 
@@ -76,7 +77,8 @@ export class Tokenizer {
         'ERR_PRL_IO',
         `cannot read the tokenizer ${join(folder, 'tokenizer.json')}: there is no such file`,
       );
-    const optional = async (name: string) => readObject(join(folder, name));
+    const optional = async (name: string): Promise<Json | undefined> =>
+      existsSync(join(folder, name)) ? readJson(join(folder, name)) : undefined;
     const config = { ...(await optional('special_tokens_map.json')), ...(await optional('tokenizer_config.json')) };
     const generation = (await optional('generation_config.json')) ?? pickEos(await optional('config.json'));
     const jinja = await readText(join(folder, 'chat_template.jinja'));

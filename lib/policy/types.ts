@@ -191,7 +191,7 @@ export interface GenerateOptions {
   maxBatch?: number;
   /** Stops the call (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
-  /** Told at times while completions are made: how many have ended, of how many, and tokens so far. */
+  /** Told at times while completions are made: how many have ended, of how many, and tokens so far. What it throws ends the call. */
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
 }
 

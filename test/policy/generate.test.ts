@@ -205,6 +205,39 @@ sampling('progress and abort; the policy goes on', async () => {
   await rejects(() => big.generate([[1]], { maxNewTokens: 1 }), PrlError, 'ERR_PRL_DISPOSED', /disposed/);
 });
 
+sampling('what onProgress throws ends the call, with that error', async () => {
+  const big = makePolicy({ ...CONFIG, max_position_embeddings: 4096, eos_token_id: undefined });
+  const error = new Error('from onProgress');
+  let calls = 0;
+  const run = big.generate(PROMPTS, {
+    n: 200,
+    maxNewTokens: 4000,
+    onProgress: () => {
+      calls++;
+      throw error;
+    },
+  });
+  await run.then(
+    () => assert.unreachable(),
+    (thrown: unknown) => assert.is(thrown, error),
+  );
+  assert.is(calls, 1);
+  // The policy goes on; that it is disposed of meanwhile changes nothing.
+  await big.generate([[1]], { maxNewTokens: 3 });
+  const disposed = big.generate(PROMPTS, {
+    n: 200,
+    maxNewTokens: 4000,
+    onProgress: () => {
+      big.dispose();
+      throw error;
+    },
+  });
+  await disposed.then(
+    () => assert.unreachable(),
+    (thrown: unknown) => assert.is(thrown, error),
+  );
+});
+
 sampling('wrong arguments are typed errors', async () => {
   const go = (prompts: unknown, options: object) => () =>
     policy.generate(prompts as number[][], options as GenerateOptions);

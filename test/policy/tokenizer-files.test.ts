@@ -334,8 +334,42 @@ hostile('files that are cut off, no object, nested deeply, or huge', async () =>
     truncateSync(file, 2 ** 31); // a hole: no disk is used
     await rejects(Tokenizer.load(folder), 'ERR_PRL_CORRUPT', /more than any tokenizer/);
     writeFileSync(file, whole);
-    writeFileSync(join(folder, 'generation_config.json'), '{"eos_token_id":');
-    await rejects(Tokenizer.load(folder), 'ERR_PRL_CORRUPT', /generation_config.json is not JSON/);
+    const generation = (content: string) => {
+      writeFileSync(join(folder, 'generation_config.json'), content);
+      return Tokenizer.load(folder);
+    };
+    for (const cut of ['', '{', '{"eos_token_id":', '{"eos_token_id":[1,'])
+      await rejects(generation(cut), 'ERR_PRL_CORRUPT', /generation_config.json is not JSON/);
+    for (const wrong of ['5', 'null', '[]', '"x"'])
+      await rejects(generation(wrong), 'ERR_PRL_CORRUPT', /generation_config.json does not hold an object/);
+    for (const nested of [
+      `{"a":${'['.repeat(deep)}${']'.repeat(deep)}}`,
+      `{"eos_token_id":${'['.repeat(1000)}${']'.repeat(1000)}}`,
+    ])
+      await rejects(
+        generation(nested),
+        'ERR_PRL_CORRUPT',
+        /generation_config.json is not JSON: it is nested more than 16 deep/,
+      );
+    for (const id of ['"1"', '{}', '[[1]]', '-1', '1.5', '1e300', 'true', '[1,"__proto__"]', '{"length":1,"0":1}'])
+      await rejects(
+        generation(`{"eos_token_id":${id}}`),
+        'ERR_PRL_CORRUPT',
+        /generation_config.json has the eos_token_id/,
+      );
+    await rejects(
+      generation('{"__proto__":{"eos_token_id":5e5},"eos_token_id":-7}'),
+      'ERR_PRL_CORRUPT',
+      /has the eos_token_id -7/,
+    );
+    // What it has no use for is passed over, whatever it is called.
+    const { stopTokenIds } = await generation(
+      '{"__proto__":{"eos_token_id":-7,"polluted":1},"constructor":{"prototype":{"polluted":1}}}',
+    );
+    assert.equal(stopTokenIds, (await load(whole)).stopTokenIds);
+    assert.is(({} as { polluted?: number }).polluted, undefined);
+    truncateSync(join(folder, 'generation_config.json'), 2 ** 31);
+    await rejects(Tokenizer.load(folder), 'ERR_PRL_CORRUPT', /generation_config.json has 2147483648 bytes/);
   } finally {
     rmSync(folder, { recursive: true });
   }

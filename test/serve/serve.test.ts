@@ -502,6 +502,12 @@ const nobody = new AbortController().signal;
 const clients = suite('serve: clients that leave');
 clients('work that nobody waits for any more is ended, or not begun', async () => {
   const { policy, outcomes, started } = watched();
+  const asked: AbortSignal[] = [];
+  const { submit } = Batcher.prototype;
+  Batcher.prototype.submit = function (work, signal) {
+    asked.push(signal);
+    return submit.call(this, work, signal);
+  };
   await serving({ policy }, async (url) => {
     const leaving = (prompt: number[]) => {
       const leave = new AbortController();
@@ -518,13 +524,15 @@ clients('work that nobody waits for any more is ended, or not begun', async () =
     // These wait for the batch of the first; one of them leaves before it has begun.
     const patient = complete(url, { prompt: [4], max_tokens: 3 });
     const second = leaving([5]);
-    await sleep(200);
+    await until(() => asked.length === 3);
     second.leave();
-    await sleep(200);
+    await until(() => asked.some(({ aborted }) => aborted));
     first.leave();
     assert.is((await patient).status, 200);
     await Promise.all([first.request, second.request]);
     assert.equal(outcomes, ['1 ERR_PRL_ABORTED', '1 done']);
+  }).finally(() => {
+    Batcher.prototype.submit = submit;
   });
 });
 clients('closing ends what is under way', async () => {
