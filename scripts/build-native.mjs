@@ -46,28 +46,34 @@ export async function buildNative({
     throw new Error(
       `the addon must be compiled${reason ? `, because ${reason}` : ''}, and this machine lacks ${missing.what}. Run:\n\n  ${missing.command}\n\nand then the install again.`,
     );
-  const nvcc = emulate || cudaArch === 'none' ? undefined : findNvcc();
+  let nvcc = emulate || cudaArch === 'none' ? undefined : findNvcc();
   const work = join(root, 'build', `cmake${emulate ? '-emulated' : ''}${sanitize ? '-asan' : ''}`);
   const args = ['--directory', root, '--out', work, '--parallel', String(jobs ?? availableParallelism())];
   // The compilers that missingTools looked at; cmake-js would look for others.
   args.push('--cc', process.env.CC || 'cc', '--cxx', process.env.CXX || 'c++');
-  // Said either way: a folder that was kept remembers what the build before was asked.
-  args.push(`--CDPRL_CUDA=${nvcc ? 'ON' : 'OFF'}`);
-  if (nvcc) args.push(`--CDPRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`);
   if (emulate) args.push('--CDPRL_CUDA_EMULATOR=ON');
   if (sanitize) args.push('--CDPRL_SANITIZE=ON');
-  // cmake-js and npm each leave variables that change what CMake finds; only the compiler choice is ours to set.
-  const env = { ...process.env };
-  if (nvcc) env.CUDACXX = nvcc;
-  // `compile` alone would not look at the options again in a folder that was kept.
-  for (const command of ['configure', 'compile']) {
-    const run = spawnSync(process.execPath, [require.resolve('cmake-js/bin/cmake-js'), command, ...args], {
+  const cmake = (command) => {
+    // PRL_CUDA is said either way: a folder that was kept remembers what the build before was asked.
+    const cuda = nvcc ? ['--CDPRL_CUDA=ON', `--CDPRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`] : ['--CDPRL_CUDA=OFF'];
+    return spawnSync(process.execPath, [require.resolve('cmake-js/bin/cmake-js'), command, ...args, ...cuda], {
       cwd: root,
-      env,
+      // ccache, where it is used, gives up at a precompiled header without this.
+      env: { CCACHE_SLOPPINESS: 'pch_defines,time_macros', ...process.env, ...(nvcc && { CUDACXX: nvcc }) },
       encoding: 'utf8',
       maxBuffer: 1 << 28,
     });
-    if (run.status === 0) continue;
+  };
+  // `compile` alone would not look at the options again in a folder that was kept.
+  let run = cmake('configure');
+  if (run.status !== 0 && nvcc && !cudaArch) {
+    console.error(run.stderr);
+    console.error(`prl-node: ${nvcc} does not work here (its messages are above): compiling for the CPU only`);
+    nvcc = undefined;
+    run = cmake('configure');
+  }
+  if (run.status === 0) run = cmake('compile');
+  if (run.status !== 0) {
     console.error(run.stdout, run.stderr);
     throw new Error(
       `the addon did not compile (cmake-js ended with ${run.status ?? run.signal}); the compiler's messages are above.`,
@@ -87,7 +93,7 @@ export async function buildNative({
     ? ' with CUDA emulated'
     : nvcc
       ? ` with CUDA for ${cudaTargets(cudaArch)}`
-      : ' (CPU only: nvcc was not found)';
+      : ` (CPU only${findNvcc() ? '' : ': nvcc was not found'})`;
   console.log(`prl-node: built ${target}${cuda}`);
 }
 
