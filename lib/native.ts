@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PrlError } from './errors.js';
 
@@ -64,14 +64,15 @@ export const rebuildCommand = existsSync(join(packageRoot, 'lib', 'index.ts'))
   ? 'npm run build:native'
   : 'npm rebuild prl-node';
 
-let loaded: { native: Native; path: string } | undefined;
+const require = createRequire(import.meta.url);
+let loaded: Native | undefined;
 
-function load() {
-  const require = createRequire(import.meta.url);
-  let path: string;
+/** The file of the addon, whether or not it works. */
+export function nativePath(): string {
+  // PRL_NATIVE names another build of the addon (a sanitizer build, one for another machine).
+  if (process.env.PRL_NATIVE) return resolve(process.env.PRL_NATIVE);
   try {
-    // PRL_NATIVE names another build of the addon (a sanitizer build, one for another machine).
-    path = process.env.PRL_NATIVE ?? require('node-gyp-build').resolve(packageRoot);
+    return require('node-gyp-build').resolve(packageRoot);
   } catch (cause) {
     throw new PrlError(
       'ERR_PRL_NATIVE_MISSING',
@@ -79,30 +80,32 @@ function load() {
       { cause },
     );
   }
+}
+
+/** That the addon does not load, and what to do. */
+export function loadError(path: string, reason: string, cause?: unknown): PrlError {
+  const remedy = process.env.PRL_NATIVE ? 'PRL_NATIVE names it: unset that' : `Run '${rebuildCommand}'`;
+  return new PrlError('ERR_PRL_NATIVE_MISSING', `the addon ${path} does not load here: ${reason}. ${remedy}.`, {
+    cause,
+  });
+}
+
+function load(): Native {
+  const path = nativePath();
   let native: Native;
   try {
     native = require(path);
   } catch (cause) {
-    const remedy = process.env.PRL_NATIVE ? 'PRL_NATIVE names it: unset that' : `Run '${rebuildCommand}'`;
-    const [reason] = (cause as Error).message.split('\n');
-    throw new PrlError('ERR_PRL_NATIVE_MISSING', `the addon ${path} does not load here: ${reason}. ${remedy}.`, {
-      cause,
-    });
+    throw loadError(path, (cause as Error).message.split('\n')[0], cause);
   }
   (native.initialize as unknown as (errorClass: typeof PrlError) => void)(PrlError);
-  return { native, path };
+  return native;
 }
 
 /** The addon, loaded at first use. */
 export function native(): Native {
   loaded ??= load();
-  return loaded.native;
-}
-
-/** The file that the addon was loaded from. */
-export function nativePath(): string {
-  native();
-  return loaded!.path;
+  return loaded;
 }
 
 /** Instruction set, threads and CUDA devices in use. */

@@ -19,8 +19,10 @@ function whyCompile() {
     process.env.PREBUILDS_ONLY = '1';
     path = createRequire(import.meta.url)('node-gyp-build').resolve(root);
   } catch {
-    const there = existsSync(join(root, 'prebuilds')) ? readdirSync(join(root, 'prebuilds')) : [];
-    return `there is no prebuilt addon for ${process.platform}-${process.arch} (only for: ${there.join(', ') || 'nothing'})`;
+    const folder = join(root, 'prebuilds');
+    const there = existsSync(folder) ? readdirSync(folder, { recursive: true }) : [];
+    const files = there.filter((path) => path.endsWith('.node')).join(', ');
+    return `there is no prebuilt addon for ${process.platform}-${process.arch} (only: ${files || 'nothing'})`;
   }
   const problem = addonProblem(path);
   return problem && `the prebuilt addon ${path} does not work here (${problem})`;

@@ -151,9 +151,10 @@ export function helpOf(command: Command): string {
   for (const { title, options } of command.groups) {
     lines.push('', `${title}:`);
     const rows = Object.entries(options).map(([name, spec]) => {
-      const value = spec.default !== undefined && spec.type !== 'boolean' ? ` [${spec.default}]` : '';
+      const value = spec.default !== undefined && spec.default !== false ? ` [${spec.default}]` : '';
+      const off = spec.type === 'boolean' && spec.default ? '[no-]' : '';
       return [
-        `  --${kebab(name)}${valueName(spec)}`,
+        `  --${off}${kebab(name)}${valueName(spec)}`,
         spec.doc + (command.required?.includes(name) ? ' (required)' : value),
       ];
     });

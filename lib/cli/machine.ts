@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, platform, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { nativeInfo, nativePath, packageRoot, rebuildCommand } from '../native.js';
+import { loadError, nativeInfo, nativePath, packageRoot, rebuildCommand } from '../native.js';
 import { availableMemory } from '../policy/memory-check.js';
 
 /** scripts/toolchain.mjs, which the install uses too: before there is any TypeScript compiled. */
@@ -12,6 +12,7 @@ interface Toolchain {
   versionOf(command: string): string | null;
   missingTools(): { what: string; command: string } | null;
   findNvcc(): string | undefined;
+  addonProblem(path: string): string | null;
 }
 
 export type Machine = Awaited<ReturnType<typeof examine>>;
@@ -35,9 +36,11 @@ function nvidiaCards(): number {
   ).length;
 }
 
-function addon() {
+function addon({ addonProblem }: Toolchain) {
   try {
     const path = nativePath();
+    const problem = addonProblem(path);
+    if (problem) throw loadError(path, problem);
     const info = nativeInfo();
     const origin = process.env.PRL_NATIVE ? 'PRL_NATIVE' : path.includes('/prebuilds/') ? 'prebuilt' : 'compiled here';
     return {
@@ -76,7 +79,7 @@ export async function examine() {
     cores: availableParallelism(),
     /** In bytes; `available` is what this process may take, in a container too. */
     memory: { total: totalmem(), available: availableMemory() },
-    addon: addon(),
+    addon: addon(toolchain),
     gpu: {
       cards: nvidiaCards(),
       nodes: existsSync('/dev/nvidiactl'),

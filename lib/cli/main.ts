@@ -65,7 +65,7 @@ function help(commands = Object.entries(COMMANDS)): string {
     '',
     ...rows,
     '',
-    "'prl COMMAND --help' lists a command's options.",
+    "'prl COMMAND --help' lists a command's options. A switch that is on is turned off by --no-SWITCH.",
   ].join('\n');
 }
 

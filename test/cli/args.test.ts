@@ -95,10 +95,11 @@ args('help lists every option with its meaning and default, and examples that pa
   for (const command of COMMANDS) {
     const help = helpOf(command);
     for (const [name, spec] of Object.entries(commandOptions(command))) {
-      const at = help.indexOf(`\n  --${kebab(name)} `);
+      // What is on unless it is turned off shows how.
+      const at = help.indexOf(`\n  --${spec.default === true ? '[no-]' : ''}${kebab(name)} `);
       const line = at < 0 ? '' : help.slice(at + 1).split(/\n {2}--/)[0];
       assert.ok(line.includes(spec.doc), `${command.name} --${kebab(name)}`);
-      if (spec.default !== undefined && spec.type !== 'boolean') assert.ok(line.includes(`[${spec.default}]`), line);
+      if (spec.default !== undefined && spec.default !== false) assert.ok(line.includes(`[${spec.default}]`), line);
     }
     for (const [example] of command.examples) {
       assert.ok(help.includes(example));

@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Machine, whatIsMissing } from '../../lib/cli/machine.js';
-import { nativeInfo, packageRoot } from '../../lib/native.js';
+import { nativeInfo, nativePath, packageRoot } from '../../lib/native.js';
 
 const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
 const doctor = (args: string[], env: Record<string, string> = {}) =>
@@ -52,6 +52,13 @@ seen('an addon that is not there, or broken: why, and what to run', () => {
     assert.is(text.status, 1);
     assert.match(text.stdout, /^addon +does not load: .*(file too short|invalid ELF|slice is not valid)/m);
     assert.match(text.stdout, /^Missing: .*\n {2}run: unset PRL_NATIVE$/m);
+
+    // Cut short: it loads until what is not there is touched, which ends the process. Named from the working directory.
+    copyFileSync(nativePath(), broken);
+    truncateSync(broken, 300_000);
+    const cut = doctor([], { PRL_NATIVE: relative(packageRoot, broken) });
+    assert.is(cut.status, 1, `${cut.signal}`);
+    assert.match(cut.stdout, /^Missing: the addon \/.*prl\.node does not load here: .*\n {2}run: unset PRL_NATIVE$/m);
 
     const json = doctor(['--json'], { PRL_NATIVE: join(folder, 'nowhere.node') });
     assert.is(json.status, 1);

@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -84,14 +85,41 @@ const compiles = (reason: RegExp, env?: Record<string, string>) => {
 
 scripts('no prebuilt addon: it compiles', () => {
   rmSync(join(installed, 'prebuilds'), { recursive: true });
-  compiles(new RegExp(`no prebuilt addon for ${here} \\(only for: nothing\\)`));
+  compiles(new RegExp(`no prebuilt addon for ${here} \\(only: nothing\\)`));
 });
 
 scripts('one for another platform: it compiles, and says which there are', () => {
   rmSync(join(installed, 'prebuilds'), { recursive: true });
   mkdirSync(join(installed, 'prebuilds', 'plan9-mips'), { recursive: true });
   copyFileSync(addonPath, join(installed, 'prebuilds', 'plan9-mips', 'prl-node.node'));
-  compiles(new RegExp(`no prebuilt addon for ${here} \\(only for: plan9-mips\\)`));
+  compiles(new RegExp(`no prebuilt addon for ${here} \\(only: plan9-mips/prl-node\\.node\\)`));
+});
+
+scripts('one for glibc where there is musl: it compiles', () => {
+  if (process.platform !== 'linux') return;
+  renameSync(prebuilt, join(installed, 'prebuilds', here, 'prl-node.glibc.node'));
+  compiles(new RegExp(`no prebuilt addon for ${here} \\(only: ${here}/prl-node\\.glibc\\.node\\)`), { LIBC: 'musl' });
+});
+
+scripts('an nvcc that does not work: that is said, and the addon compiled for the CPU', () => {
+  const cuda = join(folder.path, 'cuda');
+  fake(
+    cuda,
+    'cmake',
+    CMAKE.replace('exit 0', 'case "$@" in *PRL_CUDA=ON*) echo "nvcc fatal: host" >&2; exit 1;; esac\nexit 0'),
+  );
+  rmSync(join(installed, 'prebuilds'), { recursive: true });
+  const env = { PATH: `${bare}:${cuda}:${tools}`, CUDACXX: join(tools, 'make') };
+  const { status, stdout, stderr, cmake } = install({ ...env, PRL_CUDA_ARCH: '' });
+  assert.is(status, 0, stderr);
+  assert.match(stderr, /nvcc fatal: host/);
+  assert.match(stderr, /make does not work here .*: compiling for the CPU only/);
+  assert.match(stdout, /prl\.node \(CPU only\)/);
+  assert.match(cmake, /-DPRL_CUDA=OFF/);
+  // Asked for, it is no addon without CUDA that is wanted.
+  const asked = install({ ...env, PRL_CUDA_ARCH: '90a-real' });
+  assert.is(asked.status, 1);
+  assert.not.match(asked.cmake, /-DPRL_CUDA=OFF/);
 });
 
 scripts('a prebuilt addon that is broken: it compiles, and says why', () => {
