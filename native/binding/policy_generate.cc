@@ -42,31 +42,43 @@ GenerateRequest ParseRequest(const Args& args, const ModelConfig& config) {
   return request;
 }
 
-// `env` is null when the environment ends before what was queued could be told.
-void Tell(Napi::Env env, Napi::Function function, void*, GenerateProgress* told) {
-  const std::unique_ptr<GenerateProgress> progress(told);
+struct Told {
+  GenerateProgress progress;
+  std::shared_ptr<Policy> policy;
+};
+
+// `env` is null when the environment has ended before what was queued could be told. Of a worker thread that is terminated Node waits
+// for our work before it tells anybody; but JavaScript cannot be called any more. That is how generation learns that nobody waits for it.
+void Tell(Napi::Env env, Napi::Function function, void*, Told* queued) {
+  const std::unique_ptr<Told> told(queued);
   if (static_cast<napi_env>(env) == nullptr) return;
-  const auto number = [&](int64_t n) { return Napi::Number::New(env, static_cast<double>(n)); };
-  function.Call({number(progress->finished), number(progress->total), number(progress->tokens)});
+  napi_value numbers[3], ignored;
+  const int64_t counts[3] = {told->progress.finished, told->progress.total, told->progress.tokens};
+  bool called = true;
+  for (int i = 0; i < 3; ++i) called = called && napi_create_int64(env, counts[i], &numbers[i]) == napi_ok;
+  called = called && napi_call_function(env, env.Undefined(), function, 3, numbers, &ignored) == napi_ok;
+  if (!called) told->policy->cancelled = true;
 }
 
 // Calls a JavaScript function of (finished, total, tokens) from the working thread, a few times a second.
 class Progress {
  public:
-  Progress(Napi::Env env, Napi::Function function) : call_(Call::New(env, function, "prl-progress", 0, 1)) {}
+  Progress(Napi::Env env, Napi::Function function, std::shared_ptr<Policy> policy)
+      : call_(Call::New(env, function, "prl-progress", 0, 1)), policy_(std::move(policy)) {}
   ~Progress() { call_.Release(); }
 
   void operator()(const GenerateProgress& progress) {
     const auto now = std::chrono::steady_clock::now();
     if (now - last_ < std::chrono::milliseconds(100)) return;
     last_ = now;
-    auto told = std::make_unique<GenerateProgress>(progress);
+    std::unique_ptr<Told> told(new Told{progress, policy_});
     if (call_.NonBlockingCall(told.get()) == napi_ok) (void)told.release();
   }
 
  private:
-  using Call = Napi::TypedThreadSafeFunction<void, GenerateProgress, Tell>;
+  using Call = Napi::TypedThreadSafeFunction<void, Told, Tell>;
   Call call_;
+  std::shared_ptr<Policy> policy_;
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
@@ -81,16 +93,15 @@ Napi::Value Generate(const Napi::CallbackInfo& info) {
   };
   auto state = std::make_shared<State>();
   state->request = ParseRequest(args, policy->config);
-  const Napi::Value on_progress = args.Value("onProgress");
-  if (on_progress.IsFunction()) state->progress = std::make_unique<Progress>(args.env(), on_progress.As<Napi::Function>());
+  const Napi::Value given = args.Value("onProgress");
+  const auto nobody = [](const Napi::CallbackInfo&) {};
+  const Napi::Function on_progress = given.IsFunction() ? given.As<Napi::Function>() : Napi::Function::New(args.env(), nobody);
+  state->progress = std::make_unique<Progress>(args.env(), on_progress, policy);
   return RunOnPolicy(
       args,
       [state](Policy& p) {
         const Status status = p.generator().Run(
-            p.weights(), state->request, p.cancelled,
-            [&](const GenerateProgress& progress) {
-              if (state->progress) (*state->progress)(progress);
-            },
+            p.weights(), state->request, p.cancelled, [&](const GenerateProgress& progress) { (*state->progress)(progress); },
             &state->completions);
         state->progress.reset();
         return status;

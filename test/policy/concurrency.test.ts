@@ -103,5 +103,17 @@ life('worker threads: the same numbers, and a worker may die in the middle of a 
   };
   await Promise.all([die(), die(), die()]);
   assert.equal((await tinyPolicy().logProbs(sequences)).logProbs, expected);
+
+  // A generation of minutes ends with its worker, soon.
+  const generating = new Worker(
+    script(`policy.generate([[1]], { n: 2 ** 18, maxNewTokens: 100, ignoreEos: true });
+      setImmediate(() => parentPort.postMessage('running'));`),
+    { eval: true },
+  );
+  await new Promise((resolve, reject) => generating.once('message', resolve).once('error', reject));
+  const before = process.cpuUsage();
+  await generating.terminate();
+  const { user } = process.cpuUsage(before);
+  assert.ok(user < 10e6, `${user / 1e6} s of work after the worker's end`);
 });
 life.run();
