@@ -1,8 +1,9 @@
 // Files of results that grow: lines of JSON, the first of which says how the rest was made. One that a crash broke off is gone on with.
-import { existsSync } from 'node:fs';
+import { constants, existsSync } from 'node:fs';
 import { mkdir, open, rmdir, truncate } from 'node:fs/promises';
 import { readLines } from './data/lines.js';
 import { invalidArgument, PrlError } from './errors.js';
+import { quoted } from './policy/json.js';
 import { writeError, writeFileAtomic } from './train/atomic.js';
 import { lockFolder } from './train/lock.js';
 
@@ -40,7 +41,7 @@ export async function* readRecords(
   function checkHeader(header: Json): void {
     if (header.format !== format) throw corruptLine(file, 1, `this is no ${title} (format '${format}')`);
     if (header.version !== version)
-      throw corruptLine(file, 1, `version ${header.version} is not known: this program knows ${version}`);
+      throw corruptLine(file, 1, `version ${quoted(header.version)} is not known: this program knows ${version}`);
   }
 }
 
@@ -98,7 +99,9 @@ export class RecordFile {
    */
   static async open(path: string, kind: RecordKind, settings: object): Promise<RecordFile> {
     const folder = `${path}.lock`;
-    await mkdir(folder, { recursive: true });
+    await mkdir(folder, { recursive: true }).catch((error) => {
+      throw writeError(folder, error);
+    });
     const unlockFolder = await lockFolder(folder);
     const unlock = async () => {
       await unlockFolder();
@@ -126,13 +129,17 @@ export class RecordFile {
       break;
     }
     const { size, whole } = await measure(this.path);
-    if (whole < size) await truncate(this.path, whole);
+    if (whole < size)
+      await truncate(this.path, whole).catch((error) => {
+        throw writeError(this.path, error);
+      });
   }
 
   /** Returns when the lines are on the disk. */
   async append(records: readonly object[]): Promise<void> {
     try {
-      const handle = await open(this.path, 'a');
+      // Not one that is made now: it would have no header.
+      const handle = await open(this.path, constants.O_WRONLY | constants.O_APPEND);
       try {
         await handle.writeFile(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
         await handle.sync();

@@ -2,12 +2,13 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import { LiveTable } from '../compare/live.js';
-import { type CompareJob, mergeRequests, planJobs, RESULT_FILE } from '../compare/plan.js';
-import { summaryTables } from '../compare/results.js';
+import { type CompareJob, mergeRequests, planJobs, RESULT_FILE, readRequest } from '../compare/plan.js';
+import { CELL, summaryTables } from '../compare/results.js';
 import { isDone, runJobs } from '../compare/run-jobs.js';
 import { readComparison, writeResults } from '../compare/write.js';
 import { invalidArgument, PrlError } from '../errors.js';
 import { type OptionTable, resolveOptions } from '../options-table.js';
+import { quoted } from '../policy/json.js';
 import { writeFileAtomic } from '../train/atomic.js';
 import { lockFolder } from '../train/lock.js';
 import { RESUMABLE_OPTIONS, TRAINER_OPTIONS } from '../train/options.js';
@@ -74,7 +75,7 @@ async function compare(values: Values): Promise<number> {
   const output = resolve((given as string | undefined) ?? `runs/compare-${stamp}`);
   const { jobs: parallel } = resolveOptions('prl compare', { jobs: OPTIONS.jobs }, { jobs: wanted });
   const configFile = join(output, 'config.json');
-  const known = (await readJsonFile(configFile))?.compare;
+  const known = await readRequest(output);
   if (existsSync(configFile) && !known)
     throw new PrlError('ERR_PRL_IO', `${output} holds something else than a comparison`);
   if (resume && !known) throw invalidArgument(`there is no comparison in ${output} to resume`);
@@ -122,12 +123,12 @@ const absolute = (path: string) => (isAbsolute(path) ? path : resolve(path));
 async function checkFinished(jobs: readonly CompareJob[]): Promise<void> {
   for (const job of jobs) {
     if (job.kind !== 'cell' || !isDone(job)) continue;
-    const { options } = await readJsonFile(join(job.folder, RESULT_FILE.cell));
+    const { options } = await readJsonFile(join(job.folder, RESULT_FILE.cell), CELL);
     for (const [name, value] of Object.entries(job.options)) {
       if ((RESUMABLE_OPTIONS as readonly string[]).includes(name) && name !== 'maxSteps') continue;
       if (JSON.stringify(options[name]) !== JSON.stringify(value))
         throw invalidArgument(
-          `${job.arm} has been trained with ${name} ${JSON.stringify(options[name]) ?? 'unset'}, not ${JSON.stringify(value)}: give it another name (NAME=METHOD), or choose another folder`,
+          `${job.arm} has been trained with ${name} ${options[name] === undefined ? 'unset' : quoted(options[name])}, not ${JSON.stringify(value)}: give it another name (NAME=METHOD), or choose another folder`,
         );
     }
   }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { basename, extname } from 'node:path';
 import { describeReport, loadDataset } from '../data/load.js';
-import { invalidArgument, type PrlError } from '../errors.js';
+import { invalidArgument } from '../errors.js';
 import {
   type DatasetEvaluation,
   type DatasetEvaluationOptions,
@@ -91,13 +91,13 @@ export async function evalData(options: EvalOptions): Promise<number> {
     return 0;
   } catch (error) {
     progress?.stop();
-    if (interrupt.exitCode === undefined || (error as PrlError).code !== 'ERR_PRL_ABORTED') throw error;
+    if (!interrupt.isCause(error)) throw error;
     console.error(
       records === undefined
         ? 'Nothing is saved: --records would keep what is done.'
         : `Saved ${done} problems. The same command with --resume goes on with them.`,
     );
-    return interrupt.exitCode;
+    return interrupt.exitCode!;
   }
 }
 

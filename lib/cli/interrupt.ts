@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import type { PrlError } from '../errors.js';
 
 /** A terminal's Ctrl-C can reach the process twice: from the terminal, and from npm passing it on. */
 const SAME_SIGNAL_SECONDS = 0.4;
@@ -11,14 +12,22 @@ export class Interrupt {
   readonly #controller = new AbortController();
   readonly #listeners = new Set<() => void>();
   #first = 0;
+  /** The one of this process, where its command has made it. */
+  static current: Interrupt | undefined;
 
   constructor() {
+    Interrupt.current = this;
     process.on('SIGINT', () => this.#receive('SIGINT'));
     process.on('SIGTERM', () => this.#receive('SIGTERM'));
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  /** Whether the signal broke off what threw this. */
+  isCause(error: unknown): boolean {
+    return this.exitCode !== undefined && (error as PrlError).code === 'ERR_PRL_ABORTED';
   }
 
   /** Calls back at the first signal. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { closest } from 'fastest-levenshtein';
 import { packageRoot } from '../native.js';
 import { type Command, helpOf, parseOptions } from './args.js';
+import { Interrupt } from './interrupt.js';
 
 /** Loaded one by one, so that `prl doctor` and `--help` work where the addon does not. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }> = {
@@ -107,6 +108,9 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   const { code, message, stack } = error as Error & { code?: string };
-  console.error(process.env.PRL_DEBUG ? stack : `prl: ${message}`);
-  process.exitCode = code !== undefined && USAGE.includes(code) ? 2 : 1;
+  if (Interrupt.current?.isCause(error)) process.exitCode = Interrupt.current.exitCode;
+  else {
+    console.error(process.env.PRL_DEBUG ? stack : `prl: ${message}`);
+    process.exitCode = code !== undefined && USAGE.includes(code) ? 2 : 1;
+  }
 }

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PrlError } from '../errors.js';
 import { resolveModel } from '../hub/resolve.js';
 import { folderDamage, sha256 } from '../train/atomic.js';
+import { readJsonFile } from '../train/run-folder.js';
 import { Progress } from './progress.js';
 
 /**
@@ -49,9 +50,9 @@ async function download(id: string, signal?: AbortSignal): Promise<string> {
 export async function weightsHash(folder: string): Promise<string> {
   const whole = join(folder, 'model.safetensors');
   if (existsSync(whole)) return sha256(whole);
-  const { weight_map } = JSON.parse(await readFile(join(folder, 'model.safetensors.index.json'), 'utf8'));
+  const index = await readJsonFile(join(folder, 'model.safetensors.index.json'), { weight_map: { '*': 'text' } });
   const hashes = createHash('sha256');
-  for (const shard of [...new Set(Object.values<string>(weight_map))].sort())
+  for (const shard of [...new Set(Object.values<string>(index.weight_map))].sort())
     hashes.update(await sha256(join(folder, shard)));
   return hashes.digest('hex');
 }

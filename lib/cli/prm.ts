@@ -1,4 +1,4 @@
-import { invalidArgument, outOfRange, type PrlError } from '../errors.js';
+import { invalidArgument, outOfRange } from '../errors.js';
 import { type OptionTable, resolveOptions } from '../options-table.js';
 import { Policy } from '../policy/policy.js';
 import { Tokenizer } from '../policy/tokenizer.js';
@@ -136,9 +136,9 @@ export const prmCollectCommand: Command = {
       }
     } catch (error) {
       progress?.stop();
-      if (interrupt.exitCode === undefined || (error as PrlError).code !== 'ERR_PRL_ABORTED') throw error;
+      if (!interrupt.isCause(error)) throw error;
       console.log(`Saved ${last.done} problems. The same command goes on with them.`);
-      return interrupt.exitCode;
+      return interrupt.exitCode!;
     }
     progress?.done(`${last.done} problems, ${last.prefixes} steps in ${output}, ${last.tokens} tokens generated`);
     return 0;

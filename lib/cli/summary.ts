@@ -35,7 +35,7 @@ export function evaluationTable(
       rows.push([
         `${where}, ${name.replaceAll('_', ' ')}`,
         a.measures[name].toFixed(3),
-        b.measures[name].toFixed(3),
+        b.measures[name]?.toFixed(3) ?? '',
         '',
       ]);
   }

@@ -4,7 +4,7 @@ import { ANSWER_SOURCES } from '../data/fields.js';
 import { type Dataset, type DatasetOptions, describeReport, loadDataset } from '../data/load.js';
 import { PROMPT_PRESETS } from '../data/prompt.js';
 import { invalidArgument, outOfRange } from '../errors.js';
-import { type EvaluationResult, evaluate, type ProblemRecord } from '../eval/evaluate.js';
+import { type EvaluationResult, evaluate, type ProblemRecord, RECORDED_EVALUATION } from '../eval/evaluate.js';
 import { type OptionsOf, type OptionTable, resolveOptions } from '../options-table.js';
 import { Policy } from '../policy/policy.js';
 import { Tokenizer } from '../policy/tokenizer.js';
@@ -12,7 +12,7 @@ import type { PolicyLike } from '../policy/types.js';
 import { loadProcessRewardModel } from '../reward/load.js';
 import { type DatasetTask, datasetTask } from '../tasks/dataset.js';
 import { checkMethod } from '../train/advantages.js';
-import { saveBase, settleConfig } from '../train/checkpoint.js';
+import { saveBase, settleConfig, wholeBase } from '../train/checkpoint.js';
 import { checkMismatch } from '../train/mismatch.js';
 import {
   RESUMABLE_OPTIONS,
@@ -139,7 +139,7 @@ export async function trainOnDataset(values: Values): Promise<number> {
   try {
     const start = performance.now();
     const done = await trainIn(folder, { data, trainer, model, prm, rollout }, interrupt).catch((error) => {
-      if (interrupt.exitCode === undefined) throw error;
+      if (!interrupt.isCause(error)) throw error;
       return false;
     });
     if (!done) {
@@ -168,7 +168,7 @@ async function trainIn(folder: RunFolder, given: Given, interrupt: Interrupt): P
   const { model = given.model, prm: _, rollout: __, ...before } = known.command;
   if (model === undefined) throw invalidArgument('--dataset needs --model, the model to start from');
   const data: DatasetRunOptions = resolveOptions('prl train', DATASET_OPTIONS, { ...before, ...given.data });
-  const saved = await folder.wholeFolder('base');
+  const saved = await wholeBase(folder);
   const source = saved ?? (await modelFolder(model, interrupt.signal));
   const tokenizer = await Tokenizer.load(source);
   const base = await Policy.load(source, { dtype: data.dtype });
@@ -289,7 +289,7 @@ async function evaluation(
   if (task.size.test === 0) return undefined;
   const file = `evaluation-${when}.json`;
   const step = when === 'before' ? 0 : options.maxSteps;
-  const known = await folder.readJson(file);
+  const known = await folder.readJson(file, { step: 'number', trained: RECORDED_EVALUATION });
   // A resumed run may have gone further than the one that was evaluated.
   if (known?.step === step) return known.trained;
   const { evalProblems, evalSamples, temperature, maxCompletionLength, seed } = options;

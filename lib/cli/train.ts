@@ -1,6 +1,6 @@
 import { relative } from 'node:path';
 import { invalidArgument } from '../errors.js';
-import { type EvaluationResult, evaluate, type ProblemRecord } from '../eval/evaluate.js';
+import { type EvaluationResult, evaluate, type ProblemRecord, RECORDED_EVALUATION } from '../eval/evaluate.js';
 import { type OptionTable, resolveOptions } from '../options-table.js';
 import { Policy } from '../policy/policy.js';
 import type { PolicyLike } from '../policy/types.js';
@@ -9,7 +9,7 @@ import type { ProcessRewardModel } from '../reward/process-reward-model.js';
 import { ArithmeticTask } from '../tasks/arithmetic.js';
 import type { Task } from '../tasks/task.js';
 import { checkMethod } from '../train/advantages.js';
-import { saveBase, settleConfig } from '../train/checkpoint.js';
+import { saveBase, settleConfig, wholeBase } from '../train/checkpoint.js';
 import { checkMismatch } from '../train/mismatch.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions, TRAINER_OPTIONS } from '../train/options.js';
 import type { RunFolder } from '../train/run-folder.js';
@@ -178,7 +178,7 @@ async function trainIn(session: Session): Promise<number> {
 
 /** The policy before training: from the run, from --model, or warmed up; undefined when interrupted. */
 async function basePolicy({ folder, task, preset, model, options, interrupt }: Session): Promise<Policy | undefined> {
-  const saved = await folder.wholeFolder('base');
+  const saved = await wholeBase(folder);
   if (saved) return Policy.load(saved);
   const policy =
     model === undefined
@@ -195,7 +195,8 @@ async function evaluations(
   policy: PolicyLike,
 ): Promise<Evaluations | undefined> {
   const file = `evaluation-${when}.json`;
-  const known = await folder.readJson(file);
+  const shape = { step: 'number', trained: RECORDED_EVALUATION, harder: RECORDED_EVALUATION } as const;
+  const known = await folder.readJson(file, shape);
   // A resumed run may have gone further than the one that was evaluated.
   if (known?.step === (when === 'before' ? 0 : options.maxSteps)) return known;
   const { evalProblems, evalSamples, temperature } = options;
@@ -221,7 +222,7 @@ async function evaluations(
       result[key] = evaluation;
     }
   } catch (error) {
-    if (interrupt.exitCode !== undefined) return undefined;
+    if (interrupt.isCause(error)) return undefined;
     throw error;
   } finally {
     progress.stop();
@@ -242,7 +243,7 @@ async function report(
   policy: PolicyLike,
 ): Promise<void> {
   const rows = await folder.rows('metrics.jsonl');
-  const warm = await folder.readJson('warm-start.json');
+  const warm = await folder.readJson('warm-start.json', { seconds: 'number' });
   await folder.writeJson('summary.json', {
     method: options.method,
     seed: options.seed,

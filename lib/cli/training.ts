@@ -85,10 +85,9 @@ export async function runTrainer({
     progress.stop();
   }
   if (interrupt.exitCode !== undefined) return undefined;
-  const rows = await folder.rows('metrics.jsonl');
-  const last = rows[rows.length - 1];
+  const rewards = (await folder.rows('metrics.jsonl')).map(({ reward }) => reward?.toFixed(3));
   progress.done(
-    `${maxSteps} steps${last ? `, training reward ${rows[0].reward.toFixed(3)} -> ${last.reward.toFixed(3)}` : ''}`,
+    `${maxSteps} steps${rewards.length > 0 ? `, training reward ${rewards[0]} -> ${rewards[rewards.length - 1]}` : ''}`,
   );
   return trainer.policy;
 }

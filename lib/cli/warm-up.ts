@@ -1,9 +1,9 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Policy } from '../policy/policy.js';
 import type { Task } from '../tasks/task.js';
 import { savePolicy } from '../train/checkpoint.js';
-import type { RunFolder } from '../train/run-folder.js';
+import { type RunFolder, readJsonFile } from '../train/run-folder.js';
 import { warmStart, warmStartSteps } from '../train/warm-start.js';
 import type { Interrupt } from './interrupt.js';
 import { type Preset, policyConfig } from './presets.js';
@@ -29,7 +29,7 @@ export async function warmUp(
   if (checkpoint) {
     policy = await Policy.load(checkpoint.path);
     await policy.loadOptimizer(join(checkpoint.path, 'optimizer.bin'));
-    seconds = JSON.parse(await readFile(join(checkpoint.path, 'state.json'), 'utf8')).seconds;
+    ({ seconds } = await readJsonFile(join(checkpoint.path, 'state.json'), { seconds: 'number' }));
   } else policy = Policy.create(policyConfig(preset, task), { seed });
   const from = checkpoint?.step ?? 0;
   await folder.truncate(LOG, from);

@@ -4,7 +4,6 @@ import type { Interrupt } from '../cli/interrupt.js';
 import { modelFolder } from '../cli/model-folder.js';
 import { PRESETS, type Preset } from '../cli/presets.js';
 import { warmUp } from '../cli/warm-up.js';
-import type { PrlError } from '../errors.js';
 import { type EvaluationResult, evaluate } from '../eval/evaluate.js';
 import { Policy } from '../policy/policy.js';
 import type { PolicyLike } from '../policy/types.js';
@@ -68,7 +67,7 @@ export async function runJob(job: CompareJob, hooks: JobHooks): Promise<boolean>
     if (result) await folder.writeJson(RESULT_FILE[job.kind], result);
     return result !== undefined;
   } catch (error) {
-    if (hooks.interrupt.exitCode !== undefined && (error as PrlError).code === 'ERR_PRL_ABORTED') return false;
+    if (hooks.interrupt.isCause(error)) return false;
     throw error;
   } finally {
     await folder.close();
@@ -90,7 +89,7 @@ async function runWarm(folder: RunFolder, job: WarmJob, { interrupt }: JobHooks)
     if (!policy) return undefined;
     await saveBase(folder, policy, task);
   }
-  const { seconds = 0 } = (await folder.readJson('warm-start.json')) ?? {};
+  const { seconds = 0 } = (await folder.readJson('warm-start.json', { seconds: 'number' })) ?? {};
   const levels = await evaluateLevels(policy, policy, job, interrupt.signal);
   return { seed: job.seed, levels, seconds };
 }
@@ -154,7 +153,7 @@ const prmPath = (prm: string) => (existsSync(join(prm, 'prm')) ? join(prm, 'prm'
 
 async function readPrmResult({ prm }: CellJob): Promise<PrmResult | undefined> {
   if (prm === undefined || !existsSync(join(prm, RESULT_FILE.prm))) return undefined;
-  return readJsonFile(join(prm, RESULT_FILE.prm));
+  return readJsonFile(join(prm, RESULT_FILE.prm), { seconds: 'number', tokens: 'number' });
 }
 
 /** All levels of the preset: the one trained on, a harder one, and more. */

@@ -3,10 +3,13 @@ import { join } from 'node:path';
 import { closest } from 'fastest-levenshtein';
 import { optionFromText, type Values } from '../cli/args.js';
 import { PRESETS, type Preset, type PresetName } from '../cli/presets.js';
-import { invalidArgument, outOfRange } from '../errors.js';
+import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { checkChoice } from '../options.js';
 import { resolveOptions } from '../options-table.js';
+import { quoted } from '../policy/json.js';
+import type { Shape } from '../shape.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from '../train/options.js';
+import { readJsonFile } from '../train/run-folder.js';
 
 /** What a comparison was asked for, as its config.json keeps it. */
 export interface CompareRequest {
@@ -26,6 +29,27 @@ export interface CompareRequest {
   prmProblems: number;
   /** Folder of warm starts and process reward models, which other comparisons may share. */
   cache?: string;
+}
+
+const REQUEST: Shape = {
+  ...{ preset: 'text', methods: 'text', seeds: 'number', firstSeed: 'number', settings: ['text'], trainer: {} },
+  ...{ 'model?': 'text', 'prm?': 'text', prmProblems: 'number', 'cache?': 'text' },
+};
+
+/** What the comparison in a folder was asked for; undefined where there is none. */
+export async function readRequest(folder: string): Promise<CompareRequest | undefined> {
+  const file = join(folder, 'config.json');
+  const { compare } = (await readJsonFile(file, { 'compare?': REQUEST })) ?? {};
+  if (compare === undefined) return undefined;
+  const isCount = (value: number, low: number, high: number) =>
+    Number.isInteger(value) && value >= low && value <= high;
+  if (
+    !Object.hasOwn(PRESETS, compare.preset) ||
+    !isCount(compare.seeds, 1, 1000) ||
+    !isCount(compare.firstSeed, 0, 2 ** 30)
+  )
+    throw new PrlError('ERR_PRL_CORRUPT', `${file} asks for what no comparison is: ${quoted(compare)}`);
+  return compare;
 }
 
 export interface Arm {

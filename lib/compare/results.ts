@@ -1,6 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { PrlError } from '../errors.js';
 import { bootstrapInterval } from '../eval/bootstrap.js';
+import { EVALUATION } from '../eval/evaluate.js';
+import type { Shape } from '../shape.js';
 import { readJsonFile } from '../train/run-folder.js';
 import type { CellResult, LevelFigures, WarmResult } from './jobs.js';
 import { type CellJob, type CompareJob, RESULT_FILE } from './plan.js';
@@ -27,12 +30,25 @@ export interface Finished {
 
 /** What finished jobs came to. */
 export async function readFinished(jobs: readonly CompareJob[]): Promise<Finished> {
-  const results = async <R>(kind: CompareJob['kind']) => {
+  const results = async <R>(kind: 'cell' | 'warm', shape: Shape) => {
     const files = jobs.filter((job) => job.kind === kind).map((job) => join(job.folder, RESULT_FILE[kind]));
-    return (await Promise.all(files.filter((file) => existsSync(file)).map(readJsonFile))) as R[];
+    return (await Promise.all(
+      files.filter((file) => existsSync(file)).map((file) => readJsonFile(file, shape)),
+    )) as R[];
   };
-  return { cells: await results<CellResult>('cell'), warm: await results<WarmResult>('warm') };
+  const found = { cells: await results<CellResult>('cell', CELL), warm: await results<WarmResult>('warm', WARM) };
+  const levels = new Set([...found.cells, ...found.warm].map((result) => result.levels.length));
+  if (levels.has(0) || levels.size > 1)
+    throw new PrlError('ERR_PRL_CORRUPT', `results in ${jobs[0].folder} and beside it differ in their levels`);
+  return found;
 }
+
+/** Of result files, what is counted on. */
+const WARM: Shape = { seed: 'number', levels: [EVALUATION], seconds: 'number' };
+export const CELL: Shape = {
+  ...{ arm: 'text', seed: 'number', options: {}, levels: [EVALUATION], seconds: { training: 'number', prm: 'number' } },
+  ...{ tokens: { policy: 'number', prm: 'number' }, 'wrongPushedUp?': 'number', 'wrongPushedUpNaive?': 'number' },
+};
 
 export function measuresOf({ levels }: { levels: readonly LevelFigures[] }): Measure[] {
   const byLevel = levels.flatMap(({ level, n }, i): Measure[] => {

@@ -28,7 +28,10 @@ export async function trainSeedPrm(
   const policy = await Policy.load(base);
   const data = folder.file('data.jsonl');
   // What an earlier try has spent counts as well.
-  const before: { tokens: number; seconds: number } = (await folder.readJson('spent.json')) ?? {
+  const before: { tokens: number; seconds: number } = (await folder.readJson('spent.json', {
+    tokens: 'number',
+    seconds: 'number',
+  })) ?? {
     tokens: 0,
     seconds: 0,
   };

@@ -5,6 +5,7 @@ import type { DatasetProblem } from '../data/fields.js';
 import type { PromptOptions } from '../data/prompt.js';
 import { invalidArgument, PrlError } from '../errors.js';
 import { checkOptions, checkSignal } from '../options.js';
+import { quoted } from '../policy/json.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyConfig } from '../policy/types.js';
 import { corruptLine, RecordFile, readRecords } from '../records.js';
@@ -210,7 +211,7 @@ async function readTallies(
     const set = names.get(record.set);
     const problem = set === undefined ? undefined : sets[set].problems[record.index];
     if (problem?.prompt !== record.prompt || problem.answer !== record.answer)
-      throw corruptLine(file, line, `problem ${record.index} of ${record.set} is another one in the data`);
+      throw corruptLine(file, line, `problem ${record.index} of ${quoted(record.set)} is another one in the data`);
     if (tallies[set!][record.index]) throw corruptLine(file, line, 'this problem was there before');
     tallies[set!][record.index] = tallyOf(record);
   }

@@ -2,6 +2,7 @@ import { joined } from '../packed.js';
 import type { PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
+import type { Shape } from '../shape.js';
 import type { Problem, Task } from '../tasks/task.js';
 import { bootstrapInterval } from './bootstrap.js';
 import { passAtK } from './metrics.js';
@@ -67,6 +68,19 @@ export interface EvaluationResult {
   /** All problems with their responses. */
   records: ProblemRecord[];
 }
+
+/** What is left of a result where it was written to a file. */
+export const EVALUATION: Shape = {
+  ...{ level: 'text', problems: 'number', n: 'number', averageAtN: 'number', averageAtNInterval: ['number', 'number'] },
+  ...{ passAtN: 'number', passAtNInterval: ['number', 'number'], meanLength: 'number', clippedRatio: 'number' },
+  ...{ 'entropy?': 'number or null', 'kl?': 'number or null', measures: { '*': 'number' }, seconds: 'number' },
+};
+const RESPONSE: Shape = { text: 'text', finished: 'boolean', reward: 'number' };
+/** The same with its problems. */
+export const RECORDED_EVALUATION: Shape = {
+  ...EVALUATION,
+  records: [{ prompt: 'text', answer: 'text', correct: 'number', responses: [RESPONSE] }],
+};
 
 /** Samples `n` responses to each of a fixed set of held-out problems and counts the right ones. */
 export async function evaluate(

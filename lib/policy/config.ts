@@ -69,7 +69,8 @@ const ARCHITECTURES = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM', qw
 /** Whether a checkpoint's config is of a model that the policy can be. */
 export function checkArchitecture(folder: string, config: Record<string, unknown>): void {
   const { model_type: type, architectures } = config;
-  const expected = Object.hasOwn(ARCHITECTURES, String(type)) && ARCHITECTURES[type as PolicyConfig['model_type']];
+  const expected =
+    typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) && ARCHITECTURES[type as PolicyConfig['model_type']];
   if (expected && (architectures == null || (Array.isArray(architectures) && architectures.includes(expected)))) return;
   const known = Object.entries(ARCHITECTURES).map(([name, architecture]) => `${name} (${architecture})`);
   throw new PrlError(

@@ -20,6 +20,12 @@ export function quoted(value: unknown): string {
 }
 export const quotedName = (name: string) => `'${shorten(JSON.stringify(name).slice(1, -1))}'`;
 
+/** Whether objects and lists lie at most `depth` deep in one another: what is to be written again, or told, must not be endless. */
+export function isShallow(value: unknown, depth = MAX_DEPTH): boolean {
+  if (value === null || typeof value !== 'object') return true;
+  return depth > 0 && Object.values(value).every((each) => isShallow(each, depth - 1));
+}
+
 /** JSON.parse that refuses what it would pass over, or choke on: a name twice in one object, nesting deeper than `depth`, millions of parts. */
 export function parseStrictJson(text: string, depth: number): unknown {
   const open: (Set<string> | undefined)[] = []; // names of the objects around, undefined for a list

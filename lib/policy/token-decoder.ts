@@ -2,6 +2,8 @@
 // characters: it drops a U+FEFF, and puts other numbers of U+FFFD for what is no character.)
 import { isUtf8 } from 'node:buffer';
 import { PrlError } from '../errors.js';
+import { shorten } from '../shorten.js';
+import { quoted } from './json.js';
 
 type Json = { [key: string]: unknown };
 
@@ -146,11 +148,11 @@ function stepsOf(decoder: unknown): Steps {
     return { ...steps, replace: [[symbol, ' ']], dropFirst: never ? '' : symbol };
   }
   const chain = json.type === 'Sequence' && Array.isArray(json.decoders) ? (json.decoders as Json[]) : [];
-  const types = chain.map((step) => step?.type).join();
+  const types = chain.map((step) => (typeof step?.type === 'string' ? step.type : '?')).join();
   if (!/^(Replace,)*(ByteFallback,)?Fuse(,Strip)?$/.test(types))
     throw new PrlError(
       'ERR_PRL_UNSUPPORTED',
-      `the tokenizer decodes by ${json.type === 'Sequence' ? `[${types}]` : json.type}; ByteLevel, Metaspace, Fuse and [Replace, ByteFallback, Fuse, Strip] are supported`,
+      `the tokenizer decodes by ${json.type === 'Sequence' ? `[${shorten(types)}]` : quoted(json.type)}; ByteLevel, Metaspace, Fuse and [Replace, ByteFallback, Fuse, Strip] are supported`,
     );
   for (const step of chain) {
     if (step.type === 'ByteFallback') steps.byteFallback = true;

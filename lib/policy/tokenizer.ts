@@ -59,7 +59,7 @@ export class Tokenizer {
     this.eosToken = named.eos_token ?? tokens.get(stop[0]) ?? '';
     const eos = vocabulary.get(this.eosToken);
     if (eos === undefined)
-      throw new PrlError('ERR_PRL_CORRUPT', `the tokenizer has no end-of-sequence token ('${this.eosToken}')`);
+      throw new PrlError('ERR_PRL_CORRUPT', `the tokenizer has no end-of-sequence token (${quoted(this.eosToken)})`);
     this.eosTokenId = eos;
     this.stopTokenIds = [...new Set([...stop, eos])];
     this.#chat = new ChatTemplates(files.chatTemplate ?? config.chat_template, named);

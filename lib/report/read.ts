@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { PrlError } from '../errors.js';
-import type { EvaluationResult } from '../eval/evaluate.js';
+import { EVALUATION, type EvaluationResult } from '../eval/evaluate.js';
 import { RESUMABLE_OPTIONS } from '../train/options.js';
-import { type Row, readJsonFile, readRows } from '../train/run-folder.js';
-import type { SampleRow } from '../train/sample-log.js';
+import { ROW, type Row, readJsonFile, readRows } from '../train/run-folder.js';
+import { SAMPLE_ROW, type SampleRow } from '../train/sample-log.js';
 
 export type EvaluationFigures = Omit<EvaluationResult, 'records'>;
 
@@ -24,14 +24,18 @@ export interface ReportRun {
 /** Reads the folder of a run, finished or not, without taking hold of it. */
 export async function readRun(path: string): Promise<ReportRun> {
   if (!existsSync(path)) throw new PrlError('ERR_PRL_IO', `there is no folder ${path}`);
-  const config = await readJsonFile(join(path, 'config.json'));
+  const config = await readJsonFile(join(path, 'config.json'), {
+    ...{ 'command?': {}, 'trainer?': { 'method?': 'text' } },
+  });
   if (config === undefined)
     throw new PrlError('ERR_PRL_IO', `${path} holds no run: it has no config.json. prl train writes such folders`);
-  const rows = await readRows(join(path, 'metrics.jsonl'));
+  const rows = await readRows(join(path, 'metrics.jsonl'), ROW);
   if (rows.length === 0)
     throw new PrlError('ERR_PRL_IO', `the run in ${path} has no finished step yet: there is nothing to report`);
   const evaluation = async (when: string) => {
-    const found = await readJsonFile(join(path, `evaluation-${when}.json`));
+    const found = await readJsonFile(join(path, `evaluation-${when}.json`), {
+      ...{ trained: EVALUATION, 'harder?': EVALUATION },
+    });
     return found && ([found.trained, found.harder].filter(Boolean) as EvaluationFigures[]);
   };
   const options = { ...(config.command as object), ...(config.trainer as object) };
@@ -40,7 +44,7 @@ export async function readRun(path: string): Promise<ReportRun> {
     name: basename(resolve(path)),
     options,
     rows,
-    samples: await readRows<SampleRow>(join(path, 'samples.jsonl')),
+    samples: await readRows<SampleRow>(join(path, 'samples.jsonl'), SAMPLE_ROW),
     before: await evaluation('before'),
     after: await evaluation('after'),
   };
@@ -58,7 +62,10 @@ export function labelRuns(runs: ReportRun[]): void {
   for (const run of runs) {
     const settings = differing
       .filter((name) => run.options[name] !== undefined)
-      .map((name) => `${name} ${run.options[name]}`);
+      .map((name) => {
+        const value = run.options[name];
+        return `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`;
+      });
     run.label = [String(run.options.method ?? run.name), ...settings].join(', ');
   }
 }

@@ -1,9 +1,7 @@
-import { existsSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
-import type { CompareRequest } from '../compare/plan.js';
+import { basename, resolve } from 'node:path';
+import { type CompareRequest, readRequest } from '../compare/plan.js';
 import { comparisonPage, readComparison } from '../compare/write.js';
 import { invalidArgument, PrlError } from '../errors.js';
-import { readJsonFile } from '../train/run-folder.js';
 import type { ReportPage } from './page.js';
 import { labelRuns, readRun } from './read.js';
 
@@ -11,7 +9,7 @@ import { labelRuns, readRun } from './read.js';
 export async function readReport(paths: readonly string[]): Promise<ReportPage> {
   // A comparison is shown by itself.
   for (const path of paths) {
-    const request = existsSync(path) && (await readJsonFile(join(path, 'config.json')))?.compare;
+    const request = await readRequest(path);
     if (!request) continue;
     if (paths.length > 1)
       throw invalidArgument(

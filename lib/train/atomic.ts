@@ -1,7 +1,7 @@
 // Files and folders that are either whole or absent, whenever the process or the machine stops.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, isAbsolute, join, normalize, sep } from 'node:path';
 import { PrlError } from '../errors.js';
 import { quoted, quotedName, readJson } from '../policy/json.js';
@@ -46,7 +46,24 @@ export function writeError(path: string, error: unknown): unknown {
   });
 }
 
+/** Makes a folder with those above it, and makes their entries durable too. */
+export async function makeFolder(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true });
+  if (first === undefined) return;
+  for (let made = path; ; made = dirname(made)) {
+    await sync(dirname(made));
+    if (made === first || made === dirname(made)) return;
+  }
+}
+
+/** Writes a file that is whole or as before, whenever the process ends. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
+  const there = await stat(path).catch(() => undefined);
+  // What is renamed to /dev/stdout or to a pipe takes its place.
+  if (there && !there.isFile())
+    return writeFile(path, text).catch((error) => {
+      throw writeError(path, error);
+    });
   const temporary = join(dirname(path), `${TEMPORARY}${process.pid}-${path.slice(dirname(path).length + 1)}`);
   try {
     const handle = await open(temporary, 'w');

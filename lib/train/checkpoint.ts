@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { invalidArgument, PrlError } from '../errors.js';
 import { readJson } from '../policy/json.js';
 import type { PolicyLike } from '../policy/types.js';
+import { shorten } from '../shorten.js';
 import type { Task } from '../tasks/task.js';
 import { type Batch, dumpBatch } from './dump.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions } from './options.js';
@@ -58,13 +59,14 @@ export async function openTrainerRun(
   try {
     await settleConfig(folder, 'trainer', { task: task.name, ...task.identity, ...options }, RESUMABLE_OPTIONS);
     const checkpoint = await folder.latestCheckpoint(KIND, onWarning);
-    const basePath = await folder.wholeFolder('base');
-    if (checkpoint && !basePath) {
+    if (!checkpoint && (await folder.hasCheckpoints(KIND))) {
+      // To begin again would cut the logs to nothing.
       throw new PrlError(
         'ERR_PRL_CORRUPT',
-        `${folder.file('base')} is missing or damaged: the frozen reference of this run cannot be restored`,
+        `no checkpoint in ${folder.file('checkpoints')} is whole. Without them the run begins again from its base`,
       );
     }
+    const basePath = await wholeBase(folder);
     if (!basePath) await saveBase(folder, policy, task);
     for (const log of LOGS) {
       const { length } = await folder.truncate(log, checkpoint?.step ?? 0);
@@ -104,6 +106,20 @@ export async function openTrainerRun(
   }
 }
 
+/**
+ * The policy that a run began with, where it has been saved.
+ * @throws PrlError ERR_PRL_CORRUPT where there is none any more, but steps that were taken from it
+ */
+export async function wholeBase(folder: RunFolder): Promise<string | undefined> {
+  const base = await folder.wholeFolder('base');
+  if (base === undefined && (await folder.hasCheckpoints(KIND)))
+    throw new PrlError(
+      'ERR_PRL_CORRUPT',
+      `${folder.file('base')} is missing or damaged: the frozen reference of this run cannot be restored`,
+    );
+  return base;
+}
+
 async function readState({ path, step }: { path: string; step: number }): Promise<TrainerState> {
   const file = join(path, 'trainer.json');
   const { step: own, tokens, prmTokens = 0, nonFiniteSteps } = await readJson(file);
@@ -128,6 +144,7 @@ export const saveBase = (folder: RunFolder, policy: PolicyLike, task: Task): Pro
 /**
  * Records a section of config.json; where the run has one already it must be the same but for `changeable` names.
  * @throws TypeError that names the first difference
+ * @throws PrlError ERR_PRL_CORRUPT where it is gone
  */
 export async function settleConfig(
   folder: RunFolder,
@@ -135,13 +152,19 @@ export async function settleConfig(
   wanted: { [name: string]: unknown },
   changeable: readonly string[] = [],
 ): Promise<void> {
-  const config = (await folder.readJson('config.json')) ?? {};
+  const found = await folder.readJson('config.json');
+  if (found === undefined && (await folder.hasCheckpoints(KIND)))
+    throw new PrlError(
+      'ERR_PRL_CORRUPT',
+      `${folder.file('config.json')} is missing: what the checkpoints beside it were made with is not known any more`,
+    );
+  const config = found ?? {};
   const known = config[section] as typeof wanted | undefined;
   for (const name of known ? new Set([...Object.keys(known), ...Object.keys(wanted)]) : []) {
     const [before, now] = [JSON.stringify(known![name]), JSON.stringify(wanted[name])];
     if (before !== now && !changeable.includes(name)) {
       throw invalidArgument(
-        `the run in ${folder.path} has ${name} ${before ?? 'unset'}, not ${now ?? 'unset'}: a resumed run keeps what decides its steps`,
+        `the run in ${folder.path} has ${name} ${shorten(before ?? 'unset')}, not ${shorten(now ?? 'unset')}: a resumed run keeps what decides its steps`,
       );
     }
   }

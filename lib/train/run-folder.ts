@@ -1,12 +1,25 @@
 import { existsSync, type Stats } from 'node:fs';
-import { appendFile, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { appendFile, open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { readLines } from '../data/lines.js';
 import { PrlError } from '../errors.js';
-import { folderDamage, removeTemporaries, writeError, writeFileAtomic, writeFolderAtomic } from './atomic.js';
+import { isShallow } from '../policy/json.js';
+import { type Shape, shapeMismatch } from '../shape.js';
+import {
+  folderDamage,
+  makeFolder,
+  removeTemporaries,
+  writeError,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from './atomic.js';
 import { lockFolder } from './lock.js';
 
 /** A row of a log: numbers by name, `step` among them. */
 export type Row = { step: number; [name: string]: number };
+export const ROW: Shape = { '*': 'number or null' };
+/** No JSON file of a run comes near it. */
+const MAX_BYTES = 256 << 20;
 
 /**
  * The folder of a run:
@@ -41,13 +54,13 @@ export class RunFolder {
   static async open(path: string, { resume = false } = {}): Promise<RunFolder> {
     const full = resolve(path);
     try {
-      await mkdir(join(full, 'checkpoints'), { recursive: true });
+      await makeFolder(join(full, 'checkpoints'));
     } catch (error) {
       throw writeError(full, error);
     }
     const unlock = await lockFolder(full);
     try {
-      if (!resume && existsSync(join(full, 'config.json')))
+      if (!resume && ['config.json', 'metrics.jsonl'].some((name) => existsSync(join(full, name))))
         throw new PrlError('ERR_PRL_IO', `${path} holds a run already: resume it, or choose another folder`);
       await removeTemporaries(join(full, 'checkpoints'));
       return new RunFolder(full, await stat(full), unlock);
@@ -85,8 +98,8 @@ export class RunFolder {
 
   /** The contents of a JSON file; undefined when it is not there. */
   // biome-ignore lint/suspicious/noExplicitAny: each file has its own shape
-  async readJson(name: string): Promise<any> {
-    return readJsonFile(this.file(name));
+  async readJson(name: string, shape?: Shape): Promise<any> {
+    return readJsonFile(this.file(name), shape);
   }
 
   /** Writes a folder (such as 'base') that is whole or absent. */
@@ -112,15 +125,17 @@ export class RunFolder {
     fill: (folder: string) => Promise<void>,
   ): Promise<void> {
     await this.#checkThere();
-    for (const log of logs) {
-      const handle = await open(this.file(log), 'a');
-      await handle.sync().finally(() => handle.close());
-    }
+    for (const log of logs)
+      await this.writeBelow(log, async (path) => {
+        const handle = await open(path, 'a');
+        await handle.sync().finally(() => handle.close());
+      });
     const name = `${kind}-${String(step).padStart(6, '0')}`;
     await this.writeFolder(join('checkpoints', name), fill);
     // Not the new one in any case: those of later steps, which were passed over for their damage, count as newer.
     const others = (await this.#checkpoints(kind)).filter(({ path }) => path !== this.file(join('checkpoints', name)));
-    for (const old of others.slice(keep - 1)) await rm(old.path, { recursive: true, force: true });
+    for (const old of others.slice(keep - 1))
+      await this.writeBelow(relative(this.path, old.path), (path) => rm(path, { recursive: true, force: true }));
   }
 
   /** The newest checkpoint that is whole; damaged ones are passed over (and named to `onDamage`). */
@@ -133,6 +148,11 @@ export class RunFolder {
       if (damage === undefined) return checkpoint;
       onDamage(`passing over the checkpoint ${checkpoint.path}: ${damage}`);
     }
+  }
+
+  /** Whether there are any, whole or not. */
+  async hasCheckpoints(kind: string): Promise<boolean> {
+    return (await this.#checkpoints(kind)).length > 0;
   }
 
   /** Removes all checkpoints of the course `kind`. */
@@ -166,15 +186,16 @@ export class RunFolder {
     });
   }
 
-  /** Rows of a log up to `lastStep`. */
-  async rows<R extends { step: number } = Row>(log: string, lastStep = Infinity): Promise<R[]> {
-    return (await readRows<R>(this.file(log))).filter(({ step }) => step <= lastStep);
+  /** Rows of a log of numbers. */
+  async rows(log: string): Promise<Row[]> {
+    return readRows(this.file(log), ROW);
   }
 
   /** Cuts a log back to the checkpoint that a run goes on from: one row per step, none of them after `lastStep`. */
   async truncate(log: string, lastStep: number): Promise<Row[]> {
     const byStep = new Map<number, Row>();
-    for (const row of await this.rows(log, lastStep)) if (!byStep.has(row.step)) byStep.set(row.step, row);
+    for (const row of await readRows(this.file(log)))
+      if (row.step <= lastStep && !byStep.has(row.step)) byStep.set(row.step, row);
     const rows = [...byStep.values()];
     await this.#checkThere();
     await writeFileAtomic(this.file(log), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
@@ -182,34 +203,48 @@ export class RunFolder {
   }
 }
 
-/** The object in a JSON file; undefined where there is no file. */
+/**
+ * The object in a JSON file; undefined where there is no file.
+ * @throws PrlError ERR_PRL_CORRUPT for what is none, or not of the shape that the caller counts on
+ */
 // biome-ignore lint/suspicious/noExplicitAny: each file has its own shape
-export async function readJsonFile(file: string): Promise<any> {
+export async function readJsonFile(file: string, shape: Shape = {}): Promise<any> {
   if (!existsSync(file)) return undefined;
   const corrupt = (message: string, cause?: unknown) =>
     new PrlError('ERR_PRL_CORRUPT', `${file} cannot be read: ${message}`, { cause });
   let value: unknown;
   try {
+    const { size } = await stat(file);
+    if (size > MAX_BYTES) throw new Error(`it has ${size} bytes`);
     value = JSON.parse(await readFile(file, 'utf8'));
   } catch (cause) {
     throw corrupt((cause as Error).message, cause);
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) throw corrupt('it does not hold an object');
+  if (!isShallow(value)) throw corrupt('it is nested too deep');
+  const mismatch = shapeMismatch(value, shape);
+  if (mismatch) throw corrupt(mismatch);
   return value;
 }
 
-/** Rows of a log, of a run that may be going on: a row that is torn or half-written ends it. None where there is no file. */
-export async function readRows<R extends { step: number } = Row>(file: string): Promise<R[]> {
+/**
+ * Rows of a log, of a run that may be going on: a row that is torn or half-written ends it. None where there is no file.
+ * @throws PrlError ERR_PRL_CORRUPT for a row that is not of the shape that the caller counts on
+ */
+export async function readRows<R extends { step: number } = Row>(file: string, shape: Shape = {}): Promise<R[]> {
   if (!existsSync(file)) return [];
   const rows: R[] = [];
-  for (const line of (await readFile(file, 'utf8')).split('\n')) {
+  for await (const line of readLines(file)) {
+    if ('error' in line) break;
     let row: R;
     try {
-      row = JSON.parse(line);
+      row = JSON.parse(line.text);
     } catch {
       break;
     }
-    if (!Number.isSafeInteger(row?.step)) break;
+    if (!Number.isSafeInteger(row?.step) || row.step < 1 || !isShallow(row)) break;
+    const mismatch = shapeMismatch(row, shape);
+    if (mismatch) throw new PrlError('ERR_PRL_CORRUPT', `${file}, line ${line.number}: ${mismatch}`);
     rows.push(row);
   }
   return rows;

@@ -1,4 +1,5 @@
 import type { Rollout } from '../rollout/rollout.js';
+import type { Shape } from '../shape.js';
 import type { Task } from '../tasks/task.js';
 
 /** Sorted values with how often each came; of many different values, the middles of equal bins. */
@@ -37,6 +38,15 @@ export interface SampleRow {
   lengths: Histogram;
   groups?: SampledGroup[];
 }
+
+const BINS: Shape = [['number', 'number']];
+const STEP: Shape = { text: 'text', tokens: 'number', advantage: 'number or null', 'score?': 'number or null' };
+const RESPONSE: Shape = { reward: 'number', finished: 'boolean', steps: [STEP], 'omitted?': 'number' };
+/** What a file must have of it. */
+export const SAMPLE_ROW: Shape = {
+  ...{ step: 'number', rewards: BINS, lengths: BINS },
+  'groups?': [{ prompt: 'text', answer: 'text', mean: 'number', n: 'number', responses: [RESPONSE] }],
+};
 
 const MAX_BINS = 32;
 const GROUPS = 2;

@@ -155,6 +155,33 @@ test('rows that are gone are said to be', async () => {
   }
 });
 
+test('a run that lost its config.json, its base or all of its checkpoints is not taken for another one', async () => {
+  await run();
+  const log = readFileSync(join(path, 'metrics.jsonl'), 'utf8');
+  const refuses = async (what: RegExp) => {
+    await rejectsWith(run({ maxSteps: 6 }), PrlError, 'ERR_PRL_CORRUPT', what);
+    assert.is(readFileSync(join(path, 'metrics.jsonl'), 'utf8'), log, 'no row is cut');
+  };
+  for (const [file, why] of [
+    [join(path, 'config.json'), /config\.json is missing: what the checkpoints/],
+    [join(path, 'base', 'manifest.json'), /base is missing or damaged/],
+  ] as const) {
+    const text = readFileSync(file);
+    rmSync(file);
+    await refuses(why);
+    writeFileSync(file, text);
+  }
+  rmSync(join(path, 'config.json'));
+  await rejectsWith(run({ resume: false }), PrlError, 'ERR_PRL_IO', /holds a run already/);
+  await refuses(/config\.json is missing/);
+  rmSync(join(path, 'checkpoints', 'step-000002'), { recursive: true });
+  appendFileSync(checkpoint('trainer.json'), ' ');
+  writeFileSync(join(path, 'config.json'), '{}');
+  await refuses(/no checkpoint in \S+ is whole/);
+  rmSync(checkpoint(), { recursive: true });
+  assert.equal(await run(), [1, 2, 3, 4], 'without them it begins again');
+});
+
 test('locks that no process wrote are passed over, and removed', async () => {
   const texts = ['', '{', 'null', '[]', '{"pid": "1"}', '{"pid": -1, "host": "", "started": ""}', '\0\0\0\0'];
   for (const [i, text] of texts.entries()) writeFileSync(join(path, `lock-${i}`), text);
