@@ -4,6 +4,7 @@ import { mkdir, open, rmdir, truncate } from 'node:fs/promises';
 import { readLines } from './data/lines.js';
 import { invalidArgument, PrlError } from './errors.js';
 import { quoted } from './policy/json.js';
+import { shorten } from './shorten.js';
 import { writeError, writeFileAtomic } from './train/atomic.js';
 import { lockFolder } from './train/lock.js';
 
@@ -172,7 +173,7 @@ function firstDifference(there: unknown, given: unknown, name = ''): string | un
     typeof value === 'object' && value !== null && !(Array.isArray(value) && !value.every(isParent));
   if (!isParent(there) || !isParent(given)) {
     const [a, b] = [there, given].map((value) => JSON.stringify(value) ?? 'unset');
-    return a === b ? undefined : `${name} ${a}, not ${b}`;
+    return a === b ? undefined : `${name} ${shorten(a)}, not ${shorten(b)}`;
   }
   // The header holds more than the settings.
   const names = name === '' ? Object.keys(given) : Object.keys({ ...there, ...given });

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { invalidArgument, PrlError } from '../errors.js';
 import type { EvaluationResult } from '../eval/evaluate.js';
+import { quoted } from '../policy/json.js';
 import type { Policy } from '../policy/policy.js';
 import type { PolicyLike } from '../policy/types.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS } from '../train/options.js';
@@ -36,7 +37,7 @@ export async function savedConfig(
   for (const name of ['preset', 'model', 'prm'])
     if (!['string', 'undefined'].includes(typeof command[name])) throw corrupt(`command.${name} is no string`);
   if (command.preset !== undefined && !Object.hasOwn(PRESETS, command.preset))
-    throw corrupt(`there is no preset ${JSON.stringify(command.preset)}`);
+    throw corrupt(`there is no preset ${quoted(command.preset)}`);
   const known = Object.entries(trainer).filter(([name]) => Object.hasOwn(TRAINER_OPTIONS, name));
   // JSON writes Infinity, which says "none" of bounds, as null.
   return { command, trainer: Object.fromEntries(known.map(([name, value]) => [name, value ?? Infinity])) };

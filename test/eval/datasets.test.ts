@@ -305,7 +305,7 @@ tests('a record of something else is refused, and names what', async () => {
   await rejectsWith(
     spoiled(3, (r) => (r.prompt = '9')),
     ...corrupt,
-    /line 4: problem 2 of even is another one/,
+    /line 4: problem 2 of "even" is another one/,
   );
   await rejectsWith(
     spoiled(3, (r) => (r.set = 'none')),

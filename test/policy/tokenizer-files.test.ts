@@ -264,7 +264,7 @@ for (const [what, why, change] of [
     (j) => (j.pre_tokenizer.pretokenizers[0].behavior = 'MergedWithNext'),
   ],
   ['an inverted pattern', /inverted/, (j) => (j.pre_tokenizer.pretokenizers[0].invert = true)],
-  ['another decoder', /decodes by WordPiece/, (j) => (j.decoder = { type: 'WordPiece' })],
+  ['another decoder', /decodes by "WordPiece"/, (j) => (j.decoder = { type: 'WordPiece' })],
   ['single_word', /single_word/, (j) => (j.added_tokens[0].single_word = true)],
 ] as [string, RegExp, Change][])
   hostile(`refused, for it would not be as in Python: ${what}`, () =>

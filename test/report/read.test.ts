@@ -55,7 +55,18 @@ runs('a run that is going on: whatever rows are whole', async () => {
   assert.is(run.samples.length, 3);
   assert.is(run.samples[0].groups!.length, 2);
   assert.is(run.after, undefined);
-  writeFileSync(join(path, 'evaluation-after.json'), JSON.stringify({ step: 3, trained: { level: 'all', n: 8 } }));
+  const averages = { averageAtN: 0.5, averageAtNInterval: [0, 1], passAtN: 1, passAtNInterval: [1, 1] };
+  const trained = {
+    level: 'all',
+    n: 8,
+    problems: 2,
+    ...averages,
+    meanLength: 3,
+    clippedRatio: 0,
+    measures: {},
+    seconds: 1,
+  };
+  writeFileSync(join(path, 'evaluation-after.json'), JSON.stringify({ step: 3, trained }));
   assert.is((await readReport([path])).runs[0].after!.length, 1);
 });
 

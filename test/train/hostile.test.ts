@@ -166,7 +166,7 @@ test('a run that lost its config.json, its base or all of its checkpoints is not
     [join(path, 'config.json'), /config\.json is missing: what the checkpoints/],
     [join(path, 'base', 'manifest.json'), /base is missing or damaged/],
   ] as const) {
-    const text = readFileSync(file);
+    const text = readFileSync(file, 'utf8');
     rmSync(file);
     await refuses(why);
     writeFileSync(file, text);
