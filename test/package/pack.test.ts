@@ -62,6 +62,7 @@ packed('has what it runs on and what an addon is compiled from; no tests, nothin
   for (const path of [
     'package.json',
     'README.md',
+    'docs/README.md',
     'LICENSE',
     'CMakeLists.txt',
     'dist/lib/index.js',
