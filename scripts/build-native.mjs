@@ -1,10 +1,12 @@
 // Builds the addon with cmake-js into build/Release/prl.node.
 //
-//   node scripts/build-native.mjs [--out DIR] [--cuda-arch LIST|all|none | --emulate] [--sanitize] [--keep] [--jobs N]
+//   node scripts/build-native.mjs [--out DIR] [--cuda-arch LIST|all|none | --emulate] [--sanitize | --sanitize-threads] [--keep] [--jobs N]
 //
 // CUDA is compiled when nvcc is found (on the PATH, in CUDACXX, or in /usr/local/cuda/bin): for the GPU that is present,
 // for one target (90a) when there is none, or for the list given.
 // PRL_CUDA_ARCH and PRL_KEEP_BUILD=1 say the same as --cuda-arch and --keep: node-gyp, by which prebuildify comes here, passes no options.
+// --sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer (scripts/test-asan.mjs); --sanitize-threads: with ThreadSanitizer
+// (scripts/test-tsan.mjs).
 // --emulate: the CUDA sources for the emulator in test/emulator, which runs them on the CPU. For tests; give it its own --out.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs';
@@ -36,7 +38,7 @@ export async function buildNative({
   out,
   cudaArch = process.env.PRL_CUDA_ARCH,
   emulate = false,
-  sanitize = false,
+  sanitize,
   keep = process.env.PRL_KEEP_BUILD === '1',
   jobs,
   reason,
@@ -47,12 +49,16 @@ export async function buildNative({
       `the addon must be compiled${reason ? `, because ${reason}` : ''}, and this machine lacks ${missing.what}. Run:\n\n  ${missing.command}\n\nand then the install again.`,
     );
   let nvcc = emulate || cudaArch === 'none' ? undefined : findNvcc();
-  const work = join(root, 'build', `cmake${emulate ? '-emulated' : ''}${sanitize ? '-asan' : ''}`);
+  const work = join(
+    root,
+    'build',
+    `cmake${emulate ? '-emulated' : ''}${sanitize ? (sanitize === 'thread' ? '-tsan' : '-asan') : ''}`,
+  );
   const args = ['--directory', root, '--out', work, '--parallel', String(jobs ?? availableParallelism())];
   // The compilers that missingTools looked at; cmake-js would look for others.
   args.push('--cc', process.env.CC || 'cc', '--cxx', process.env.CXX || 'c++');
   if (emulate) args.push('--CDPRL_CUDA_EMULATOR=ON');
-  if (sanitize) args.push('--CDPRL_SANITIZE=ON');
+  if (sanitize) args.push(`--CDPRL_SANITIZE=${sanitize}`);
   const cmake = (command) => {
     // PRL_CUDA is said either way: a folder that was kept remembers what the build before was asked.
     const cuda = nvcc ? ['--CDPRL_CUDA=ON', `--CDPRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`] : ['--CDPRL_CUDA=OFF'];
@@ -104,12 +110,17 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       'cuda-arch': { type: 'string' },
       emulate: { type: 'boolean' },
       sanitize: { type: 'boolean' },
+      'sanitize-threads': { type: 'boolean' },
       keep: { type: 'boolean' },
       jobs: { type: 'string' },
     },
   });
   try {
-    await buildNative({ ...values, cudaArch: values['cuda-arch'] ?? process.env.PRL_CUDA_ARCH });
+    await buildNative({
+      ...values,
+      cudaArch: values['cuda-arch'] ?? process.env.PRL_CUDA_ARCH,
+      sanitize: values['sanitize-threads'] ? 'thread' : values.sanitize && 'address,undefined',
+    });
   } catch (error) {
     console.error(`\nprl-node: ${error.message}\n`);
     process.exitCode = 1;

@@ -107,8 +107,9 @@ const jobs = values.jobs && Number(values.jobs);
 const out = join(root, 'build', 'asan');
 const onCpu = { PRL_NATIVE: join(out, 'prl.node') };
 const emulated = join(root, 'build', 'asan-emulated');
-await buildNative({ sanitize: true, cudaArch: 'none', out, keep: true, jobs });
-if (!values['cpu-only']) await buildNative({ sanitize: true, emulate: true, out: emulated, keep: true, jobs });
+await buildNative({ sanitize: 'address,undefined', cudaArch: 'none', out, keep: true, jobs });
+if (!values['cpu-only'])
+  await buildNative({ sanitize: 'address,undefined', emulate: true, out: emulated, keep: true, jobs });
 
 const ofCpu = values['cpu-only'] ? calls : Math.ceil(calls / 2);
 for (const [i, isa] of ISAS.entries()) {
