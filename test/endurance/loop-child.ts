@@ -1,4 +1,4 @@
-// A child process of load.test.ts: how long the main thread computes at a stretch while calls of a second or more run.
+// A child process of loop.test.ts: how long the main thread computes at a stretch while calls of a second or more run.
 //   node --import tsx loop-child.ts [clock]      clock: what a watch would see, on a quiet machine
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
