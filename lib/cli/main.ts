@@ -103,6 +103,12 @@ async function main(argv: string[]): Promise<number> {
   return command.run(parseOptions(command, rest));
 }
 
+// Whoever read along may go (| head): the work goes on.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+
 try {
   // Not process.exit: what was printed may not have been written yet.
   process.exitCode = await main(process.argv.slice(2));

@@ -1,12 +1,23 @@
 // Disks that are full, read-only or gone: the run stops, says what to do, and its last checkpoint is whole.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PrlError } from '../../lib/index.js';
 import { RecordFile, readRecords } from '../../lib/records.js';
+import { writeFileAtomic } from '../../lib/train/atomic.js';
 import { RunFolder } from '../../lib/train/run-folder.js';
 import { Trainer } from '../../lib/train/trainer.js';
 import { echoTask } from '../fakes/echo-task.js';
@@ -77,6 +88,23 @@ test('a record of results on a full disk', async () => {
   const values = [];
   for await (const { value } of readRecords(at('records.jsonl'), kind)) values.push(value);
   assert.equal(values.slice(1), [{ a: 1 }, { a: 2 }]);
+});
+
+test('a device, or a link to one, is written to and stays what it is', async () => {
+  symlinkSync('/dev/null', at('device'));
+  await writeFileAtomic(at('device'), 'text');
+  assert.ok(lstatSync(at('device')).isSymbolicLink());
+  rmSync(at('device'));
+  symlinkSync('/dev/full', at('device'));
+  await rejectsWith(writeFileAtomic(at('device'), 'text'), PrlError, 'ERR_PRL_IO', /device: the disk is full/);
+});
+
+test('a record that is gone is not begun again without its header', async () => {
+  const file = await RecordFile.open(at('gone.jsonl'), { format: 'test', version: 1, title: 'test' }, { seed: 1 });
+  rmSync(at('gone.jsonl'));
+  await rejectsWith(file.append([{ a: 1 }]), PrlError, 'ERR_PRL_IO', /gone\.jsonl: it is not there \(any more\)/);
+  assert.not.ok(existsSync(at('gone.jsonl')));
+  await file.close();
 });
 
 test('a folder that is moved away, and one that takes its place', async () => {

@@ -54,6 +54,27 @@ for (const [signal, code] of [
   });
 }
 
+test('prl eval, in the middle of its sampling: 130, and no error', async () => {
+  for (let attempt = 1; ; attempt++) {
+    assert.ok(attempt < 20, 'it is never in the middle');
+    const process = prl(['eval', '--model', at('model'), '--problems', '3000', '--n', '64']);
+    const timer = setTimeout(() => process.child.kill('SIGINT'), 300 * attempt);
+    const end = await process.ended;
+    clearTimeout(timer);
+    if (end === 'SIGINT') continue; // it had not begun
+    assert.is(end, 130, process.said());
+    assert.not.match(process.said(), /aborted/);
+    break;
+  }
+});
+
+test('whoever reads what it says may go: the run goes on', async () => {
+  const process = prl(['train', '--model', at('model'), '--output', at('unread'), '--max-steps', '6', ...TINY]);
+  for (const stream of [process.child.stdout, process.child.stderr]) stream!.destroy();
+  assert.is(await process.ended, 0);
+  assert.equal(rows('unread'), [1, 2, 3, 4, 5, 6]);
+});
+
 test('twice: the process ends at once, in the middle of a step, and nothing is broken', async () => {
   const model = at('slow');
   await saveArithmeticModel(model, 256);
