@@ -2,6 +2,7 @@ import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { invalidArgument, PrlError } from './errors.js';
+import { checkString, describe } from './options.js';
 import { shorten } from './shorten.js';
 
 export interface RequestOptions {
@@ -171,9 +172,17 @@ export const aborted = (url: string, { reason }: AbortSignal): PrlError =>
   new PrlError('ERR_PRL_ABORTED', `the request to ${url} was aborted`, { cause: reason });
 const excerpt = (text: string) => JSON.stringify(shorten(text));
 
+/** Headers to send with every request. */
+export function checkHeaders(headers: unknown): void {
+  if (headers === undefined) return;
+  if (typeof headers !== 'object' || headers === null)
+    throw invalidArgument(`headers must be an object, not ${describe(headers)}`);
+  for (const [name, value] of Object.entries(headers)) checkString(`headers['${shorten(name)}']`, value);
+}
+
 /** An http(s) address, without the slashes at its end. */
 export function checkUrl(name: string, url: unknown): string {
   if (typeof url !== 'string' || !/^https?:\/\//.test(url) || !URL.canParse(url))
-    throw invalidArgument(`${name} must be the http address of a server, not ${JSON.stringify(url)}`);
+    throw invalidArgument(`${name} must be the http address of a server, not ${describe(url)}`);
   return url.replace(/\/+$/, '');
 }

@@ -1,4 +1,4 @@
-import { closest } from 'fastest-levenshtein';
+import { closest, distance } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, unknownOption } from './errors.js';
 import { shorten } from './shorten.js';
 
@@ -7,12 +7,12 @@ import { shorten } from './shorten.js';
  * is never ignored in silence: one that is not in `known` is an error that names the nearest.
  */
 export function checkOptions<T extends object>(where: string, options: T, known: readonly string[]): T {
-  if (options === null || typeof options !== 'object')
+  if (options === null || typeof options !== 'object' || Array.isArray(options) || ArrayBuffer.isView(options))
     throw invalidArgument(`${where} takes an object (${shorten(known.join(', '))}), not ${describe(options)}`);
   for (const key of Object.keys(options)) {
     if (!known.includes(key))
       throw unknownOption(
-        `${where} has no option '${shorten(key)}'. Did you mean '${closest(shorten(key), [...known])}'?`,
+        `${where} has no option '${shorten(key)}'.${guess(key, known) || ` It takes ${shorten(known.join(', '))}`}`,
       );
   }
   const given: { [name: string]: unknown } = {};
@@ -21,6 +21,13 @@ export function checkOptions<T extends object>(where: string, options: T, known:
     if (value !== undefined) given[name] = value;
   }
   return given as T;
+}
+
+/** Which one was meant, where one is near. */
+function guess(name: string, known: readonly string[]): string {
+  const wrong = shorten(name);
+  const near = closest(wrong, [...known]);
+  return distance(wrong, near) <= Math.max(wrong.length, near.length) / 2 ? ` Did you mean '${near}'?` : '';
 }
 
 /** A finite number in [low, high]; `exclusive` leaves `low` itself out. */
@@ -38,7 +45,8 @@ export function checkNumber(name: string, value: unknown, low = -Infinity, high 
 export function checkInteger(name: string, value: unknown, low = 0, high = Number.MAX_SAFE_INTEGER): number {
   if (typeof value !== 'number') throw invalidArgument(`${name} must be an integer, not ${describe(value)}`);
   if (!Number.isInteger(value) || value < low || value > high) {
-    throw outOfRange(`${name} must be an integer from ${low} to ${high}, not ${value}`);
+    const range = high < Number.MAX_SAFE_INTEGER ? `from ${low} to ${high}` : `of at least ${low}`;
+    throw outOfRange(`${name} must be an integer ${range}, not ${value}`);
   }
   return value;
 }
@@ -80,12 +88,10 @@ export function checkSignal(signal: unknown): AbortSignal | undefined {
 
 /** One of a list of strings. */
 export function checkChoice<T extends string>(name: string, value: unknown, choices: readonly T[]): T {
-  if (!choices.includes(checkString(name, value) as T)) {
-    throw outOfRange(
-      `${name} must be one of ${choices.map((c) => `'${c}'`).join(', ')}, not '${shorten(value as string)}'. Did you mean '${closest(shorten(value as string), [...choices])}'?`,
-    );
-  }
-  return value as T;
+  if (choices.includes(value as T)) return value as T;
+  const expected = `${name} must be one of ${choices.map((c) => `'${c}'`).join(', ')}`;
+  if (typeof value !== 'string') throw invalidArgument(`${expected}, not ${describe(value)}`);
+  throw outOfRange(`${expected}, not '${shorten(value)}'.${guess(value, choices)}`);
 }
 
 /** A value that came instead of another, for a message. Runs no code of it. */
@@ -95,7 +101,9 @@ export function describe(value: unknown): string {
   if (typeof value === 'string') return `the string '${shorten(value)}'`;
   if (typeof value !== 'object') return `the ${typeof value} ${shorten(String(value))}`;
   if (Array.isArray(value)) return 'an array';
-  return ArrayBuffer.isView(value) ? `a ${kindOf(value)}` : 'an object';
+  if (!ArrayBuffer.isView(value)) return 'an object';
+  const kind = kindOf(value);
+  return `${kind.startsWith('I') ? 'an' : 'a'} ${kind}`;
 }
 
 const kindOf = (view: ArrayBufferView): string => (view instanceof DataView ? 'DataView' : arrayKind.call(view));

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { invalidArgument, PrlError } from '../errors.js';
-import { checkChoice, checkInteger, checkOptions } from '../options.js';
-import type { Tokenizer } from '../policy/tokenizer.js';
+import { checkChoice, checkInteger, checkOptions, checkSignal, checkString, describe } from '../options.js';
+import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import {
   ANSWER_SOURCES,
   columnsOf,
@@ -81,10 +81,12 @@ const TURN = 256;
  * @throws PrlError ERR_PRL_CORRUPT that names file and line, for a row that cannot be used (unless `onInvalid` is 'drop')
  */
 export async function loadDataset(source: string | readonly string[], options: DatasetOptions = {}): Promise<Dataset> {
-  check(options);
-  const { name = [source].flat().join(', '), promptTemplate, systemPrompt, chat, signal, onProgress } = options;
+  options = check(options);
+  const { promptTemplate, systemPrompt, chat, signal, onProgress } = options;
   const collector = new Collector(options);
-  for (const file of await resolveSources(source, options)) {
+  const files = await resolveSources(source, options);
+  const name = options.name ?? [source].flat().join(', ');
+  for (const file of files) {
     let fields: FieldMap | undefined;
     const rows = readRows(file, (names) => {
       fields = resolveFields(names, options, file.path);
@@ -106,21 +108,28 @@ export async function loadDataset(source: string | readonly string[], options: D
   return { name, problems, prompt: { promptTemplate, systemPrompt, chat }, fingerprint: fingerprint(), report };
 }
 
-function check(options: DatasetOptions): void {
+function check(options: DatasetOptions): DatasetOptions {
   options = checkOptions('loadDataset', options, KNOWN);
   for (const name of ['promptField', 'answerField', 'idField', 'levelField'] as const)
     if (options[name] !== undefined && (typeof options[name] !== 'string' || options[name] === ''))
-      throw invalidArgument(`${name} must be the name of a field, not ${JSON.stringify(options[name])}`);
+      throw invalidArgument(`${name} must be the name of a field, not ${describe(options[name])}`);
   if (options.answerFrom !== undefined) checkChoice('answerFrom', options.answerFrom, ANSWER_SOURCES);
   for (const name of ['onInvalid', 'onFiltered'] as const)
     if (options[name] !== undefined) checkChoice(name, options[name], ['error', 'drop']);
   for (const name of ['maxPromptLength', 'minAnswerLength', 'maxAnswerLength'] as const)
     if (options[name] !== undefined) checkInteger(name, options[name], 1);
+  if (options.tokenizer !== undefined) checkTokenizer(options.tokenizer);
   if (options.maxPromptLength !== undefined && !options.tokenizer)
     throw invalidArgument('maxPromptLength counts tokens: it needs the tokenizer');
   if (options.filter !== undefined && typeof options.filter !== 'function')
-    throw invalidArgument('filter must be a function of a problem');
+    throw invalidArgument(`filter must be a function of a problem, not ${describe(options.filter)}`);
+  for (const name of ['onProgress', 'onDownload'] as const)
+    if (options[name] !== undefined && typeof options[name] !== 'function')
+      throw invalidArgument(`${name} must be a function, not ${describe(options[name])}`);
+  if (options.name !== undefined) checkString('name', options.name);
+  checkSignal(options.signal);
   checkPrompt(options);
+  return options;
 }
 
 /** Sorts rows into problems and reasons why they are none. */

@@ -1,5 +1,6 @@
 import { closest } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import { checkBoolean, checkString, describe } from '../options.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 
 /** What stands around a problem when the policy is given it. */
@@ -49,11 +50,11 @@ export const PROMPT_PRESET_NAMES = ['auto', ...Object.keys(PROMPT_PRESETS)];
 
 /** Checks what can be checked without a tokenizer. */
 export function checkPrompt({ promptTemplate = 'auto', systemPrompt, chat }: PromptOptions): void {
-  if (typeof promptTemplate !== 'string')
-    throw invalidArgument(`promptTemplate must be a string, not a ${typeof promptTemplate}`);
+  checkString('promptTemplate', promptTemplate);
   if (!PROMPT_PRESET_NAMES.includes(promptTemplate)) checkTemplate(promptTemplate);
   if (systemPrompt !== undefined && (typeof systemPrompt !== 'string' || systemPrompt.trim() === ''))
-    throw invalidArgument('systemPrompt must be a text that is not empty');
+    throw invalidArgument(`systemPrompt must be a text that is not empty, not ${describe(systemPrompt)}`);
+  if (chat !== undefined) checkBoolean('chat', chat);
   if (systemPrompt !== undefined && chat === false)
     throw invalidArgument('systemPrompt is a message of a chat: it does not go with chat false');
 }

@@ -3,6 +3,8 @@ import { basename, dirname, extname, join } from 'node:path';
 import { invalidArgument, PrlError } from '../errors.js';
 import { fetchFiles, type HubOptions, isRepoName, openRepo } from '../hub/repo.js';
 
+import { checkStrings, describe } from '../options.js';
+
 export const FORMATS = ['jsonl', 'json', 'csv', 'tsv', 'parquet'] as const;
 export type Format = (typeof FORMATS)[number];
 
@@ -30,11 +32,9 @@ export function formatOf(name: string): Format | undefined {
 
 /** The files that are meant: each source is a file, a folder, or a dataset of the hub ('owner/name', 'owner/name@revision'). */
 export async function resolveSources(source: string | readonly string[], options: SourceOptions): Promise<DataFile[]> {
-  const sources = typeof source === 'string' ? [source] : [...source];
-  if (sources.length === 0 || sources.some((each) => typeof each !== 'string' || each === ''))
-    throw invalidArgument(
-      `a dataset is a file, a folder or the name of a dataset of the hub, not ${JSON.stringify(source)}`,
-    );
+  if (typeof source !== 'string' && !Array.isArray(source))
+    throw invalidArgument(`a dataset is a file, a folder or a dataset of the hub by its name, not ${describe(source)}`);
+  const sources = checkStrings('the source of a dataset', typeof source === 'string' ? [source] : source);
   const files: DataFile[] = [];
   for (const each of sources) files.push(...(await resolveSource(each, options)));
   return files;

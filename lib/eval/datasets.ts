@@ -4,9 +4,10 @@ import { mapAhead } from '../concurrent.js';
 import type { DatasetProblem } from '../data/fields.js';
 import type { PromptOptions } from '../data/prompt.js';
 import { invalidArgument, PrlError } from '../errors.js';
-import { checkOptions, checkSignal } from '../options.js';
+import { describe as came, checkOptions, checkSignal } from '../options.js';
+import { checkPolicy } from '../policy/generate.js';
 import { quoted } from '../policy/json.js';
-import type { Tokenizer } from '../policy/tokenizer.js';
+import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyConfig } from '../policy/types.js';
 import { corruptLine, RecordFile, readRecords } from '../records.js';
 import { type Verifier, type VerifierName, verifierByName } from '../reward/verify/index.js';
@@ -123,7 +124,7 @@ const AHEAD = 2;
  * the same figures. Of the responses no more are held in memory than those of the problems under way.
  */
 export async function evaluateDatasets(options: DatasetEvaluationOptions): Promise<DatasetEvaluation> {
-  check(options);
+  options = check(options);
   const { sets, verifier = 'math', records: path, resume = false, identity = {}, signal, onProgress } = options;
   const start = performance.now();
   if (path !== undefined && !resume && existsSync(path))
@@ -166,7 +167,7 @@ export async function evaluateDatasets(options: DatasetEvaluationOptions): Promi
   return { settings, ...table, seconds: (performance.now() - start) / 1000 };
 }
 
-function check(options: DatasetEvaluationOptions): void {
+function check(options: DatasetEvaluationOptions): DatasetEvaluationOptions {
   options = checkOptions('evaluateDatasets', options, KNOWN);
   const { sets, verifier, policy, tokenizer, responses, records, signal } = options;
   if (!Array.isArray(sets) || sets.length === 0)
@@ -174,6 +175,9 @@ function check(options: DatasetEvaluationOptions): void {
   for (const [i, set] of sets.entries()) {
     if (typeof set?.name !== 'string' || set.name === '' || !Array.isArray(set.problems) || set.problems.length === 0)
       throw invalidArgument(`sets[${i}] must have a name, and problems`);
+    for (const [k, problem] of set.problems.entries())
+      if (typeof problem?.prompt !== 'string' || typeof problem.answer !== 'string')
+        throw invalidArgument(`sets[${i}].problems[${k}] must have a prompt and an answer, both of them strings`);
     if (sets.findIndex(({ name }) => name === set.name) < i) throw invalidArgument(`two sets are named '${set.name}'`);
   }
   if (verifier !== undefined && typeof verifier !== 'function' && typeof verifier !== 'string')
@@ -181,13 +185,16 @@ function check(options: DatasetEvaluationOptions): void {
   if ((policy === undefined) === (responses === undefined))
     throw invalidArgument("evaluateDatasets needs one of 'policy' and 'responses'");
   if (policy && !tokenizer) throw invalidArgument("evaluateDatasets needs the 'tokenizer' of the policy");
+  if (policy) checkPolicy('policy', policy, ['generate']);
+  if (policy) checkTokenizer(tokenizer);
   const given = { ...options } as { [name: string]: unknown };
   const stray = policy ? undefined : ['tokenizer', ...SAMPLING].find((name) => given[name] !== undefined);
   if (stray !== undefined) throw invalidArgument(`'${stray}' goes with 'policy': 'responses' were made elsewhere`);
   for (const [name, value] of Object.entries({ responses, records }))
     if (value !== undefined && (typeof value !== 'string' || value === ''))
-      throw invalidArgument(`${name} must be the name of a file`);
+      throw invalidArgument(`${name} must be the name of a file, not ${came(value)}`);
   checkSignal(signal);
+  return options;
 }
 
 function describe({ name, problems, fingerprint }: EvaluationSet) {

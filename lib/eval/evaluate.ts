@@ -1,9 +1,11 @@
+import { checkInteger, checkNumber, checkOptions, checkSignal, checkString } from '../options.js';
 import { joined } from '../packed.js';
+import { checkPolicy } from '../policy/generate.js';
 import type { PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import type { Shape } from '../shape.js';
-import type { Problem, Task } from '../tasks/task.js';
+import { checkTask, type Problem, type Task } from '../tasks/task.js';
 import { bootstrapInterval } from './bootstrap.js';
 import { passAtK } from './metrics.js';
 
@@ -82,21 +84,35 @@ export const RECORDED_EVALUATION: Shape = {
   records: [{ prompt: 'text', answer: 'text', correct: 'number', responses: [RESPONSE] }],
 };
 
+const KNOWN = [
+  ...['problems', 'n', 'level', 'temperature', 'maxCompletionLength', 'seed', 'reference', 'signal', 'onProgress'],
+];
+/** Fifty times as many are drawn at most. */
+const MOST_PROBLEMS = 1_000_000;
+
 /** Samples `n` responses to each of a fixed set of held-out problems and counts the right ones. */
 export async function evaluate(
   policy: PolicyLike,
   task: Task,
   options: EvaluationOptions = {},
 ): Promise<EvaluationResult> {
-  const { problems: size = 200, n = 8, temperature = 1, maxCompletionLength = 96, seed = 0 } = options;
-  const level = options.level ?? task.levels[0];
+  options = checkOptions('evaluate', options, KNOWN);
+  checkPolicy('policy', policy, options.reference ? ['generate', 'logProbs'] : ['generate']);
+  if (options.reference !== undefined) checkPolicy('reference', options.reference, ['logProbs']);
+  checkTask(task);
+  const size = checkInteger('problems', options.problems ?? 200, 1, MOST_PROBLEMS);
+  const n = checkInteger('n', options.n ?? 8, 1);
+  const temperature = checkNumber('temperature', options.temperature ?? 1, 0);
+  const maxCompletionLength = checkInteger('maxCompletionLength', options.maxCompletionLength ?? 96, 1);
+  const seed = checkInteger('seed', options.seed ?? 0);
+  const level = checkString('level', options.level ?? task.levels[0]);
   const start = performance.now();
   const rollout = await collectRollout(policy, task, heldOut(task, size, level), {
     n,
     maxCompletionLength,
     temperature,
     seed: seedOf(seed, 'evaluation', level),
-    signal: options.signal,
+    signal: checkSignal(options.signal),
     onProgress: options.onProgress,
   });
   const records: ProblemRecord[] = rollout.problems.map((problem) => ({ ...problem, responses: [], correct: 0 }));
@@ -118,7 +134,8 @@ export async function evaluate(
     passAtNInterval: bootstrapInterval(passes),
     meanLength: rollout.logProbs.length / rollout.texts.length,
     clippedRatio: rollout.finished.filter((ended) => !ended).length / rollout.finished.length,
-    ...(options.reference && (await drift(policy, options.reference, rollout, options))),
+    ...(options.reference &&
+      (await drift(policy, options.reference, rollout, { temperature, signal: options.signal }))),
     measures: rollout.measures,
     seconds: (performance.now() - start) / 1000,
     records,
@@ -129,7 +146,7 @@ async function drift(
   policy: PolicyLike,
   reference: PolicyLike,
   { prompts, completions }: Rollout,
-  { temperature, signal }: EvaluationOptions,
+  { temperature, signal }: { temperature: number; signal?: AbortSignal },
 ): Promise<{ entropy: number; kl: number }> {
   const sequences = prompts.map((prompt, i) => joined(prompt, completions[i]));
   // What greedy responses say is measured on the distribution that they are the best of.

@@ -1,3 +1,6 @@
+import { invalidArgument } from '../errors.js';
+import { checkString, describe } from '../options.js';
+
 /** Who won a vote: the first response that gives the winning answer, and how many do. */
 export interface Majority {
   response: number;
@@ -14,13 +17,17 @@ export async function majorityVote(
   answers: readonly (string | undefined)[],
   same: (a: number, b: number) => boolean | Promise<boolean>,
 ): Promise<Majority | undefined> {
+  if (!Array.isArray(answers)) throw invalidArgument(`answers must be an array, not ${describe(answers)}`);
+  if (typeof same !== 'function')
+    throw invalidArgument(`same must be a function of two indices, not ${describe(same)}`);
   const byText = new Map<string, Majority>();
-  answers.forEach((answer, response) => {
-    if (answer === undefined) return;
-    const known = byText.get(answer);
+  for (const [response, answer] of answers.entries()) {
+    // A length alone proves nothing: no answer is undefined, not a hole.
+    if (answer === undefined && response in answers) continue;
+    const known = byText.get(checkString(`answers[${response}]`, answer));
     if (known) known.votes++;
     else byText.set(answer, { response, votes: 1 });
-  });
+  }
   const groups: Majority[] = [];
   for (const each of byText.values()) {
     let group: Majority | undefined;

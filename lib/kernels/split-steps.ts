@@ -110,7 +110,7 @@ function beginsOf(split: StepSplit): (response: Tokens, i: number) => Iterable<n
     strings: 'strings',
   };
   if (typeof split !== 'object' || split === null)
-    throw invalidArgument(`the second argument must be an object such as { kind: 'newline' }, not ${describe(split)}`);
+    throw invalidArgument(`split must be an object such as { kind: 'newline' }, not ${describe(split)}`);
   const kind = checkChoice('kind', split.kind, Object.keys(known) as StepSplit['kind'][]);
   split = checkOptions(`splitSteps with kind '${kind}'`, split, ['kind', known[kind] ?? []].flat());
   switch (split.kind) {

@@ -2,7 +2,7 @@
 import { Template } from '@huggingface/jinja';
 import { withinDeadline } from '../deadline.js';
 import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import { checkOptions } from '../options.js';
+import { checkBoolean, checkList, checkOptions, checkString, describe } from '../options.js';
 import { quoted } from './json.js';
 
 /** A message of a conversation, as templates read it. */
@@ -60,10 +60,16 @@ export class ChatTemplates {
 
   render(messages: readonly ChatMessage[], options: ChatOptions): string {
     options = checkOptions('applyChatTemplate', options, ['addGenerationPrompt', 'template', 'tools', 'variables']);
-    const { addGenerationPrompt = false, tools, variables } = options;
-    if (!Array.isArray(messages) || messages.length === 0 || messages.some((m) => typeof m?.role !== 'string'))
-      throw invalidArgument('messages must be a list, not empty, of objects with a role and a content');
+    const { tools, variables } = options;
+    const addGenerationPrompt = checkBoolean('addGenerationPrompt', options.addGenerationPrompt ?? false);
+    for (const [i, message] of checkList('messages', messages).entries())
+      if (typeof (message as ChatMessage | undefined)?.role !== 'string')
+        throw invalidArgument(`messages[${i}] must be an object with a role and a content, not ${describe(message)}`);
     const { name, template } = this.#template(options);
+    // A template's loop over what only has a length could not be stopped.
+    checkWhole('messages', messages);
+    checkWhole('tools', tools);
+    checkWhole('variables', variables);
     const values = {
       messages,
       tools: tools ?? null,
@@ -82,7 +88,12 @@ export class ChatTemplates {
 
   #template({ template: wanted, tools }: ChatOptions): { name: string; template: Template } {
     if (this.#sources.size === 0) throw new PrlError('ERR_PRL_UNSUPPORTED', 'the model has no chat template');
-    const name = wanted ?? (tools && this.#sources.has('tool_use') ? 'tool_use' : 'default');
+    const name =
+      wanted !== undefined
+        ? checkString('template', wanted)
+        : tools && this.#sources.has('tool_use')
+          ? 'tool_use'
+          : 'default';
     const source = this.#sources.get(name);
     if (source === undefined)
       throw outOfRange(`there is no chat template '${name}', but ${this.names.map((n) => `'${n}'`).join(', ')}`);
@@ -96,6 +107,20 @@ export class ChatTemplates {
       this.#parsed.set(name, template);
     }
     return { name, template };
+  }
+}
+
+/** Lists without holes, and no nesting without an end, as in JSON. */
+function checkWhole(name: string, value: unknown, depth = 0): void {
+  if (typeof value !== 'object' || value === null) return;
+  if (depth > 100) throw invalidArgument(`${name} is nested more than 100 deep`);
+  if (!Array.isArray(value)) {
+    for (const [key, item] of Object.entries(value)) checkWhole(`${name}.${key}`, item, depth + 1);
+    return;
+  }
+  for (let i = 0; i < value.length; i++) {
+    if (!(i in value)) throw invalidArgument(`${name}[${i}] is missing`);
+    checkWhole(`${name}[${i}]`, value[i], depth + 1);
   }
 }
 

@@ -29,7 +29,7 @@ export function ownConfig(config: PolicyConfig): PolicyConfig {
   try {
     return structuredClone(config);
   } catch (cause) {
-    throw invalidArgument('the config must hold what a config.json can hold', { cause });
+    throw invalidArgument(`the config must hold what a config.json can hold: ${(cause as Error).message}`, { cause });
   }
 }
 

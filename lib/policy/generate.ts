@@ -2,7 +2,7 @@ import { invalidArgument, outOfRange } from '../errors.js';
 import { checkBoolean, checkInteger, checkNumber, checkOptions, checkSignal, describe } from '../options.js';
 import { asNumbers, Tensor } from '../tensor.js';
 import { packSequences, tokenList, tokenLists } from './batch.js';
-import type { Completion, GenerateOptions, PolicyConfig } from './types.js';
+import type { Completion, GenerateOptions, PolicyConfig, PolicyLike } from './types.js';
 
 const KNOWN = [
   'n',
@@ -66,6 +66,14 @@ function seedsOf(seed: number | ArrayLike<number>, prompts: number) {
     streams[p] = given ? 0 : p;
   }
   return { seeds: Tensor.from(seeds), streams: Tensor.from(streams) };
+}
+
+/** What a caller passes as a policy; `functions` are those that it is asked for. */
+export function checkPolicy(name: string, policy: Partial<PolicyLike>, functions: readonly (keyof PolicyLike)[]): void {
+  const expected = `${name} must be a Policy, or what has its functions`;
+  if (typeof policy !== 'object' || policy === null) throw invalidArgument(`${expected}, not ${describe(policy)}`);
+  for (const each of functions)
+    if (typeof policy[each] !== 'function') throw invalidArgument(`${expected}; this one has no function ${each}`);
 }
 
 /** A completion as the addon gives it. */

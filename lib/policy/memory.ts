@@ -1,7 +1,7 @@
 // What a policy takes of the machine's memory, counted before it is taken: the sizes of native/model's arenas and workspaces.
 import { native } from '../native.js';
 import { checkBoolean, checkChoice, checkInteger, checkOptions } from '../options.js';
-import { type NativeConfig, nativeConfig } from './config.js';
+import { type NativeConfig, nativeConfig, ownConfig } from './config.js';
 import type { PolicyConfig, PolicyDType } from './types.js';
 
 /** What a policy is to be used for. */
@@ -65,7 +65,7 @@ export function estimateMemory(config: PolicyConfig, options: MemoryOptions = {}
   options = checkOptions('estimateMemory', options, KNOWN);
   const tokens = (name: 'promptTokens' | 'maxNewTokens' | 'maxBatch') =>
     checkInteger(name, options[name] ?? (name === 'maxBatch' ? 1 : 0), 0);
-  const shape = nativeConfig(config);
+  const shape = nativeConfig(ownConfig(config));
   return estimateOf(shape, parameterCount(shape), {
     dtype: checkChoice('dtype', options.dtype ?? 'float32', ['float32', 'bfloat16']),
     training: checkBoolean('training', options.training ?? true),

@@ -3,8 +3,10 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { withinDeadline } from '../deadline.js';
-import { outOfRange, PrlError } from '../errors.js';
+import { invalidArgument, outOfRange, PrlError } from '../errors.js';
 import { resolveTokenizer } from '../hub/resolve.js';
+import { checkBoolean, checkOptions, checkString, describe } from '../options.js';
+import { tokenList } from './batch.js';
 import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-template.js';
 import { quoted, readJson } from './json.js';
 import { TokenDecoder } from './token-decoder.js';
@@ -100,7 +102,7 @@ export class Tokenizer {
 
   /** The id of a token, by its exact spelling in the vocabulary. */
   tokenId(token: string): number | undefined {
-    return this.#ids.get(token);
+    return this.#ids.get(checkString('token', token));
   }
 
   /**
@@ -108,13 +110,13 @@ export class Tokenizer {
    *
    * `addSpecialTokens` puts around it what the tokenizer's template says, such as a begin-of-text token; default: false.
    */
-  encode(text: string, { addSpecialTokens = false }: { addSpecialTokens?: boolean } = {}): Int32Array {
-    const ids = this.#idsOf(text, addSpecialTokens);
+  encode(text: string, options: { addSpecialTokens?: boolean } = {}): Int32Array {
+    options = checkOptions('encode', options, ['addSpecialTokens']);
+    checkString('text', text);
+    const ids = this.#idsOf(text, checkBoolean('addSpecialTokens', options.addSpecialTokens ?? false));
     if (this.#exact && this.#decoder.pieces(ids, false).join('') !== text) {
       const unknown = [...text].find((character) => !this.#ids.has(character));
-      throw outOfRange(
-        `the text ${JSON.stringify(text)} holds ${JSON.stringify(unknown)}, which is no symbol of this model`,
-      );
+      throw outOfRange(`the text ${quoted(text)} holds ${JSON.stringify(unknown)}, which is no symbol of this model`);
     }
     return Int32Array.from(ids);
   }
@@ -133,8 +135,10 @@ export class Tokenizer {
   }
 
   /** The text of `tokens`, as it was sampled: spaces before punctuation stay. Special tokens are left out, unless told otherwise. */
-  decode(tokens: ArrayLike<number>, { skipSpecialTokens = true }: { skipSpecialTokens?: boolean } = {}): string {
-    return this.#decoder.pieces(tokens, skipSpecialTokens).join('');
+  decode(tokens: ArrayLike<number>, options: { skipSpecialTokens?: boolean } = {}): string {
+    options = checkOptions('decode', options, ['skipSpecialTokens']);
+    const skip = checkBoolean('skipSpecialTokens', options.skipSpecialTokens ?? true);
+    return this.#decoder.pieces(tokenList('tokens', tokens), skip).join('');
   }
 
   /**
@@ -142,7 +146,7 @@ export class Tokenizer {
    * character belongs to the token that completes it.
    */
   pieces(tokens: ArrayLike<number>): string[] {
-    return this.#decoder.pieces(tokens, true);
+    return this.#decoder.pieces(tokenList('tokens', tokens), true);
   }
 
   /** Whether the model comes with a chat template. */
@@ -159,6 +163,13 @@ export class Tokenizer {
   encodeChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Int32Array {
     return this.encode(this.applyChatTemplate(messages, options));
   }
+}
+
+/** What a caller passes as a tokenizer. */
+export function checkTokenizer(tokenizer: unknown): Tokenizer {
+  const { encode, decode } = (tokenizer ?? {}) as Partial<Tokenizer>;
+  if (typeof encode === 'function' && typeof decode === 'function') return tokenizer as Tokenizer;
+  throw invalidArgument(`tokenizer must be a Tokenizer, as Tokenizer.load gives it, not ${describe(tokenizer)}`);
 }
 
 /** Largest file that is read: the largest that models have are some 40 MB. */
@@ -221,7 +232,7 @@ function stopTokens(generation: Json | undefined, tokens: Map<number, string>): 
 
 /** A tokenizer with one token per character of `alphabet`, after `<pad>` (0) and `<eos>` (1). */
 export function characterTokenizer(alphabet: string): Tokenizer {
-  const symbols = ['<pad>', '<eos>', ...alphabet];
+  const symbols = ['<pad>', '<eos>', ...checkString('alphabet', alphabet)];
   const json = {
     version: '1.0',
     truncation: null,

@@ -1,9 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { mapConcurrently } from '../concurrent.js';
 import { invalidArgument, PrlError } from '../errors.js';
-import { checkInteger, checkOptions } from '../options.js';
-import type { Tokenizer } from '../policy/tokenizer.js';
+import { checkInteger, checkOptions, checkString, describe } from '../options.js';
+import { quoted } from '../policy/json.js';
+import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+import { checkStepBatch } from './step-batch.js';
 import { joinScores, responsesOf, type StepTexts } from './step-texts.js';
 
 type Scores = ArrayLike<number>;
@@ -39,19 +41,20 @@ export class FunctionPrm implements ProcessRewardModel {
 
   constructor(score: ScoreSteps, options: FunctionPrmOptions) {
     options = checkOptions('FunctionPrm', options, ['tokenizer', 'name', 'concurrency']);
-    if (typeof score !== 'function') throw invalidArgument('FunctionPrm takes a function that scores the steps');
-    if (!options.tokenizer) throw invalidArgument("FunctionPrm needs the policy's tokenizer");
-    this.name = options.name ?? 'function';
+    if (typeof score !== 'function')
+      throw invalidArgument(`FunctionPrm takes a function that scores the steps, not ${describe(score)}`);
+    this.name = checkString('name', options.name ?? 'function');
     this.#score = score;
-    this.#tokenizer = options.tokenizer;
+    this.#tokenizer = checkTokenizer(options.tokenizer);
     this.#concurrency = checkInteger('concurrency', options.concurrency ?? 16, 1, 4096);
   }
 
   /** Scores every step of the batch; a wrong answer of the function is ERR_PRL_REWARD_MODEL. */
   async score(batch: StepBatch): Promise<StepScores> {
+    const checked = checkStepBatch(batch);
     let since = performance.now();
     const answers = await mapConcurrently(
-      responsesOf(batch, this.#tokenizer),
+      responsesOf(checked, this.#tokenizer),
       this.#concurrency,
       async ({ prompt, response, steps, tokens: read }, signal) => {
         if (performance.now() - since > SLICE) {
@@ -68,11 +71,11 @@ export class FunctionPrm implements ProcessRewardModel {
         if (scores?.length !== steps.length)
           throw new PrlError(
             'ERR_PRL_REWARD_MODEL',
-            `${this.name} must give an array of ${steps.length} scores for ${steps.length} steps, not ${JSON.stringify(scores)}`,
+            `${this.name} must give an array of ${steps.length} scores for ${steps.length} steps, not ${quoted(scores)}`,
           );
         return { scores, tokens };
       },
-      batch.signal,
+      checked.signal,
     );
     return joinScores(answers);
   }

@@ -1,10 +1,11 @@
 import { mapConcurrently } from '../concurrent.js';
 import { invalidArgument, PrlError } from '../errors.js';
-import { checkUrl, postJson } from '../http.js';
-import { checkChoice, checkInteger, checkOptions } from '../options.js';
-import type { Tokenizer } from '../policy/tokenizer.js';
+import { checkHeaders, checkUrl, postJson } from '../http.js';
+import { checkBoolean, checkChoice, checkInteger, checkOptions, checkString } from '../options.js';
+import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import { shorten } from '../shorten.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+import { checkStepBatch } from './step-batch.js';
 import { joinScores, responsesOf, type TextResponse } from './step-texts.js';
 
 /** Options of {@link HttpPrm}. */
@@ -59,9 +60,10 @@ export class HttpPrm implements ProcessRewardModel {
 
   /** Scores every step of the batch; a wrong answer of the server is ERR_PRL_REWARD_MODEL. */
   async score(batch: StepBatch): Promise<StepScores> {
+    const checked = checkStepBatch(batch);
     const { tokenizer, concurrency, headers, timeout, retries, retryDelay } = this.#options;
     const answers = await mapConcurrently(
-      responsesOf(batch, tokenizer).filter(({ steps }) => steps.length > 0),
+      responsesOf(checked, tokenizer).filter(({ steps }) => steps.length > 0),
       concurrency,
       async (response, signal) => {
         const answer = await postJson(this.#url, this.#body(response), {
@@ -73,7 +75,7 @@ export class HttpPrm implements ProcessRewardModel {
         });
         return this.#read(answer, response);
       },
-      batch.signal,
+      checked.signal,
     );
     return joinScores(answers);
   }
@@ -124,8 +126,11 @@ const byIndex = (items: { index?: number; probs?: unknown }[]) =>
 function resolve(options: HttpPrmOptions) {
   const { url, tokenizer, model, separator = '<extra_0>', chat = false, positiveClass, headers } = options;
   const base = checkUrl('url', url);
-  if (!tokenizer) throw invalidArgument("HttpPrm needs the policy's tokenizer");
-  if (typeof separator !== 'string' || separator === '') throw invalidArgument('separator must be a string');
+  checkTokenizer(tokenizer);
+  if (checkString('separator', separator) === '') throw invalidArgument('separator must be a string that is not empty');
+  if (model !== undefined) checkString('model', model);
+  checkBoolean('chat', chat);
+  checkHeaders(headers);
   const endpoint = checkChoice('endpoint', options.endpoint ?? 'pooling', ['pooling', 'classify']);
   if (endpoint === 'classify' && (options.chat || options.separator !== undefined))
     throw invalidArgument("chat and separator belong to endpoint 'pooling'");

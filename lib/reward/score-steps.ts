@@ -1,4 +1,5 @@
-import { PrlError } from '../errors.js';
+import { invalidArgument, PrlError } from '../errors.js';
+import { describe } from '../options.js';
 import { cumulative } from '../packed.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 import { checkStepBatch } from './step-batch.js';
@@ -10,6 +11,8 @@ import { checkStepBatch } from './step-batch.js';
  * @throws PrlError ERR_PRL_REWARD_MODEL for a model that fails, or scores that are too few, too many or outside [0, 1]
  */
 export async function scoreSteps(model: ProcessRewardModel, batch: StepBatch): Promise<StepScores> {
+  if (typeof model?.score !== 'function')
+    throw invalidArgument(`model must be a process reward model, with a function score, not ${describe(model)}`);
   const { prompts, completions, cuSteps, signal, cuSeqlens, cuScores } = checkStepBatch(batch);
   const stepsOf = (i: number) => cuSteps.subarray(cuScores[i], cuScores[i + 1]).map((begin) => begin - cuSeqlens[i]);
 

@@ -1,5 +1,8 @@
+import { invalidArgument } from '../errors.js';
+import { checkInteger } from '../options.js';
 import type { PolicyLike } from '../policy/types.js';
 import { seedOf } from '../random.js';
+import { asNumbers } from '../tensor.js';
 
 /** What answers prompts: the policy itself, or servers that serve its weights. */
 export interface RolloutEngine {
@@ -17,5 +20,13 @@ export interface RolloutEngine {
  * One seed per prompt, for servers that are asked prompt by prompt: the same seed for all would give equal random numbers to all of
  * them, and seeds in a row overlap where a server gives the i-th of n samples the seed plus i.
  */
-export const promptSeeds = (seed: number | ArrayLike<number>, prompts: number): number[] =>
-  typeof seed === 'number' ? Array.from({ length: prompts }, (_, i) => seedOf('prompt', seed, i)) : Array.from(seed);
+export function promptSeeds(seed: number | ArrayLike<number>, prompts: number): number[] {
+  checkInteger('prompts', prompts, 0, 2 ** 24);
+  if (typeof seed !== 'object' || seed === null) {
+    const base = checkInteger('seed', seed);
+    return Array.from({ length: prompts }, (_, i) => seedOf('prompt', base, i));
+  }
+  const seeds = asNumbers('seed', seed, 'an integer or an array of them');
+  if (seeds.length !== prompts) throw invalidArgument(`seed has ${seeds.length} entries for ${prompts} prompts`);
+  return seeds.map((each, i) => checkInteger(`seed[${i}]`, each));
+}

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { invalidArgument, PrlError } from '../errors.js';
-import { aborted, checkUrl, Passing, pause, readJson, retryPause, send } from '../http.js';
-import { checkInteger, checkNumber, checkOptions } from '../options.js';
+import { aborted, checkHeaders, checkUrl, Passing, pause, readJson, retryPause, send } from '../http.js';
+import { checkInteger, checkNumber, checkOptions, describe } from '../options.js';
 import { tokenLists } from '../policy/batch.js';
 import type { Completion, GenerateOptions, PolicyLike } from '../policy/types.js';
 import { shorten } from '../shorten.js';
@@ -231,8 +231,6 @@ export class HttpEngine implements RolloutEngine {
           `${this.#protocol.name} does not take ${name}: a server's log-probabilities would be those of the truncated distribution, and ratios to ours wrong`,
         );
     const { seed = 0, stop, ignoreEos = false } = options;
-    if (typeof seed !== 'number' && seed.length !== lists.length)
-      throw invalidArgument(`seed has ${seed.length} entries for ${lists.length} prompts`);
     const seeds = promptSeeds(seed, lists.length);
     const temperature = checkNumber('temperature', options.temperature ?? 1, 0);
     const n = checkInteger('n', options.n ?? 1, 1, 2 ** 20);
@@ -252,15 +250,16 @@ export class HttpEngine implements RolloutEngine {
 
 function resolveEngine(options: HttpEngineOptions) {
   const { model, apiKey, headers, syncFolder, onWarning } = options;
-  const urls = (typeof options.urls === 'string' ? [options.urls] : (options.urls ?? [])).map((url, i) =>
-    checkUrl(`urls[${i}]`, url),
-  );
-  if (urls.length === 0) throw invalidArgument('urls must name at least one server');
+  const given = typeof options.urls === 'string' ? [options.urls] : (options.urls ?? []);
+  if (!Array.isArray(given)) throw invalidArgument(`urls must be an array of addresses, not ${describe(given)}`);
+  if (given.length === 0) throw invalidArgument('urls must name at least one server');
+  const urls = Array.from(given, (url, i) => checkUrl(`urls[${i}]`, url));
+  checkHeaders(headers);
   const twice = urls.find((url, i) => urls.indexOf(url) !== i);
   if (twice) throw invalidArgument(`urls names ${twice} twice`);
   for (const [name, value] of Object.entries({ model, apiKey, syncFolder }))
     if (value !== undefined && (typeof value !== 'string' || value === ''))
-      throw invalidArgument(`${name} must be a string that is not empty`);
+      throw invalidArgument(`${name} must be a string that is not empty, not ${describe(value)}`);
   return {
     urls,
     model,

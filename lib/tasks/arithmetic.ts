@@ -1,10 +1,14 @@
 import { invalidArgument, outOfRange } from '../errors.js';
+import { checkOptions, checkString, checkStrings, describe } from '../options.js';
 import { characterTokenizer } from '../policy/tokenizer.js';
 import { type Random, randomInteger, randomStream, seedOf, weightedChoice } from '../random.js';
-import type { Problem, ProblemChoice, Split, Task } from './task.js';
+import { shorten } from '../shorten.js';
+import { checkProblemChoice, type Problem, type ProblemChoice, type Split, type Task } from './task.js';
 
 /** All values stay in 0 .. MAX_VALUE. */
 const MAX_VALUE = 19;
+const MOST_OPERANDS = 99;
+const PROMPT = /^\d+([+*-]\d+)*=$/;
 /** One problem in HELD_OUT belongs to the test split. */
 const HELD_OUT = 8;
 
@@ -28,11 +32,13 @@ export class ArithmeticTask implements Task {
   readonly levels: readonly [string, ...string[]];
 
   constructor(options: { levels?: readonly [string, ...string[]] } = {}) {
-    this.levels = options.levels ?? ['2-6', '7-8'];
+    options = checkOptions('ArithmeticTask', options, ['levels']);
+    this.levels = checkStrings('levels', options.levels ?? ['2-6', '7-8']) as [string, ...string[]];
     for (const level of this.levels) parseLevel(level);
   }
 
-  problem(index: number, { seed, split, level = this.levels[0] }: ProblemChoice): Problem {
+  problem(index: number, choice: ProblemChoice): Problem {
+    const { seed, split, level = this.levels[0] } = checkProblemChoice(index, choice);
     const random = randomStream(seed, 'arithmetic', split, level, index);
     const operands = weightedChoice(parseLevel(level), random);
     for (;;) {
@@ -42,20 +48,25 @@ export class ArithmeticTask implements Task {
   }
 
   verify(problem: Problem, response: string, finished: boolean): number {
-    const mark = response.lastIndexOf('#');
+    if (typeof problem?.answer !== 'string') throw invalidArgument('problem must have an answer that is a string');
+    const mark = checkString('response', response).lastIndexOf('#');
     return finished && mark >= 0 && response.slice(mark + 1) === problem.answer ? 1 : 0;
   }
 
   measure(_problem: Problem, response: string): Record<string, number> {
-    return { share_step_by_step: response.includes('\n') ? 1 : 0 };
+    return { share_step_by_step: checkString('response', response).includes('\n') ? 1 : 0 };
   }
 
   demonstrate(problem: Problem, style: string = 'steps', random?: Random): string {
-    if (style === 'direct') return `#${problem.answer}`;
+    const { prompt, answer } = problem ?? {};
+    if (typeof answer !== 'string' || typeof prompt !== 'string' || !PROMPT.test(prompt))
+      throw invalidArgument("problem must be one of this task's, such as { prompt: '1+2=', answer: '3' }");
+    if (style === 'direct') return `#${answer}`;
     if (style !== 'steps' && style !== 'slips')
-      throw outOfRange(`arithmetic demonstrates in the styles 'steps', 'direct' and 'slips', not '${style}'`);
-    if (style === 'slips' && !random) throw invalidArgument("the style 'slips' needs random numbers");
-    const [start, ...operations] = parse(problem.prompt);
+      throw outOfRange(`arithmetic demonstrates in the styles 'steps', 'direct' and 'slips', not ${describe(style)}`);
+    if (style === 'slips' && typeof random !== 'function')
+      throw invalidArgument(`the style 'slips' needs a function that gives random numbers, not ${describe(random)}`);
+    const [start, ...operations] = parse(prompt);
     let value = start.operand;
     const lines = operations.map(({ operator, operand }) => {
       const right = apply(value, operator, operand);
@@ -110,11 +121,16 @@ function parseLevel(level: string): (readonly [number, number])[] {
   if (known) return known;
   const range = /^(\d+)(?:-(\d+))?$/.exec(level);
   const weights: [number, number][] = range
-    ? Array.from({ length: Number(range[2] ?? range[1]) - Number(range[1]) + 1 }, (_, i) => [Number(range[1]) + i, 1])
+    ? Number(range[2] ?? 0) > MOST_OPERANDS
+      ? []
+      : Array.from({ length: Number(range[2] ?? range[1]) - Number(range[1]) + 1 }, (_, i) => [Number(range[1]) + i, 1])
     : level.split(',').map((part) => part.split(':').map(Number) as [number, number]);
-  if (weights.length === 0 || !weights.every(([k, w]) => Number.isInteger(k) && k >= 2 && k <= 99 && w > 0)) {
+  if (
+    weights.length === 0 ||
+    !weights.every(([k, w]) => Number.isInteger(k) && k >= 2 && k <= MOST_OPERANDS && w > 0)
+  ) {
     throw outOfRange(
-      `an arithmetic level is a range of operand counts like '2-6', or weights like '2:3,5:1', not '${level}'`,
+      `an arithmetic level is a range of operand counts like '2-6', or weights like '2:3,5:1', not '${shorten(level)}'`,
     );
   }
   levels.set(level, weights);

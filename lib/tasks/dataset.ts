@@ -3,11 +3,11 @@ import type { DatasetProblem } from '../data/fields.js';
 import type { Dataset } from '../data/load.js';
 import { promptEncoder } from '../data/prompt.js';
 import { invalidArgument, outOfRange } from '../errors.js';
-import { checkNumber, checkOptions } from '../options.js';
-import type { Tokenizer } from '../policy/tokenizer.js';
+import { checkNumber, checkOptions, checkString, describe } from '../options.js';
+import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import { permutation, randomStream, seedOf } from '../random.js';
 import { type Verifier, type VerifierName, verifierByName } from '../reward/verify/index.js';
-import type { Problem, Split, Task } from './task.js';
+import { checkProblemChoice, type Problem, type Split, type Task } from './task.js';
 
 /** Options of {@link datasetTask}. */
 export interface DatasetTaskOptions {
@@ -47,7 +47,8 @@ const MAX_LEVELS = 64;
 export function datasetTask(options: DatasetTaskOptions): DatasetTask {
   options = checkOptions('datasetTask', options, KNOWN);
   const { tokenizer, measure } = options;
-  const given = { train: problemsOf(options.train), test: problemsOf(options.test) };
+  checkTokenizer(tokenizer);
+  const given = { train: problemsOf('train', options.train), test: problemsOf('test', options.test) };
   if (given.train.length === 0)
     throw invalidArgument('datasetTask needs train problems: a dataset of loadDataset, or a non-empty array');
   const split = splitProblems(
@@ -59,7 +60,7 @@ export function datasetTask(options: DatasetTaskOptions): DatasetTask {
   const frame = framesOf(options);
   const encoder = frame && promptEncoder(tokenizer, frame);
   checkSystems([...given.train, ...given.test], encoder?.description.chat === true);
-  const name = options.name ?? (isDataset(options.train) ? options.train.name : 'dataset');
+  const name = checkString('name', options.name ?? (isDataset(options.train) ? options.train.name : 'dataset'));
   const lists = listCache(name, split, levels);
   return {
     name,
@@ -71,7 +72,8 @@ export function datasetTask(options: DatasetTaskOptions): DatasetTask {
     verify: verifyWith(options),
     measure,
     ...(encoder && { encode: (problem: Problem) => encoder.encode(problem) }),
-    problem(index, { seed, split, level = 'all' }) {
+    problem(index, choice) {
+      const { seed, split, level = 'all' } = checkProblemChoice(index, choice);
       const list = lists(split, level);
       return list.problems[list.order(seed, Math.floor(index / list.problems.length))[index % list.problems.length]];
     },
@@ -81,11 +83,14 @@ export function datasetTask(options: DatasetTaskOptions): DatasetTask {
 const isDataset = (value: unknown): value is Dataset =>
   typeof value === 'object' && value !== null && Array.isArray((value as Dataset).problems);
 
-function problemsOf(given: Dataset | readonly Problem[] | undefined): readonly DatasetProblem[] {
+function problemsOf(name: string, given: Dataset | readonly Problem[] | undefined): readonly DatasetProblem[] {
   if (given === undefined) return [];
   const problems = isDataset(given) ? given.problems : given;
   if (!Array.isArray(problems))
-    throw invalidArgument('train and test must be datasets of loadDataset, or arrays of problems');
+    throw invalidArgument(`${name} must be a dataset of loadDataset or an array of problems, not ${describe(given)}`);
+  for (const [i, problem] of problems.entries())
+    if (typeof problem?.prompt !== 'string' || typeof problem.answer !== 'string')
+      throw invalidArgument(`${name}[${i}] must have a prompt and an answer, both of them strings`);
   return problems;
 }
 
@@ -172,10 +177,13 @@ function checkSystems(problems: readonly DatasetProblem[], chat: boolean): void 
     );
 }
 
-function verifyWith({ verify, verifier }: DatasetTaskOptions): Task['verify'] {
+function verifyWith({ verify, verifier, measure }: DatasetTaskOptions): Task['verify'] {
   if (verify !== undefined && verifier !== undefined)
     throw invalidArgument("datasetTask takes one of 'verify' and 'verifier'");
-  if (typeof verify === 'function') return verify;
+  for (const [name, value] of Object.entries({ verify, measure }))
+    if (value !== undefined && typeof value !== 'function')
+      throw invalidArgument(`${name} must be a function, not ${describe(value)}`);
+  if (verify) return verify;
   const judge = typeof verifier === 'function' ? verifier : verifierByName(verifier ?? 'math');
   return ({ prompt, answer }, response, finished) => judge(response, answer, { prompt, finished });
 }
@@ -183,7 +191,7 @@ function verifyWith({ verify, verifier }: DatasetTaskOptions): Task['verify'] {
 /** What a resumed run must find as it was. */
 function identityOf({ train, test, evalShare }: DatasetTaskOptions, prompt: object | undefined): Task['identity'] {
   const mark = (given: Dataset | readonly Problem[]) => {
-    const problems = problemsOf(given);
+    const problems = isDataset(given) ? given.problems : given;
     const hash = isDataset(given)
       ? given.fingerprint
       : createHash('sha256').update(JSON.stringify(problems)).digest('hex');

@@ -1,4 +1,6 @@
-import type { Tokenizer } from '../policy/tokenizer.js';
+import { invalidArgument } from '../errors.js';
+import { checkChoice, checkInteger, checkOptions, checkString, checkStrings, describe } from '../options.js';
+import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import type { Random } from '../random.js';
 
 /** What a policy is asked, and what is right. */
@@ -56,6 +58,26 @@ export interface Task {
    * @param random for styles that vary
    */
   demonstrate?(problem: Problem, style?: string, random?: Random): string;
+}
+
+/** What a caller passes as a task. */
+export function checkTask(task: Task): void {
+  const expected = 'task must be a Task: an ArithmeticTask, what datasetTask gives, or one of yours';
+  if (typeof task !== 'object' || task === null) throw invalidArgument(`${expected}, not ${describe(task)}`);
+  for (const name of ['problem', 'verify'] as const)
+    if (typeof task[name] !== 'function') throw invalidArgument(`${expected}; this one has no function ${name}`);
+  checkTokenizer(task.tokenizer);
+  checkStrings('the levels of the task', task.levels);
+}
+
+/** Which problem of a task. */
+export function checkProblemChoice(index: number, choice: ProblemChoice): ProblemChoice {
+  checkInteger('index', index);
+  choice = checkOptions('the choice of a problem', choice, ['seed', 'split', 'level']);
+  checkInteger('seed', choice.seed);
+  checkChoice('split', choice.split, ['train', 'test']);
+  if (choice.level !== undefined) checkString('level', choice.level);
+  return choice;
 }
 
 /** Token ids of what the policy is given. */

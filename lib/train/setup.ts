@@ -1,13 +1,15 @@
 // What a Trainer is given, checked.
 import { invalidArgument, unknownOption } from '../errors.js';
 import type { StepOffsets } from '../methods/steps.js';
+import { describe } from '../options.js';
 import { resolveOptions } from '../options-table.js';
+import { checkPolicy } from '../policy/generate.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyLike } from '../policy/types.js';
 import type { ProcessRewardModel } from '../reward/process-reward-model.js';
 import type { RolloutEngine } from '../rollout/engine.js';
 import { type DatasetTaskOptions, datasetTask } from '../tasks/dataset.js';
-import type { Task } from '../tasks/task.js';
+import { checkTask, type Task } from '../tasks/task.js';
 import { checkMethod } from './advantages.js';
 import type { LoadPolicy } from './checkpoint.js';
 import { checkLoss } from './loss.js';
@@ -63,7 +65,8 @@ const TRUNCATION = ['topK', 'topP', 'minP', 'repetitionPenalty'];
 function taskOf({ task, dataset, evalDataset, tokenizer, verifier }: TrainerSetup): Task {
   if ((task === undefined) === (dataset === undefined))
     throw invalidArgument("new Trainer needs one of 'task' and 'dataset'");
-  if (task) {
+  if (task !== undefined) {
+    checkTask(task);
     const stray = Object.entries({ evalDataset, tokenizer, verifier }).find(([, value]) => value !== undefined);
     if (stray) throw invalidArgument(`'${stray[0]}' goes with 'dataset': a task has its own`);
     return task;
@@ -78,7 +81,9 @@ export function readSetup(given: TrainerSetup & TrainerOptions): {
   options: ResolvedTrainerOptions;
   task: Task;
 } {
-  if (given === null || typeof given !== 'object') throw invalidArgument('new Trainer takes an object of options');
+  if (given === null || typeof given !== 'object')
+    throw invalidArgument(`new Trainer takes an object of options, not ${describe(given)}`);
+  given = { ...given };
   for (const name of TRUNCATION) {
     if (name in given)
       throw unknownOption(
@@ -91,6 +96,7 @@ export function readSetup(given: TrainerSetup & TrainerOptions): {
   const options = resolveOptions('Trainer', TRAINER_OPTIONS, part(false));
   const { policy } = setup;
   if (!policy) throw invalidArgument("new Trainer needs 'policy'");
+  checkPolicy('policy', policy, ['generate', 'logProbs', 'update']);
   checkMethod(options, setup);
   checkLoss(options);
   checkMismatch(options, setup.rolloutEngine);

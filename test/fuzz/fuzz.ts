@@ -32,6 +32,8 @@ export interface FuzzOptions {
   disturb(m: Making): void;
   /** Reads a tensor's memory, wherever it is. */
   settle(): Promise<void>;
+  /** Told of every error that a call was refused with, for those who read messages. */
+  refused?(what: string, error: unknown): void;
   /** A file that always says which call is the last one, for the case that the process does not survive it. */
   trace?: number;
 }
@@ -177,6 +179,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
       },
       (error) => {
         counts.refused++;
+        options.refused?.(said, error);
         const reason = untyped(error, fault);
         if (reason) failure ??= new Error(`${said}: ${reason}`, { cause: error });
       },
@@ -236,6 +239,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
     } catch (error) {
       if (error instanceof Error && error.message.startsWith(what)) throw error;
       counts.refused++;
+      options.refused?.(what, error);
       const reason = untyped(error, fault);
       if (reason) wrong(reason, error);
       if (

@@ -1,6 +1,6 @@
 // The fuzz as a program: it may crash, which is what it looks for.
 //
-//   node --expose-gc --import tsx test/fuzz/main.ts [--calls N] [--seed N] [--only CALL] [--all] [--trace FILE] [--targets PATTERN] [--workers N]
+//   node --expose-gc --import tsx test/fuzz/main.ts [--calls N] [--seed N] [--only CALL] [--all] [--trace FILE] [--targets PATTERN] [--workers N] [--messages]
 //
 // It ends by itself, never by process.exit: a leak checker then sees what is left.
 import { openSync } from 'node:fs';
@@ -21,6 +21,7 @@ const { values } = parseArgs({
     trace: { type: 'string' },
     targets: { type: 'string', default: '' },
     workers: { type: 'string', default: '4' },
+    messages: { type: 'boolean' },
   },
 });
 const seed = Number(values.seed);
@@ -32,7 +33,7 @@ process.on('unhandledRejection', (error) => {
 
 const { targets: bare, close } = addonTargets(device);
 // Public functions take tensors of either device alike: the CPU's say all about how they read arguments.
-const targets = device === 'cpu' ? [...bare, ...(await publicTargets())] : bare;
+const targets = device === 'cpu' ? [...bare, ...publicTargets()] : bare;
 refuseWrongErrorClass();
 /** On the GPU what kernels found wrong comes with the next synchronize. */
 async function settle() {
@@ -54,6 +55,9 @@ try {
     device,
     disturb,
     settle,
+    refused: values.messages
+      ? (what, error) => console.log(`${what}\n    ${(error as { code?: string }).code} ${(error as Error).message}`)
+      : undefined,
     trace: values.trace === undefined ? undefined : openSync(values.trace, 'w'),
   });
   await workers;

@@ -54,6 +54,7 @@ encoding('without stop tokens of its own a task has those of the tokenizer', asy
   const { policy, calls } = watched();
   const several = {
     stopTokenIds: [tokenizer.eosTokenId, NEWLINE],
+    encode: (text: string) => tokenizer.encode(text),
     decode: (tokens: Int32Array) => tokenizer.decode(tokens),
   } as unknown as Tokenizer;
   await evaluate(

@@ -1,3 +1,4 @@
+import { checkChoice, checkString } from '../../options.js';
 import { LIMITS } from './limits.js';
 
 export const EXTRACTIONS = ['boxed', 'any', 'whole'] as const;
@@ -13,6 +14,8 @@ export type Extraction = (typeof EXTRACTIONS)[number];
  * number. 'whole': all of it.
  */
 export function extractAnswer(response: string, extraction: Extraction): string | undefined {
+  checkString('response', response);
+  checkChoice('extraction', extraction, EXTRACTIONS);
   const thought = response.lastIndexOf('</think>');
   if (response.lastIndexOf('<think>') > thought) return undefined;
   const text = response

@@ -1,5 +1,5 @@
 import { invalidArgument, PrlError } from '../../errors.js';
-import { checkNumber, checkOptions } from '../../options.js';
+import { checkNumber, checkOptions, checkString, describe } from '../../options.js';
 import type { Verdict } from '../../tasks/task.js';
 import type { ResponseInfo, Verifier } from './verifier.js';
 
@@ -24,9 +24,9 @@ export interface FunctionVerifierOptions {
  * up where the judge failed would be learnt from. Only an asynchronous function can be stopped.
  */
 export function functionVerifier(judge: VerifierFunction, options: FunctionVerifierOptions = {}): Verifier {
-  if (typeof judge !== 'function') throw invalidArgument(`functionVerifier takes a function, not ${typeof judge}`);
+  if (typeof judge !== 'function') throw invalidArgument(`functionVerifier takes a function, not ${describe(judge)}`);
   options = checkOptions('functionVerifier', options, ['name', 'timeout']);
-  const name = options.name ?? (judge.name || 'function');
+  const name = checkString('name', options.name ?? (judge.name || 'function'));
   const timeout = checkNumber('timeout', options.timeout ?? 30_000, 0, 2 ** 31 - 1, true);
   return async (response, gold, info) => {
     const stop = new AbortController();
@@ -70,10 +70,13 @@ export async function checkVerdict<I extends ResponseInfo>(
   if (typeof reward !== 'number' || !(reward >= 0 && reward <= 1))
     throw new PrlError(
       'ERR_PRL_VERIFIER',
-      `the verifier '${name}' must give a reward from 0 to 1, not ${typeof reward === 'number' ? reward : JSON.stringify(reward)}, for ${problem(info)}`,
+      `the verifier '${name}' must give a reward from 0 to 1, not ${typeof reward === 'number' ? reward : describe(reward)}, for ${problem(info)}`,
     );
   return { reward, measures: measures ?? {} };
 }
 
-const problem = ({ prompt }: ResponseInfo) =>
-  `the problem ${JSON.stringify(prompt.length > 120 ? `${prompt.slice(0, 120)}...` : prompt)}`;
+function problem(info: ResponseInfo | undefined): string {
+  const prompt: unknown = info?.prompt;
+  if (typeof prompt !== 'string') return `a problem whose prompt is ${describe(prompt)}`;
+  return `the problem ${JSON.stringify(prompt.length > 120 ? `${prompt.slice(0, 120)}...` : prompt)}`;
+}

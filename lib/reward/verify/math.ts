@@ -1,5 +1,4 @@
-import { invalidArgument } from '../../errors.js';
-import { checkChoice, checkOptions } from '../../options.js';
+import { checkChoice, checkOptions, checkString } from '../../options.js';
 import { EXTRACTIONS, type Extraction } from './extract.js';
 import type { MathVerdict } from './judge.js';
 import { LIMITS } from './limits.js';
@@ -30,8 +29,8 @@ let pool: Pool<Question, MathVerdict> | undefined;
  */
 export async function verifyMath(response: string, gold: string, options: MathOptions = {}): Promise<MathVerdict> {
   const extraction = extractionOf('verifyMath', options);
-  if (typeof response !== 'string') throw invalidArgument(`response must be a string, not ${typeof response}`);
-  if (typeof gold !== 'string') throw invalidArgument(`gold must be a string, not ${typeof gold}`);
+  checkString('response', response);
+  checkString('gold', gold);
   pool ??= new Pool({
     module: new URL('./worker', import.meta.url),
     deadline: DEADLINE,

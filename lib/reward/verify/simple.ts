@@ -1,9 +1,9 @@
 import { invalidArgument } from '../../errors.js';
-import { checkChoice, checkNumber, checkOptions } from '../../options.js';
+import { checkBoolean, checkChoice, checkNumber, checkOptions, describe } from '../../options.js';
 import { EXTRACTIONS, type Extraction, extractAnswer } from './extract.js';
 import { LIMITS } from './limits.js';
 import { mathVerifier } from './math.js';
-import { type Verifier, withAnswers } from './verifier.js';
+import { ofTexts, type Verifier, withAnswers } from './verifier.js';
 
 /** Options of {@link exactVerifier}. */
 export interface ExactOptions {
@@ -16,7 +16,8 @@ export interface ExactOptions {
 /** The answer is the gold answer, character by character, but for spaces around it and how many there are in a row. */
 export function exactVerifier(options: ExactOptions = {}): Verifier {
   options = checkOptions('exactVerifier', options, ['extraction', 'ignoreCase']);
-  const { extraction = 'boxed', ignoreCase = false } = options;
+  const { extraction = 'boxed' } = options;
+  const ignoreCase = checkBoolean('ignoreCase', options.ignoreCase ?? false);
   checkChoice('extraction', extraction, EXTRACTIONS);
   const plain = (s: string) => {
     const squeezed = s.replace(/\s+/g, ' ').trim();
@@ -82,15 +83,15 @@ export interface RegexOptions {
 export function regexVerifier(options: RegexOptions = {}): Verifier {
   options = checkOptions('regexVerifier', options, ['pattern']);
   const { pattern } = options;
-  if (pattern === undefined) return (response, gold) => (compiled(gold).test(end(response)) ? 1 : 0);
-  if (!(pattern instanceof RegExp)) throw invalidArgument('regexVerifier takes a RegExp as its pattern');
+  if (pattern === undefined) return ofTexts((response, gold) => (compiled(gold).test(end(response)) ? 1 : 0));
+  if (!(pattern instanceof RegExp)) throw invalidArgument(`pattern must be a RegExp, not ${describe(pattern)}`);
   const all = new RegExp(pattern.source, pattern.flags.includes('g') ? pattern.flags : `${pattern.flags}g`);
   if (new RegExp(`${all.source}|`, all.flags).exec('')!.length < 2)
     throw invalidArgument(`the pattern ${pattern} of regexVerifier has no group to take the answer from`);
-  return (response, gold) => {
+  return ofTexts((response, gold) => {
     const last = [...end(response).matchAll(all)].pop();
     return last?.[1]?.trim() === gold.trim() ? 1 : 0;
-  };
+  });
 }
 
 const end = (response: string) => response.slice(-LIMITS.response);

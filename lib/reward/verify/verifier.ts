@@ -1,3 +1,4 @@
+import { checkString } from '../../options.js';
 import type { Verdict } from '../../tasks/task.js';
 import { type Extraction, extractAnswer } from './extract.js';
 
@@ -16,6 +17,12 @@ export interface Verifier {
   extract?(response: string): string | undefined;
 }
 
-/** A verifier that says what it takes a response to answer. */
+/** A verifier of this package: of two texts. */
+export const ofTexts =
+  (verify: Verifier): Verifier =>
+  (response, gold, info) =>
+    verify(checkString('response', response), checkString('the gold answer', gold), info);
+
+/** One that says what it takes a response to answer. */
 export const withAnswers = (verify: Verifier, extraction: Extraction): Verifier =>
-  Object.assign(verify, { extract: (response: string) => extractAnswer(response, extraction) || undefined });
+  Object.assign(ofTexts(verify), { extract: (response: string) => extractAnswer(response, extraction) || undefined });

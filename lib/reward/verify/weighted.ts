@@ -20,7 +20,7 @@ export interface WeightedPart {
 export function weightedVerifier(parts: readonly WeightedPart[]): Verifier {
   if (!Array.isArray(parts) || parts.length === 0)
     throw invalidArgument('weightedVerifier takes an array of { name, verifier, weight }');
-  const all = parts.map((part) => {
+  const all = Array.from(parts, (part) => {
     part = checkOptions('a verifier of weightedVerifier', part, ['name', 'verifier', 'weight']);
     if (typeof part.name !== 'string' || part.name === '') throw invalidArgument('each verifier needs a name');
     if (typeof part.verifier !== 'function') throw invalidArgument(`the verifier '${part.name}' must be a function`);

@@ -93,13 +93,13 @@ math('what is no string, and options that do not exist', async () => {
     verifyMath(5 as never, '5'),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
-    /response must be a string, not number/,
+    /response must be a string, not the number/,
   );
   await rejectsWith(
     verifyMath('5', null as never),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
-    /gold must be a string, not object/,
+    /gold must be a string, not null/,
   );
   await rejectsWith(
     verifyMath('5', '5', { extract: 'any' } as never),

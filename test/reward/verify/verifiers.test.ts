@@ -159,7 +159,7 @@ own('a reward that is none', async () => {
       'ERR_PRL_VERIFIER',
       /'mine' must give a reward from 0 to 1, not .*, for the problem "What/,
     );
-  throwsError(() => functionVerifier(5 as never), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /a function, not number/);
+  throwsError(() => functionVerifier(5 as never), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /a function, not the number/);
 });
 own.run();
 
