@@ -45,7 +45,7 @@ export function checkNumber(name: string, value: unknown, low = -Infinity, high 
 export function checkInteger(name: string, value: unknown, low = 0, high = Number.MAX_SAFE_INTEGER): number {
   if (typeof value !== 'number') throw invalidArgument(`${name} must be an integer, not ${describe(value)}`);
   if (!Number.isInteger(value) || value < low || value > high) {
-    const range = high < Number.MAX_SAFE_INTEGER ? `from ${low} to ${high}` : `of at least ${low}`;
+    const range = high < Number.MAX_SAFE_INTEGER ? `from ${low} to ${high}` : `from ${low} up`;
     throw outOfRange(`${name} must be an integer ${range}, not ${value}`);
   }
   return value;
