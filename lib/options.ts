@@ -27,7 +27,7 @@ export function checkOptions<T extends object>(where: string, options: T, known:
 function guess(name: string, known: readonly string[]): string {
   const wrong = shorten(name);
   const near = closest(wrong, [...known]);
-  return distance(wrong, near) <= Math.max(wrong.length, near.length) / 2 ? ` Did you mean '${near}'?` : '';
+  return distance(wrong, near) <= Math.max(4, wrong.length, near.length) / 2 ? ` Did you mean '${near}'?` : '';
 }
 
 /** A finite number in [low, high]; `exclusive` leaves `low` itself out. */

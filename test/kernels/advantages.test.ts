@@ -152,7 +152,7 @@ groups('errors', async () => {
     () => groupAdvantages([1], [0], { sdt: 'none' } as never),
     TypeError,
     'ERR_PRL_UNKNOWN_OPTION',
-    /It takes kind, std, scale/,
+    /Did you mean 'std'/,
   );
   throwsError(() => groupAdvantages([1], [0], { epsilon: -1 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /epsilon/);
   throwsError(
