@@ -111,6 +111,7 @@ function beginsOf(split: StepSplit): (response: Tokens, i: number) => Iterable<n
   };
   if (typeof split !== 'object' || split === null)
     throw invalidArgument(`split must be an object such as { kind: 'newline' }, not ${describe(split)}`);
+  split = { ...split };
   const kind = checkChoice('kind', split.kind, Object.keys(known) as StepSplit['kind'][]);
   split = checkOptions(`splitSteps with kind '${kind}'`, split, ['kind', known[kind] ?? []].flat());
   switch (split.kind) {

@@ -67,16 +67,13 @@ export class ChatTemplates {
         throw invalidArgument(`messages[${i}] must be an object with a role and a content, not ${describe(message)}`);
     const { name, template } = this.#template(options);
     // A template's loop over what only has a length could not be stopped.
-    checkWhole('messages', messages);
-    checkWhole('tools', tools);
-    checkWhole('variables', variables);
     const values = {
-      messages,
-      tools: tools ?? null,
+      messages: wholeCopy('messages', messages),
+      tools: wholeCopy('tools', tools) ?? null,
       documents: null,
       add_generation_prompt: addGenerationPrompt,
       ...this.#special,
-      ...variables,
+      ...(wholeCopy('variables', variables) as object | undefined),
     };
     try {
       return withinDeadline(DEADLINE, `the chat template '${name}'`, () => template.render(values));
@@ -110,18 +107,20 @@ export class ChatTemplates {
   }
 }
 
-/** Lists without holes, and no nesting without an end, as in JSON. */
-function checkWhole(name: string, value: unknown, depth = 0): void {
-  if (typeof value !== 'object' || value === null) return;
+/** A copy: lists without holes, and no nesting without an end, as in JSON. */
+function wholeCopy(name: string, value: unknown, depth = 0): unknown {
+  if (typeof value !== 'object' || value === null) return value;
   if (depth > 100) throw invalidArgument(`${name} is nested more than 100 deep`);
-  if (!Array.isArray(value)) {
-    for (const [key, item] of Object.entries(value)) checkWhole(`${name}.${key}`, item, depth + 1);
-    return;
-  }
+  if (!Array.isArray(value))
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => [key, wholeCopy(`${name}.${key}`, item, depth + 1)]),
+    );
+  const items: unknown[] = [];
   for (let i = 0; i < value.length; i++) {
     if (!(i in value)) throw invalidArgument(`${name}[${i}] is missing`);
-    checkWhole(`${name}[${i}]`, value[i], depth + 1);
+    items.push(wholeCopy(`${name}[${i}]`, value[i], depth + 1));
   }
+  return items;
 }
 
 const templateError = (what: string, cause: unknown) =>

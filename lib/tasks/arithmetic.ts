@@ -48,9 +48,10 @@ export class ArithmeticTask implements Task {
   }
 
   verify(problem: Problem, response: string, finished: boolean): number {
-    if (typeof problem?.answer !== 'string') throw invalidArgument('problem must have an answer that is a string');
+    const answer: unknown = problem?.answer;
+    if (typeof answer !== 'string') throw invalidArgument('problem must have an answer that is a string');
     const mark = checkString('response', response).lastIndexOf('#');
-    return finished && mark >= 0 && response.slice(mark + 1) === problem.answer ? 1 : 0;
+    return finished && mark >= 0 && response.slice(mark + 1) === answer ? 1 : 0;
   }
 
   measure(_problem: Problem, response: string): Record<string, number> {
