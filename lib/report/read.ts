@@ -25,7 +25,8 @@ export interface ReportRun {
 export async function readRun(path: string): Promise<ReportRun> {
   if (!existsSync(path)) throw new PrlError('ERR_PRL_IO', `there is no folder ${path}`);
   const config = await readJsonFile(join(path, 'config.json'), {
-    ...{ 'command?': {}, 'trainer?': { 'method?': 'text' } },
+    'command?': {},
+    'trainer?': { 'method?': 'text' },
   });
   if (config === undefined)
     throw new PrlError('ERR_PRL_IO', `${path} holds no run: it has no config.json. prl train writes such folders`);
@@ -34,7 +35,8 @@ export async function readRun(path: string): Promise<ReportRun> {
     throw new PrlError('ERR_PRL_IO', `the run in ${path} has no finished step yet: there is nothing to report`);
   const evaluation = async (when: string) => {
     const found = await readJsonFile(join(path, `evaluation-${when}.json`), {
-      ...{ trained: EVALUATION, 'harder?': EVALUATION },
+      trained: EVALUATION,
+      'harder?': EVALUATION,
     });
     return found && ([found.trained, found.harder].filter(Boolean) as EvaluationFigures[]);
   };
