@@ -10,9 +10,12 @@ const send = (message: WorkerMessage) => process.send?.(message);
 let over = false;
 // Without its parent a job would go on unseen, and be in the way of the one that resumes it. (process.exit() would wait for the
 // native call that runs.)
-process.on('disconnect', () => {
+const alone = () => {
   if (!over) process.kill(process.pid, 'SIGKILL');
-});
+};
+process.on('disconnect', alone);
+// It may have died while this was loading.
+if (process.send && !process.connected) alone();
 
 const interrupt = new Interrupt();
 try {

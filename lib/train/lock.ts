@@ -18,8 +18,10 @@ interface Owner {
 
 function startTime(pid: number): string {
   try {
-    // Field 22; the second one, the name in parentheses, may hold blanks.
-    return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, '').split(' ')[20];
+    // Fields 3 and 22; the second one, the name in parentheses, may hold blanks.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, '').split(' ');
+    // One that has ended, and that nobody has asked how: signals reach it for as long as that takes.
+    return 'ZX'.includes(fields[1]) ? 'ended' : fields[20];
   } catch {
     return '';
   }

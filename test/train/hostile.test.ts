@@ -1,6 +1,7 @@
 // Run folders that something else than this package has written to: a clear error, or passed over.
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -190,6 +191,27 @@ test('locks that no process wrote are passed over, and removed', async () => {
   const folder = await RunFolder.open(path);
   await folder.close();
   for (const [i] of texts.entries()) assert.throws(() => readFileSync(join(path, `lock-${i}`)));
+});
+
+test('the lock of a process that has ended, and that its parent has not asked after, is stale', async () => {
+  if (!existsSync('/proc/self/stat')) return;
+  // The shell becomes a sleep, which does not ask after the child that it has then.
+  const script = 'sh -c "exit 0" & echo $!; exec sleep 30';
+  const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+  try {
+    const pid = Number(await new Promise((resolve) => parent.stdout.once('data', (text) => resolve(String(text)))));
+    const stat = () =>
+      readFileSync(`/proc/${pid}/stat`, 'utf8')
+        .replace(/^.*\) /s, '')
+        .split(' ');
+    while (stat()[0] !== 'Z') await new Promise((resolve) => setTimeout(resolve, 5));
+    const owner = { pid, host: hostname(), started: stat()[19] };
+    writeFileSync(join(path, `lock-${pid}-dead`), JSON.stringify(owner));
+    const folder = await RunFolder.open(path);
+    await folder.close();
+  } finally {
+    parent.kill('SIGKILL');
+  }
 });
 
 test('the new checkpoint is kept also where damaged ones of later steps fill the quota', async () => {
