@@ -46,16 +46,12 @@ export function stepDifference(
 /** Whether steps are found in the text. */
 export const splitsText = ({ stepSplit }: StepOptions): boolean => !['length', 'tokens', 'offsets'].includes(stepSplit);
 
-/**
- * cuSteps [S + 1]: where the reasoning steps of packed completions begin. `offsets` are those of each completion, for 'offsets';
- * `pieces` the texts of its tokens, where they are at hand.
- */
+/** cuSteps [S + 1]: where the reasoning steps of packed completions begin. `offsets` are those of each completion, for 'offsets'. */
 export function completionSteps(
   completions: readonly Int32Array[],
   tokenizer: Tokenizer,
   { stepSplit: kind, stepLength, stepTokens, stepStrings }: StepOptions,
   offsets?: readonly ArrayLike<number>[],
-  pieces = (tokens: Int32Array, _index: number) => tokenizer.pieces(tokens),
 ): Int32Array {
   switch (kind) {
     case 'length':
@@ -65,7 +61,7 @@ export function completionSteps(
     case 'offsets':
       return splitSteps(completions, { kind, offsets: offsets! });
     default: {
-      const texts = completions.map(pieces);
+      const texts = completions.map((tokens) => tokenizer.pieces(tokens));
       return splitSteps(texts, kind === 'strings' ? { kind, strings: stepStrings! } : { kind });
     }
   }

@@ -54,8 +54,14 @@ export async function rolloutSteps(
     stepOffsets &&
     completions.map((tokens, i) => stepOffsets({ tokens, text: texts[i], prompt: problems[groupIds[i]].prompt }));
   if (!splitsText(options)) return completionSteps(completions, tokenizer, options, offsets);
-  const pieces = await mapInTurns(completions, (tokens) => tokenizer.pieces(tokens));
-  return completionSteps(completions, tokenizer, options, undefined, (_, i) => pieces[i]);
+  // One by one: text is long, and all of it at once would hold the event loop.
+  const cuts = await mapInTurns(completions, (tokens) => completionSteps([tokens], tokenizer, options));
+  const cuSteps = [0];
+  for (const cut of cuts) {
+    const begin = cuSteps[cuSteps.length - 1];
+    for (const offset of cut.subarray(1)) cuSteps.push(begin + offset);
+  }
+  return Int32Array.from(cuSteps);
 }
 
 /** The method's advantages of a rollout in steps. */
