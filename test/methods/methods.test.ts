@@ -8,7 +8,10 @@ import { prl } from '../../lib/methods/prl.js';
 import { progrs } from '../../lib/methods/progrs.js';
 import { raft } from '../../lib/methods/raft.js';
 import { completionSteps } from '../../lib/methods/steps.js';
+import type { Rollout } from '../../lib/rollout/rollout.js';
 import { ArithmeticTask } from '../../lib/tasks/arithmetic.js';
+import { rolloutSteps } from '../../lib/train/advantages.js';
+import type { ResolvedTrainerOptions } from '../../lib/train/options.js';
 import { frpoReference, groupAdvantagesReference } from '../reference/advantages.js';
 import { near } from '../reference/numbers.js';
 
@@ -51,6 +54,18 @@ methods('steps end after each newline; the answer and the end are the last one',
   const fixed = completionSteps(completions, tokenizer, { stepSplit: 'length', stepLength: 8 });
   assert.equal(Array.from(fixed), [0, 8, cuSeqlens[1], cuSeqlens[2], cuSeqlens[2] + 8, cuSeqlens[3], total]);
 });
+
+methods(
+  'a rollout that is cut one response at a time has the steps of one that is cut whole, empty responses too',
+  async () => {
+    const some = [completions[0], new Int32Array(0), ...completions.slice(1), new Int32Array(0)];
+    for (const stepSplit of ['newline', 'length'] as const) {
+      const options = { stepSplit, stepLength: 3 } as ResolvedTrainerOptions;
+      const cut = await rolloutSteps({ completions: some } as unknown as Rollout, tokenizer, options);
+      assert.equal(cut, completionSteps(some, tokenizer, options));
+    }
+  },
+);
 
 methods('grpo: the outcome on every token, scaled as asked', () => {
   const scaled = (scaleRewards: 'group' | 'batch' | 'none') => grpo(batch, outcomeOptions(scaleRewards)).advantages;
