@@ -60,7 +60,7 @@ prompts('a plain prompt begins with what the model begins every text with', asyn
   assert.is(ids.length, llama.encode('Question: Why?\nAnswer:').length + 1, 'begin-of-text');
 });
 
-prompts('a wrong placeholder, preset or option is an error', () => {
+prompts('a wrong name in braces, a wrong preset or option is an error', () => {
   const rejects = (promptTemplate: string, message: RegExp) =>
     throwsError(() => checkPrompt({ promptTemplate }), RangeError, 'ERR_PRL_OUT_OF_RANGE', message);
   rejects('Question: {question}', /\{question\}.*\{prompt\}/s);
