@@ -206,7 +206,7 @@ export class QuantilePrm implements ProcessRewardModel {
   async score(batch: StepBatch & { quantile?: number }): Promise<StepScores> {
     const checked = checkStepBatch(batch);
     const column = this.quantiles.indexOf(checkQuantile(batch.quantile ?? this.quantile, this.quantiles));
-    const encoded = await this.encode(checked);
+    const encoded = await this.#encode(checked);
     const all = await this.predict(encoded, checked.signal);
     const scores = Float32Array.from({ length: encoded.steps }, (_, k) => all[k * this.quantiles.length + column]);
     return { scores, tokens: encoded.tokens };
@@ -214,9 +214,12 @@ export class QuantilePrm implements ProcessRewardModel {
 
   /** What the head reads of the steps of a batch. It stays the same until {@link finetune}. */
   async encode(batch: StepBatch): Promise<EncodedSteps> {
-    const checked = checkStepBatch(batch);
-    const { cuSteps, cuScores, signal } = checked;
-    const args = packSteps(checked);
+    return this.#encode(checkStepBatch(batch));
+  }
+
+  async #encode(batch: CheckedStepBatch): Promise<EncodedSteps> {
+    const { cuSteps, cuScores, signal } = batch;
+    const args = packSteps(batch);
     const { features } = this.#shape;
     const read = (model: Policy, hidden: boolean, logProbs: boolean) =>
       model.call(

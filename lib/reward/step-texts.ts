@@ -1,6 +1,6 @@
 import type { Tokenizer } from '../policy/tokenizer.js';
-import type { StepBatch, StepScores } from './process-reward-model.js';
-import { checkStepBatch } from './step-batch.js';
+import type { StepScores } from './process-reward-model.js';
+import type { CheckedStepBatch } from './step-batch.js';
 
 /** A response to be scored, as text. */
 export interface StepTexts {
@@ -18,8 +18,10 @@ export interface TextResponse extends StepTexts {
 }
 
 /** The responses of a batch as text. */
-export function responsesOf(batch: StepBatch, tokenizer: Tokenizer): TextResponse[] {
-  const { prompts, completions, cuSteps, cuSeqlens, cuScores } = checkStepBatch(batch);
+export function responsesOf(
+  { prompts, completions, cuSteps, cuSeqlens, cuScores }: CheckedStepBatch,
+  tokenizer: Tokenizer,
+): TextResponse[] {
   return completions.map((completion, i) => {
     const pieces = tokenizer.pieces(completion);
     const steps: string[] = [];
