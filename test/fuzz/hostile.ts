@@ -253,6 +253,19 @@ function overlap(m: Making, [name, output]: [string, RawTensor], tensors: [strin
   };
 }
 
+/** Reading the property runs `run` first. */
+export function putBehindGetter(target: Record<string, unknown>, name: string, run: () => void): void {
+  const value = target[name];
+  Object.defineProperty(target, name, {
+    enumerable: true,
+    configurable: true,
+    get() {
+      run();
+      return value;
+    },
+  });
+}
+
 /** A getter or proxy that runs JavaScript while the arguments are read. */
 function interrupt(
   m: Making,
@@ -262,16 +275,7 @@ function interrupt(
 ): Fault {
   const target = (tensor ?? args) as Record<string, unknown>;
   const name = m.of(Object.keys(target));
-  const value = target[name];
-  const run = m.chance(0.2) ? fail : interfere;
-  Object.defineProperty(target, name, {
-    enumerable: true,
-    configurable: true,
-    get() {
-      run();
-      return value;
-    },
-  });
+  putBehindGetter(target, name, m.chance(0.2) ? fail : interfere);
   return { what: `a getter for ${tensor ? `a tensor's ${name}` : name}`, foreign: true, unruly: true };
 }
 

@@ -2,7 +2,7 @@
 import * as lib from '../../lib/index.js';
 import { Policy, QuantilePrm, Tensor } from '../../lib/index.js';
 import type { Target } from './fuzz.js';
-import { describe, detach, type Fault, hostile } from './hostile.js';
+import { describe, detach, type Fault, hostile, putBehindGetter } from './hostile.js';
 import { LIBRARY_CALLS } from './library-calls.js';
 import type { Making } from './making.js';
 import { PUBLIC_CALLS, type PublicCall } from './public-calls.js';
@@ -107,14 +107,7 @@ function spoilPublic(m: Making, args: Record<string, unknown>, interfere: () => 
     return { what: 'an unknown option' };
   }
   if (m.chance(0.15)) {
-    Object.defineProperty(args, name, {
-      enumerable: true,
-      configurable: true,
-      get() {
-        interfere();
-        return value;
-      },
-    });
+    putBehindGetter(args, name, interfere);
     return { what: `a getter for ${name}`, foreign: true, unruly: true };
   }
   const other = hostile(m);
