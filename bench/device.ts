@@ -3,8 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { type Device, Tensor, type TensorData } from '../lib/index.js';
-import { native } from '../lib/native.js';
-import type { DType } from '../lib/tensor.js';
+import { native } from '../lib/kernels/native.js';
+import type { DType } from '../lib/kernels/tensor.js';
 
 export type Run = () => unknown;
 

@@ -1,5 +1,5 @@
 import { Tensor } from '../lib/index.js';
-import { native } from '../lib/native.js';
+import { native } from '../lib/kernels/native.js';
 import type { Group } from './harness.js';
 import { agree, normal, ROUNDOFF, type Scale } from './inputs.js';
 

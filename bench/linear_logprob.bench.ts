@@ -1,6 +1,6 @@
 // Loss and both gradients from hidden states and output head, beside its three matrix products alone.
 import { linearPolicyLoss, type Tensor } from '../lib/index.js';
-import { native } from '../lib/native.js';
+import { native } from '../lib/kernels/native.js';
 import type { BenchDevice } from './device.js';
 import type { Contestant, Group, Prepared } from './harness.js';
 import {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type Device, PrlError } from '../lib/index.js';
-import { packageRoot } from '../lib/native.js';
+import { packageRoot } from '../lib/kernels/native.js';
 
 /** What the peers compute in a group: see bench/peers/server.py. */
 export interface PeerCase {

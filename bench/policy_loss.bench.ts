@@ -1,5 +1,5 @@
 import { policyLossFromLogits, tokenLogProbs } from '../lib/index.js';
-import { native } from '../lib/native.js';
+import { native } from '../lib/kernels/native.js';
 import type { BenchDevice } from './device.js';
 import type { Group, Prepared } from './harness.js';
 import {

@@ -2,7 +2,7 @@
 //   npx tsx bench/verify.ts
 import { availableParallelism } from 'node:os';
 import { verifyMath } from '../lib/index.js';
-import { judgeMath } from '../lib/reward/verify/judge.js';
+import { judgeMath } from '../lib/tasks/verify/judge.js';
 
 const r = String.raw;
 /** Gold answers of the kinds that problem sets have, each with what is right and what is wrong. */

@@ -1,20 +1,11 @@
-export type { AnswerFrom, DatasetProblem, FieldOptions } from './data/fields.js';
-export { type Dataset, type DatasetOptions, type DatasetReport, describeReport, loadDataset } from './data/load.js';
-export { PROMPT_PRESETS, type PromptOptions } from './data/prompt.js';
-export { PrlError, type PrlErrorCode } from './errors.js';
-export {
-  type DatasetEvaluation,
-  type DatasetEvaluationOptions,
-  type EvaluationProgress,
-  type EvaluationSet,
-  evaluateDatasets,
-  type SamplingOptions,
-} from './eval/datasets.js';
+export { PrlError, type PrlErrorCode } from './base/errors.js';
+export { type DatasetEvaluation, evaluateDatasets } from './eval/datasets.js';
 export { type EvaluationOptions, type EvaluationResult, evaluate, type ProblemRecord } from './eval/evaluate.js';
 export { type Majority, majorityVote } from './eval/majority.js';
 export * from './eval/metrics.js';
 export type { EvaluationRecord, ResponseRecord } from './eval/record.js';
 export type { EvaluationRates, EvaluationTable, SetFigures } from './eval/table.js';
+export type { DatasetEvaluationOptions, EvaluationProgress, EvaluationSet, SamplingOptions } from './eval/types.js';
 export {
   type Downloaded,
   type DownloadOptions,
@@ -29,47 +20,14 @@ export { topEntropyThreshold } from './kernels/entropy-threshold.js';
 export * from './kernels/group-advantages.js';
 export { type ImportanceWeightsArgs, importanceWeights } from './kernels/importance-weights.js';
 export * from './kernels/linear-policy-loss.js';
+export type { PolicyLossMetrics } from './kernels/loss-batch.js';
+export type { PolicyLossOptions } from './kernels/loss-options.js';
+export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads } from './kernels/native.js';
 export * from './kernels/policy-loss.js';
 export * from './kernels/progrs-advantages.js';
 export { type QuantileLoss, type QuantileLossOptions, quantileLoss } from './kernels/quantile-loss.js';
 export * from './kernels/split-steps.js';
 export * from './kernels/step-advantages.js';
-export { type TokenLogProbs, type TokenLogProbsOptions, tokenLogProbs } from './kernels/token-log-probs.js';
-export type { StepOffsets } from './methods/steps.js';
-export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads } from './native.js';
-export type { ChatMessage, ChatOptions } from './policy/chat-template.js';
-export { estimateMemory, type MemoryEstimate, type MemoryOptions } from './policy/memory.js';
-export { availableMemory } from './policy/memory-check.js';
-export { Policy } from './policy/policy.js';
-export { characterTokenizer, Tokenizer } from './policy/tokenizer.js';
-export type * from './policy/types.js';
-export { type CollectOptions, type CollectProgress, collectPrmData } from './prm/collect.js';
-export { type PrmData, type PrmProblem, type PrmResponse, type PrmSettings, readPrmData } from './prm/data.js';
-export { type CalibrationBin, evaluatePrm, type PrmEvaluation } from './prm/evaluate.js';
-export {
-  PRM_TRAIN_OPTIONS,
-  type PrmEpoch,
-  type PrmTraining,
-  type PrmTrainOptions,
-  type TrainedPrm,
-  trainQuantilePrm,
-} from './prm/train.js';
-export { FunctionPrm, type FunctionPrmOptions, type ScoreSteps } from './reward/function-prm.js';
-export { HttpPrm, type HttpPrmOptions } from './reward/http-prm.js';
-export { loadProcessRewardModel } from './reward/load.js';
-export type * from './reward/process-reward-model.js';
-export { type EncodedSteps, type PrmUpdate, QuantilePrm, type QuantilePrmOptions } from './reward/quantile-prm.js';
-export { scoreSteps } from './reward/score-steps.js';
-export type { StepTexts } from './reward/step-texts.js';
-export * from './reward/verify/index.js';
-export { promptSeeds, type RolloutEngine } from './rollout/engine.js';
-export type { HttpEngineOptions } from './rollout/http-engine.js';
-export { SglangEngine } from './rollout/sglang.js';
-export { VllmEngine } from './rollout/vllm.js';
-export { type RunningServer, type ServeOptions, serve } from './serve/server.js';
-export { ArithmeticTask } from './tasks/arithmetic.js';
-export { type DatasetTask, type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
-export type * from './tasks/task.js';
 export {
   type CudaIpcMemory,
   type Device,
@@ -79,7 +37,51 @@ export {
   type TensorData,
   type TensorLike,
   type TensorOptions,
-} from './tensor.js';
+} from './kernels/tensor.js';
+export { type TokenLogProbs, type TokenLogProbsOptions, tokenLogProbs } from './kernels/token-log-probs.js';
+export type { StepOffsets } from './methods/steps.js';
+export type { ChatMessage, ChatOptions } from './policy/chat-template.js';
+export { estimateMemory } from './policy/memory.js';
+export { availableMemory } from './policy/memory-check.js';
+export { Policy } from './policy/policy.js';
+export { characterTokenizer, Tokenizer } from './policy/tokenizer.js';
+export type * from './policy/types.js';
+export { type CollectOptions, type CollectProgress, collectPrmData } from './prm/collect.js';
+export { type PrmData, type PrmProblem, type PrmResponse, type PrmSettings, readPrmData } from './prm/data.js';
+export { type CalibrationBin, evaluatePrm, type PrmEvaluation } from './prm/evaluate.js';
+export { FunctionPrm, type FunctionPrmOptions, type ScoreSteps } from './prm/function-prm.js';
+export { HttpPrm, type HttpPrmOptions } from './prm/http-prm.js';
+export { loadProcessRewardModel } from './prm/load.js';
+export type * from './prm/process-reward-model.js';
+export { type EncodedSteps, type PrmUpdate, QuantilePrm, type QuantilePrmOptions } from './prm/quantile-prm.js';
+export { scoreSteps } from './prm/score-steps.js';
+export type { StepTexts } from './prm/step-texts.js';
+export {
+  PRM_TRAIN_OPTIONS,
+  type PrmEpoch,
+  type PrmTraining,
+  type PrmTrainOptions,
+  type TrainedPrm,
+  trainQuantilePrm,
+} from './prm/train.js';
+export { promptSeeds, type RolloutEngine } from './rollout/engine.js';
+export type { HttpEngineOptions } from './rollout/http-engine.js';
+export { type RunningServer, type ServeOptions, serve } from './rollout/serve/server.js';
+export { SglangEngine } from './rollout/sglang.js';
+export { VllmEngine } from './rollout/vllm.js';
+export { ArithmeticTask } from './tasks/arithmetic.js';
+export type { AnswerFrom, DatasetProblem, FieldOptions } from './tasks/data/fields.js';
+export {
+  type Dataset,
+  type DatasetOptions,
+  type DatasetReport,
+  describeReport,
+  loadDataset,
+} from './tasks/data/load.js';
+export { PROMPT_PRESETS, type PromptOptions } from './tasks/data/prompt.js';
+export { type DatasetTask, type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
+export type * from './tasks/task.js';
+export * from './tasks/verify/index.js';
 export { TRAINER_OPTIONS, type TrainerOptions } from './train/options.js';
 export { RunFolder } from './train/run-folder.js';
 export type { TrainerSetup } from './train/setup.js';

@@ -2,7 +2,7 @@
 //   npm start -- --output runs/quickstart && node --import tsx scripts/quickstart-picture.mjs runs/quickstart
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { chartSvg } from '../lib/report/svg.ts';
+import { chartSvg } from '../lib/cli/report/svg.ts';
 import { readRows } from '../lib/train/run-folder.ts';
 
 const rows = await readRows(join(process.argv[2], 'metrics.jsonl'));

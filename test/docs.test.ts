@@ -6,7 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as lib from '../lib/index.js';
-import { packageRoot } from '../lib/native.js';
+import { packageRoot } from '../lib/kernels/native.js';
 
 const files = (folder: string) =>
   readdirSync(join(packageRoot, folder))

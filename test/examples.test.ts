@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../lib/native.js';
+import { packageRoot } from '../lib/kernels/native.js';
 
 function output(example: string): string {
   const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', `examples/${example}`], {

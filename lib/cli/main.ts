@@ -2,55 +2,55 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { closest } from 'fastest-levenshtein';
-import { packageRoot } from '../native.js';
-import { type Command, helpOf, parseOptions } from './args.js';
-import { Interrupt } from './interrupt.js';
+import { packageRoot } from '../kernels/native.js';
+import { type Command, helpOf, parseOptions } from './kit/args.js';
+import { Interrupt } from './kit/interrupt.js';
 
 /** Loaded one by one, so that `prl doctor` and `--help` work where the addon does not. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }> = {
   train: {
     summary: 'warm start, evaluation, reinforcement learning, evaluation',
-    load: async () => (await import('./train.js')).trainCommand,
+    load: async () => (await import('./commands/train.js')).trainCommand,
   },
   eval: {
     summary: 'average@n, pass@k and maj@n of a model, or of responses, on datasets or held-out problems',
-    load: async () => (await import('./eval.js')).evalCommand,
+    load: async () => (await import('./commands/eval.js')).evalCommand,
   },
   generate: {
     summary: 'sample responses to a prompt',
-    load: async () => (await import('./generate.js')).generateCommand,
+    load: async () => (await import('./commands/generate.js')).generateCommand,
   },
   serve: {
     summary: "serve a model over HTTP, for rollouts: vLLM's /v1/completions",
-    load: async () => (await import('./serve.js')).serveCommand,
+    load: async () => (await import('./commands/serve.js')).serveCommand,
   },
   compare: {
     summary: 'train with several methods and seeds, and compare what becomes of them',
-    load: async () => (await import('./compare.js')).compareCommand,
+    load: async () => (await import('./commands/compare.js')).compareCommand,
   },
   report: {
     summary: 'one HTML page of a run or of several: curves, histograms, credit of each step',
-    load: async () => (await import('./report.js')).reportCommand,
+    load: async () => (await import('./commands/report.js')).reportCommand,
   },
   'prm collect': {
     summary: 'sample responses and continue their steps: data for a process reward model',
-    load: async () => (await import('./prm.js')).prmCollectCommand,
+    load: async () => (await import('./commands/prm.js')).prmCollectCommand,
   },
   'prm train': {
     summary: 'train a process reward model on it',
-    load: async () => (await import('./prm.js')).prmTrainCommand,
+    load: async () => (await import('./commands/prm.js')).prmTrainCommand,
   },
   'prm eval': {
     summary: 'how well a process reward model knows which responses end right',
-    load: async () => (await import('./prm.js')).prmEvalCommand,
+    load: async () => (await import('./commands/prm.js')).prmEvalCommand,
   },
   bench: {
     summary: 'measure the kernels, against a copy of memory and PyTorch',
-    load: async () => (await import('./bench.js')).benchCommand,
+    load: async () => (await import('./commands/bench.js')).benchCommand,
   },
   doctor: {
     summary: 'what this installation can use, and what is missing',
-    load: async () => (await import('./doctor.js')).doctorCommand,
+    load: async () => (await import('./commands/doctor.js')).doctorCommand,
   },
 };
 

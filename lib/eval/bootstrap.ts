@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { randomInteger, randomStream } from '../random.js';
+import { randomInteger, randomStream } from '../base/random.js';
 
 type Interval = [low: number, high: number];
 

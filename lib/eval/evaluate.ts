@@ -1,10 +1,10 @@
-import { checkInteger, checkNumber, checkOptions, checkSignal, checkString } from '../options.js';
-import { joined } from '../packed.js';
+import { checkInteger, checkNumber, checkOptions, checkSignal, checkString } from '../base/options.js';
+import { joined } from '../base/packed.js';
+import { seedOf } from '../base/random.js';
+import type { Shape } from '../base/shape.js';
 import { checkPolicy } from '../policy/generate.js';
 import type { PolicyLike } from '../policy/types.js';
-import { seedOf } from '../random.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
-import type { Shape } from '../shape.js';
 import { checkTask, type Problem, type Task } from '../tasks/task.js';
 import { bootstrapInterval } from './bootstrap.js';
 import { passAtK } from './metrics.js';

@@ -1,5 +1,5 @@
-import { invalidArgument } from '../errors.js';
-import { checkString, describe } from '../options.js';
+import { invalidArgument } from '../base/errors.js';
+import { checkString, describe } from '../base/options.js';
 
 /** Who won a vote: the first response that gives the winning answer, and how many do. */
 export interface Majority {

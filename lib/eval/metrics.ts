@@ -1,5 +1,5 @@
-import { invalidArgument } from '../errors.js';
-import { checkInteger, describe } from '../options.js';
+import { invalidArgument } from '../base/errors.js';
+import { checkInteger, describe } from '../base/options.js';
 
 /**
  * pass@k of one problem: the chance that k of its n samples, drawn without replacement, hold one of the c right ones,

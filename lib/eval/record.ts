@@ -1,5 +1,5 @@
 // What an evaluation writes for each problem, and what of it the figures are made of.
-import type { RecordKind } from '../records.js';
+import type { RecordKind } from '../base/records.js';
 import type { Majority } from './majority.js';
 
 export const RECORDS: RecordKind = { format: 'prl-evaluation', version: 1, title: 'record of prl eval' };

@@ -1,11 +1,12 @@
 // Responses that were made elsewhere: lines of JSON, each with the responses to one problem.
-import { readLines } from '../data/lines.js';
-import { PrlError } from '../errors.js';
-import { quoted } from '../policy/json.js';
-import { corruptLine, type Json, parseObject } from '../records.js';
-import type { EvaluationSet } from './datasets.js';
+
+import { PrlError } from '../base/errors.js';
+import { quoted } from '../base/json.js';
+import { readLines } from '../base/lines.js';
+import { corruptLine, type Json, parseObject } from '../base/records.js';
 import { RECORDS } from './record.js';
 import type { Sample } from './score.js';
+import type { EvaluationSet } from './types.js';
 
 /** All responses to one problem. */
 const MAX_LINE_BYTES = 256 << 20;

@@ -1,6 +1,6 @@
-import type { DatasetProblem } from '../data/fields.js';
-import type { Verifier } from '../reward/verify/verifier.js';
+import type { DatasetProblem } from '../tasks/data/fields.js';
 import { judge } from '../tasks/judge.js';
+import type { Verifier } from '../tasks/verify/verifier.js';
 import { type Majority, majorityVote } from './majority.js';
 import type { ResponseRecord } from './record.js';
 

@@ -1,14 +1,14 @@
 // Where the responses of an evaluation come from: a policy, or a file.
 import { setImmediate } from 'node:timers/promises';
-import type { DatasetProblem } from '../data/fields.js';
-import { promptEncoder } from '../data/prompt.js';
-import { outOfRange, PrlError } from '../errors.js';
-import { checkInteger, checkNumber } from '../options.js';
-import { seedOf } from '../random.js';
+import { sha256 } from '../base/atomic.js';
+import { outOfRange, PrlError } from '../base/errors.js';
+import { checkInteger, checkNumber } from '../base/options.js';
+import { seedOf } from '../base/random.js';
+import type { DatasetProblem } from '../tasks/data/fields.js';
+import { promptEncoder } from '../tasks/data/prompt.js';
 import { stopTokensOf } from '../tasks/task.js';
-import { sha256 } from '../train/atomic.js';
-import type { Chunk, DatasetEvaluationOptions, EvaluationSet, ResponseSource } from './datasets.js';
 import { checkResponses, readResponses } from './responses.js';
+import type { Chunk, DatasetEvaluationOptions, EvaluationSet, ResponseSource } from './types.js';
 
 /** Problems that are worked on, and saved, together. */
 const CHUNK = 16;

@@ -3,8 +3,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open as openFile, rename, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { PrlError } from '../errors.js';
-import { Passing } from '../http.js';
+import { PrlError } from '../base/errors.js';
+import { Passing } from '../base/http.js';
 import { type HubAccess, open, retrying } from './request.js';
 
 /** A file that is being downloaded. A blob is named by the SHA-256 of its contents, or by git's hash of a header and its contents. */

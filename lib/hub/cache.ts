@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
-import { PrlError } from '../errors.js';
+import { PrlError } from '../base/errors.js';
 
 export interface RepoFile {
   path: string;

@@ -2,9 +2,9 @@
 import { mkdir, readFile, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { mapConcurrently } from '../concurrent.js';
-import { invalidArgument, PrlError } from '../errors.js';
-import { lockFolder } from '../train/lock.js';
+import { mapConcurrently } from '../base/concurrency.js';
+import { invalidArgument, PrlError } from '../base/errors.js';
+import { lockFolder } from '../base/lock.js';
 import { downloadBlob } from './blob.js';
 import {
   cacheCommit,

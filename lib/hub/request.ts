@@ -1,7 +1,7 @@
 // Requests to the hub: retries, redirects, the token only for the hub itself, and errors that say what to do.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PrlError } from '../errors.js';
-import { Passing, retryAfterMs, retryPause } from '../http.js';
+import { PrlError } from '../base/errors.js';
+import { Passing, retryAfterMs, retryPause } from '../base/http.js';
 
 /** What requests for one repository have in common. */
 export interface HubAccess {

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { invalidArgument, PrlError } from '../errors.js';
-import { checkChoice, checkOptions } from '../options.js';
-import { readJson } from '../policy/json.js';
+import { invalidArgument, PrlError } from '../base/errors.js';
+import { readJson } from '../base/json.js';
+import { checkChoice, checkOptions } from '../base/options.js';
 import { fetchFiles, HUB_OPTIONS, type HubOptions, isRepoName, openRepo, type Repo } from './repo.js';
 
 export type { DownloadProgress, HubOptions } from './repo.js';

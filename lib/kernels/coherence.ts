@@ -1,7 +1,7 @@
-import { outOfRange } from '../errors.js';
-import { native } from '../native.js';
-import { checkInteger, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, asNumbers, deviceOf, Tensor } from '../tensor.js';
+import { outOfRange } from '../base/errors.js';
+import { checkInteger, checkNumber, checkOptions } from '../base/options.js';
+import { native } from './native.js';
+import { asFloats, asInts, asNumbers, deviceOf, Tensor } from './tensor.js';
 
 /** Options of {@link coherence}. */
 export interface CoherenceOptions {

@@ -1,7 +1,7 @@
-import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import { checkNumber } from '../options.js';
-import type { PolicyLossOptions } from '../policy/types.js';
-import { copyFloats, copyInts, Tensor } from '../tensor.js';
+import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
+import { checkNumber } from '../base/options.js';
+import type { PolicyLossOptions } from './loss-options.js';
+import { copyFloats, copyInts, Tensor } from './tensor.js';
 
 /**
  * The entropy that the `topEntropyQuantile` most undecided of the active tokens reach: their (1 - topEntropyQuantile) quantile,

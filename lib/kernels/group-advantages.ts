@@ -1,7 +1,7 @@
-import { outOfRange } from '../errors.js';
-import { native } from '../native.js';
-import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFlags, asFloats, asInts, copyInts, type Device, deviceOf, Tensor } from '../tensor.js';
+import { outOfRange } from '../base/errors.js';
+import { checkChoice, checkNumber, checkOptions } from '../base/options.js';
+import { native } from './native.js';
+import { asFlags, asFloats, asInts, copyInts, type Device, deviceOf, Tensor } from './tensor.js';
 
 // Numbers of native/kernels/group_center/group_center.h.
 const CENTERING = { grpo: 0, dr_grpo: 1, rloo: 2 } as const;

@@ -1,6 +1,6 @@
-import { native } from '../native.js';
-import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, deviceOf, Tensor } from '../tensor.js';
+import { checkChoice, checkNumber, checkOptions } from '../base/options.js';
+import { native } from './native.js';
+import { asFloats, asInts, deviceOf, Tensor } from './tensor.js';
 
 const MODES = {
   token_truncate: { level: 0, bound: 0 },

@@ -1,11 +1,12 @@
-import { invalidArgument } from '../errors.js';
-import { native } from '../native.js';
-import { checkBoolean, checkInteger, checkNumber, checkOptions } from '../options.js';
-import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
-import { asInts, asTensor, type Device, deviceOf, Tensor } from '../tensor.js';
+import { invalidArgument } from '../base/errors.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions } from '../base/options.js';
 import { entropyThreshold } from './entropy-threshold.js';
+import type { PolicyLossMetrics } from './loss-batch.js';
 import { LOSS_BATCH, type LossBatch, lossBatch, withLoss } from './loss-batch.js';
+import type { PolicyLossOptions } from './loss-options.js';
 import { LOSS_OPTIONS, lossParams } from './loss-options.js';
+import { native } from './native.js';
+import { asInts, asTensor, type Device, deviceOf, Tensor } from './tensor.js';
 
 /** Arguments of {@link linearLogProbs}. */
 export interface LinearLogProbsArgs {

@@ -1,7 +1,38 @@
 // What the losses take besides log-probabilities or logits, and what they report.
-import { native } from '../native.js';
-import type { PolicyLossMetrics } from '../policy/types.js';
-import { asInts, asTensor, type Device, type Tensor, type TensorLike } from '../tensor.js';
+import { native } from './native.js';
+import { asInts, asTensor, type Device, type Tensor, type TensorLike } from './tensor.js';
+
+/** What a policy loss reports. Means are over active tokens unless said otherwise. */
+export interface PolicyLossMetrics {
+  /** The loss, with KL term and entropy bonus. */
+  loss: number;
+  /** Active tokens. */
+  tokens: number;
+  /** Nats; 0 where no entropies were given. */
+  entropy: number;
+  /** k3 estimate of the KL to the reference; 0 without one. */
+  kl: number;
+  /** Estimates of the KL to the policy that sampled: mean of old - new, and the nonnegative k3. */
+  approxKl: number;
+  /** Its k3 estimate, never negative. */
+  approxKlK3: number;
+  /** Of new to old probability, over tokens (over sequences, at sequence level); 1 when on-policy. */
+  ratioMean: number;
+  /** The largest of them. */
+  ratioMax: number;
+  /** The smallest of them. */
+  ratioMin: number;
+  /** Share of tokens (of sequences, at sequence level) with A < 0 and ratio < 1 - epsilon; A > 0 and ratio > 1 + epsilonHigh (cispo: epsilonHigh); either. */
+  clipRatioLow: number;
+  /** A > 0 and ratio > 1 + epsilonHigh. */
+  clipRatioHigh: number;
+  /** Either of the two. */
+  clipRatioRegion: number;
+  /** lossType vespo: mean of the sequences' weights; else 0. */
+  phiMean: number;
+  /** Effective sample size of the ratios as a share: (sum rho)^2 / (n sum rho^2). */
+  effectiveSampleSize: number;
+}
 
 /** T tokens in B sequences, packed. */
 export interface LossBatch {

@@ -1,7 +1,70 @@
 // The one place of the loss options: their names, defaults, checks, and what the addon gets.
-import { invalidArgument } from '../errors.js';
-import { checkBoolean, checkChoice, checkInteger, checkNumber, checkOptions } from '../options.js';
-import type { PolicyLossOptions } from '../policy/types.js';
+import { invalidArgument } from '../base/errors.js';
+import { checkBoolean, checkChoice, checkInteger, checkNumber, checkOptions } from '../base/options.js';
+
+/** Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h. */
+export interface PolicyLossOptions {
+  /**
+   * The term of a token, and how terms are averaged.
+   *
+   * The clipped ratio: 'dapo' (default, arXiv 2503.14476), mean over the active tokens of the optimizer batch; 'grpo' (2402.03300),
+   * mean over sequences of token means; 'bnpo', mean over the active tokens of what is given in this call; 'dr_grpo' (2503.20783),
+   * sum over tokens divided by sequences times maxCompletionLength; 'luspo' (2602.05261, made for sequence-level ratios), mean over
+   * sequences of token sums; 'raft++' (2504.11343), as grpo, for advantages of 1 on right responses and 0 on wrong ones.
+   *
+   * The log-probability with a weight: 'cispo' (2506.13585), the ratio bounded by epsilonHigh, averaged as dapo; 'vespo'
+   * (2602.10693), a smooth function of the sequence's ratio, averaged as dapo; 'raft' (2304.06767), 1, averaged as grpo, for the
+   * advantages of raft++.
+   *
+   * 'sapo' (2511.20347): a sigmoid in place of the clip, averaged as grpo.
+   */
+  lossType?: 'grpo' | 'dapo' | 'bnpo' | 'dr_grpo' | 'luspo' | 'cispo' | 'sapo' | 'vespo' | 'raft' | 'raft++';
+  /** 'token' (default), or 'sequence': GSPO's exp of the mean log-ratio (2507.18071). Not with vespo or raft. */
+  importanceSamplingLevel?: 'token' | 'sequence';
+  /** Lower clip: ratios below 1 - epsilon. Default 0.2. Clipped losses only. */
+  epsilon?: number;
+  /** Upper clip: ratios above 1 + epsilonHigh. Default: epsilon. With cispo the bound itself; default 5. */
+  epsilonHigh?: number;
+  /** Two-sided clip: an upper bound of the ratio where the advantage is negative (2505.07291). Default: none. Clipped losses only. */
+  delta?: number;
+  /** Steepness of sapo's sigmoid where the advantage is positive, and elsewhere. Default 1 and 1.05. */
+  sapoTemperaturePos?: number;
+  /** The same where it is not positive. Default 1.05. */
+  sapoTemperatureNeg?: number;
+  /** vespo weighs a sequence of ratio w by w^k e^(lambda (1 - w)). Defaults: 2 and 3 where the advantage is not negative, else 3 and 2. */
+  vespoKPos?: number;
+  /** lambda where the advantage is not negative. Default 3. */
+  vespoLambdaPos?: number;
+  /** k where the advantage is negative. Default 3. */
+  vespoKNeg?: number;
+  /** lambda where the advantage is negative. Default 2. */
+  vespoLambdaNeg?: number;
+  /** Weight of the KL term to refLogProbs. Default 0. */
+  beta?: number;
+  /** Schulman's estimators; with d = logProbs - refLogProbs: k1 d, k2 d^2 / 2, k3 exp(-d) + d - 1 (default). */
+  klEstimator?: 'k1' | 'k2' | 'k3';
+  /** Multiplies the KL term by the ratio, as TRL does by default. Default true. */
+  klRatioCorrection?: boolean;
+  /** Weight of the entropy bonus: the mean entropy of the active tokens, whatever the lossType. Default 0. */
+  entropyCoef?: number;
+  /**
+   * Leaves all but this share of the active tokens, those with the highest entropies, out of the policy term (2506.01939); their KL
+   * term, the entropy bonus (TRL limits that too) and the divisors stay. Default 1: all take part. From logits the entropies cost a
+   * look more at them.
+   */
+  topEntropyQuantile?: number;
+  /** The same with the entropy given that a token must reach: where this call gets a part of the optimizer batch. */
+  entropyThreshold?: number;
+  /**
+   * Leaves sequences out of the policy term where the advantage is negative and the policy has drifted: the mean of rolloutLogProbs
+   * - logProbs is above this (DeepSeek-V3.2, 2512.02556). Default: none.
+   */
+  offPolicyMaskThreshold?: number;
+  /** Needed by 'dr_grpo'. */
+  maxCompletionLength?: number;
+  /** Active tokens and sequences of the whole optimizer batch, when this call gets a part of it. Default: what is given. */
+  normalizer?: { tokens: number; sequences: number };
+}
 
 // Numbers of native/kernels/clipped_loss/clipped_loss.h.
 const AGGREGATION = { tokenMean: 0, sequenceMeanTokenMean: 1, sequenceMeanTokenSum: 2, sequenceMeanTokenSumNorm: 3 };

@@ -1,11 +1,12 @@
-import { invalidArgument } from '../errors.js';
-import { native } from '../native.js';
-import { checkNumber, checkOptions, describe } from '../options.js';
-import type { PolicyLossMetrics, PolicyLossOptions } from '../policy/types.js';
-import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
+import { invalidArgument } from '../base/errors.js';
+import { checkNumber, checkOptions, describe } from '../base/options.js';
 import { entropyThreshold } from './entropy-threshold.js';
+import type { PolicyLossMetrics } from './loss-batch.js';
 import { LOSS_BATCH, type LossBatch, lossBatch, withLoss } from './loss-batch.js';
+import type { PolicyLossOptions } from './loss-options.js';
 import { LOSS_OPTIONS, lossParams } from './loss-options.js';
+import { native } from './native.js';
+import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from './tensor.js';
 import { checkLogits } from './token-log-probs.js';
 
 export interface PolicyLossArgs extends LossBatch, PolicyLossOptions {

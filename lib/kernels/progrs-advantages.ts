@@ -1,9 +1,9 @@
-import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import { checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFlags, copyFloats, copyInts, deviceOf, Tensor } from '../tensor.js';
+import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
+import { checkChoice, checkNumber, checkOptions } from '../base/options.js';
 import { coherence } from './coherence.js';
 import { type GroupAdvantagesOptions, groupAdvantages, outcomeConditionedCenter } from './group-advantages.js';
 import { stepsOfResponses } from './split-steps.js';
+import { asFlags, copyFloats, copyInts, deviceOf, Tensor } from './tensor.js';
 
 /** B responses of S steps and T tokens in all, packed. */
 export interface ProgrsAdvantagesArgs {

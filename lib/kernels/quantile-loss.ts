@@ -1,7 +1,7 @@
-import { outOfRange } from '../errors.js';
-import { native } from '../native.js';
-import { checkNumber, checkOptions } from '../options.js';
-import { asFloats, asNumbers, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
+import { outOfRange } from '../base/errors.js';
+import { checkNumber, checkOptions } from '../base/options.js';
+import { native } from './native.js';
+import { asFloats, asNumbers, asTensor, deviceOf, Tensor, type TensorLike } from './tensor.js';
 
 /** Options of {@link quantileLoss}. */
 export interface QuantileLossOptions {

@@ -1,6 +1,6 @@
-import { invalidArgument, outOfRange } from '../errors.js';
-import { checkChoice, checkInteger, checkOptions, checkStrings, describe } from '../options.js';
-import { asNumbers, copyInts } from '../tensor.js';
+import { invalidArgument, outOfRange } from '../base/errors.js';
+import { checkChoice, checkInteger, checkOptions, checkStrings, describe } from '../base/options.js';
+import { asNumbers, copyInts } from './tensor.js';
 
 /** Where a response is cut in steps. */
 export type StepSplit =

@@ -1,7 +1,7 @@
-import { invalidArgument } from '../errors.js';
-import { native } from '../native.js';
-import { checkBoolean, checkChoice, checkNumber, checkOptions } from '../options.js';
-import { asFloats, asInts, asTensor, deviceOf, Tensor } from '../tensor.js';
+import { invalidArgument } from '../base/errors.js';
+import { checkBoolean, checkChoice, checkNumber, checkOptions } from '../base/options.js';
+import { native } from './native.js';
+import { asFloats, asInts, asTensor, deviceOf, Tensor } from './tensor.js';
 
 /** T tokens in B responses, packed. */
 interface AdvantageInputs {

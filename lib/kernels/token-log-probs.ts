@@ -1,7 +1,7 @@
-import { outOfRange } from '../errors.js';
-import { native } from '../native.js';
-import { checkNumber, checkOptions } from '../options.js';
-import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from '../tensor.js';
+import { outOfRange } from '../base/errors.js';
+import { checkNumber, checkOptions } from '../base/options.js';
+import { native } from './native.js';
+import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from './tensor.js';
 
 /** Options of {@link tokenLogProbs}. */
 export interface TokenLogProbsOptions {

@@ -1,4 +1,4 @@
-import { invalidArgument } from '../errors.js';
+import { invalidArgument } from '../base/errors.js';
 import { type StepSplit, splitSteps } from '../kernels/split-steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 

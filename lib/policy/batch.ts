@@ -1,8 +1,8 @@
 // Sequences and batches packed for the native policy. Everything is copied: the caller may reuse its arrays at once.
-import { invalidArgument, outOfRange } from '../errors.js';
+import { invalidArgument, outOfRange } from '../base/errors.js';
+import { checkOptions, describe } from '../base/options.js';
 import { TOKEN_INPUTS } from '../kernels/loss-batch.js';
-import { checkOptions, describe } from '../options.js';
-import { asTensor, copyFloats, copyInts, Tensor } from '../tensor.js';
+import { asTensor, copyFloats, copyInts, Tensor } from '../kernels/tensor.js';
 import type { PolicyBatch } from './types.js';
 
 export interface PackedSequences {

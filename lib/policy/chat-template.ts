@@ -1,9 +1,9 @@
 // Conversations as text: the Jinja templates that models come with.
 import { Template } from '@huggingface/jinja';
-import { withinDeadline } from '../deadline.js';
-import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import { checkBoolean, checkList, checkOptions, checkString, describe } from '../options.js';
-import { quoted } from './json.js';
+import { withinDeadline } from '../base/deadline.js';
+import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
+import { quoted } from '../base/json.js';
+import { checkBoolean, checkList, checkOptions, checkString, describe } from '../base/options.js';
 
 /** A message of a conversation, as templates read it. */
 export interface ChatMessage {

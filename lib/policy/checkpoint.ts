@@ -1,10 +1,10 @@
 // A checkpoint folder as Hugging Face lays it out: config.json and model.safetensors, or shards with an index.
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { PrlError } from '../errors.js';
-import { checkInteger } from '../options.js';
+import { PrlError } from '../base/errors.js';
+import { quoted, quotedName, readJson } from '../base/json.js';
+import { checkInteger } from '../base/options.js';
 import { checkArchitecture, type NativeConfig, nativeConfig, savedConfig } from './config.js';
-import { quoted, quotedName, readJson } from './json.js';
 import { DTYPES, SafetensorsFile, type StorableTensor, writeAtomically, writeSafetensors } from './safetensors.js';
 import type { PolicyConfig, SaveOptions } from './types.js';
 

@@ -1,8 +1,8 @@
 // A Hugging Face config.json, checked, as the native policy takes it.
-import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import { checkBoolean, checkChoice, checkInteger, checkNumber, describe } from '../options.js';
-import { Tensor } from '../tensor.js';
-import { quoted } from './json.js';
+import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
+import { quoted } from '../base/json.js';
+import { checkBoolean, checkChoice, checkInteger, checkNumber, describe } from '../base/options.js';
+import { Tensor } from '../kernels/tensor.js';
 import type { PolicyConfig } from './types.js';
 
 /** What native/binding/policy.cc's policyCreate takes. */

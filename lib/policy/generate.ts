@@ -1,6 +1,6 @@
-import { invalidArgument, outOfRange } from '../errors.js';
-import { checkBoolean, checkInteger, checkNumber, checkOptions, checkSignal, describe } from '../options.js';
-import { asNumbers, Tensor } from '../tensor.js';
+import { invalidArgument, outOfRange } from '../base/errors.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions, checkSignal, describe } from '../base/options.js';
+import { asNumbers, Tensor } from '../kernels/tensor.js';
 import { packSequences, tokenList, tokenLists } from './batch.js';
 import type { Completion, GenerateOptions, PolicyConfig, PolicyLike } from './types.js';
 

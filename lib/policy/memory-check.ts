@@ -2,11 +2,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
-import { PrlError } from '../errors.js';
-import { checkBoolean, checkChoice } from '../options.js';
+import { PrlError } from '../base/errors.js';
+import { checkBoolean, checkChoice } from '../base/options.js';
 import type { NativeConfig } from './config.js';
-import { estimateOf, type MemoryEstimate, type MemoryOptions, parameterCount } from './memory.js';
-import type { PolicyDType, StorageOptions } from './types.js';
+import { estimateOf, parameterCount } from './memory.js';
+import type { MemoryEstimate, MemoryOptions, PolicyDType, StorageOptions } from './types.js';
 
 /** Bytes that this process may still take: of the machine, and of the cgroups that hold it. `root`: of the file system, for tests. */
 export function availableMemory(root = '/'): number {

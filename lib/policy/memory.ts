@@ -1,46 +1,9 @@
 // What a policy takes of the machine's memory, counted before it is taken: the sizes of native/model's arenas and workspaces.
-import { native } from '../native.js';
-import { checkBoolean, checkChoice, checkInteger, checkOptions } from '../options.js';
+
+import { checkBoolean, checkChoice, checkInteger, checkOptions } from '../base/options.js';
+import { native } from '../kernels/native.js';
 import { type NativeConfig, nativeConfig, ownConfig } from './config.js';
-import type { PolicyConfig, PolicyDType } from './types.js';
-
-/** What a policy is to be used for. */
-export interface MemoryOptions {
-  /** Default 'float32'. */
-  dtype?: PolicyDType;
-  /** Gradients, moments and activations of update. Default true; false: scoring and generation. */
-  training?: boolean;
-  /** A frozen copy of the policy beside it, as a KL term or PRL's process rewards need it. Default false. */
-  reference?: boolean;
-  /** Tokens of a micro-batch; the longest sequence, should that be longer. Default 4096. */
-  microBatchTokens?: number;
-  /** As in update: activations are made again on the way back. Default false. */
-  gradientCheckpointing?: boolean;
-  /** Generation: sequences decoded at once, their longest prompt and completion. Default: none are generated. */
-  maxBatch?: number;
-  /** Longest prompt in tokens. */
-  promptTokens?: number;
-  /** Longest completion in tokens; 0, the default: nothing is generated. */
-  maxNewTokens?: number;
-}
-
-/** Bytes. */
-export interface MemoryEstimate {
-  /** With those of the reference. */
-  weights: number;
-  /** 0 without training. */
-  gradients: number;
-  /** AdamW's moments; in bfloat16 the rest of the masters too. */
-  optimizer: number;
-  /** Of a micro-batch, with everything that a forward and backward pass work in. */
-  activations: number;
-  /** Keys and values of the sequences that are decoded at once. */
-  kvCache: number;
-  /** Of the chunk of tokens whose logits exist at a time, and of a step of generation. */
-  logits: number;
-  /** All of the above. */
-  total: number;
-}
+import type { MemoryEstimate, MemoryOptions, PolicyConfig } from './types.js';
 
 const KNOWN = [
   'dtype',

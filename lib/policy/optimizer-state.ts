@@ -1,7 +1,7 @@
 // The optimizer's moments and step count in one safetensors file: loaded they continue bit for bit.
-import { PrlError } from '../errors.js';
-import { native } from '../native.js';
-import { Tensor } from '../tensor.js';
+import { PrlError } from '../base/errors.js';
+import { native } from '../kernels/native.js';
+import { Tensor } from '../kernels/tensor.js';
 import type { ParameterInfo } from './checkpoint.js';
 import { SafetensorsFile, writeSafetensors } from './safetensors.js';
 import type { PolicyDType } from './types.js';

@@ -1,10 +1,4 @@
-import { invalidArgument, outOfRange, PrlError } from '../errors.js';
-import { HUB_OPTIONS } from '../hub/repo.js';
-import { resolveModel } from '../hub/resolve.js';
-import { openQuantile, topEntropyThreshold } from '../kernels/entropy-threshold.js';
-import { type LossSums, lossMetrics } from '../kernels/loss-batch.js';
-import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
-import { native } from '../native.js';
+import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
 import {
   checkBoolean,
   checkChoice,
@@ -13,13 +7,19 @@ import {
   checkOptions,
   checkSignal,
   checkString,
-} from '../options.js';
-import { asTensor, Tensor, type TensorLike } from '../tensor.js';
+} from '../base/options.js';
+import { HUB_OPTIONS } from '../hub/repo.js';
+import { resolveModel } from '../hub/resolve.js';
+import { openQuantile, topEntropyThreshold } from '../kernels/entropy-threshold.js';
+import type { PolicyLossMetrics } from '../kernels/loss-batch.js';
+import { type LossSums, lossMetrics } from '../kernels/loss-batch.js';
+import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
+import { native } from '../kernels/native.js';
+import { asTensor, Tensor, type TensorLike } from '../kernels/tensor.js';
 import { packBatch, packForScoring, packSequences, tokenList } from './batch.js';
 import { Checkpoint, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
 import { nativeConfig, ownConfig } from './config.js';
 import { type FlatCompletion, generateArguments, groupCompletions } from './generate.js';
-import type { MemoryOptions } from './memory.js';
 import { checkStorage, PolicyMemory } from './memory-check.js';
 import { ARENA, loadOptimizer, readPieces, readTensor, saveOptimizer } from './optimizer-state.js';
 import type {
@@ -27,11 +27,11 @@ import type {
   GenerateOptions,
   GradientOptions,
   LoadOptions,
+  MemoryOptions,
   PolicyBatch,
   PolicyConfig,
   PolicyDType,
   PolicyLike,
-  PolicyLossMetrics,
   SaveOptions,
   StorageOptions,
   UpdateMetrics,

@@ -1,9 +1,9 @@
 // Reading and writing safetensors files: 8 bytes of header length, a JSON header, then the tensors' bytes, row-major.
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { PrlError } from '../errors.js';
-import { fromBFloat16, fromFloat16 } from '../tensor.js';
-import { MAX_JSON_BYTES, openFile, parseStrictJson, quoted, quotedName } from './json.js';
+import { PrlError } from '../base/errors.js';
+import { MAX_JSON_BYTES, openFile, parseStrictJson, quoted, quotedName } from '../base/json.js';
+import { fromBFloat16, fromFloat16 } from '../kernels/tensor.js';
 
 /** Bytes of the types that a file may hold. */
 export const DTYPES = {

@@ -1,9 +1,9 @@
 // Token ids to text, as the Python library does it, and told apart by token. (@huggingface/tokenizers departs where bytes stand for
 // characters: it drops a U+FEFF, and puts other numbers of U+FFFD for what is no character.)
 import { isUtf8 } from 'node:buffer';
-import { PrlError } from '../errors.js';
-import { shorten } from '../shorten.js';
-import { quoted } from './json.js';
+import { PrlError } from '../base/errors.js';
+import { quoted } from '../base/json.js';
+import { shorten } from '../base/shorten.js';
 
 type Json = { [key: string]: unknown };
 

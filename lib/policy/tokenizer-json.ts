@@ -1,8 +1,8 @@
 // A tokenizer.json, checked: its shape, so that nothing in it can do harm, and its parts, so that it encodes as the Python library
 // does. What @huggingface/tokenizers does differently is put right here or refused.
 import * as library from '@huggingface/tokenizers';
-import { PrlError } from '../errors.js';
-import { quoted } from './json.js';
+import { PrlError } from '../base/errors.js';
+import { quoted } from '../base/json.js';
 
 export type Json = { [key: string]: unknown };
 

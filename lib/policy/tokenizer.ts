@@ -2,13 +2,13 @@ import { existsSync } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tokenizer as Encoder } from '@huggingface/tokenizers';
-import { withinDeadline } from '../deadline.js';
-import { invalidArgument, outOfRange, PrlError } from '../errors.js';
+import { withinDeadline } from '../base/deadline.js';
+import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
+import { quoted, readJson } from '../base/json.js';
+import { checkBoolean, checkOptions, checkString, describe } from '../base/options.js';
 import { resolveTokenizer } from '../hub/resolve.js';
-import { checkBoolean, checkOptions, checkString, describe } from '../options.js';
 import { tokenList } from './batch.js';
 import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-template.js';
-import { quoted, readJson } from './json.js';
 import { TokenDecoder } from './token-decoder.js';
 import { addedTokens, checkVocabulary, createEncoder, type Json } from './tokenizer-json.js';
 

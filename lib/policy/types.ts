@@ -1,103 +1,8 @@
 // The surface of the native policy; lib/policy/policy.ts implements it.
 import type { HubOptions } from '../hub/repo.js';
-import type { TensorLike } from '../tensor.js';
-import type { MemoryOptions } from './memory.js';
-
-/** Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h. */
-export interface PolicyLossOptions {
-  /**
-   * The term of a token, and how terms are averaged.
-   *
-   * The clipped ratio: 'dapo' (default, arXiv 2503.14476), mean over the active tokens of the optimizer batch; 'grpo' (2402.03300),
-   * mean over sequences of token means; 'bnpo', mean over the active tokens of what is given in this call; 'dr_grpo' (2503.20783),
-   * sum over tokens divided by sequences times maxCompletionLength; 'luspo' (2602.05261, made for sequence-level ratios), mean over
-   * sequences of token sums; 'raft++' (2504.11343), as grpo, for advantages of 1 on right responses and 0 on wrong ones.
-   *
-   * The log-probability with a weight: 'cispo' (2506.13585), the ratio bounded by epsilonHigh, averaged as dapo; 'vespo'
-   * (2602.10693), a smooth function of the sequence's ratio, averaged as dapo; 'raft' (2304.06767), 1, averaged as grpo, for the
-   * advantages of raft++.
-   *
-   * 'sapo' (2511.20347): a sigmoid in place of the clip, averaged as grpo.
-   */
-  lossType?: 'grpo' | 'dapo' | 'bnpo' | 'dr_grpo' | 'luspo' | 'cispo' | 'sapo' | 'vespo' | 'raft' | 'raft++';
-  /** 'token' (default), or 'sequence': GSPO's exp of the mean log-ratio (2507.18071). Not with vespo or raft. */
-  importanceSamplingLevel?: 'token' | 'sequence';
-  /** Lower clip: ratios below 1 - epsilon. Default 0.2. Clipped losses only. */
-  epsilon?: number;
-  /** Upper clip: ratios above 1 + epsilonHigh. Default: epsilon. With cispo the bound itself; default 5. */
-  epsilonHigh?: number;
-  /** Two-sided clip: an upper bound of the ratio where the advantage is negative (2505.07291). Default: none. Clipped losses only. */
-  delta?: number;
-  /** Steepness of sapo's sigmoid where the advantage is positive, and elsewhere. Default 1 and 1.05. */
-  sapoTemperaturePos?: number;
-  /** The same where it is not positive. Default 1.05. */
-  sapoTemperatureNeg?: number;
-  /** vespo weighs a sequence of ratio w by w^k e^(lambda (1 - w)). Defaults: 2 and 3 where the advantage is not negative, else 3 and 2. */
-  vespoKPos?: number;
-  /** lambda where the advantage is not negative. Default 3. */
-  vespoLambdaPos?: number;
-  /** k where the advantage is negative. Default 3. */
-  vespoKNeg?: number;
-  /** lambda where the advantage is negative. Default 2. */
-  vespoLambdaNeg?: number;
-  /** Weight of the KL term to refLogProbs. Default 0. */
-  beta?: number;
-  /** Schulman's estimators; with d = logProbs - refLogProbs: k1 d, k2 d^2 / 2, k3 exp(-d) + d - 1 (default). */
-  klEstimator?: 'k1' | 'k2' | 'k3';
-  /** Multiplies the KL term by the ratio, as TRL does by default. Default true. */
-  klRatioCorrection?: boolean;
-  /** Weight of the entropy bonus: the mean entropy of the active tokens, whatever the lossType. Default 0. */
-  entropyCoef?: number;
-  /**
-   * Leaves all but this share of the active tokens, those with the highest entropies, out of the policy term (2506.01939); their KL
-   * term, the entropy bonus (TRL limits that too) and the divisors stay. Default 1: all take part. From logits the entropies cost a
-   * look more at them.
-   */
-  topEntropyQuantile?: number;
-  /** The same with the entropy given that a token must reach: where this call gets a part of the optimizer batch. */
-  entropyThreshold?: number;
-  /**
-   * Leaves sequences out of the policy term where the advantage is negative and the policy has drifted: the mean of rolloutLogProbs
-   * - logProbs is above this (DeepSeek-V3.2, 2512.02556). Default: none.
-   */
-  offPolicyMaskThreshold?: number;
-  /** Needed by 'dr_grpo'. */
-  maxCompletionLength?: number;
-  /** Active tokens and sequences of the whole optimizer batch, when this call gets a part of it. Default: what is given. */
-  normalizer?: { tokens: number; sequences: number };
-}
-
-/** What a policy loss reports. Means are over active tokens unless said otherwise. */
-export interface PolicyLossMetrics {
-  /** The loss, with KL term and entropy bonus. */
-  loss: number;
-  /** Active tokens. */
-  tokens: number;
-  /** Nats; 0 where no entropies were given. */
-  entropy: number;
-  /** k3 estimate of the KL to the reference; 0 without one. */
-  kl: number;
-  /** Estimates of the KL to the policy that sampled: mean of old - new, and the nonnegative k3. */
-  approxKl: number;
-  /** Its k3 estimate, never negative. */
-  approxKlK3: number;
-  /** Of new to old probability, over tokens (over sequences, at sequence level); 1 when on-policy. */
-  ratioMean: number;
-  /** The largest of them. */
-  ratioMax: number;
-  /** The smallest of them. */
-  ratioMin: number;
-  /** Share of tokens (of sequences, at sequence level) with A < 0 and ratio < 1 - epsilon; A > 0 and ratio > 1 + epsilonHigh (cispo: epsilonHigh); either. */
-  clipRatioLow: number;
-  /** A > 0 and ratio > 1 + epsilonHigh. */
-  clipRatioHigh: number;
-  /** Either of the two. */
-  clipRatioRegion: number;
-  /** lossType vespo: mean of the sequences' weights; else 0. */
-  phiMean: number;
-  /** Effective sample size of the ratios as a share: (sum rho)^2 / (n sum rho^2). */
-  effectiveSampleSize: number;
-}
+import type { PolicyLossMetrics } from '../kernels/loss-batch.js';
+import type { PolicyLossOptions } from '../kernels/loss-options.js';
+import type { TensorLike } from '../kernels/tensor.js';
 
 /**
  * Sequences to learn from. T is the number of completion tokens of all sequences, packed one sequence after the other;
@@ -272,6 +177,44 @@ export interface PolicyConfig {
   /** Kept for the files; not used. */
   pad_token_id?: number;
   [key: string]: unknown;
+}
+
+/** What a policy is to be used for. */
+export interface MemoryOptions {
+  /** Default 'float32'. */
+  dtype?: PolicyDType;
+  /** Gradients, moments and activations of update. Default true; false: scoring and generation. */
+  training?: boolean;
+  /** A frozen copy of the policy beside it, as a KL term or PRL's process rewards need it. Default false. */
+  reference?: boolean;
+  /** Tokens of a micro-batch; the longest sequence, should that be longer. Default 4096. */
+  microBatchTokens?: number;
+  /** As in update: activations are made again on the way back. Default false. */
+  gradientCheckpointing?: boolean;
+  /** Generation: sequences decoded at once, their longest prompt and completion. Default: none are generated. */
+  maxBatch?: number;
+  /** Longest prompt in tokens. */
+  promptTokens?: number;
+  /** Longest completion in tokens; 0, the default: nothing is generated. */
+  maxNewTokens?: number;
+}
+
+/** Bytes. */
+export interface MemoryEstimate {
+  /** With those of the reference. */
+  weights: number;
+  /** 0 without training. */
+  gradients: number;
+  /** AdamW's moments; in bfloat16 the rest of the masters too. */
+  optimizer: number;
+  /** Of a micro-batch, with everything that a forward and backward pass work in. */
+  activations: number;
+  /** Keys and values of the sequences that are decoded at once. */
+  kvCache: number;
+  /** Of the chunk of tokens whose logits exist at a time, and of a step of generation. */
+  logits: number;
+  /** All of the above. */
+  total: number;
 }
 
 /** The policy network. Long calls run off the event loop, one after the other per policy. */

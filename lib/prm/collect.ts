@@ -1,7 +1,7 @@
+import { checkInteger } from '../base/options.js';
+import { seedOf } from '../base/random.js';
 import { checkSteps, completionSteps, type StepOptions } from '../methods/steps.js';
-import { checkInteger } from '../options.js';
 import type { Completion, PolicyLike } from '../policy/types.js';
-import { seedOf } from '../random.js';
 import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, type Split, stopTokensOf, type Task } from '../tasks/task.js';
 import { openPrmData, type PrmProblem, type PrmSettings } from './data.js';

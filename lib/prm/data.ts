@@ -1,5 +1,5 @@
 // What `prl prm collect` writes and `prl prm train` reads: lines of JSON, the first of which says how the rest was made.
-import { corruptLine, RecordFile, type RecordKind, readRecords } from '../records.js';
+import { corruptLine, RecordFile, type RecordKind, readRecords } from '../base/records.js';
 import type { Task } from '../tasks/task.js';
 
 const KIND: RecordKind = { format: 'prl-prm-data', version: 1, title: 'data of prl prm collect' };

@@ -1,11 +1,11 @@
-import { invalidArgument } from '../errors.js';
+import { invalidArgument } from '../base/errors.js';
+import { checkOptions } from '../base/options.js';
 import { quantileLoss } from '../kernels/quantile-loss.js';
+import { Tensor } from '../kernels/tensor.js';
 import { mean } from '../methods/method.js';
-import { checkOptions } from '../options.js';
-import { checkQuantile, type QuantilePrm } from '../reward/quantile-prm.js';
-import { Tensor } from '../tensor.js';
 import type { PrmData } from './data.js';
 import { batchOf, splitExamples } from './examples.js';
+import { checkQuantile, type QuantilePrm } from './quantile-prm.js';
 
 /** Steps whose scores are alike: a calibrated model has score and target alike too. */
 export interface CalibrationBin {

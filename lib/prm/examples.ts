@@ -1,6 +1,6 @@
-import { seedOf } from '../random.js';
-import type { EncodedSteps } from '../reward/quantile-prm.js';
+import { seedOf } from '../base/random.js';
 import type { PrmData } from './data.js';
+import type { EncodedSteps } from './quantile-prm.js';
 
 /** A response with what its steps are to be scored. */
 export interface PrmExample {

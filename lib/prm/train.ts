@@ -1,12 +1,12 @@
-import { invalidArgument, PrlError } from '../errors.js';
+import { invalidArgument, PrlError } from '../base/errors.js';
+import { type OptionsOf, type OptionTable, resolveOptions } from '../base/options-table.js';
+import { permutation, randomStream } from '../base/random.js';
 import { quantileLoss } from '../kernels/quantile-loss.js';
-import { type OptionsOf, type OptionTable, resolveOptions } from '../options-table.js';
+import { Tensor } from '../kernels/tensor.js';
 import type { Policy } from '../policy/policy.js';
-import { permutation, randomStream } from '../random.js';
-import { type EncodedSteps, QuantilePrm } from '../reward/quantile-prm.js';
-import { Tensor } from '../tensor.js';
 import type { PrmData } from './data.js';
 import { batchOf, type ExampleBatch, type PrmExample, pickSteps, splitExamples } from './examples.js';
+import { type EncodedSteps, QuantilePrm } from './quantile-prm.js';
 
 /** Every option of the training of a process reward model. */
 export const PRM_TRAIN_OPTIONS = {

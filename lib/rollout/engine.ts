@@ -1,8 +1,8 @@
-import { invalidArgument } from '../errors.js';
-import { checkInteger } from '../options.js';
+import { invalidArgument } from '../base/errors.js';
+import { checkInteger } from '../base/options.js';
+import { seedOf } from '../base/random.js';
+import { asNumbers } from '../kernels/tensor.js';
 import type { PolicyLike } from '../policy/types.js';
-import { seedOf } from '../random.js';
-import { asNumbers } from '../tensor.js';
 
 /** What answers prompts: the policy itself, or servers that serve its weights. */
 export interface RolloutEngine {

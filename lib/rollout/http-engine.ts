@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { invalidArgument, PrlError } from '../errors.js';
-import { aborted, checkHeaders, checkUrl, Passing, pause, readJson, retryPause, send } from '../http.js';
-import { checkInteger, checkNumber, checkOptions, describe } from '../options.js';
+import { invalidArgument, PrlError } from '../base/errors.js';
+import { aborted, checkHeaders, checkUrl, Passing, pause, readJson, retryPause, send } from '../base/http.js';
+import { checkInteger, checkNumber, checkOptions, describe } from '../base/options.js';
+import { shorten } from '../base/shorten.js';
 import { tokenLists } from '../policy/batch.js';
 import type { Completion, GenerateOptions, PolicyLike } from '../policy/types.js';
-import { shorten } from '../shorten.js';
 import { promptSeeds, type RolloutEngine } from './engine.js';
 import { BrokenOff, type Call, type CompletionRequest, checkSamples, type Protocol, type Weights } from './protocol.js';
 import { newServer, passing, type Server, spread } from './servers.js';

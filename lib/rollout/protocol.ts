@@ -1,5 +1,5 @@
 // What a rollout server speaks: the engine owns servers, retries and versions, a protocol owns paths and shapes.
-import { PrlError } from '../errors.js';
+import { PrlError } from '../base/errors.js';
 import type { Completion } from '../policy/types.js';
 
 /** One prompt to complete. */

@@ -1,8 +1,8 @@
-import { cumulative } from '../packed.js';
+import { cumulative } from '../base/packed.js';
+import { mapInTurns } from '../base/turns.js';
 import type { GenerateOptions } from '../policy/types.js';
 import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, stopTokensOf, type Task } from '../tasks/task.js';
-import { mapInTurns } from '../turns.js';
 import type { RolloutEngine } from './engine.js';
 
 /** Responses to a list of problems, `n` each, with their rewards; token-wise arrays are packed over all responses. */

@@ -1,8 +1,8 @@
 // Several servers that do the same work: each takes the next job when it has room, and one that fails is rested and tried again.
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PrlError } from '../errors.js';
-import { aborted, giveUp, Passing, retryPause } from '../http.js';
+import { PrlError } from '../base/errors.js';
+import { aborted, giveUp, Passing, retryPause } from '../base/http.js';
 
 export interface Server {
   readonly url: string;

@@ -1,5 +1,5 @@
-import { PrlError } from '../errors.js';
-import { seedOf } from '../random.js';
+import { PrlError } from '../base/errors.js';
+import { seedOf } from '../base/random.js';
 import { HttpEngine, type HttpEngineOptions } from './http-engine.js';
 import { field, type Protocol, reportedVersion, type Sample } from './protocol.js';
 

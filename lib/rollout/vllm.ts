@@ -1,4 +1,4 @@
-import { PrlError } from '../errors.js';
+import { PrlError } from '../base/errors.js';
 import { HttpEngine, type HttpEngineOptions } from './http-engine.js';
 import { type Call, field, type Protocol, reportedVersion, type Sample } from './protocol.js';
 

@@ -1,8 +1,8 @@
-import { invalidArgument, outOfRange } from '../errors.js';
-import { checkOptions, checkString, checkStrings, describe } from '../options.js';
+import { invalidArgument, outOfRange } from '../base/errors.js';
+import { checkOptions, checkString, checkStrings, describe } from '../base/options.js';
+import { type Random, randomInteger, randomStream, seedOf, weightedChoice } from '../base/random.js';
+import { shorten } from '../base/shorten.js';
 import { characterTokenizer } from '../policy/tokenizer.js';
-import { type Random, randomInteger, randomStream, seedOf, weightedChoice } from '../random.js';
-import { shorten } from '../shorten.js';
 import { checkProblemChoice, type Problem, type ProblemChoice, type Split, type Task } from './task.js';
 
 /** All values stay in 0 .. MAX_VALUE. */

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
-import type { DatasetProblem } from '../data/fields.js';
-import type { Dataset } from '../data/load.js';
-import { promptEncoder } from '../data/prompt.js';
-import { invalidArgument, outOfRange } from '../errors.js';
-import { checkNumber, checkOptions, checkString, describe } from '../options.js';
+import { invalidArgument, outOfRange } from '../base/errors.js';
+import { checkNumber, checkOptions, checkString, describe } from '../base/options.js';
+import { permutation, randomStream, seedOf } from '../base/random.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
-import { permutation, randomStream, seedOf } from '../random.js';
-import { type Verifier, type VerifierName, verifierByName } from '../reward/verify/index.js';
+import type { DatasetProblem } from './data/fields.js';
+import type { Dataset } from './data/load.js';
+import { promptEncoder } from './data/prompt.js';
 import { checkProblemChoice, type Problem, type Split, type Task } from './task.js';
+import { type Verifier, type VerifierName, verifierByName } from './verify/index.js';
 
 /** Options of {@link datasetTask}. */
 export interface DatasetTaskOptions {

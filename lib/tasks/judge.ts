@@ -1,4 +1,4 @@
-import { PrlError } from '../errors.js';
+import { PrlError } from '../base/errors.js';
 import type { Problem, Task } from './task.js';
 
 /** The task's verdict on a response, whichever way the task says it. */

@@ -1,7 +1,7 @@
-import { invalidArgument } from '../errors.js';
-import { checkChoice, checkInteger, checkOptions, checkString, checkStrings, describe } from '../options.js';
+import { invalidArgument } from '../base/errors.js';
+import { checkChoice, checkInteger, checkOptions, checkString, checkStrings, describe } from '../base/options.js';
+import type { Random } from '../base/random.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
-import type { Random } from '../random.js';
 
 /** What a policy is asked, and what is right. */
 export interface Problem {

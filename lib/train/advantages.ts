@@ -1,4 +1,5 @@
-import { invalidArgument } from '../errors.js';
+import { invalidArgument } from '../base/errors.js';
+import { mapInTurns } from '../base/turns.js';
 import { frpo } from '../methods/frpo.js';
 import { grpo } from '../methods/grpo.js';
 import type { MethodBatch, MethodResult } from '../methods/method.js';
@@ -7,9 +8,8 @@ import { progrs } from '../methods/progrs.js';
 import { raft } from '../methods/raft.js';
 import { checkSteps, completionSteps, type StepOffsets, splitsText } from '../methods/steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
-import type { ProcessRewardModel } from '../reward/process-reward-model.js';
+import type { ProcessRewardModel } from '../prm/process-reward-model.js';
 import type { Rollout } from '../rollout/rollout.js';
-import { mapInTurns } from '../turns.js';
 import type { ResolvedTrainerOptions } from './options.js';
 
 const METHODS: {

@@ -1,9 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { invalidArgument, PrlError } from '../errors.js';
-import { readJson } from '../policy/json.js';
+import { invalidArgument, PrlError } from '../base/errors.js';
+import { readJson } from '../base/json.js';
+import { shorten } from '../base/shorten.js';
 import type { PolicyLike } from '../policy/types.js';
-import { shorten } from '../shorten.js';
 import type { Task } from '../tasks/task.js';
 import { type Batch, dumpBatch } from './dump.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions } from './options.js';

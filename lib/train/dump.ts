@@ -1,7 +1,7 @@
 // The batch of a step whose update was not finite, for a look at what it was.
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cumulative } from '../packed.js';
+import { cumulative } from '../base/packed.js';
 import { type StorableTensor, writeSafetensors } from '../policy/safetensors.js';
 import type { Rollout } from '../rollout/rollout.js';
 

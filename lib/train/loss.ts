@@ -1,5 +1,5 @@
+import type { PolicyLossOptions } from '../kernels/loss-options.js';
 import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
-import type { PolicyLossOptions } from '../policy/types.js';
 import type { ResolvedTrainerOptions } from './options.js';
 
 /** The trainer's options that are the loss's. */

@@ -1,5 +1,5 @@
 // What a rollout engine of its own brings with it: log-probabilities that are not quite ours.
-import { invalidArgument, PrlError } from '../errors.js';
+import { invalidArgument, PrlError } from '../base/errors.js';
 import { importanceWeights } from '../kernels/importance-weights.js';
 import type { Rollout } from '../rollout/rollout.js';
 import { lossOptions } from './loss.js';

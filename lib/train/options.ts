@@ -1,6 +1,6 @@
+import type { OptionsOf, OptionTable, ResolvedOptions } from '../base/options-table.js';
 import { IMPORTANCE_MODES } from '../kernels/importance-weights.js';
 import { LOSS_TYPES } from '../kernels/loss-options.js';
-import type { OptionsOf, OptionTable, ResolvedOptions } from '../options-table.js';
 
 /**
  * Every option of the trainer: the one place of its default and its meaning. Names are TRL's in camelCase where TRL has the

@@ -1,10 +1,6 @@
 import { existsSync, type Stats } from 'node:fs';
 import { appendFile, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { readLines } from '../data/lines.js';
-import { PrlError } from '../errors.js';
-import { isShallow } from '../policy/json.js';
-import { type Shape, shapeMismatch } from '../shape.js';
 import {
   folderDamage,
   makeFolder,
@@ -12,8 +8,12 @@ import {
   writeError,
   writeFileAtomic,
   writeFolderAtomic,
-} from './atomic.js';
-import { lockFolder } from './lock.js';
+} from '../base/atomic.js';
+import { PrlError } from '../base/errors.js';
+import { isShallow } from '../base/json.js';
+import { readLines } from '../base/lines.js';
+import { lockFolder } from '../base/lock.js';
+import { type Shape, shapeMismatch } from '../base/shape.js';
 
 /** A row of a log: numbers by name, `step` among them. */
 export type Row = { step: number; [name: string]: number };

@@ -1,5 +1,5 @@
+import type { Shape } from '../base/shape.js';
 import type { Rollout } from '../rollout/rollout.js';
-import type { Shape } from '../shape.js';
 import type { Task } from '../tasks/task.js';
 
 /** Sorted values with how often each came; of many different values, the middles of equal bins. */

@@ -1,12 +1,12 @@
 // What a Trainer is given, checked.
-import { invalidArgument, unknownOption } from '../errors.js';
+import { invalidArgument, unknownOption } from '../base/errors.js';
+import { describe } from '../base/options.js';
+import { resolveOptions } from '../base/options-table.js';
 import type { StepOffsets } from '../methods/steps.js';
-import { describe } from '../options.js';
-import { resolveOptions } from '../options-table.js';
 import { checkPolicy } from '../policy/generate.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyLike } from '../policy/types.js';
-import type { ProcessRewardModel } from '../reward/process-reward-model.js';
+import type { ProcessRewardModel } from '../prm/process-reward-model.js';
 import type { RolloutEngine } from '../rollout/engine.js';
 import { type DatasetTaskOptions, datasetTask } from '../tasks/dataset.js';
 import { checkTask, type Task } from '../tasks/task.js';

@@ -1,10 +1,10 @@
-import { PrlError } from '../errors.js';
+import { PrlError } from '../base/errors.js';
+import { joined } from '../base/packed.js';
+import { seedOf } from '../base/random.js';
 import { type EvaluationOptions, type EvaluationResult, evaluate } from '../eval/evaluate.js';
 import { stepDifference } from '../methods/steps.js';
-import { joined } from '../packed.js';
 import type { PolicyLike } from '../policy/types.js';
-import { seedOf } from '../random.js';
-import { scoreSteps } from '../reward/score-steps.js';
+import { scoreSteps } from '../prm/score-steps.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
 import { computeAdvantages, needsReference, rolloutSteps } from './advantages.js';

@@ -1,6 +1,6 @@
-import type { PrlError } from '../errors.js';
+import type { PrlError } from '../base/errors.js';
+import { permutation, randomStream } from '../base/random.js';
 import type { PolicyLike, UpdateMetrics } from '../policy/types.js';
-import { permutation, randomStream } from '../random.js';
 import type { Rollout } from '../rollout/rollout.js';
 import { lossOptions } from './loss.js';
 import type { Update } from './metrics.js';

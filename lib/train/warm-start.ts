@@ -1,7 +1,7 @@
-import { invalidArgument } from '../errors.js';
-import { joined } from '../packed.js';
+import { invalidArgument } from '../base/errors.js';
+import { joined } from '../base/packed.js';
+import { randomStream, weightedChoice } from '../base/random.js';
 import type { PolicyLike } from '../policy/types.js';
-import { randomStream, weightedChoice } from '../random.js';
 import { encodeProblem, type Task } from '../tasks/task.js';
 import { learningRateAt } from './schedule.js';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { DEVICE, ON_GPU } from '../reference/device.js';
 
 const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;

@@ -7,7 +7,7 @@ import { type Group, type GroupResult, measure, WARM_UP } from '../../bench/harn
 import { agree } from '../../bench/inputs.js';
 import { Peers } from '../../bench/peers.js';
 import { tableOf } from '../../bench/report.js';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { DEVICE } from '../reference/device.js';
 
 const FAKE = join(packageRoot, 'test', 'fakes', 'peer.mjs');

@@ -1,15 +1,15 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Command, commandOptions, helpOf, kebab, parseOptions } from '../../lib/cli/args.js';
-import { benchCommand } from '../../lib/cli/bench.js';
-import { compareCommand } from '../../lib/cli/compare.js';
-import { doctorCommand } from '../../lib/cli/doctor.js';
-import { evalCommand } from '../../lib/cli/eval.js';
-import { generateCommand } from '../../lib/cli/generate.js';
-import { PRESETS } from '../../lib/cli/presets.js';
-import { reportCommand } from '../../lib/cli/report.js';
-import { trainCommand } from '../../lib/cli/train.js';
-import { resolveOptions } from '../../lib/options-table.js';
+import { resolveOptions } from '../../lib/base/options-table.js';
+import { benchCommand } from '../../lib/cli/commands/bench.js';
+import { compareCommand } from '../../lib/cli/commands/compare.js';
+import { doctorCommand } from '../../lib/cli/commands/doctor.js';
+import { evalCommand } from '../../lib/cli/commands/eval.js';
+import { generateCommand } from '../../lib/cli/commands/generate.js';
+import { reportCommand } from '../../lib/cli/commands/report.js';
+import { trainCommand } from '../../lib/cli/commands/train.js';
+import { type Command, commandOptions, helpOf, kebab, parseOptions } from '../../lib/cli/kit/args.js';
+import { PRESETS } from '../../lib/cli/kit/presets.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';
 import { throwsError } from '../reference/numbers.js';
 

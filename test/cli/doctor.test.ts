@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Machine, whatIsMissing } from '../../lib/cli/machine.js';
-import { nativeInfo, nativePath, packageRoot } from '../../lib/native.js';
+import { type Machine, whatIsMissing } from '../../lib/cli/kit/machine.js';
+import { nativeInfo, nativePath, packageRoot } from '../../lib/kernels/native.js';
 
 const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
 const doctor = (args: string[], env: Record<string, string> = {}) =>

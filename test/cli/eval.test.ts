@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { echoTask } from '../fakes/echo-task.js';
 import { nativePolicy } from '../fakes/native-policy.js';
 import { environment, main, prl } from '../fakes/prl.js';

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { environment, main, prl, saveArithmeticModel } from '../fakes/prl.js';
-import { openPage } from '../report/browser.js';
+import { openPage } from './report/browser.js';
 
 const outside = suite('prl: from outside');
 outside('help, version and exit codes', () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { weightsHash } from '../../lib/cli/model-folder.js';
+import { weightsHash } from '../../lib/cli/kit/model-folder.js';
 
 const root = mkdtempSync(join(tmpdir(), 'prl-hash-'));
 const hash = suite('weightsHash');

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { rolloutEngineOf, rolloutSettings } from '../../lib/cli/rollout.js';
+import { rolloutEngineOf, rolloutSettings } from '../../lib/cli/kit/rollout.js';
 import { SglangEngine, VllmEngine } from '../../lib/index.js';
 import { throwsError } from '../reference/numbers.js';
 

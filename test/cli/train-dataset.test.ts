@@ -7,7 +7,7 @@ import { parquetWriteFile } from 'hyparquet-writer';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Policy } from '../../lib/index.js';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { bpeTokenizer } from '../fakes/bpe-tokenizer.js';
 import { environment, main, prl } from '../fakes/prl.js';
 import { startServer } from '../fakes/served.js';

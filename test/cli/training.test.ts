@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { savedConfig } from '../../lib/cli/training.js';
+import { resolveOptions } from '../../lib/base/options-table.js';
+import { savedConfig } from '../../lib/cli/kit/training.js';
 import { RunFolder } from '../../lib/index.js';
-import { resolveOptions } from '../../lib/options-table.js';
 import { settleConfig } from '../../lib/train/checkpoint.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';
 

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { Policy, policyLossFromLogits, Tensor, tokenLogProbs } from '../../lib/index.js';
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/kernels/native.js';
 import { Trainer } from '../../lib/train/trainer.js';
 import { echoTask } from '../fakes/echo-task.js';
 import { nativePolicy } from '../fakes/native-policy.js';

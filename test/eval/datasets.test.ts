@@ -16,7 +16,7 @@ import {
   serve,
   VllmEngine,
 } from '../../lib/index.js';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import type { Completion, GenerateOptions } from '../../lib/policy/types.js';
 import { digitSets, lastDigit } from '../fakes/digits.js';
 import { echoTask } from '../fakes/echo-task.js';

@@ -1,4 +1,4 @@
-import type { CellResult, LevelFigures } from '../../lib/compare/jobs.js';
+import type { CellResult, LevelFigures } from '../../lib/cli/compare/jobs.js';
 
 /** What an evaluation on two levels came to, of which the harder one is half of it. */
 export const levelFigures = (averageAtN: number): LevelFigures[] =>

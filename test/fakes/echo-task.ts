@@ -1,6 +1,7 @@
 // The smallest task that a TablePolicy can learn: repeat the digit of the prompt, then end.
+
+import { randomInteger, randomStream } from '../../lib/base/random.js';
 import { characterTokenizer } from '../../lib/policy/tokenizer.js';
-import { randomInteger, randomStream } from '../../lib/random.js';
 import type { Task } from '../../lib/tasks/task.js';
 
 export const echoTask: Task = {

@@ -1,6 +1,6 @@
 // Answers as it is told to: what a pool must cope with.
 import { threadId as number, parentPort } from 'node:worker_threads';
-import { threadId } from '../../lib/reward/verify/thread-id.js';
+import { threadId } from '../../lib/tasks/verify/thread-id.js';
 
 parentPort!.on('message', (question: string) => {
   if (question === 'hang') for (;;);

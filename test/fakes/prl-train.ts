@@ -1,7 +1,7 @@
 // `prl train` as a process of its own, on a model so small that a step takes milliseconds.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { environment, main } from './prl.js';
 
 export const TINY = [

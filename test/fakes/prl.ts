@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { ArithmeticTask, Policy } from '../../lib/index.js';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 
 // Node warns on stderr when both are set.
 const { FORCE_COLOR: _, NO_COLOR: __, ...rest } = process.env;

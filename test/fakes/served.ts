@@ -1,6 +1,6 @@
 // `prl serve` in a process of its own.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { environment, main } from './prl.js';
 
 export interface Served {

@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { randomStream } from '../../lib/base/random.js';
 import type {
   Completion,
   GenerateOptions,
@@ -11,7 +12,6 @@ import type {
   UpdateMetrics,
   UpdateOptions,
 } from '../../lib/policy/types.js';
-import { randomStream } from '../../lib/random.js';
 import { softmaxRow } from '../reference/softmax.js';
 
 const PLACES = 3;

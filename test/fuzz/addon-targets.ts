@@ -3,7 +3,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PrlError } from '../../lib/index.js';
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/kernels/native.js';
 import type { Target } from './fuzz.js';
 import { GPU_CALLS } from './gpu-calls.js';
 import { hostile, spoil } from './hostile.js';

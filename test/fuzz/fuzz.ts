@@ -309,7 +309,7 @@ function copyOf(name: string, value: unknown) {
 
 async function readable(value: unknown): Promise<unknown> {
   if (typeof value === 'object' && value !== null && 'memory' in value && !('read' in value)) {
-    const { native } = await import('../../lib/native.js');
+    const { native } = await import('../../lib/kernels/native.js');
     const { memory, shape, dtype } = value as { memory: object; shape: number[]; dtype: string };
     const size = dtype.endsWith('16') ? 2 : 4;
     return native()

@@ -1,5 +1,5 @@
 // Valid arguments of the addon's functions for memory of the GPU and for calls that were queued on it.
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/kernels/native.js';
 import type { AddonCall } from './kernel-calls.js';
 import { KERNEL_CALLS } from './kernel-calls.js';
 import type { Making } from './making.js';

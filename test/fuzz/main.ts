@@ -5,7 +5,7 @@
 // It ends by itself, never by process.exit: a leak checker then sees what is left.
 import { openSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/kernels/native.js';
 import { addonTargets, refuseWrongErrorClass } from './addon-targets.js';
 import { fuzz } from './fuzz.js';
 import { disturb } from './policy-calls.js';

@@ -1,6 +1,6 @@
 // What arguments are made of: a seeded generator, and memory with guards around it.
-import { native } from '../../lib/native.js';
-import { toBFloat16, toFloat16 } from '../../lib/tensor.js';
+import { native } from '../../lib/kernels/native.js';
+import { toBFloat16, toFloat16 } from '../../lib/kernels/tensor.js';
 import { random } from '../reference/numbers.js';
 
 export type RawDType = 'float32' | 'bfloat16' | 'float16' | 'int32';

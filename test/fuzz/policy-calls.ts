@@ -1,5 +1,5 @@
 // Valid arguments of the addon's functions on policies and quantile heads.
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/kernels/native.js';
 import type { AddonCall } from './kernel-calls.js';
 import type { Making } from './making.js';
 

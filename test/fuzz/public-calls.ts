@@ -1,4 +1,6 @@
 // Right arguments of the public functions of lib/kernels, tensors, policies and quantile PRMs.
+
+import { cumulative } from '../../lib/base/packed.js';
 import {
   coherence,
   frpoAdvantages,
@@ -20,7 +22,6 @@ import {
   tokenLogProbs,
   topEntropyThreshold,
 } from '../../lib/index.js';
-import { cumulative } from '../../lib/packed.js';
 import { tinyConfig } from '../policy/tiny.js';
 import type { Making } from './making.js';
 

@@ -1,6 +1,6 @@
 // Workers that die in the middle of calls, while the main thread goes on with its own.
 import { Worker } from 'node:worker_threads';
-import { nativePath } from '../../lib/native.js';
+import { nativePath } from '../../lib/kernels/native.js';
 import { Making } from './making.js';
 
 /** Plain JavaScript on the bare addon, so that a worker starts in milliseconds. It never ends by itself, but in 'exit' and 'throw'. */

@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { modelFolder } from '../../lib/cli/model-folder.js';
+import { modelFolder } from '../../lib/cli/kit/model-folder.js';
 import {
   type DownloadProgress,
   downloadFiles,

@@ -11,7 +11,7 @@ import {
   setThreads,
   splitSteps,
 } from '../../lib/index.js';
-import { nativeInfo } from '../../lib/native.js';
+import { nativeInfo } from '../../lib/kernels/native.js';
 import { frpoReference, groupAdvantagesReference, prlReference } from '../reference/advantages.js';
 import { DEVICE, fails, ON_GPU, place } from '../reference/device.js';
 import { near, normals, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type CoherenceOptions, coherence, PrlError, setThreads } from '../../lib/index.js';
-import { nativeInfo } from '../../lib/native.js';
+import { nativeInfo } from '../../lib/kernels/native.js';
 import { coherenceReference } from '../reference/coherence.js';
 import { fails, ON_GPU, place } from '../reference/device.js';
 import { near, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ImportanceWeightsArgs, importanceWeights, PrlError, policyLoss, setThreads } from '../../lib/index.js';
-import { nativeInfo } from '../../lib/native.js';
+import { nativeInfo } from '../../lib/kernels/native.js';
 import { fails, ON_GPU, place } from '../reference/device.js';
 import { near, normals, random, UNIT_ROUNDOFF } from '../reference/numbers.js';
 

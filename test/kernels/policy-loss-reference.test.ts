@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { policyLoss } from '../../lib/index.js';
-import type { PolicyLossOptions } from '../../lib/policy/types.js';
+import type { PolicyLossOptions } from '../../lib/kernels/loss-options.js';
 import { ON_GPU, place } from '../reference/device.js';
 import { near, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { readSafetensors } from '../reference/safetensors.js';

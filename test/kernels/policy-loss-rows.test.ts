@@ -3,7 +3,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PrlError, policyLossFromLogits, synchronize, Tensor } from '../../lib/index.js';
-import type { DType } from '../../lib/tensor.js';
+import type { DType } from '../../lib/kernels/tensor.js';
 import { blank, DEVICE, fails, ON_GPU, place } from '../reference/device.js';
 import { near, normals, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { softmaxRow, softmaxRowGradient } from '../reference/softmax.js';

@@ -11,8 +11,8 @@ import {
   setThreads,
   topEntropyThreshold,
 } from '../../lib/index.js';
-import { nativeInfo } from '../../lib/native.js';
-import type { PolicyLossOptions } from '../../lib/policy/types.js';
+import type { PolicyLossOptions } from '../../lib/kernels/loss-options.js';
+import { nativeInfo } from '../../lib/kernels/native.js';
 import { type LossCase, lossValue } from '../reference/clipped-loss.js';
 import { blank, fails, ON_GPU, place } from '../reference/device.js';
 import { near, normals, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';

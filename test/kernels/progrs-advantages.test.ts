@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { cumulative as offsetsOf } from '../../lib/base/packed.js';
 import {
   groupAdvantages,
   PrlError,
@@ -8,7 +9,6 @@ import {
   stepsOfResponses,
   Tensor,
 } from '../../lib/index.js';
-import { cumulative as offsetsOf } from '../../lib/packed.js';
 import { progrsReference } from '../reference/advantages.js';
 import { near, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { readSafetensors } from '../reference/safetensors.js';

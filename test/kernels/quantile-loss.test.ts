@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PrlError, quantileLoss, setThreads } from '../../lib/index.js';
-import { nativeInfo } from '../../lib/native.js';
+import { nativeInfo } from '../../lib/kernels/native.js';
 import { fails, place } from '../reference/device.js';
 import { near, normals, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { pinball, quantileLossReference } from '../reference/pinball.js';

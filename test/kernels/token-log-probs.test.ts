@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PrlError, setThreads, Tensor, type TokenLogProbs, tokenLogProbs } from '../../lib/index.js';
-import { native, nativeInfo } from '../../lib/native.js';
-import type { DType } from '../../lib/tensor.js';
+import { native, nativeInfo } from '../../lib/kernels/native.js';
+import type { DType } from '../../lib/kernels/tensor.js';
 import { blank, fails, place } from '../reference/device.js';
 import { near, normals, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { softmaxRow, softmaxRowGradient } from '../reference/softmax.js';

@@ -12,7 +12,7 @@ import {
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 
 const require = createRequire(import.meta.url);
 

@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { addonPath, binaries, fake, temporaryFolder } from './folder.js';
 
 const here = `${process.platform}-${process.arch}`;

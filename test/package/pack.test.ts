@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { addonPath, binaries, copyOfCheckout, temporaryFolder } from './folder.js';
 
 const BUDGET = 15e6;

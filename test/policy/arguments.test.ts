@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type PolicyBatch, PrlError } from '../../lib/index.js';
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/kernels/native.js';
 import { nativeConfig } from '../../lib/policy/config.js';
 import { normals, throwsError } from '../reference/numbers.js';
 import { rejectsWith } from './rejects.js';

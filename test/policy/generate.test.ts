@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Policy, PrlError, setThreads } from '../../lib/index.js';
-import { nativeInfo } from '../../lib/native.js';
+import { nativeInfo } from '../../lib/kernels/native.js';
 import type { GenerateOptions, PolicyConfig } from '../../lib/policy/types.js';
 import { near, throwsError } from '../reference/numbers.js';
 import { softmaxRow } from '../reference/softmax.js';

@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Policy, type PolicyBatch, setThreads, type Tensor, topEntropyThreshold } from '../../lib/index.js';
-import { nativeInfo } from '../../lib/native.js';
+import { nativeInfo } from '../../lib/kernels/native.js';
 import { near, normals } from '../reference/numbers.js';
 import { ARCHITECTURES, tinyBatch, tinyPolicy } from './tiny.js';
 

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Policy, setThreads, Tensor } from '../../lib/index.js';
-import { native, nativeInfo } from '../../lib/native.js';
+import { native, nativeInfo } from '../../lib/kernels/native.js';
 import { packSequences } from '../../lib/policy/batch.js';
 import { adamw } from '../reference/adamw.js';
 import { near, normals, random, throwsError } from '../reference/numbers.js';

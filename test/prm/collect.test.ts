@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type CollectOptions, collectPrmData, PrlError, readPrmData } from '../../lib/index.js';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import type { Completion, GenerateOptions } from '../../lib/policy/types.js';
 import { echoTask } from '../fakes/echo-task.js';
 import { nativePolicy } from '../fakes/native-policy.js';

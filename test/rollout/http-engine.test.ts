@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { seedOf } from '../../lib/base/random.js';
 import { type HttpEngineOptions, PrlError, promptSeeds, SglangEngine, VllmEngine } from '../../lib/index.js';
-import { seedOf } from '../../lib/random.js';
 import {
   type Answer,
   type Asked,

@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type CudaIpcMemory, PrlError, synchronize, Tensor } from '../../lib/index.js';
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/kernels/native.js';
 import { place } from '../reference/device.js';
 import { throwsError } from '../reference/numbers.js';
 import { inProcess } from './elsewhere.js';

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
 import { type CudaIpcMemory, synchronize, Tensor, tokenLogProbs } from '../../lib/index.js';
-import { native, nativeInfo } from '../../lib/native.js';
+import { native, nativeInfo } from '../../lib/kernels/native.js';
 
 export type Scenario = keyof typeof scenarios;
 export type Outcome = { value?: unknown; error?: { name: string; code: string; message: string } };

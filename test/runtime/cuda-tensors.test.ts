@@ -7,7 +7,7 @@ import vm from 'node:vm';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type DType, PrlError, synchronize, Tensor, tokenLogProbs } from '../../lib/index.js';
-import { native, nativeInfo } from '../../lib/native.js';
+import { native, nativeInfo } from '../../lib/kernels/native.js';
 import { fails, place } from '../reference/device.js';
 import { near, normals, random, throwsError } from '../reference/numbers.js';
 import { manyCalls } from './cuda-scenarios.js';

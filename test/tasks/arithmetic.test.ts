@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { randomStream } from '../../lib/random.js';
+import { randomStream } from '../../lib/base/random.js';
 import { ArithmeticTask, splitOf } from '../../lib/tasks/arithmetic.js';
 import { datasetTask } from '../../lib/tasks/dataset.js';
 import { near, throwsError } from '../reference/numbers.js';

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Command, parseOptions } from '../../lib/cli/args.js';
-import { trainCommand } from '../../lib/cli/train.js';
-import { type CompareRequest, planJobs, readRequest } from '../../lib/compare/plan.js';
-import { readComparison } from '../../lib/compare/write.js';
-import { reportPage } from '../../lib/report/page.js';
-import { readReport } from '../../lib/report/report.js';
+import { trainCommand } from '../../lib/cli/commands/train.js';
+import { type CompareRequest, planJobs, readRequest } from '../../lib/cli/compare/plan.js';
+import { readComparison } from '../../lib/cli/compare/write.js';
+import { type Command, parseOptions } from '../../lib/cli/kit/args.js';
+import { reportPage } from '../../lib/cli/report/page.js';
+import { readReport } from '../../lib/cli/report/report.js';
 import { saveArithmeticModel } from '../fakes/prl.js';
 import { TINY } from '../fakes/prl-train.js';
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PrlError } from '../../lib/index.js';
-import { packageRoot } from '../../lib/native.js';
+import { packageRoot } from '../../lib/kernels/native.js';
 import { RunFolder } from '../../lib/train/run-folder.js';
 import { random } from '../reference/numbers.js';
 

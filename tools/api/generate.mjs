@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Application, ReflectionKind, UnknownType } from 'typedoc';
-import { helpOf } from '../../lib/cli/args.ts';
+import { helpOf } from '../../lib/cli/kit/args.ts';
 import { PRM_TRAIN_OPTIONS } from '../../lib/prm/train.ts';
 import { TRAINER_OPTIONS } from '../../lib/train/options.ts';
 
@@ -15,18 +15,21 @@ const scratch = join(root, 'build', 'api');
 const pages = join(scratch, 'pages');
 const docs = join(root, 'docs', 'api');
 
-/** What is exported from a folder of lib ('.': from its root) is on the page of that folder's theme. */
+/** The page on which a module's exports stand: that of the longest of these paths of lib that leads to it. */
 const THEMES = {
   kernels: ['kernels', 'methods'],
-  tensors: ['.'],
+  tensors: ['base/errors', 'kernels/native', 'kernels/tensor'],
   policy: ['policy'],
   training: ['train', 'tasks'],
-  data: ['data', 'hub'],
-  verifiers: ['reward/verify'],
-  'process-reward-models': ['reward', 'prm'],
-  rollout: ['rollout', 'serve'],
+  data: ['tasks/data', 'hub'],
+  verifiers: ['tasks/verify'],
+  'process-reward-models': ['prm'],
+  rollout: ['rollout'],
   evaluation: ['eval'],
 };
+const THEME_OF = Object.entries(THEMES)
+  .flatMap(([theme, paths]) => paths.map((path) => ({ theme, path })))
+  .sort((a, b) => b.path.length - a.path.length);
 
 const problems = [];
 rmSync(scratch, { recursive: true, force: true });
@@ -46,10 +49,9 @@ function writeEntries() {
   const index = readFileSync(join(root, 'lib', 'index.ts'), 'utf8');
   const modules = Object.fromEntries(Object.keys(THEMES).map((theme) => [theme, '']));
   for (const [statement, module] of index.matchAll(/^export [^;]* from '\.\/(.*)\.js';$/gm)) {
-    const folder = dirname(module);
-    const theme = Object.keys(THEMES).find((name) => THEMES[name].includes(folder));
+    const { theme } = THEME_OF.find(({ path }) => module === path || module.startsWith(`${path}/`)) ?? {};
     if (theme) modules[theme] += `${statement.replace("'./", "'../../lib/").replace(".js'", ".ts'")}\n`;
-    else problems.push(`lib/${folder} has exports and no theme in tools/api/generate.mjs`);
+    else problems.push(`lib/${module}.ts has exports and no theme in tools/api/generate.mjs`);
   }
   return Object.entries(modules).map(([theme, text]) => {
     const file = join(scratch, `${theme}.ts`);
@@ -154,7 +156,7 @@ async function commandsPage() {
   const main = join(root, 'lib', 'cli', 'main.ts');
   const overview = spawnSync(process.execPath, ['--import', 'tsx', main, '--help'], { encoding: 'utf8' });
   if (overview.status !== 0) problems.push(`prl --help ended with ${overview.status}: ${overview.stderr}`);
-  const commands = [...readFileSync(main, 'utf8').matchAll(/import\('(\.\/[\w-]+)\.js'\)\)\.(\w+Command)/g)];
+  const commands = [...readFileSync(main, 'utf8').matchAll(/import\('(\.\/[\w/-]+)\.js'\)\)\.(\w+Command)/g)];
   if (commands.length < 10) problems.push(`only ${commands.length} commands were found in lib/cli/main.ts`);
   const helps = commands.map(async ([, module, name]) => {
     const command = (await import(`../../lib/cli/${module}.ts`))[name];

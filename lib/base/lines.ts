@@ -1,0 +1,78 @@
+import { createReadStream } from 'node:fs';
+import { PrlError } from './errors.js';
+
+/** The longest line that is read: what is longer is no row of a dataset, and must not fill the memory. */
+export const MAX_LINE_BYTES = 4 << 20;
+
+/** A line of a file, from 1, without its end; or what is wrong with it. */
+export type Line = { number: number; text: string } | { number: number; error: PrlError };
+
+/** An error that names a place in a file. */
+export const badRow = (where: string, what: string, cause?: unknown): PrlError =>
+  new PrlError('ERR_PRL_CORRUPT', `${where}: ${what}`, { cause });
+
+function join(pieces: readonly Uint8Array[]): Uint8Array {
+  if (pieces.length === 1) return pieces[0];
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
+/**
+ * The lines of a file, read piece by piece: each is decoded by itself, so that bytes that are not UTF-8 are an error of their
+ * line. A byte order mark before the first one is no part of it, nor is the \r of an \r\n. `bytes`: how much
+ * of the file is read.
+ */
+export async function* readLines(
+  file: string,
+  { maxBytes = MAX_LINE_BYTES, bytes = Infinity }: { maxBytes?: number; bytes?: number } = {},
+): AsyncGenerator<Line, void, void> {
+  if (bytes === 0) return;
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  let number = 0;
+  // Pieces of the line that has not ended yet, and how many bytes it has: pieces of a line that is too long are dropped.
+  let pieces: Uint8Array[] = [];
+  let size = 0;
+  const add = (piece: Uint8Array) => {
+    size += piece.length;
+    if (size <= maxBytes) pieces.push(piece);
+    else pieces = [];
+  };
+  const take = (): Line => {
+    number++;
+    const [bytes, length] = [join(pieces), size];
+    pieces = [];
+    size = 0;
+    if (length > maxBytes)
+      return { number, error: badRow(`${file}:${number}`, `the line has ${length} bytes, more than ${maxBytes}`) };
+    try {
+      const text = decoder.decode(bytes);
+      const begin = number === 1 && text.startsWith('\ufeff') ? 1 : 0;
+      return { number, text: text.slice(begin, text.endsWith('\r') ? -1 : undefined) };
+    } catch (cause) {
+      return { number, error: badRow(`${file}:${number}`, 'the line is not UTF-8', cause) };
+    }
+  };
+  const stream = createReadStream(file, { end: bytes - 1 });
+  try {
+    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
+      let from = 0;
+      for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, from)) {
+        add(chunk.subarray(from, end));
+        yield take();
+        from = end + 1;
+      }
+      if (from < chunk.length) add(chunk.subarray(from));
+    }
+  } catch (cause) {
+    if (cause instanceof PrlError) throw cause;
+    throw new PrlError('ERR_PRL_IO', `cannot read ${file}: ${(cause as Error).message}`, { cause });
+  } finally {
+    stream.destroy();
+  }
+  if (size > 0) yield take();
+}

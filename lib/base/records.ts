@@ -1,0 +1,185 @@
+// Files of results that grow: lines of JSON, the first of which says how the rest was made. One that a crash broke off is gone on with.
+import { constants, existsSync } from 'node:fs';
+import { mkdir, open, rmdir, truncate } from 'node:fs/promises';
+import { writeError, writeFileAtomic } from './atomic.js';
+import { invalidArgument, PrlError } from './errors.js';
+import { quoted } from './json.js';
+import { readLines } from './lines.js';
+import { lockFolder } from './lock.js';
+import { shorten } from './shorten.js';
+
+export interface RecordKind {
+  format: string;
+  version: number;
+  /** As messages call it: 'data of prl prm collect'. */
+  title: string;
+}
+
+export type Json = { [name: string]: unknown };
+
+/** The longest line that is read. */
+const MAX_BYTES = 256 << 20;
+
+export const corruptLine = (file: string, line: number, message: string): PrlError =>
+  new PrlError('ERR_PRL_CORRUPT', `${file}, line ${line}: ${message}`);
+
+/** The lines of a file that were written whole, from the header on; what follows the last line break was torn by a crash. */
+export async function* readRecords(
+  file: string,
+  { format, version, title }: RecordKind,
+): AsyncGenerator<{ line: number; value: Json }, void, void> {
+  const { whole } = await measure(file);
+  let line = 0;
+  for await (const each of readLines(file, { maxBytes: MAX_BYTES, bytes: whole })) {
+    if ('error' in each) throw each.error;
+    line = each.number;
+    const value = parseObject(file, line, each.text);
+    if (line === 1) checkHeader(value);
+    yield { line, value };
+  }
+  if (line === 0) checkHeader({});
+
+  function checkHeader(header: Json): void {
+    if (header.format !== format) throw corruptLine(file, 1, `this is no ${title} (format '${format}')`);
+    if (header.version !== version)
+      throw corruptLine(file, 1, `version ${quoted(header.version)} is not known: this program knows ${version}`);
+  }
+}
+
+export function parseObject(file: string, line: number, text: string): Json {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw corruptLine(file, line, `no JSON (${(cause as Error).message})`);
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw corruptLine(file, line, 'no object');
+  return value as Json;
+}
+
+/** How many bytes a file has, and how many of them its whole lines take. */
+async function measure(file: string): Promise<{ size: number; whole: number }> {
+  try {
+    const handle = await open(file, 'r');
+    try {
+      const { size } = await handle.stat();
+      const buffer = new Uint8Array(1 << 16);
+      for (let end = size; end > 0; ) {
+        const begin = Math.max(0, end - buffer.length);
+        const { bytesRead } = await handle.read(buffer, 0, end - begin, begin);
+        const at = buffer.subarray(0, bytesRead).lastIndexOf(10);
+        if (at >= 0) return { size, whole: begin + at + 1 };
+        end = begin;
+      }
+      return { size, whole: 0 };
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    throw new PrlError('ERR_PRL_IO', `cannot read ${file}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** A file that this process alone appends to. */
+export class RecordFile {
+  readonly path: string;
+  readonly #kind: RecordKind;
+  readonly #unlock: () => Promise<void>;
+
+  private constructor(path: string, kind: RecordKind, unlock: () => Promise<void>) {
+    this.path = path;
+    this.#kind = kind;
+    this.#unlock = unlock;
+  }
+
+  /**
+   * Makes a file ready for lines to be appended: a new one gets its header, of one that is there a torn last line is cut.
+   * @param settings what decides the contents
+   * @throws TypeError for a file of other settings; it names the first difference
+   * @throws PrlError ERR_PRL_BUSY when another process works on it
+   */
+  static async open(path: string, kind: RecordKind, settings: object): Promise<RecordFile> {
+    const folder = `${path}.lock`;
+    await mkdir(folder, { recursive: true }).catch((error) => {
+      throw writeError(folder, error);
+    });
+    const unlockFolder = await lockFolder(folder);
+    const unlock = async () => {
+      await unlockFolder();
+      await rmdir(folder).catch(() => {}); // not empty: another process waits for it
+    };
+    const file = new RecordFile(path, kind, unlock);
+    try {
+      await file.#begin(settings);
+    } catch (error) {
+      await unlock();
+      throw error;
+    }
+    return file;
+  }
+
+  async #begin(settings: object): Promise<void> {
+    const { format, version } = this.#kind;
+    if (!existsSync(this.path)) {
+      await writeFileAtomic(this.path, `${JSON.stringify({ format, version, ...settings })}\n`);
+      return;
+    }
+    for await (const { value } of readRecords(this.path, this.#kind)) {
+      const difference = differenceOf(value, settings);
+      if (difference) throw invalidArgument(`${this.path} was collected with ${difference}: choose another file`);
+      break;
+    }
+    const { size, whole } = await measure(this.path);
+    if (whole < size)
+      await truncate(this.path, whole).catch((error) => {
+        throw writeError(this.path, error);
+      });
+  }
+
+  /** Returns when the lines are on the disk. */
+  async append(records: readonly object[]): Promise<void> {
+    try {
+      // Not one that is made now: it would have no header.
+      const handle = await open(this.path, constants.O_WRONLY | constants.O_APPEND);
+      try {
+        await handle.writeFile(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      throw writeError(this.path, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#unlock();
+  }
+}
+
+function differenceOf(there: Json, given: object): string | undefined {
+  try {
+    return firstDifference(there, given);
+  } catch (error) {
+    if (error instanceof RangeError) return 'settings that are nested too deep';
+    throw error;
+  }
+}
+
+/** 'seed 3, not 4' */
+function firstDifference(there: unknown, given: unknown, name = ''): string | undefined {
+  // A list of plain values is shown as a whole.
+  const isParent = (value: unknown): value is Json =>
+    typeof value === 'object' && value !== null && !(Array.isArray(value) && !value.every(isParent));
+  if (!isParent(there) || !isParent(given)) {
+    const [a, b] = [there, given].map((value) => JSON.stringify(value) ?? 'unset');
+    return a === b ? undefined : `${name} ${shorten(a)}, not ${shorten(b)}`;
+  }
+  // The header holds more than the settings.
+  const names = name === '' ? Object.keys(given) : Object.keys({ ...there, ...given });
+  for (const key of names) {
+    const path = Array.isArray(given) ? `${name}[${key}]` : name === '' ? key : `${name}.${key}`;
+    const difference = firstDifference(there[key], given[key], path);
+    if (difference) return difference;
+  }
+}

@@ -1,0 +1,52 @@
+import { type OptionTable, resolveOptions } from '../../base/options-table.js';
+import { Policy } from '../../policy/policy.js';
+import { Tokenizer } from '../../policy/tokenizer.js';
+import type { Command } from '../kit/args.js';
+import { Interrupt } from '../kit/interrupt.js';
+import { modelFolder } from '../kit/model-folder.js';
+
+const OPTIONS = {
+  model: { type: 'string', doc: 'Folder of a model, or of a run (its newest checkpoint)' },
+  prompt: { type: 'string', doc: 'Text to go on from' },
+  n: { type: 'integer', default: 1, min: 1, doc: 'Responses' },
+  maxNewTokens: { type: 'integer', default: 96, min: 1, doc: 'Longest response in tokens' },
+  temperature: { type: 'number', default: 1, min: 0, doc: 'Of sampling; 0 is greedy' },
+  topK: { type: 'integer', default: 0, min: 0, doc: 'Keep the k likeliest tokens (0: all)' },
+  topP: { type: 'number', default: 1, above: 0, max: 1, doc: 'Keep the likeliest tokens up to this probability' },
+  seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Of sampling' },
+  json: { type: 'boolean', doc: 'Print JSON, with token ids and log-probabilities' },
+} as const satisfies OptionTable;
+
+export const generateCommand: Command = {
+  name: 'generate',
+  summary: 'Samples responses to a prompt.',
+  groups: [{ title: 'Options', options: OPTIONS }],
+  required: ['model', 'prompt'],
+  examples: [
+    ["prl generate --model runs/a --prompt '12+7-3='", 'One response of the newest checkpoint'],
+    ["prl generate --model runs/a/base --prompt '12+7-3=' --n 8 --json", 'Eight of the base, as JSON'],
+  ],
+  async run(values) {
+    const { model, prompt, n, json, ...options } = resolveOptions('prl generate', OPTIONS, values);
+    const folder = await modelFolder(model!);
+    const [policy, tokenizer] = [await Policy.load(folder), await Tokenizer.load(folder)];
+    const { signal } = new Interrupt();
+    const [{ completions }] = await policy.generate([tokenizer.encode(prompt!)], {
+      ...options,
+      n,
+      stop: [...tokenizer.stopTokenIds],
+      signal,
+    });
+    const responses = completions.map(({ tokens, logProbs, finishReason }) => ({
+      text: tokenizer.decode(tokens),
+      finishReason,
+      tokens: Array.from(tokens),
+      logProbs: Array.from(logProbs),
+    }));
+    if (json) console.log(JSON.stringify(responses, null, 2));
+    else
+      for (const { text, finishReason } of responses)
+        console.log(`${prompt}${text}${finishReason === 'length' ? ' ...' : ''}\n`);
+    return 0;
+  },
+};

@@ -1,0 +1,218 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { closest } from 'fastest-levenshtein';
+import { invalidArgument, outOfRange, PrlError } from '../../base/errors.js';
+import { quoted } from '../../base/json.js';
+import { checkChoice } from '../../base/options.js';
+import { resolveOptions } from '../../base/options-table.js';
+import type { Shape } from '../../base/shape.js';
+import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from '../../train/options.js';
+import { readJsonFile } from '../../train/run-folder.js';
+import { optionFromText, type Values } from '../kit/args.js';
+import type { Interrupt } from '../kit/interrupt.js';
+import { PRESETS, type Preset, type PresetName } from '../kit/presets.js';
+
+/** What a comparison was asked for, as its config.json keeps it. */
+export interface CompareRequest {
+  preset: PresetName;
+  /** Arms, between commas: a method, or NAME=METHOD for another one of the same method. */
+  methods: string;
+  seeds: number;
+  firstSeed: number;
+  /** ARM.option=value */
+  settings: string[];
+  /** Trainer options of all arms. */
+  trainer: TrainerOptions;
+  /** Start from this policy instead of a warm start per seed. */
+  model?: string;
+  /** A process reward model for all, instead of one per seed. */
+  prm?: string;
+  prmProblems: number;
+  /** Folder of warm starts and process reward models, which other comparisons may share. */
+  cache?: string;
+}
+
+const REQUEST: Shape = {
+  ...{ preset: 'text', methods: 'text', seeds: 'number', firstSeed: 'number', settings: ['text'], trainer: {} },
+  ...{ 'model?': 'text', 'prm?': 'text', prmProblems: 'number', 'cache?': 'text' },
+};
+
+/** What the comparison in a folder was asked for; undefined where there is none. */
+export async function readRequest(folder: string): Promise<CompareRequest | undefined> {
+  const file = join(folder, 'config.json');
+  const { compare } = (await readJsonFile(file, { 'compare?': REQUEST })) ?? {};
+  if (compare === undefined) return undefined;
+  const isCount = (value: number, low: number, high: number) =>
+    Number.isInteger(value) && value >= low && value <= high;
+  if (
+    !Object.hasOwn(PRESETS, compare.preset) ||
+    !isCount(compare.seeds, 1, 1000) ||
+    !isCount(compare.firstSeed, 0, 2 ** 30)
+  )
+    throw new PrlError('ERR_PRL_CORRUPT', `${file} asks for what no comparison is: ${quoted(compare)}`);
+  return compare;
+}
+
+export interface Arm {
+  name: string;
+  method: ResolvedTrainerOptions['method'];
+  /** What was set for it and for all, beyond the trainer's defaults. */
+  given: TrainerOptions;
+}
+
+interface Job {
+  id: string;
+  seed: number;
+  /** Run folder, or the folder of the process reward model. */
+  folder: string;
+  /** Jobs that must be done before. */
+  needs: string[];
+}
+
+/** A policy for a seed, which all its arms start from. */
+export interface WarmJob extends Job {
+  kind: 'warm';
+  preset: PresetName;
+  model?: string;
+  options: ResolvedTrainerOptions;
+}
+
+/** A process reward model for a seed, from the responses of its warm start. */
+export interface PrmJob extends Job {
+  kind: 'prm';
+  preset: PresetName;
+  warm: string;
+  problems: number;
+  options: ResolvedTrainerOptions;
+}
+
+/** The training of an arm from a seed's policy, and its evaluation. */
+export interface CellJob extends Job {
+  kind: 'cell';
+  preset: PresetName;
+  arm: string;
+  warm: string;
+  prm?: string;
+  options: ResolvedTrainerOptions;
+}
+
+export type CompareJob = WarmJob | PrmJob | CellJob;
+
+/** The file that says that a job is done, and what came of it. It is written last, and whole. */
+export const RESULT_FILE = { warm: 'warm.json', prm: 'prm.json', cell: 'cell.json' } as const;
+
+export function armsOf({ methods, settings, trainer, preset }: CompareRequest): Arm[] {
+  const arms = methods.split(',').map((part): Arm => {
+    const [name, method = name] = part.trim().split('=');
+    if (!/^[\w+-]+$/.test(name)) throw invalidArgument(`'${part}' in --methods is no method and no NAME=METHOD`);
+    const known = checkChoice('--methods', method, TRAINER_OPTIONS.method.choices);
+    return { name, method: known, given: { ...PRESETS[preset].trainer, ...trainer } };
+  });
+  const names = arms.map(({ name }) => name);
+  if (new Set(names).size < names.length) throw invalidArgument(`--methods names one twice: ${names.join(', ')}`);
+  for (const setting of settings) {
+    const { arm: name, option, value } = parseSetting(setting);
+    const arm = arms.find((each) => each.name === name);
+    if (!arm) continue;
+    const { method: _, seed: __, ...table } = TRAINER_OPTIONS;
+    const [key, parsed] = optionFromText(table, option, value, setting);
+    arm.given = { ...arm.given, [key]: parsed };
+  }
+  return arms;
+}
+
+function parseSetting(setting: string) {
+  const match = /^([^.=]+)\.([^=]+)=(.*)$/s.exec(setting);
+  if (!match) throw invalidArgument(`'${setting}' must be METHOD.option=value, such as prl.eta=20`);
+  const [, arm, option, value] = match;
+  return { arm, option, value };
+}
+
+/** Every job of a comparison, in the order in which they are best begun: seed by seed, so that what there is can be paired. */
+export function planJobs(output: string, request: CompareRequest): CompareJob[] {
+  const { preset: name, seeds, firstSeed, model, prm, prmProblems } = request;
+  const preset: Preset = PRESETS[name];
+  const arms = armsOf(request);
+  const cache = request.cache ?? join(output, 'cache');
+  const common = resolveOptions('prl compare', TRAINER_OPTIONS, { ...preset.trainer, ...request.trainer });
+  const { level, temperature, maxCompletionLength, stepSplit, stepLength, stepTokens, stepStrings } = common;
+  const base = [
+    ...[preset.model, preset.warmStart, preset.levels, model, level, temperature, maxCompletionLength],
+    ...[common.evalProblems, common.evalSamples],
+  ];
+  const scored = [...base, prmProblems, stepSplit, stepLength, stepTokens, stepStrings];
+  return Array.from({ length: seeds }, (_, i): CompareJob[] => {
+    const seed = firstSeed + i;
+    const options = { ...common, seed };
+    const warm: WarmJob = {
+      ...{ kind: 'warm', id: `warm-${seed}`, seed, preset: name, model, options, needs: [] },
+      folder: join(cache, `warm-${hashOf(base)}-seed-${seed}`),
+    };
+    const scorer: PrmJob = {
+      ...{ kind: 'prm', id: `prm-${seed}`, seed, preset: name, problems: prmProblems, options, needs: [warm.id] },
+      warm: warm.folder,
+      folder: join(cache, `prm-${hashOf(scored)}-seed-${seed}`),
+    };
+    const cells = arms.map(({ name: arm, method, given }): CellJob => {
+      const own = method === 'progrs' && prm === undefined;
+      return {
+        ...{ kind: 'cell', id: `${arm}-${seed}`, arm, seed, preset: name, warm: warm.folder },
+        folder: join(output, 'cells', `${arm}-seed-${seed}`),
+        prm: method === 'progrs' ? (prm ?? scorer.folder) : undefined,
+        options: resolveOptions(arm, TRAINER_OPTIONS, { ...given, method, seed }),
+        needs: own ? [scorer.id] : [warm.id],
+      };
+    });
+    return [warm, ...(cells.some(({ needs }) => needs.includes(scorer.id)) ? [scorer] : []), ...cells];
+  }).flat();
+}
+
+const hashOf = (value: unknown) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 8);
+
+/** The options in which a resumed comparison may differ: more seeds and more arms are more cells. */
+export function mergeRequests(known: CompareRequest | undefined, given: Values): CompareRequest {
+  const { preset, methods, seeds, firstSeed, settings, model, prm, prmProblems, cache, ...trainer } = given;
+  const fresh = Object.entries({ preset, methods, seeds, firstSeed, model, prm, prmProblems, cache }).filter(
+    ([, value]) => value !== undefined,
+  );
+  const request = {
+    ...{
+      preset: 'quickstart',
+      methods: 'grpo,raft,prl,frpo,progrs',
+      seeds: 5,
+      firstSeed: 0,
+      settings: [],
+      prmProblems: 200,
+    },
+    ...known,
+    ...Object.fromEntries(fresh),
+    trainer: { ...known?.trainer, ...trainer },
+  } as CompareRequest;
+  const added = settings as string[];
+  const names = armsOf({ ...request, settings: added }).map((arm) => arm.name);
+  for (const setting of added) {
+    const { arm } = parseSetting(setting);
+    if (!names.includes(arm))
+      throw outOfRange(`'${setting}': --methods has no '${arm}'. Did you mean '${closest(arm, names)}'?`);
+  }
+  // Those of methods that are left out this time are kept; the last one of an option counts.
+  request.settings = [...(known?.settings ?? []), ...added];
+  for (const name of ['preset', 'firstSeed', 'model', 'prmProblems'] as const)
+    if (known && known[name] !== request[name])
+      throw invalidArgument(`this comparison has ${name} ${known[name] ?? 'unset'}, not ${request[name]}`);
+  return request;
+}
+
+export interface JobHooks {
+  interrupt: Interrupt;
+  onProgress?: (text: string) => void;
+}
+
+export interface PrmResult {
+  seed: number;
+  seconds: number;
+  /** Generated to learn from. */
+  tokens: number;
+  /** How good it is on held-out problems. */
+  figures: Record<string, number | null>;
+}

@@ -1,0 +1,161 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { PrlError } from '../../base/errors.js';
+import type { Shape } from '../../base/shape.js';
+import { bootstrapInterval } from '../../eval/bootstrap.js';
+import { EVALUATION } from '../../eval/evaluate.js';
+import { readJsonFile } from '../../train/run-folder.js';
+import type { CellResult, LevelFigures, WarmResult } from './jobs.js';
+import { type CellJob, type CompareJob, RESULT_FILE } from './plan.js';
+
+export interface Measure {
+  name: string;
+  digits: number;
+  of(cell: CellResult): number;
+  /** Of the policy before training. */
+  before?(warm: WarmResult): number;
+}
+
+export interface Figure {
+  mean: number;
+  /** 95% bootstrap interval over seeds; absent with one seed. */
+  interval?: [number, number];
+  seeds: number;
+}
+
+export interface Finished {
+  cells: CellResult[];
+  warm: WarmResult[];
+}
+
+/** What finished jobs came to. */
+export async function readFinished(jobs: readonly CompareJob[]): Promise<Finished> {
+  const results = async <R>(kind: 'cell' | 'warm', shape: Shape) => {
+    const files = jobs.filter((job) => job.kind === kind).map((job) => join(job.folder, RESULT_FILE[kind]));
+    return (await Promise.all(
+      files.filter((file) => existsSync(file)).map((file) => readJsonFile(file, shape)),
+    )) as R[];
+  };
+  const found = { cells: await results<CellResult>('cell', CELL), warm: await results<WarmResult>('warm', WARM) };
+  const levels = new Set([...found.cells, ...found.warm].map((result) => result.levels.length));
+  if (levels.has(0) || levels.size > 1)
+    throw new PrlError('ERR_PRL_CORRUPT', `results in ${jobs[0].folder} and beside it differ in their levels`);
+  return found;
+}
+
+/** Of result files, what is counted on. */
+const WARM: Shape = { seed: 'number', levels: [EVALUATION], seconds: 'number' };
+export const CELL: Shape = {
+  ...{ arm: 'text', seed: 'number', options: {}, levels: [EVALUATION], seconds: { training: 'number', prm: 'number' } },
+  ...{ tokens: { policy: 'number', prm: 'number' }, 'wrongPushedUp?': 'number', 'wrongPushedUpNaive?': 'number' },
+};
+
+export function measuresOf({ levels }: { levels: readonly LevelFigures[] }): Measure[] {
+  const byLevel = levels.flatMap(({ level, n }, i): Measure[] => {
+    const of = (name: string, value: (figures: LevelFigures) => number): Measure => ({
+      name: `${name} ${level}`,
+      digits: 3,
+      of: (cell) => value(cell.levels[i]),
+      before: (warm) => value(warm.levels[i]),
+    });
+    return [of(`average@${n}`, ({ averageAtN }) => averageAtN), of(`pass@${n}`, ({ passAtN }) => passAtN)];
+  });
+  const trained = (name: string, digits: number, value: (figures: LevelFigures) => number): Measure => ({
+    ...{ name, digits },
+    of: (cell) => value(cell.levels[0]),
+    before: (warm) => value(warm.levels[0]),
+  });
+  return [
+    ...byLevel,
+    trained('tokens per response', 1, ({ meanLength }) => meanLength),
+    trained('entropy', 3, ({ entropy }) => entropy!),
+    { name: 'drift', digits: 3, of: (cell) => cell.levels[0].kl! },
+    { name: 'wrong pushed up', digits: 3, of: ({ wrongPushedUp }) => wrongPushedUp ?? Number.NaN },
+    {
+      name: 'wrong pushed up by raw scores',
+      digits: 3,
+      of: ({ wrongPushedUpNaive }) => wrongPushedUpNaive ?? Number.NaN,
+    },
+    { name: 'seconds', digits: 1, of: ({ seconds }) => seconds.training + seconds.prm },
+    { name: 'policy tokens (k)', digits: 0, of: ({ tokens }) => tokens.policy / 1000 },
+    { name: 'PRM tokens (k)', digits: 0, of: ({ tokens }) => tokens.prm / 1000 },
+  ];
+}
+
+/** Of the values that are numbers: not every measure is one of every arm. */
+export function figureOf(all: readonly number[]): Figure | undefined {
+  const values = all.filter(Number.isFinite);
+  if (values.length === 0) return undefined;
+  const mean = values.reduce((a, b) => a + b, 0) / values.length;
+  return { mean, ...(values.length > 1 && { interval: bootstrapInterval(values) }), seeds: values.length };
+}
+
+/** The difference to another arm, over the seeds that both have finished. */
+export function pairedFigure(
+  cells: readonly CellResult[],
+  arm: string,
+  against: string,
+  measure: Measure,
+): Figure | undefined {
+  const others = new Map(cells.filter((cell) => cell.arm === against).map((cell) => [cell.seed, cell]));
+  const pairs = cells.filter((cell) => cell.arm === arm && others.has(cell.seed));
+  return figureOf(pairs.map((cell) => measure.of(cell) - measure.of(others.get(cell.seed)!)));
+}
+
+export interface Summary {
+  measures: Measure[];
+  /** A row per arm, after one of the policies before training; a figure per measure. */
+  rows: { name: string; figures: (Figure | undefined)[] }[];
+  /** A row per arm but the first, which they are compared with. */
+  paired: { name: string; figures: (Figure | undefined)[] }[];
+  first: string;
+}
+
+/** undefined where no cell is finished. */
+export function summarize({ cells, warm }: Finished, arms: readonly string[]): Summary | undefined {
+  if (cells.length === 0) return undefined;
+  const measures = measuresOf(cells[0]);
+  const [first, ...others] = arms;
+  const before = measures.map((measure) => measure.before && figureOf(warm.map(measure.before)));
+  return {
+    measures,
+    first,
+    rows: [
+      { name: 'before', figures: before },
+      ...arms.map((name) => {
+        const own = cells.filter(({ arm }) => arm === name);
+        return { name, figures: measures.map((measure) => figureOf(own.map(measure.of))) };
+      }),
+    ],
+    paired: others.map((name) => ({
+      name: `${name} - ${first}`,
+      figures: measures.map((measure) => pairedFigure(cells, name, first, measure)),
+    })),
+  };
+}
+
+export const armNames = (jobs: readonly CompareJob[]): string[] => [
+  ...new Set(jobs.filter((job): job is CellJob => job.kind === 'cell').map(({ arm }) => arm)),
+];
+
+export function figureText(figure: Figure | undefined, digits: number, sign = false): string {
+  if (!figure) return '';
+  const text = (value: number) => {
+    const rounded = Number(value.toFixed(digits)) + 0; // no -0
+    return `${sign && rounded >= 0 ? '+' : ''}${rounded.toFixed(digits)}`;
+  };
+  const { mean, interval } = figure;
+  return interval ? `${text(mean)} [${text(interval[0])}, ${text(interval[1])}]` : text(mean);
+}
+
+/** The tables as text: a line per measure, a column per arm. */
+export function summaryTables({ measures, rows, paired }: Summary): { all: string[][]; paired: string[][] } {
+  const table = (columns: Summary['rows'], sign: boolean) => [
+    ['', ...columns.map(({ name }) => name)],
+    ...measures.map(({ name, digits }, i) => [
+      name,
+      ...columns.map(({ figures }) => figureText(figures[i], digits, sign)),
+    ]),
+  ];
+  return { all: table(rows, false), paired: paired.length > 0 ? table(paired, true) : [] };
+}

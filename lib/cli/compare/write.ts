@@ -1,0 +1,145 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../../base/atomic.js';
+import { PRESETS, type Preset } from '../kit/presets.js';
+import { chartsOf } from '../report/curves.js';
+import { html } from '../report/html.js';
+import { type ReportPage, reportPage } from '../report/page.js';
+import { type ReportRun, readRun } from '../report/read.js';
+import { tableOf } from '../report/sections.js';
+import { chartSvg } from '../report/svg.js';
+import { type CellJob, type CompareJob, type CompareRequest, planJobs } from './plan.js';
+import { armNames, type Finished, readFinished, type Summary, summarize, summaryTables } from './results.js';
+import { threadsOf } from './run-jobs.js';
+
+/** Charts that become files beside results.md. */
+const PLOTS: readonly [title: string, file: string][] = [
+  ['average@n', 'average'],
+  ['pass@n', 'pass'],
+  ['Tokens per response', 'length'],
+  ['Entropy', 'entropy'],
+  ['Groups of one outcome', 'one-outcome'],
+  ['Wrong responses pushed up', 'wrong-pushed-up'],
+];
+
+export interface Comparison {
+  request: CompareRequest;
+  jobs: readonly CompareJob[];
+  finished: Finished;
+  summary: Summary | undefined;
+  failed: ReadonlyMap<string, string>;
+  /** Processes at once. */
+  parallel: number;
+}
+
+export async function readComparison(
+  output: string,
+  request: CompareRequest,
+  failed: ReadonlyMap<string, string> = new Map(),
+  parallel = 1,
+): Promise<Comparison> {
+  const jobs = planJobs(output, request);
+  const finished = await readFinished(jobs);
+  return { request, jobs, finished, summary: summarize(finished, armNames(jobs)), failed, parallel };
+}
+
+/** The page of a comparison: of every cell that has begun. */
+export async function comparisonPage(comparison: Comparison): Promise<ReportPage> {
+  const { jobs, summary, request } = comparison;
+  const runs: ReportRun[] = [];
+  for (const job of jobs) {
+    if (job.kind !== 'cell' || !existsSync(join(job.folder, 'metrics.jsonl'))) continue;
+    const run = await readRun(job.folder).catch(() => undefined); // it has no step yet
+    if (run) runs.push({ ...run, label: job.arm });
+  }
+  const tables = summary && summaryTables(summary);
+  const head = tables
+    ? html`<section><h2>Results</h2><p class="note">${settingsText(comparison)}</p>${tableOf(tables.all[0], tables.all.slice(1))}
+${tables.paired.length > 0 && html`<h3>Paired by seed</h3>${tableOf(tables.paired[0], tables.paired.slice(1))}`}</section>`
+    : undefined;
+  return { title: `Comparison ${request.preset}: ${armNames(jobs).join(', ')}`, runs, head };
+}
+
+/** results.json, results.md with its plots, and report.html. */
+export async function writeResults(output: string, comparison: Comparison): Promise<void> {
+  const { summary, finished, request, failed } = comparison;
+  const page = await comparisonPage(comparison);
+  const plain = (rows: Summary['rows']) =>
+    rows.map(({ name, figures }) => ({
+      name,
+      figures: Object.fromEntries(summary!.measures.map((measure, i) => [measure.name, figures[i] ?? null])),
+    }));
+  const json = {
+    request,
+    ...(summary && { results: plain(summary.rows), paired: plain(summary.paired) }),
+    ...finished,
+    failed: Object.fromEntries(failed),
+  };
+  const plots = await writePlots(output, page.runs);
+  await writeFileAtomic(join(output, 'results.json'), `${JSON.stringify(json, null, 1)}\n`);
+  await writeFileAtomic(join(output, 'results.md'), markdown(comparison, plots));
+  if (page.runs.length > 0) await writeFileAtomic(join(output, 'report.html'), await reportPage(page));
+}
+
+async function writePlots(output: string, runs: readonly ReportRun[]): Promise<string[]> {
+  const labels = [...new Set(runs.map(({ label }) => label))];
+  if (labels.length === 0) return [];
+  const rowsOf = (label: string) => runs.filter((run) => run.label === label).map(({ rows }) => rows);
+  const { main } = chartsOf(labels.map((label) => ({ label, runs: rowsOf(label) })));
+  const plots: string[] = [];
+  for (const [title, name] of PLOTS) {
+    const chart = main.find((each) => each.title === title);
+    if (!chart) continue;
+    const file = `results-${name}.svg`;
+    await writeFileAtomic(join(output, file), chartSvg(chart));
+    plots.push(`![${title}](${file})`);
+  }
+  return plots;
+}
+
+function settingsText({ request, jobs, parallel }: Comparison): string {
+  const { doc, levels } = PRESETS[request.preset] as Preset;
+  const cell = jobs.find((job): job is CellJob => job.kind === 'cell')!;
+  const { promptsPerStep, numGenerations, maxSteps, evalProblems, evalSamples } = cell.options;
+  return [
+    `Preset ${request.preset}: ${doc}. ${request.seeds} seed${request.seeds === 1 ? '' : 's'} from ${request.firstSeed} on; per seed all methods start from the same policy.`,
+    `${maxSteps} steps of ${promptsPerStep} problems x ${numGenerations} responses where no arm says otherwise.`,
+    `Evaluation: ${evalProblems} held-out problems per level, ${evalSamples} responses each; levels are ${levels.join(', ')} (the first is trained on).`,
+    'Figures are means over seeds with 95% bootstrap intervals. Drift is the mean of log p - log p before training over the tokens of the responses.',
+    `Seconds are of training, and of a process reward model's collection and training, on ${threadsOf(parallel)} thread(s); PRM tokens are those that were generated for it and those that it read.`,
+  ].join(' ');
+}
+
+function markdown(comparison: Comparison, plots: readonly string[]): string {
+  const { request, jobs, summary, failed } = comparison;
+  const cell = (text: string) => text.replaceAll('|', '\\|');
+  const table = ([head, ...rows]: string[][]) =>
+    [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n');
+  const arms = jobs.filter((job): job is CellJob => job.kind === 'cell' && job.seed === request.firstSeed);
+  // What the arms have in common stands once.
+  const names = Object.keys(arms[0].options) as (keyof CellJob['options'])[];
+  const differ = names.filter((name) => new Set(arms.map(({ options }) => JSON.stringify(options[name]))).size > 1);
+  const shown = (value: unknown) => (value === undefined ? '' : JSON.stringify(value).replaceAll('"', ''));
+  const common = names.filter((name) => !differ.includes(name) && name !== 'seed');
+  const parts = [
+    `# ${arms.map(({ arm }) => arm).join(', ')}: ${request.preset}`,
+    settingsText(comparison),
+    ...(summary
+      ? tablesOf(summary).flatMap(([title, rows]) => [`## ${title}`, table(rows)])
+      : ['No cell is finished.']),
+    ...(failed.size > 0 ? ['## Failed', [...failed].map(([id, why]) => `- ${id}: ${cell(why)}`).join('\n')] : []),
+    ...(plots.length > 0 ? ['## Curves', plots.join('\n')] : []),
+    '## Settings',
+    table([
+      ['', ...arms.map(({ arm }) => arm)],
+      ...differ.map((name) => [name, ...arms.map(({ options }) => shown(options[name]))]),
+    ]),
+    `All: ${common.map((name) => `${name} ${shown(arms[0].options[name])}`).join(', ')}.`,
+  ];
+  return `${parts.join('\n\n')}\n`;
+}
+
+function tablesOf(summary: Summary): [string, string[][]][] {
+  const { all, paired } = summaryTables(summary);
+  return [['Results', all], ...(paired.length > 0 ? [['Paired by seed', paired] as [string, string[][]]] : [])];
+}

@@ -1,0 +1,167 @@
+// What `prl doctor` looks at: this installation, this machine, and what is missing.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { arch, availableParallelism, cpus, platform, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { loadError, nativeInfo, nativePath, packageRoot, rebuildCommand } from '../../kernels/native.js';
+import { availableMemory } from '../../policy/memory-check.js';
+
+/** scripts/toolchain.mjs, which the install uses too: before there is any TypeScript compiled. */
+interface Toolchain {
+  versionOf(command: string): string | null;
+  missingTools(): { what: string; command: string } | null;
+  findNvcc(): string | undefined;
+  addonProblem(path: string): string | null;
+}
+
+export type Machine = Awaited<ReturnType<typeof examine>>;
+export type Cuda = Extract<Machine['addon'], { loads: true }>['cuda'];
+
+/** What a file says; an empty text where it cannot be read. */
+function textOf(...path: string[]): string {
+  try {
+    return readFileSync(join(...path), 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** The NVIDIA cards in this machine, whether or not there is a driver: display controllers among the PCI devices. */
+function nvidiaCards(): number {
+  const devices = '/sys/bus/pci/devices';
+  const all = existsSync(devices) ? readdirSync(devices) : [];
+  return all.filter(
+    (name) => textOf(devices, name, 'vendor').trim() === '0x10de' && textOf(devices, name, 'class').startsWith('0x03'),
+  ).length;
+}
+
+function addon({ addonProblem }: Toolchain) {
+  try {
+    const path = nativePath();
+    const problem = addonProblem(path);
+    if (problem) throw loadError(path, problem);
+    const info = nativeInfo();
+    const origin = process.env.PRL_NATIVE ? 'PRL_NATIVE' : path.includes('/prebuilds/') ? 'prebuilt' : 'compiled here';
+    return {
+      loads: true as const,
+      path,
+      origin,
+      isa: info.isa,
+      isas: info.isas,
+      threads: info.threads,
+      cuda: {
+        compiled: info.cudaCompiled,
+        runtime: info.cudaRuntime ?? null,
+        driver: info.cudaDriver ?? null,
+        devices: info.cudaDevices,
+        inUse: info.cudaDevice ?? null,
+        reason: info.cudaReason,
+        cublas: info.cublas ?? null,
+        cublasReason: info.cublasReason,
+      },
+    };
+  } catch (error) {
+    return { loads: false as const, error: (error as Error).message };
+  }
+}
+
+export async function examine() {
+  const toolchain: Toolchain = await import(pathToFileURL(join(packageRoot, 'scripts', 'toolchain.mjs')).href);
+  const nvcc = toolchain.findNvcc();
+  const { header } = process.report!.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
+  return {
+    version: JSON.parse(textOf(packageRoot, 'package.json')).version as string,
+    node: process.version,
+    platform: `${platform()}-${arch()}`,
+    glibc: header.glibcVersionRuntime ?? null,
+    processor: cpus()[0]?.model ?? 'unknown',
+    cores: availableParallelism(),
+    /** In bytes; `available` is what this process may take, in a container too. */
+    memory: { total: totalmem(), available: availableMemory() },
+    addon: addon(toolchain),
+    gpu: {
+      cards: nvidiaCards(),
+      nodes: existsSync('/dev/nvidiactl'),
+      /** Of the NVIDIA driver in the kernel. */
+      driver: textOf('/proc/driver/nvidia/version').match(/\b\d+\.\d+(\.\d+)?\b/)?.[0] ?? null,
+    },
+    tools: {
+      cmake: toolchain.versionOf('cmake'),
+      'c++': toolchain.versionOf(process.env.CXX || 'c++'),
+      nvcc: nvcc ? nvccVersion(nvcc) : null,
+    },
+    toCompile: toolchain.missingTools(),
+  };
+}
+
+/** `nvcc --version` tells a year first. */
+const nvccVersion = (nvcc: string) =>
+  spawnSync(nvcc, ['--version'], { encoding: 'utf8' }).stdout?.match(/release ([\d.]+)/)?.[1] ?? 'unknown';
+
+export interface Missing {
+  what: string;
+  /** The one command that gets it. */
+  command: string;
+}
+
+/** What is wrong, with the one command that mends it. Only the first thing: what else is wrong shows when that is mended. */
+export function whatIsMissing({
+  addon,
+  gpu,
+  tools,
+  toCompile,
+}: Pick<Machine, 'addon' | 'gpu' | 'tools' | 'toCompile'>) {
+  const causes = addon.loads ? gpuCauses(addon.cuda, gpu, tools.nvcc) : addonCauses(addon.error, toCompile);
+  const found = causes.find(([applies]) => applies);
+  return found ? [{ what: found[1], command: found[2] }] : [];
+}
+
+type Cause = [applies: boolean, what: string, command: string];
+
+function addonCauses(error: string, toCompile: Machine['toCompile']): Cause[] {
+  return [
+    [process.env.PRL_NATIVE !== undefined, error, 'unset PRL_NATIVE'],
+    [
+      toCompile !== null,
+      `${error} To compile it, this machine lacks ${toCompile?.what}`,
+      `${toCompile?.command} && ${rebuildCommand}`,
+    ],
+    [true, error, rebuildCommand],
+  ];
+}
+
+function gpuCauses(cuda: Cuda, { cards, driver, nodes }: Machine['gpu'], nvcc: string | null): Cause[] {
+  const { PRL_DEVICE } = process.env;
+  const there = driver !== null || cuda.devices.length > 0;
+  return [
+    [cards > 0 && !there, 'there is an NVIDIA GPU, but no driver for it', 'apt-get install nvidia-driver'],
+    [
+      driver !== null && !nodes,
+      'there is an NVIDIA driver, but this container was started without its devices',
+      'docker run --gpus all',
+    ],
+    [
+      there && !cuda.compiled && nvcc === null,
+      "there is a GPU, but the addon was compiled without CUDA, and nvcc is not here to compile it with (12.8 or newer; NVIDIA's package repository has it)",
+      `apt-get install cuda-toolkit && ${rebuildCommand}`,
+    ],
+    [there && !cuda.compiled, 'there is a GPU, but the addon was compiled without CUDA', rebuildCommand],
+    [
+      cuda.reason.includes('cudaErrorInsufficientDriver'),
+      `the driver runs CUDA ${cuda.driver} at most, but the addon was compiled with ${cuda.runtime}: compile it with the CUDA of the driver, or install a newer driver`,
+      `CUDACXX=/usr/local/cuda-${cuda.driver}/bin/nvcc ${rebuildCommand}`,
+    ],
+    [
+      cuda.inUse === null && cuda.devices.length > 0 && PRL_DEVICE !== undefined && PRL_DEVICE !== 'cpu',
+      `no GPU is used: ${cuda.reason}`,
+      'unset PRL_DEVICE',
+    ],
+    [
+      cuda.cublasReason !== '',
+      `linearPolicyLoss on the GPU needs cuBLAS. ${cuda.cublasReason}`,
+      // The message names the package that fits the driver; or PRL_CUBLAS is wrong.
+      cuda.cublasReason.match(/'(pip [^']+)'/)?.[1] ?? 'unset PRL_CUBLAS',
+    ],
+  ];
+}

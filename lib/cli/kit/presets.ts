@@ -1,0 +1,123 @@
+import type { PolicyConfig } from '../../policy/types.js';
+import type { Task } from '../../tasks/task.js';
+import type { TrainerOptions } from '../../train/options.js';
+import type { WarmStartPhase } from '../../train/warm-start.js';
+
+/** Everything `prl train` does before and around the trainer's own defaults. */
+export interface Preset {
+  doc: string;
+  /** Instead of the trainer's defaults; what the user gives goes first. */
+  trainer: TrainerOptions;
+  model: { hidden: number; intermediate: number; layers: number; heads: number };
+  warmStart: readonly WarmStartPhase[];
+  /** Levels of the evaluations: the one trained on, a harder one, and what else a comparison looks at. */
+  levels: readonly [string, string, ...string[]];
+}
+
+/** Operands of the warm start: fewer of the longest chains, but enough of them that their lines are in their right places. */
+const MIXED = '2:.15,3:.2,4:.2,5:.15,6:.12,7:.1,8:.08';
+
+const SHORT = '2:.35,3:.3,4:.2,5:.1,6:.05';
+
+const MODEL = { hidden: 128, intermediate: 320, layers: 2, heads: 4 };
+
+/** Clean work first, then work in which every third line or so is wrong: a base that knows how, and often fails. */
+const SLIPS: readonly WarmStartPhase[] = [
+  { steps: 640, batchSize: 64, learningRate: 4e-3, warmupSteps: 20, level: SHORT, styles: { steps: 1 } },
+  { steps: 160, batchSize: 64, learningRate: 8e-4, warmupSteps: 10, level: SHORT, styles: { slips: 1 } },
+];
+
+/** The same for longer chains: each line is right about as often, so that a long chain seldom is. */
+const LONG_SLIPS: readonly WarmStartPhase[] = [
+  { steps: 950, batchSize: 64, learningRate: 2.5e-3, warmupSteps: 20, level: MIXED, styles: { steps: 1 } },
+  { steps: 160, batchSize: 64, learningRate: 8e-4, warmupSteps: 10, level: MIXED, styles: { slips: 1 } },
+];
+
+/**
+ * Phase 1 teaches arithmetic with the work shown, phase 2 mostly answers at once. (A mixture from the start does not learn
+ * arithmetic.) What comes out knows both ways, prefers the one it is bad at, and leaves reinforcement something to find.
+ */
+export const PRESETS = {
+  quickstart: {
+    doc: 'a 0.38 M parameter policy that has to find out that showing its work pays (minutes)',
+    // Half the trainer's learning rate: at the full one, chains longer than those trained on fall apart.
+    trainer: { level: '2-6', maxSteps: 30, learningRate: 1.5e-4 },
+    model: MODEL,
+    warmStart: [
+      { steps: 950, batchSize: 64, learningRate: 2.5e-3, warmupSteps: 20, level: MIXED, styles: { steps: 1 } },
+      {
+        steps: 300,
+        batchSize: 64,
+        learningRate: 1.5e-3,
+        warmupSteps: 20,
+        level: MIXED,
+        styles: { steps: 0.3, direct: 0.7 },
+      },
+    ],
+    levels: ['2-6', '7-8'],
+  },
+  slips: {
+    doc: 'a policy that shows its work and makes mistakes in it, up to 6 operands',
+    trainer: { level: '2-6', maxSteps: 50, learningRate: 3e-4 },
+    model: MODEL,
+    warmStart: SLIPS,
+    levels: ['2-6', '7-8'],
+  },
+  'rare-success': {
+    doc: 'a policy whose lines are often wrong on 6 to 8 operands, where it is seldom right; 4 responses per problem',
+    trainer: {
+      level: '6-8',
+      maxSteps: 40,
+      promptsPerStep: 48,
+      numGenerations: 4,
+      learningRate: 2e-4,
+      maxCompletionLength: 80,
+    },
+    model: MODEL,
+    warmStart: LONG_SLIPS,
+    levels: ['6-8', '9-10', '2-6'],
+  },
+  'small-batch': {
+    doc: 'the same policy, 48 responses per step',
+    trainer: { level: '2-6', maxSteps: 60, promptsPerStep: 12, numGenerations: 4, learningRate: 2e-4 },
+    model: MODEL,
+    warmStart: SLIPS,
+    levels: ['2-6', '7-8'],
+  },
+  smoke: {
+    doc: 'the same with a quarter of the parameters and up to four operands, to see that everything works (20 seconds)',
+    trainer: { level: '2-4', maxSteps: 20, learningRate: 5e-4, evalProblems: 100 },
+    model: { hidden: 64, intermediate: 160, layers: 2, heads: 4 },
+    warmStart: [
+      { steps: 600, batchSize: 64, learningRate: 6e-3, warmupSteps: 20, level: '2-4', styles: { steps: 1 } },
+      {
+        steps: 150,
+        batchSize: 64,
+        learningRate: 2e-3,
+        warmupSteps: 20,
+        level: '2-4',
+        styles: { steps: 0.3, direct: 0.7 },
+      },
+    ],
+    levels: ['2-4', '5-6'],
+  },
+} as const satisfies Record<string, Preset>;
+
+export type PresetName = keyof typeof PRESETS;
+export const PRESET_NAMES = Object.keys(PRESETS) as [PresetName, ...PresetName[]];
+
+export function policyConfig({ model }: Preset, task: Task): PolicyConfig {
+  return {
+    model_type: 'llama',
+    vocab_size: task.tokenizer.vocabSize,
+    hidden_size: model.hidden,
+    intermediate_size: model.intermediate,
+    num_hidden_layers: model.layers,
+    num_attention_heads: model.heads,
+    rope_theta: 10000,
+    tie_word_embeddings: true,
+    max_position_embeddings: 256,
+    eos_token_id: task.tokenizer.eosTokenId,
+    pad_token_id: 0,
+  };
+}

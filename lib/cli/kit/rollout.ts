@@ -1,0 +1,66 @@
+import { resolve } from 'node:path';
+import { invalidArgument } from '../../base/errors.js';
+import type { OptionTable } from '../../base/options-table.js';
+import type { RolloutEngine } from '../../rollout/engine.js';
+import { SglangEngine } from '../../rollout/sglang.js';
+import { VllmEngine } from '../../rollout/vllm.js';
+import { kebab } from './args.js';
+
+export const ROLLOUT_OPTIONS = {
+  rolloutUrl: {
+    type: 'strings',
+    doc: 'Servers that sample the responses in the place of this process: vLLM, SGLang or prl serve (docs/rollout.md)',
+  },
+  rolloutEngine: {
+    type: 'choice',
+    choices: ['vllm', 'sglang'],
+    doc: 'What they are (default: vllm; also for prl serve)',
+  },
+  rolloutModel: { type: 'string', doc: 'Name of the served model (default: none is sent)' },
+  syncFolder: { type: 'string', doc: 'Where the weights are saved for them, under the same path for all' },
+} as const satisfies OptionTable;
+
+/** What a run remembers of its servers. */
+export interface RolloutSettings {
+  urls: readonly string[];
+  engine: 'vllm' | 'sglang';
+  model?: string;
+  syncFolder: string;
+}
+
+interface Given {
+  rolloutUrl?: readonly string[];
+  rolloutEngine?: 'vllm' | 'sglang';
+  rolloutModel?: string;
+  syncFolder?: string;
+}
+
+/** The options that were given, over those that the run has; undefined: the policy samples. */
+export function rolloutSettings(
+  { rolloutUrl, rolloutEngine, rolloutModel, syncFolder }: Given,
+  known: RolloutSettings | undefined,
+): RolloutSettings | undefined {
+  const urls = rolloutUrl ?? known?.urls;
+  const folder = syncFolder === undefined ? known?.syncFolder : resolve(syncFolder);
+  if (urls === undefined) {
+    const alone = Object.entries({ rolloutEngine, rolloutModel, syncFolder }).find(([, value]) => value !== undefined);
+    if (alone) throw invalidArgument(`--${kebab(alone[0])} needs --rollout-url, the servers`);
+    return undefined;
+  }
+  if (folder === undefined)
+    throw invalidArgument(
+      '--rollout-url needs --sync-folder, a folder that the servers can read, to give them the weights',
+    );
+  const model = rolloutModel ?? known?.model;
+  return { urls, engine: rolloutEngine ?? known?.engine ?? 'vllm', ...(model && { model }), syncFolder: folder };
+}
+
+/** The key of the servers is PRL_API_KEY of the environment, where everyone else on the machine does not see it. */
+export function rolloutEngineOf(
+  { urls, engine, model, syncFolder }: Omit<RolloutSettings, 'syncFolder'> & { syncFolder?: string },
+  onWarning: (message: string) => void,
+): RolloutEngine {
+  const apiKey = process.env.PRL_API_KEY || undefined;
+  const Engine = engine === 'vllm' ? VllmEngine : SglangEngine;
+  return new Engine({ urls, model, syncFolder, apiKey, onWarning });
+}

@@ -1,0 +1,71 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Policy } from '../../policy/policy.js';
+import type { Task } from '../../tasks/task.js';
+import { savePolicy } from '../../train/checkpoint.js';
+import { type RunFolder, readJsonFile } from '../../train/run-folder.js';
+import { warmStart, warmStartSteps } from '../../train/warm-start.js';
+import type { Interrupt } from './interrupt.js';
+import { type Preset, policyConfig } from './presets.js';
+import { Progress } from './progress.js';
+
+const LOG = 'warm-start.jsonl';
+const KIND = 'warm-start';
+const SAVE_STEPS = 200;
+
+/** Makes a policy and trains it on demonstrations, going on from a checkpoint where there is one; undefined: interrupted. */
+export async function warmUp(
+  folder: RunFolder,
+  task: Task,
+  preset: Preset,
+  seed: number,
+  interrupt: Interrupt,
+): Promise<Policy | undefined> {
+  const phases = preset.warmStart;
+  const total = warmStartSteps(phases);
+  const checkpoint = await folder.latestCheckpoint(KIND);
+  let policy: Policy;
+  let seconds = 0;
+  if (checkpoint) {
+    policy = await Policy.load(checkpoint.path);
+    await policy.loadOptimizer(join(checkpoint.path, 'optimizer.bin'));
+    ({ seconds } = await readJsonFile(join(checkpoint.path, 'state.json'), { seconds: 'number' }));
+  } else policy = Policy.create(policyConfig(preset, task), { seed });
+  const from = checkpoint?.step ?? 0;
+  await folder.truncate(LOG, from);
+
+  const started = performance.now() - 1000 * seconds;
+  const elapsed = () => (performance.now() - started) / 1000;
+  const save = (step: number) =>
+    folder.writeCheckpoint(KIND, step, [LOG], 1, async (path) => {
+      await savePolicy(path, policy, task);
+      await policy.saveOptimizer(join(path, 'optimizer.bin'));
+      await writeFile(join(path, 'state.json'), JSON.stringify({ seconds: elapsed() }));
+    });
+  const progress = new Progress('warm start', total, from);
+  let loss = Number.NaN;
+  try {
+    for await (const { step, ...row } of warmStart({ policy, task, phases, seed, from })) {
+      if (row.loss !== undefined) {
+        loss = row.loss;
+        await folder.append(LOG, {
+          step,
+          phase: row.phase,
+          loss,
+          entropy: row.entropy,
+          learning_rate: row.learningRate,
+        });
+      }
+      progress.update(step, `loss ${loss.toFixed(3)}  ${Object.keys(phases[row.phase].styles).join(', ')}`);
+      const stopping = interrupt.exitCode !== undefined;
+      if (stopping || step % SAVE_STEPS === 0) await save(step);
+      if (stopping) return undefined;
+    }
+  } finally {
+    progress.stop();
+  }
+  await folder.writeJson('warm-start.json', { steps: total, seconds: elapsed() });
+  progress.done(`${total} steps on demonstrations, loss ${loss.toFixed(3)}, ${policy.parameterCount} parameters`);
+  await folder.removeCheckpoints(KIND);
+  return policy;
+}

@@ -1,0 +1,106 @@
+import type { SampledGroup, SampledResponse, SampledStep, SampleRow } from '../../train/sample-log.js';
+import { type Html, html } from './html.js';
+import type { ReportRun } from './read.js';
+import { figure, tableOf } from './sections.js';
+
+/** How many of a run's sampled steps are shown step by step. */
+const SHOWN_STEPS = 6;
+const TABLE_ROWS = 150;
+
+/** `count` of a list, evenly spaced, first and last among them. */
+export function spread<T>(list: readonly T[], count: number): T[] {
+  if (list.length <= count) return [...list];
+  return Array.from({ length: count }, (_, i) => list[Math.round((i * (list.length - 1)) / (count - 1))]);
+}
+
+const sampled = (samples: readonly SampleRow[]) => samples.filter(({ groups }) => groups && groups.length > 0);
+
+/** The advantages that have the deepest colour: as they are, and as differences to their response's mean. */
+interface Scale {
+  outcome: number;
+  within: number;
+}
+
+const meanOf = (steps: readonly SampledStep[]) =>
+  steps.reduce((sum, { advantage }) => sum + advantage, 0) / steps.length;
+const signed = (value: number) =>
+  Number.isFinite(value) ? `${value >= 0 ? '+' : ''}${value.toFixed(3)}` : 'not finite';
+
+/** Responses with each reasoning step in the colour of its advantage. */
+export function creditOf({ name, label, samples }: ReportRun): Html | undefined {
+  const rows = spread(sampled(samples), SHOWN_STEPS);
+  if (rows.length === 0) return undefined;
+  const responses = rows.flatMap(({ groups }) => groups!.flatMap((group) => group.responses));
+  const largest = (values: number[]) => Math.max(...values.map((value) => Math.abs(value) || 0), 1e-9);
+  const scale: Scale = {
+    outcome: largest(responses.flatMap(({ steps }) => steps.map(({ advantage }) => advantage))),
+    within: largest(responses.flatMap(({ steps }) => steps.map(({ advantage }) => advantage - meanOf(steps)))),
+  };
+  return html`<details open class="credit"><summary>${label} (${name}), colours to ±${figure(scale.outcome, 2)} (±${scale.within.toPrecision(1)} within a response)</summary>
+${rows.map(({ step, groups }) => html`<h4>Step ${step}</h4><div class="groups">${groups!.map((group) => creditGroup(group, scale))}</div>`)}</details>`;
+}
+
+const creditGroup = (
+  group: SampledGroup,
+  scale: Scale,
+) => html`<div class="group"><p><code>${group.prompt}</code> <span class="note">wants</span> <code>${group.answer}</code>
+<span class="note">mean reward of ${group.n}: ${figure(group.mean, 2)}</span></p>
+${group.responses.map((response) => creditResponse(response, scale))}</div>`;
+
+function creditResponse({ reward, finished, steps, omitted }: SampledResponse, scale: Scale): Html {
+  return html`<div class="response"><span class="reward">${figure(reward, 2)}</span><div class="text">${steps.map((step, i) => creditStep(step, i, meanOf(steps), scale))}${
+    omitted !== undefined && html`<span class="note">${omitted} more steps</span>`
+  }${!finished && html`<span class="note" title="cut at the length limit">…</span>`}</div></div>`;
+}
+
+function creditStep({ text, tokens, advantage, score }: SampledStep, i: number, mean: number, scale: Scale): Html {
+  const numbers = [
+    `step ${i + 1}`,
+    `advantage ${signed(advantage)}`,
+    ...(score === undefined ? [] : [`score ${figure(score)}`]),
+    `${tokens} token${tokens === 1 ? '' : 's'}`,
+  ].join(', ');
+  const weight = (value: number) => (Math.abs(value) || 0).toFixed(3);
+  const sign = `${advantage >= 0 ? 'up' : 'down'} ${advantage >= mean ? 'more' : 'less'}`;
+  const weights = `--w:${weight(advantage / scale.outcome)};--r:${weight((advantage - mean) / scale.within)}`;
+  return html`<span class="step ${sign}" tabindex="0" style="${weights}" data-a="${signed(advantage)}" data-n="${numbers}">${text || html`<i>end</i>`}</span>`;
+}
+
+export function sampleTable(runs: readonly ReportRun[]): Html | undefined {
+  const all = runs.flatMap(({ label, name, samples }) =>
+    sampled(samples).flatMap(({ step, groups }) =>
+      groups!.flatMap(({ prompt, answer, responses }) =>
+        responses.map(({ reward, finished, steps }) => {
+          const advantages = steps.map(({ advantage }) => signed(advantage)).join(' ');
+          const tokens = steps.reduce((sum, step) => sum + step.tokens, 0);
+          const text = html`<pre>${steps.map((each) => each.text).join('')}${!finished && ' …'}</pre>`;
+          const what = runs.length > 1 ? [`${label} (${name})`] : [];
+          return [
+            ...what,
+            String(step),
+            html`<code>${prompt}</code>`,
+            html`<code>${answer}</code>`,
+            text,
+            figure(reward, 2),
+            String(tokens),
+            advantages,
+          ];
+        }),
+      ),
+    ),
+  );
+  if (all.length === 0) return undefined;
+  const head = [
+    ...(runs.length > 1 ? ['run'] : []),
+    'step',
+    'problem',
+    'answer',
+    'response',
+    'reward',
+    'tokens',
+    'advantages of its steps',
+  ];
+  const rows = spread(all, TABLE_ROWS);
+  return html`<section><details><summary><h2>Samples</h2></summary>
+<p class="note">${rows.length} of the ${all.length} responses that the ${runs.length > 1 ? 'runs' : 'run'} kept.</p>${tableOf(head, rows)}</details></section>`;
+}

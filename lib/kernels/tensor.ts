@@ -1,0 +1,467 @@
+import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
+import { checkInteger, checkOptions, describe } from '../base/options.js';
+import { native } from './native.js';
+
+/** Storage types. Arithmetic is float32 whatever the storage. */
+export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32';
+/** Where a tensor lives: main memory, or the GPU that this process uses. */
+export type Device = 'cpu' | 'cuda';
+/** The typed array behind a CPU tensor: the 16-bit types are kept as their bits. */
+export type TensorData = Float32Array | Int32Array | Uint16Array;
+/** Where a function takes a tensor, a typed array does too: one dimension, or the shape that the function expects. */
+export type TensorLike = Tensor | Float32Array | Int32Array;
+
+const ARRAYS = { float32: Float32Array, bfloat16: Uint16Array, float16: Uint16Array, int32: Int32Array } as const;
+
+/** What a tensor is made of, and where. */
+export interface TensorOptions {
+  /** Default: float32, or int32 for an Int32Array. */
+  dtype?: DType;
+  /** Default: 'cpu'. */
+  device?: Device;
+}
+
+/** What another process needs to see a tensor on the GPU: see {@link Tensor.exportIpc}. */
+export interface CudaIpcMemory {
+  /** The 64 bytes of CUDA's handle. */
+  handle: Uint8Array;
+  /** Where the tensor begins in the memory that the handle names, in bytes. */
+  offset: number;
+}
+
+/**
+ * A dense row-major array of numbers on a device.
+ *
+ * On the CPU, `data` is its memory, not a copy: what is written there is what kernels read. On the GPU, `await read()` gives the
+ * values; work on them is queued in the order of the calls, on one stream per process, and runs while JavaScript goes on.
+ */
+export class Tensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly device: Device;
+  readonly #size: number;
+  #data: TensorData | undefined;
+  #memory: object | undefined;
+
+  /** @internal What only looks like a tensor, or stands in front of one (a proxy, an heir), has no memory. */
+  static [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === 'object' && value !== null && #data in value;
+  }
+
+  private constructor(storage: TensorData | object, shape: readonly number[], dtype: DType, device: Device) {
+    if (device === 'cpu') this.#data = storage as TensorData;
+    else this.#memory = storage;
+    this.shape = Object.freeze([...shape]);
+    this.dtype = dtype;
+    this.device = device;
+    this.#size = elementsOf(shape);
+    Object.freeze(this);
+  }
+
+  /**
+   * A tensor over `data`. A typed array of the storage's own kind is used as it is, without a copy (Float32Array for float32,
+   * Int32Array for int32, Uint16Array for the bits of bfloat16 and float16); anything else is converted, rounding to nearest. On
+   * the GPU it is always a copy: `data` can be changed at once.
+   *
+   * @param shape sizes of the dimensions, whose product is the number of elements; default: one dimension
+   * @throws TypeError for a wrong dtype or data that is shared or not numbers, RangeError for a shape that does not fit, PrlError
+   *   ERR_PRL_UNSUPPORTED where there is no GPU, ERR_PRL_OUT_OF_MEMORY
+   */
+  static from(data: ArrayLike<number>, shape?: readonly number[], options: TensorOptions = {}): Tensor {
+    options = checkOptions('a tensor', options, ['dtype', 'device']);
+    const dtype = options.dtype ?? (data instanceof Int32Array ? 'int32' : 'float32');
+    return tensorOf('data', 'an array of numbers', data, dtype, options.device, shape);
+  }
+
+  /** A tensor of zeros. */
+  static zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
+    return make(shape, options, true);
+  }
+
+  /** A tensor for outputs: on the GPU it holds whatever its memory held before, on the CPU zeros. */
+  static empty(shape: readonly number[], options: TensorOptions = {}): Tensor {
+    return make(shape, options, false);
+  }
+
+  /** @internal */
+  static on(memory: TensorData | object, shape: readonly number[], dtype: DType, device: Device): Tensor {
+    return new Tensor(memory, shape, dtype, device);
+  }
+
+  /**
+   * A tensor on memory of the GPU that belongs to someone else, without a copy: a buffer of another addon in this process.
+   *
+   * The memory stays its owner's: it must stay allocated until this tensor is disposed of and what uses it has run (`await
+   * synchronize()`). Order: before the call, the owner waits for its own stream; before the owner reads what kernels wrote here,
+   * `await synchronize()`.
+   *
+   * @param pointer the address on the device; a multiple of the element's size
+   * @throws when it is not memory of the GPU in use, or fewer bytes lie behind it than the shape needs
+   */
+  static fromDevicePointer(pointer: bigint, shape: readonly number[], dtype: DType = 'float32'): Tensor {
+    checkPlace(dtype, 'cuda');
+    const alignment = ARRAYS[dtype].BYTES_PER_ELEMENT;
+    shape = checkShape(shape);
+    const memory = native().cudaWrap({ pointer, bytes: elementsOf(shape) * alignment, alignment });
+    return new Tensor(memory, shape, dtype, 'cuda');
+  }
+
+  /**
+   * A tensor on memory of the GPU that another process allocated and shares through CUDA IPC, without a copy: a trainer hands over
+   * its logits and finds their gradient in place. PyTorch's `tensor.untyped_storage()._share_cuda_()` gives the handle (its second
+   * value; two bytes in front of the 64 are understood) and the offset (its fourth value, plus the tensor's own storage offset in
+   * bytes). examples/pytorch-ipc shows it whole, and what PyTorch must be told afterwards.
+   *
+   * The memory stays the other process's, which must keep it until this tensor is disposed of. Streams of two processes know
+   * nothing of each other: the other process synchronises before it sends the handle, and this one (`await synchronize()`) before
+   * it answers. A process cannot open its own handles.
+   */
+  static importIpc({ handle, offset = 0 }: CudaIpcMemory, shape: readonly number[], dtype: DType = 'float32'): Tensor {
+    checkPlace(dtype, 'cuda');
+    const size = ARRAYS[dtype].BYTES_PER_ELEMENT;
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset % size !== 0)
+      throw outOfRange(`offset must be a multiple of ${size} bytes, the size of an element, not ${offset}`);
+    shape = checkShape(shape);
+    const memory = native().cudaImportIpc({ handle: ipcHandle(handle), offset, bytes: elementsOf(shape) * size });
+    return new Tensor(memory, shape, dtype, 'cuda');
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The memory of a CPU tensor; bits for the 16-bit types (see {@link read} for numbers). */
+  get data(): TensorData {
+    if (this.device === 'cuda')
+      throw new PrlError('ERR_PRL_UNSUPPORTED', 'the tensor is on the GPU: await tensor.read() gives its values');
+    if (!this.#data) throw disposed();
+    return this.#data;
+  }
+
+  /** @internal The memory of a GPU tensor, as the addon knows it. */
+  get memory(): object {
+    if (!this.#memory) throw disposed();
+    return this.#memory;
+  }
+
+  /**
+   * A copy of the values as numbers, from any device: Int32Array for int32, else Float32Array. From the GPU: the values as of what
+   * was queued before the call. What a kernel queued before it found wrong is thrown here.
+   */
+  async read(): Promise<Float32Array | Int32Array> {
+    if (this.device === 'cpu') return toNumbers(dataOf('the tensor', this), this.dtype, true);
+    const Storage = ARRAYS[this.dtype];
+    const bytes = this.size * Storage.BYTES_PER_ELEMENT;
+    const buffer: ArrayBuffer = await native().cudaRead({ memory: this.memory, bytes });
+    return toNumbers(new Storage(buffer), this.dtype, false);
+  }
+
+  /** The address of a GPU tensor, for other libraries of this process; see {@link fromDevicePointer} for the order of work. */
+  get devicePointer(): bigint {
+    if (this.device === 'cpu') throw invalidArgument('the tensor is on the CPU: it has no device pointer');
+    return native().cudaPointer({ memory: this.memory });
+  }
+
+  /**
+   * Lets another process of this machine see a GPU tensor: see {@link importIpc}. The tensor must live until that process has
+   * closed it; `await synchronize()` first, so that what was queued is there to be seen.
+   */
+  exportIpc(): CudaIpcMemory {
+    if (this.device === 'cpu')
+      throw invalidArgument('the tensor is on the CPU: only memory of the GPU is shared by handle');
+    return native().cudaExportIpc({ memory: this.memory });
+  }
+
+  /** Lets go of the memory. Using the tensor afterwards is an error; what is queued on it still runs. */
+  dispose(): void {
+    this.#data = undefined;
+    if (this.#memory) native().cudaDispose({ memory: this.#memory });
+    this.#memory = undefined;
+  }
+}
+
+const disposed = () => new PrlError('ERR_PRL_DISPOSED', 'the tensor was disposed');
+
+function make(shape: readonly number[], options: TensorOptions, zero: boolean): Tensor {
+  options = checkOptions('a tensor', options, ['dtype', 'device']);
+  const dtype = options.dtype ?? 'float32';
+  const device = checkPlace(dtype, options.device);
+  shape = checkShape(shape);
+  const elements = elementsOf(shape);
+  if (device === 'cpu') return Tensor.on(allocate(dtype, elements), shape, dtype, device);
+  const bytes = elements * ARRAYS[dtype].BYTES_PER_ELEMENT;
+  return Tensor.on(native().cudaAllocate({ bytes, zero }), shape, dtype, device);
+}
+
+/**
+ * Waits for everything that was queued on the GPU, without blocking the event loop. What a kernel found wrong is thrown here.
+ * Returns at once where no tensor is on a GPU.
+ */
+export async function synchronize(): Promise<void> {
+  if (usedGpu) await native().cudaSynchronize({});
+}
+let usedGpu = false;
+
+/**
+ * CUDA's 64 bytes, also behind PyTorch's two: a version (1, 2 and 3 hold the same) and 'c' for memory of cudaMalloc. See
+ * shareIpcHandle in https://github.com/pytorch/pytorch/blob/v2.11.0/c10/cuda/CUDACachingAllocator.cpp.
+ */
+function ipcHandle(handle: Uint8Array): Uint8Array {
+  if (!(handle instanceof Uint8Array)) throw invalidArgument('handle must be a Uint8Array');
+  if (handle.length === 64) return handle.slice();
+  if (handle.length === 66 && handle[1] === 'c'.charCodeAt(0)) return handle.slice(2);
+  if (handle[1] === 'e'.charCodeAt(0))
+    throw new PrlError(
+      'ERR_PRL_UNSUPPORTED',
+      "the handle is one of PyTorch's expandable segments, which are not shared this way: leave expandable_segments out of PYTORCH_CUDA_ALLOC_CONF",
+    );
+  throw outOfRange(`handle must have CUDA's 64 bytes, or PyTorch's 66, not ${handle.length}`);
+}
+
+/** An array as a tensor, with one dimension unless told otherwise. What is wrong with it is said of `name`. */
+function tensorOf(
+  name: string,
+  expected: string,
+  data: ArrayLike<number>,
+  dtype: DType,
+  device?: Device,
+  shape?: readonly number[],
+): Tensor {
+  device = checkPlace(dtype, device);
+  if (!isArrayLike(data)) throw invalidArgument(`${name} must be ${expected}, not ${describe(data)}`);
+  const { length } = data;
+  shape = checkShape(shape ?? [length]);
+  const elements = elementsOf(shape);
+  if (elements !== length) throw outOfRange(`shape [${shape}] has ${elements} elements but ${name} has ${length}`);
+  const storage = toStorage(name, data, length, dtype);
+  if (device === 'cpu') return Tensor.on(storage, shape, dtype, device);
+  const tensor = Tensor.empty(shape, { dtype, device });
+  native().cudaUpload({ memory: tensor.memory, data: storage });
+  return tensor;
+}
+
+/** The data in the storage's own kind of array: as it is when it is one, else converted. */
+function toStorage(name: string, data: ArrayLike<number>, length: number, dtype: DType): TensorData {
+  if (isView(data) && isLost(data)) throw lost(name);
+  if (data instanceof ARRAYS[dtype]) {
+    if (!(data.buffer instanceof ArrayBuffer))
+      throw invalidArgument(`${name} stands on a SharedArrayBuffer, on which no tensor can stand: copy it first`);
+    return data;
+  }
+  const numbers = isView(data) ? data : numbersOf(name, data, length);
+  const storage = allocate(dtype, length);
+  const convert = dtype === 'bfloat16' ? toBFloat16 : dtype === 'float16' ? toFloat16 : Number;
+  for (let i = 0; i < length; i++) {
+    storage[i] = convert(numbers[i]);
+    if (dtype === 'int32' && storage[i] !== numbers[i])
+      throw outOfRange(`${name}[${i}] = ${numbers[i]} is not a 32-bit integer`);
+  }
+  return storage;
+}
+
+/** What a list holds, each number read once. A length alone proves nothing: nothing is allocated by it. */
+function numbersOf(name: string, data: ArrayLike<unknown>, length: number): number[] {
+  const numbers: number[] = [];
+  for (let i = 0; i < length; i++) {
+    const value = data[i];
+    if (typeof value !== 'number') throw invalidArgument(`${name}[${i}] must be a number, not ${describe(value)}`);
+    numbers.push(value);
+  }
+  return numbers;
+}
+
+const TypedArray: abstract new () => Float32Array = Object.getPrototypeOf(Uint8Array);
+
+/** What only looks like a typed array (an heir, a proxy) has no elements. */
+const isArrayLike = (value: unknown): value is ArrayLike<number> =>
+  typeof value === 'object' &&
+  value !== null &&
+  (ArrayBuffer.isView(value) || !(value instanceof TypedArray)) &&
+  isLength((value as ArrayLike<number>).length);
+const isLength = (length: unknown) => Number.isSafeInteger(length) && (length as number) >= 0;
+
+const isView = (data: ArrayLike<number>): data is TensorData =>
+  ArrayBuffer.isView(data) && !(data instanceof BigInt64Array) && !(data instanceof BigUint64Array);
+
+/** A typed array whose buffer was taken away has no elements, and its methods throw. */
+function isLost(array: TensorData): boolean {
+  if (array.length > 0) return false;
+  try {
+    array.at(0);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+const lost = (name: string) =>
+  invalidArgument(`${name} is backed by a detached ArrayBuffer, or one that was made smaller`);
+
+function allocate(dtype: DType, elements: number): TensorData {
+  try {
+    return new ARRAYS[dtype](elements);
+  } catch (cause) {
+    const bytes = elements * ARRAYS[dtype].BYTES_PER_ELEMENT;
+    throw new PrlError('ERR_PRL_OUT_OF_MEMORY', `no memory for a tensor of ${bytes} bytes`, { cause });
+  }
+}
+
+function checkPlace(dtype: DType, device: Device = 'cpu'): Device {
+  if (typeof dtype !== 'string' || !Object.hasOwn(ARRAYS, dtype))
+    throw invalidArgument(`dtype must be one of ${Object.keys(ARRAYS).join(', ')}, not ${describe(dtype)}`);
+  if (device !== 'cpu' && device !== 'cuda')
+    throw invalidArgument(`device must be 'cpu' or 'cuda', not ${describe(device)}`);
+  usedGpu ||= device === 'cuda';
+  return device;
+}
+
+function checkShape(shape: readonly number[]): readonly number[] {
+  if (!Array.isArray(shape)) throw invalidArgument(`shape must be an array of sizes, not ${describe(shape)}`);
+  if (shape.length < 1 || shape.length > 8) throw outOfRange(`shape must have 1 to 8 sizes, not ${shape.length}`);
+  const sizes = Array.from(shape, (size, i) => checkInteger(`shape[${i}]`, size));
+  if (elementsOf(sizes) > 2 ** 32) throw outOfRange(`shape [${sizes}] has more than 2^32 elements`);
+  return sizes;
+}
+
+const elementsOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+
+/**
+ * Where a call runs: the device of the tensors among its arguments, or the CPU when there is none (typed arrays go where the
+ * tensors are).
+ *
+ * @throws TypeError naming two tensors that are on different devices
+ */
+export function deviceOf(args: Record<string, unknown>): Device {
+  let first: { name: string; device: Device } | undefined;
+  for (const [name, value] of Object.entries(args)) {
+    if (!(value instanceof Tensor)) continue;
+    first ??= { name, device: value.device };
+    if (value.device !== first.device)
+      throw invalidArgument(
+        `${first.name} is on '${first.device}' but ${name} is on '${value.device}': the tensors of a call live on one device`,
+      );
+  }
+  return first?.device ?? 'cpu';
+}
+
+/** Any input as a tensor; a typed array gets the `shape` that is asked for and goes to `device`. */
+export function asTensor(name: string, value: TensorLike, device: Device = 'cpu', shape?: readonly number[]): Tensor {
+  if (value instanceof Tensor) return value;
+  const expected = 'a Tensor, a Float32Array or an Int32Array';
+  const dtype = value instanceof Float32Array ? 'float32' : value instanceof Int32Array ? 'int32' : undefined;
+  if (!dtype) throw invalidArgument(`${name} must be ${expected}, not ${describe(value)}`);
+  return tensorOf(name, expected, value, dtype, device, shape);
+}
+
+/** Numbers as a float32 tensor. Anything but a Float32Array or a Tensor is converted. */
+export function asFloats(name: string, value: Tensor | ArrayLike<number>, device: Device = 'cpu'): Tensor {
+  if (value instanceof Tensor) return value;
+  return tensorOf(name, 'a Float32Array, an array of numbers or a float32 Tensor', value, 'float32', device);
+}
+
+/** Indices as an int32 tensor. Plain arrays and the other integer arrays are converted. */
+export function asInts(
+  name: string,
+  value: Tensor | ArrayLike<number>,
+  device: Device = 'cpu',
+  expected = 'an Int32Array, an array of integers or an int32 Tensor',
+): Tensor {
+  if (value instanceof Tensor) return value;
+  if (value instanceof Float32Array || value instanceof Float64Array)
+    throw invalidArgument(`${name} must be ${expected}, not ${describe(value)}`);
+  return tensorOf(name, expected, value, 'int32', device);
+}
+
+/** A copy of numbers that JavaScript reads: what else is read of a call may change what was. */
+export function copyFloats(name: string, value: Tensor | ArrayLike<number>): Float32Array {
+  return copyOf(name, asFloats(name, value), 'float32') as Float32Array;
+}
+
+/** The same of indices. */
+export function copyInts(name: string, value: Tensor | ArrayLike<number>, expected?: string): Int32Array {
+  return copyOf(name, asInts(name, value, 'cpu', expected), 'int32') as Int32Array;
+}
+
+function copyOf(name: string, tensor: Tensor, dtype: DType): TensorData {
+  if (tensor.dtype !== dtype) throw invalidArgument(`${name} must be ${dtype}, not ${tensor.dtype}`);
+  return dataOf(name, tensor).slice();
+}
+
+/** The memory of a CPU tensor, if its buffer is still there. */
+function dataOf(name: string, { data, size }: Tensor): TensorData {
+  if (data.length !== size || isLost(data)) throw lost(name);
+  return data;
+}
+
+/** A copy of a list of numbers. */
+export function asNumbers(name: string, value: ArrayLike<number>, expected = 'an array of numbers'): number[] {
+  if (!isArrayLike(value)) throw invalidArgument(`${name} must be ${expected}, not ${describe(value)}`);
+  return numbersOf(name, value, value.length);
+}
+
+/** Booleans or integers as an int32 tensor. */
+export function asFlags(
+  name: string,
+  value: Tensor | ArrayLike<number> | readonly boolean[],
+  device: Device = 'cpu',
+): Tensor {
+  if (!Array.isArray(value)) return asInts(name, value as Tensor | ArrayLike<number>, device);
+  // Looked at before they are copied: a length alone proves nothing.
+  const flags: number[] = [];
+  for (let i = 0; i < value.length; i++) {
+    const flag: unknown = value[i];
+    if (typeof flag !== 'boolean' && typeof flag !== 'number')
+      throw invalidArgument(`${name}[${i}] must be true, false or an integer, not ${describe(flag)}`);
+    flags.push(Number(flag));
+  }
+  return asInts(name, flags, device);
+}
+
+function toNumbers(data: TensorData, dtype: DType, copy: boolean): Float32Array | Int32Array {
+  if (data instanceof Int32Array || data instanceof Float32Array) return copy ? data.slice() : data;
+  const convert = dtype === 'bfloat16' ? fromBFloat16 : fromFloat16;
+  return Float32Array.from(data, convert);
+}
+
+const f32 = new Float32Array(1);
+const u32 = new Uint32Array(f32.buffer);
+
+/** The bits of the nearest bfloat16 (ties to even). */
+export function toBFloat16(x: number): number {
+  f32[0] = x;
+  const bits = u32[0];
+  if (Number.isNaN(x)) return (bits >>> 16) | 0x40;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+export function fromBFloat16(bits: number): number {
+  u32[0] = bits << 16;
+  return f32[0];
+}
+
+/** The bits of the nearest float16 (ties to even). */
+export function toFloat16(x: number): number {
+  f32[0] = x;
+  const bits = u32[0];
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00; // NaN
+  if (magnitude >= 0x477ff000) return sign | 0x7c00; // rounds to infinity
+  if (magnitude < 0x38800000) {
+    // Subnormal: the value in units of 2^-24, rounded to even by the float addition itself.
+    f32[0] = Math.abs(x) + 0.5;
+    return sign | (u32[0] - 0x3f000000);
+  }
+  const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
+  return sign | ((rounded - 0x38000000) >>> 13);
+}
+
+export function fromFloat16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >>> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}

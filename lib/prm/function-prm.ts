@@ -1,0 +1,82 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { mapConcurrently } from '../base/concurrency.js';
+import { invalidArgument, PrlError } from '../base/errors.js';
+import { quoted } from '../base/json.js';
+import { checkInteger, checkOptions, checkString, describe } from '../base/options.js';
+import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
+import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+import { checkStepBatch } from './step-batch.js';
+import { joinScores, responsesOf, type StepTexts } from './step-texts.js';
+
+type Scores = ArrayLike<number>;
+
+/**
+ * Scores the steps of one response: a number in [0, 1] for each. Where it asks a model that reads other tokens than prompt and
+ * response once, it says how many.
+ */
+export type ScoreSteps = (
+  response: StepTexts,
+  options: { signal: AbortSignal },
+) => Scores | { scores: Scores; tokens: number } | Promise<Scores | { scores: Scores; tokens: number }>;
+
+/** Options of {@link FunctionPrm}. */
+export interface FunctionPrmOptions {
+  /** The policy's: what turns token ids into the text that the function is given. */
+  tokenizer: Tokenizer;
+  /** Default 'function'. */
+  name?: string;
+  /** Responses that are with the function at a time, when it is asynchronous. Default 16. */
+  concurrency?: number;
+}
+
+/** Milliseconds of work between which the event loop gets a turn. */
+const SLICE = 5;
+
+/** A function of yours as a process reward model. */
+export class FunctionPrm implements ProcessRewardModel {
+  readonly name: string;
+  readonly #score: ScoreSteps;
+  readonly #tokenizer: Tokenizer;
+  readonly #concurrency: number;
+
+  constructor(score: ScoreSteps, options: FunctionPrmOptions) {
+    options = checkOptions('FunctionPrm', options, ['tokenizer', 'name', 'concurrency']);
+    if (typeof score !== 'function')
+      throw invalidArgument(`FunctionPrm takes a function that scores the steps, not ${describe(score)}`);
+    this.name = checkString('name', options.name ?? 'function');
+    this.#score = score;
+    this.#tokenizer = checkTokenizer(options.tokenizer);
+    this.#concurrency = checkInteger('concurrency', options.concurrency ?? 16, 1, 4096);
+  }
+
+  /** Scores every step of the batch; a wrong answer of the function is ERR_PRL_REWARD_MODEL. */
+  async score(batch: StepBatch): Promise<StepScores> {
+    const checked = checkStepBatch(batch);
+    let since = performance.now();
+    const answers = await mapConcurrently(
+      responsesOf(checked, this.#tokenizer),
+      this.#concurrency,
+      async ({ prompt, response, steps, tokens: read }, signal) => {
+        if (performance.now() - since > SLICE) {
+          await turn();
+          since = performance.now();
+        }
+        if (signal.aborted)
+          throw new PrlError('ERR_PRL_ABORTED', 'the scoring of steps was aborted', { cause: signal.reason });
+        const answer = await this.#score({ prompt, response, steps }, { signal });
+        const { scores, tokens } =
+          typeof answer === 'object' && answer !== null && 'scores' in answer
+            ? answer
+            : { scores: answer, tokens: read };
+        if (scores?.length !== steps.length)
+          throw new PrlError(
+            'ERR_PRL_REWARD_MODEL',
+            `${this.name} must give an array of ${steps.length} scores for ${steps.length} steps, not ${quoted(scores)}`,
+          );
+        return { scores, tokens };
+      },
+      checked.signal,
+    );
+    return joinScores(answers);
+  }
+}

@@ -1,0 +1,145 @@
+import { mapConcurrently } from '../base/concurrency.js';
+import { invalidArgument, PrlError } from '../base/errors.js';
+import { checkHeaders, checkUrl, postJson } from '../base/http.js';
+import { checkBoolean, checkChoice, checkInteger, checkOptions, checkString } from '../base/options.js';
+import { shorten } from '../base/shorten.js';
+import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
+import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+import { checkStepBatch } from './step-batch.js';
+import { joinScores, responsesOf, type TextResponse } from './step-texts.js';
+
+/** Options of {@link HttpPrm}. */
+export interface HttpPrmOptions {
+  /** Of the server, such as http://localhost:8000; a path ahead of the endpoint's is kept. */
+  url: string;
+  /**
+   * 'pooling' (default): one request per response with `separator` after each step; the server gives a score, or the
+   * probabilities of classes, for each separator (vLLM's step pooling). 'classify': one request per response with the text up to
+   * each step's end; the server gives the probabilities of classes for each.
+   */
+  endpoint?: 'pooling' | 'classify';
+  /** The policy's: what turns token ids into text. */
+  tokenizer: Tokenizer;
+  /** Name of the served model. Default: none is sent. */
+  model?: string;
+  /** For 'pooling': what the model was trained to find after a step. Default '<extra_0>' (Qwen2.5-Math-PRM). */
+  separator?: string;
+  /** Sends a conversation, which the server puts in the model's chat template; for 'pooling'. Default false: text. */
+  chat?: boolean;
+  /** Which class means that a step is right. Default: the last one. */
+  positiveClass?: number;
+  /** Sent with each request, such as an authorization. */
+  headers?: Readonly<Record<string, string>>;
+  /** Requests under way at a time. Default 8. */
+  concurrency?: number;
+  /** Milliseconds of one attempt. Default 60000. */
+  timeout?: number;
+  /** Attempts after the first where the server was not reached, did not answer in time or answered 429 or 5xx. Default 5. */
+  retries?: number;
+  /** Milliseconds before the first of them, about; they double with each. Default 500. */
+  retryDelay?: number;
+}
+
+const KNOWN = [
+  ...['url', 'endpoint', 'tokenizer', 'model', 'separator', 'chat', 'positiveClass', 'headers'],
+  ...['concurrency', 'timeout', 'retries', 'retryDelay'],
+];
+
+/** A process reward model behind vLLM's POST /pooling or /classify, or anything that answers like them. */
+export class HttpPrm implements ProcessRewardModel {
+  readonly name: string;
+  readonly #url: string;
+  readonly #options: ReturnType<typeof resolve>;
+
+  constructor(options: HttpPrmOptions) {
+    options = checkOptions('HttpPrm', options, KNOWN);
+    this.#options = resolve(options);
+    this.#url = `${this.#options.base}/${this.#options.endpoint}`;
+    this.name = `the process reward model at ${this.#url}`;
+  }
+
+  /** Scores every step of the batch; a wrong answer of the server is ERR_PRL_REWARD_MODEL. */
+  async score(batch: StepBatch): Promise<StepScores> {
+    const checked = checkStepBatch(batch);
+    const { tokenizer, concurrency, headers, timeout, retries, retryDelay } = this.#options;
+    const answers = await mapConcurrently(
+      responsesOf(checked, tokenizer).filter(({ steps }) => steps.length > 0),
+      concurrency,
+      async (response, signal) => {
+        const answer = await postJson(this.#url, this.#body(response), {
+          headers,
+          timeout,
+          retries,
+          retryDelay,
+          signal,
+        });
+        return this.#read(answer, response);
+      },
+      checked.signal,
+    );
+    return joinScores(answers);
+  }
+
+  #body({ prompt, steps }: TextResponse): object {
+    const { endpoint, model, separator, chat } = this.#options;
+    if (endpoint === 'classify') return { model, input: steps.map((_, k) => prompt + steps.slice(0, k + 1).join('')) };
+    // A response that writes the separator itself would be scored where no step ends.
+    const marked = steps.map((step) => step.replaceAll(separator, '').trimEnd() + separator).join('');
+    if (!chat) return { model, input: `${prompt}${marked}` };
+    const messages = [
+      { role: 'user', content: prompt },
+      { role: 'assistant', content: marked },
+    ];
+    return { model, messages, add_generation_prompt: false };
+  }
+
+  /** The scores in an answer: `data[0].data[step]` of 'pooling', `data[step].probs` of 'classify'. */
+  #read(answer: unknown, { steps, tokens }: TextResponse): { scores: number[]; tokens: number } {
+    const { endpoint } = this.#options;
+    const { data, usage } = (answer ?? {}) as { data?: unknown; usage?: { prompt_tokens?: unknown } };
+    const items = Array.isArray(data) ? data : this.#refuse('an array `data`', answer);
+    const values = endpoint === 'pooling' ? items[0]?.data : byIndex(items).map((item) => item?.probs);
+    if (!Array.isArray(values)) return this.#refuse('an array `data[0].data`', answer);
+    if (values.length !== steps.length)
+      return this.#refuse(`${steps.length} scores for ${steps.length} steps, not ${values.length}`, answer);
+    const read = usage?.prompt_tokens;
+    return { scores: values.map((value) => this.#scoreOf(value)), tokens: typeof read === 'number' ? read : tokens };
+  }
+
+  #scoreOf(value: unknown): number {
+    const list = Array.isArray(value) ? value : [value];
+    const score = list[this.#options.positiveClass ?? list.length - 1];
+    if (typeof score === 'number' && score >= 0 && score <= 1) return score;
+    return this.#refuse('probabilities in [0, 1]', value);
+  }
+
+  #refuse(expected: string, came: unknown): never {
+    const text = JSON.stringify(came) ?? 'nothing';
+    throw new PrlError('ERR_PRL_REWARD_MODEL', `${this.#url} must answer with ${expected}: ${shorten(text)}`);
+  }
+}
+
+/** A server may answer in any order where it says which item is which. */
+const byIndex = (items: { index?: number; probs?: unknown }[]) =>
+  [...items].sort((a, b) => (a?.index ?? 0) - (b?.index ?? 0));
+
+function resolve(options: HttpPrmOptions) {
+  const { url, tokenizer, model, separator = '<extra_0>', chat = false, positiveClass, headers } = options;
+  const base = checkUrl('url', url);
+  checkTokenizer(tokenizer);
+  if (checkString('separator', separator) === '') throw invalidArgument('separator must be a string that is not empty');
+  if (model !== undefined) checkString('model', model);
+  checkBoolean('chat', chat);
+  checkHeaders(headers);
+  const endpoint = checkChoice('endpoint', options.endpoint ?? 'pooling', ['pooling', 'classify']);
+  if (endpoint === 'classify' && (options.chat || options.separator !== undefined))
+    throw invalidArgument("chat and separator belong to endpoint 'pooling'");
+  return {
+    ...{ base, endpoint, tokenizer, model, separator, chat, headers },
+    positiveClass: positiveClass === undefined ? undefined : checkInteger('positiveClass', positiveClass, 0, 1000),
+    concurrency: checkInteger('concurrency', options.concurrency ?? 8, 1, 4096),
+    timeout: checkInteger('timeout', options.timeout ?? 60_000, 1, 2 ** 31 - 1),
+    retries: checkInteger('retries', options.retries ?? 5, 0, 100),
+    retryDelay: checkInteger('retryDelay', options.retryDelay ?? 500, 0, 60_000),
+  };
+}

@@ -1,0 +1,41 @@
+import { invalidArgument } from '../base/errors.js';
+import { checkChoice, checkOptions } from '../base/options.js';
+import type { Tokenizer } from '../policy/tokenizer.js';
+import { HttpPrm } from './http-prm.js';
+import type { ProcessRewardModel } from './process-reward-model.js';
+import { QuantilePrm } from './quantile-prm.js';
+
+/**
+ * The process reward model that a command line names: the address of a server that serves one, such as
+ *
+ *     http://localhost:8000/pooling?separator=<extra_0>&chat=true
+ *     http://localhost:8000/classify?model=NAME&positiveClass=1&timeout=5000
+ *
+ * or the folder of one that `prl prm train` made, which may end in ?quantile=0.1 (which of its quantiles is the score).
+ */
+export async function loadProcessRewardModel(spec: string, tokenizer: Tokenizer): Promise<ProcessRewardModel> {
+  if (/^https?:\/\//.test(spec)) return fromAddress(spec, tokenizer);
+  const [, folder, quantile] = /^(.*?)(?:\?quantile=(.*))?$/s.exec(spec)!;
+  return QuantilePrm.load(folder, quantile === undefined ? {} : { quantile: Number(quantile) });
+}
+
+const NUMBERS = ['positiveClass', 'concurrency', 'timeout', 'retries', 'retryDelay'];
+
+function fromAddress(spec: string, tokenizer: Tokenizer): HttpPrm {
+  if (!URL.canParse(spec)) throw invalidArgument(`'${spec}' is not an address`);
+  const address = new URL(spec);
+  const [, path, endpoint = 'pooling'] = /^(.*?)(?:\/(pooling|classify))?\/?$/.exec(address.pathname)!;
+  const given = Object.fromEntries(address.searchParams);
+  checkOptions('the address of a process reward model', given, ['model', 'separator', 'chat', ...NUMBERS]);
+  if (given.chat !== undefined) checkChoice('chat', given.chat, ['true', 'false']);
+  const options = Object.entries(given).map(([name, text]) => [
+    name,
+    name === 'chat' ? text === 'true' : NUMBERS.includes(name) ? Number(text || Number.NaN) : text,
+  ]);
+  return new HttpPrm({
+    ...Object.fromEntries(options),
+    url: address.origin + path,
+    endpoint: endpoint as 'pooling' | 'classify',
+    tokenizer,
+  });
+}

@@ -1,0 +1,392 @@
+import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { folderDamage, writeFileAtomic, writeFolderAtomic } from '../base/atomic.js';
+import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
+import { readJson } from '../base/json.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions, checkSignal, describe } from '../base/options.js';
+import { type Random, randomStream } from '../base/random.js';
+import { native } from '../kernels/native.js';
+import { checkQuantiles } from '../kernels/quantile-loss.js';
+import { asFloats, Tensor } from '../kernels/tensor.js';
+import type { StepOptions } from '../methods/steps.js';
+import { packSequences } from '../policy/batch.js';
+import { loadWeights, type ParameterInfo } from '../policy/checkpoint.js';
+import { Policy } from '../policy/policy.js';
+import { writeSafetensors } from '../policy/safetensors.js';
+import type { OptimizerOptions } from '../policy/types.js';
+import { columnMoments, FEATURES, stepFeatures } from './features.js';
+import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+import { type CheckedStepBatch, checkStepBatch } from './step-batch.js';
+
+/** Options of QuantilePrm.create. */
+export interface QuantilePrmOptions {
+  /** Levels that the head predicts, rising. Default [0.1, 0.5, 0.9]. */
+  quantiles?: readonly number[];
+  /** Which of them is the score. Default: 0.5 where it is among them, else the middle one. A low one is the cautious choice. */
+  quantile?: number;
+  /** Of the head's hidden layer. Default 64. */
+  width?: number;
+  /** Reads six log-probability features of the frozen model beside the hidden state. Default true: without them it learns little. */
+  features?: boolean;
+  /** Whether `finetune` may be called: the features then come from a second, frozen copy of the model. Default false. */
+  finetune?: boolean;
+  /** Of the head's initial weights. Default 0. */
+  seed?: number;
+}
+
+/** What the head reads of S steps. */
+export interface EncodedSteps {
+  /** S. */
+  steps: number;
+  /** [S, hidden] */
+  hidden: Float32Array;
+  /** [S, 6], or empty for a model without features. */
+  features: Float32Array;
+  /** Tokens that the model read. */
+  tokens: number;
+}
+
+/** What an optimizer step did. */
+export interface PrmUpdate {
+  /** The pinball loss before the step. */
+  loss: number;
+  /** Global norm of the gradient before clipping. */
+  gradNorm: number;
+  /** False when something was not finite: the weights are then as before. */
+  applied: boolean;
+}
+
+const MODEL_TYPE = 'prl_quantile_prm';
+const OPTIMIZER = ['learningRate', 'weightDecay', 'adamBeta1', 'adamBeta2', 'adamEpsilon', 'maxGradNorm', 'signal'];
+const TRAINED = ['hidden.weight', 'hidden.bias', 'output.weight', 'output.bias'];
+
+interface Shape {
+  quantiles: number[];
+  quantile: number;
+  width: number;
+  features: boolean;
+}
+
+/**
+ * A process reward model on the native policy's network: at the last token of each step a small head predicts quantiles of the
+ * chance that a response which goes on from there ends right (PROGRS, arXiv 2604.02341). Frozen: the policy that it was made of
+ * may go on learning, and equal batches get equal scores.
+ *
+ * Quantiles are sorted before they are given out, so that they never cross: sorting moves no estimate further from the true
+ * quantile function (Chernozhukov, Fernandez-Val and Galichon, Econometrica 78, 2010), and leaves the head a plain sigmoid each.
+ */
+export class QuantilePrm implements ProcessRewardModel {
+  readonly name = 'quantile PRM';
+  readonly quantiles: readonly number[];
+  /** The score. */
+  readonly quantile: number;
+  /** What training wrote down; kept by save and load. */
+  info: Record<string, unknown> = {};
+  readonly #shape: Shape;
+  readonly #backbone: Policy;
+  /** Where the features come from when the backbone is trained. */
+  readonly #reference: Policy | undefined;
+  readonly #head: object;
+  readonly #parameters: readonly ParameterInfo[];
+
+  private constructor(shape: Shape, backbone: Policy, reference: Policy | undefined) {
+    this.#shape = shape;
+    this.quantiles = shape.quantiles;
+    this.quantile = shape.quantile;
+    this.#backbone = backbone;
+    this.#reference = reference;
+    this.#head = native().quantileHeadCreate({
+      hidden: backbone.config.hidden_size,
+      features: shape.features ? FEATURES : 0,
+      width: shape.width,
+      quantiles: shape.quantiles,
+    });
+    this.#parameters = native().quantileHeadParameters({ head: this.#head });
+  }
+
+  get steps(): StepOptions | undefined {
+    return this.info.steps as StepOptions | undefined;
+  }
+
+  /** An untrained model on a copy of `policy`. */
+  static create(policy: Policy, options: QuantilePrmOptions = {}): QuantilePrm {
+    if (!(policy instanceof Policy)) throw invalidArgument('a quantile PRM is made of a native Policy');
+    options = checkOptions('QuantilePrm.create', options, [
+      'quantiles',
+      'quantile',
+      'width',
+      'features',
+      'finetune',
+      'seed',
+    ]);
+    const seed = checkInteger('seed', options.seed ?? 0);
+    const shape = checkShape(options);
+    const finetune = checkBoolean('finetune', options.finetune ?? false);
+    const model = new QuantilePrm(shape, policy.clone(), finetune ? policy.clone() : undefined);
+    for (const name of ['hidden.weight', 'output.weight']) {
+      const { shape } = model.#parameters.find((p) => p.name === name)!;
+      model.#write(
+        name,
+        normals(shape[0] * shape[1], 1 / Math.sqrt(shape[1]), randomStream(seed, 'quantile head', name)),
+      );
+    }
+    return model;
+  }
+
+  /** Loads what {@link save} wrote; everything in it is checked. `quantile` overrides which one is the score. */
+  static async load(folder: string, options: { quantile?: number } = {}): Promise<QuantilePrm> {
+    options = checkOptions('QuantilePrm.load', options, ['quantile']);
+    const config = await readJson(join(folder, 'config.json'));
+    if (config.model_type !== MODEL_TYPE)
+      throw new PrlError('ERR_PRL_CORRUPT', `${folder} holds no process reward model (model_type '${MODEL_TYPE}')`);
+    const damage = await folderDamage(folder);
+    if (damage !== undefined)
+      throw new PrlError('ERR_PRL_CORRUPT', `the process reward model ${folder} is damaged: ${damage}`);
+    let shape: Shape;
+    try {
+      shape = checkShape(config as QuantilePrmOptions);
+    } catch (cause) {
+      throw new PrlError('ERR_PRL_CORRUPT', `${join(folder, 'config.json')}: ${(cause as Error).message}`, { cause });
+    }
+    if (options.quantile !== undefined) shape.quantile = checkQuantile(options.quantile, shape.quantiles);
+    const backbone = await Policy.load(join(folder, 'backbone'));
+    const reference = config.finetuned === true ? await Policy.load(join(folder, 'reference')) : undefined;
+    const model = new QuantilePrm(shape, backbone, reference);
+    try {
+      await loadWeights(folder, model.#parameters, false, (name, values) => {
+        if (!values.every((x) => Number.isFinite(x) && (name !== 'features.deviation' || x > 0)))
+          throw new PrlError('ERR_PRL_CORRUPT', `tensor '${name}' of ${folder} holds a number that cannot be`);
+        model.#write(name, values);
+      });
+      if (reference && reference.config.vocab_size !== backbone.config.vocab_size)
+        throw new PrlError('ERR_PRL_CORRUPT', `the two models in ${folder} have vocabularies of different sizes`);
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+    model.info = (config.info ?? {}) as Record<string, unknown>;
+    return model;
+  }
+
+  /** Throws for a folder that {@link save} would not write to: one that holds something else. */
+  static async checkOutput(folder: string): Promise<void> {
+    if (existsSync(folder) && (await readdir(folder)).length > 0) {
+      const { model_type } = await readJson(join(folder, 'config.json')).catch(() => ({ model_type: undefined }));
+      if (model_type !== MODEL_TYPE)
+        throw new PrlError('ERR_PRL_IO', `${folder} holds something else: a process reward model does not replace it`);
+    }
+  }
+
+  /**
+   * Writes config.json, the head in model.safetensors and the network's checkpoint in backbone/ (with the frozen copy in reference/
+   * where there is one): the folder appears whole or not at all. `extra` may add files to backbone/ (a tokenizer).
+   */
+  async save(folder: string, extra?: (backbone: string) => Promise<void>): Promise<void> {
+    await QuantilePrm.checkOutput(folder);
+    const config = {
+      model_type: MODEL_TYPE,
+      ...this.#shape,
+      finetuned: this.#reference !== undefined,
+      info: this.info,
+    };
+    await writeFolderAtomic(resolve(folder), async (path) => {
+      await this.#backbone.save(join(path, 'backbone'));
+      await extra?.(join(path, 'backbone'));
+      await this.#reference?.save(join(path, 'reference'));
+      await writeSafetensors(
+        join(path, 'model.safetensors'),
+        this.#parameters.map((parameter) => ({ ...parameter, dtype: 'F32', read: () => this.#read(parameter) })),
+      );
+      await writeFileAtomic(join(path, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+    });
+  }
+
+  /** Scores of the steps of responses; see {@link QuantilePrmOptions.quantile}. */
+  async score(batch: StepBatch & { quantile?: number }): Promise<StepScores> {
+    const checked = checkStepBatch(batch);
+    const column = this.quantiles.indexOf(checkQuantile(batch.quantile ?? this.quantile, this.quantiles));
+    const encoded = await this.#encode(checked);
+    const all = await this.predict(encoded, checked.signal);
+    const scores = Float32Array.from({ length: encoded.steps }, (_, k) => all[k * this.quantiles.length + column]);
+    return { scores, tokens: encoded.tokens };
+  }
+
+  /** What the head reads of the steps of a batch. It stays the same until {@link finetune}. */
+  async encode(batch: StepBatch): Promise<EncodedSteps> {
+    return this.#encode(checkStepBatch(batch));
+  }
+
+  async #encode(batch: CheckedStepBatch): Promise<EncodedSteps> {
+    const { cuSteps, cuScores, signal } = batch;
+    const args = packSteps(batch);
+    const { features } = this.#shape;
+    const read = (model: Policy, hidden: boolean, logProbs: boolean) =>
+      model.call(
+        signal,
+        (policy): Promise<{ hidden: Float32Array; logProbs: Float32Array; tokens: number }> =>
+          native().policyStepStates({ policy, ...args, hidden, logProbs }),
+      );
+    const own = await read(this.#backbone, true, features && !this.#reference);
+    const other = features && this.#reference ? await read(this.#reference, false, true) : undefined;
+    return {
+      steps: cuSteps.length - 1,
+      hidden: own.hidden,
+      features: features ? stepFeatures((other ?? own).logProbs, cuSteps, cuScores) : new Float32Array(0),
+      tokens: own.tokens + (other?.tokens ?? 0),
+    };
+  }
+
+  /** [S, quantiles] of encoded steps, rising in each row. */
+  async predict(encoded: EncodedSteps, signal?: AbortSignal): Promise<Float32Array> {
+    const args = { head: this.#head, ...encodedTensors(encoded) };
+    const all: Float32Array = await this.#backbone.call(checkSignal(signal), (policy) =>
+      native().quantileHeadScore({ policy, ...args }),
+    );
+    for (let i = 0; i < all.length; i += this.quantiles.length) all.subarray(i, i + this.quantiles.length).sort();
+    return all;
+  }
+
+  /** Before training: the features are brought to mean 0 and deviation 1 over these steps, for good. */
+  standardize({ features }: EncodedSteps): void {
+    if (!this.#shape.features) return;
+    const { mean, deviation } = columnMoments(features, FEATURES);
+    this.#write('features.mean', mean);
+    this.#write('features.deviation', deviation);
+  }
+
+  /** One AdamW step of the head on the pinball loss of encoded steps. Default learning rate 3e-3, decay 0.01, clipping at 1. */
+  async update(
+    encoded: EncodedSteps,
+    targets: Float32Array,
+    options: Partial<OptimizerOptions> & { signal?: AbortSignal } = {},
+  ): Promise<PrmUpdate> {
+    options = checkOptions('update', options, OPTIMIZER);
+    const args = {
+      ...optimizer(options),
+      ...encodedTensors(encoded),
+      targets: asFloats('targets', targets),
+      head: this.#head,
+    };
+    return this.#backbone.call(checkSignal(options.signal), (policy) =>
+      native().quantileHeadUpdate({ policy, ...args, step: true }),
+    );
+  }
+
+  /**
+   * The same for head and backbone. The features are those that {@link encode} gave for these steps; gradients are clipped together.
+   *
+   * @param options learningRate of the head; backboneLearningRate, default 1e-4
+   */
+  async finetune(
+    batch: StepBatch,
+    features: Float32Array,
+    targets: Float32Array,
+    options: Partial<OptimizerOptions> & { backboneLearningRate?: number } = {},
+  ): Promise<PrmUpdate> {
+    options = checkOptions('finetune', options, [...OPTIMIZER, 'backboneLearningRate']);
+    const checked = checkStepBatch(batch);
+    if (!this.#reference) throw invalidArgument('this model is frozen: make it with finetune: true');
+    const args = {
+      ...packSteps(checked),
+      ...optimizer(options),
+      backboneLearningRate: checkNumber('backboneLearningRate', options.backboneLearningRate ?? 1e-4, 0),
+      features: asFloats('features', features),
+      targets: asFloats('targets', targets),
+      head: this.#head,
+    };
+    return this.#backbone.call(checked.signal, (policy) =>
+      native().quantileHeadFinetune({ policy, ...args, step: true }),
+    );
+  }
+
+  /** Copies of all that training changes, for {@link restore}. */
+  weights(): Map<string, Tensor> {
+    const backbone = this.#reference ? this.#backbone.parameters : [];
+    return new Map([
+      ...TRAINED.map((name) => {
+        const parameter = this.#parameters.find((p) => p.name === name)!;
+        return [name, Tensor.from(this.#read(parameter), parameter.shape)] as const;
+      }),
+      ...backbone.map(({ name }) => [`backbone.${name}`, this.#backbone.readParameter(name)] as const),
+    ]);
+  }
+
+  /** Puts back copies of what training changes. */
+  restore(weights: ReadonlyMap<string, Tensor>): void {
+    for (const [name, tensor] of weights) {
+      if (name.startsWith('backbone.')) this.#backbone.writeParameter(name.slice('backbone.'.length), tensor);
+      else this.#write(name, tensor.data as Float32Array);
+    }
+  }
+
+  /** Lets go of the memory of network and head. */
+  dispose(): void {
+    this.#backbone.dispose();
+    this.#reference?.dispose();
+  }
+
+  #read({ name, shape }: ParameterInfo): Float32Array {
+    const out = Tensor.zeros(shape);
+    native().quantileHeadRead({ head: this.#head, arena: 0, name, out });
+    return out.data as Float32Array;
+  }
+
+  #write(name: string, values: Float32Array): void {
+    native().quantileHeadWrite({ head: this.#head, arena: 0, name, data: Tensor.from(values) });
+  }
+}
+
+/** Checked, with defaults. */
+function checkShape({ quantiles = [0.1, 0.5, 0.9], quantile, width = 64, features = true }: QuantilePrmOptions): Shape {
+  const levels = checkQuantiles(quantiles);
+  if (levels.some((q, j) => j > 0 && q <= levels[j - 1])) throw outOfRange(`quantiles must rise: [${levels}]`);
+  const middle = levels.includes(0.5) ? 0.5 : levels[(levels.length - 1) >> 1];
+  return {
+    quantiles: levels,
+    quantile: checkQuantile(quantile ?? middle, levels),
+    width: checkInteger('width', width, 1, 2 ** 14),
+    features: checkBoolean('features', features),
+  };
+}
+
+export function checkQuantile(quantile: number, known: readonly number[]): number {
+  if (!known.includes(checkNumber('quantile', quantile)))
+    throw outOfRange(`the model predicts the quantiles ${known.join(', ')}, not ${quantile}`);
+  return quantile;
+}
+
+/** What the addon takes of responses and their steps. */
+function packSteps({ prompts, completions, cuSteps }: CheckedStepBatch) {
+  return {
+    ...packSequences('sequences', [[...prompts], [...completions]]),
+    start: Tensor.from(Int32Array.from(prompts, ({ length }) => length)),
+    stepEnds: Tensor.from(cuSteps.subarray(1).map((end) => end - 1)),
+    temperature: 1,
+    microBatchTokens: 4096,
+  };
+}
+
+function encodedTensors(encoded: EncodedSteps) {
+  if (typeof encoded !== 'object' || encoded === null)
+    throw invalidArgument(`encoded steps are what encode gives, not ${describe(encoded)}`);
+  return { hidden: asFloats('hidden', encoded.hidden), features: asFloats('features', encoded.features) };
+}
+
+function optimizer({ maxGradNorm = 1, ...options }: Partial<OptimizerOptions>) {
+  return {
+    learningRate: checkNumber('learningRate', options.learningRate ?? 3e-3, 0),
+    weightDecay: checkNumber('weightDecay', options.weightDecay ?? 0.01, 0),
+    adamBeta1: checkNumber('adamBeta1', options.adamBeta1 ?? 0.9, 0, 1),
+    adamBeta2: checkNumber('adamBeta2', options.adamBeta2 ?? 0.999, 0, 1),
+    adamEpsilon: checkNumber('adamEpsilon', options.adamEpsilon ?? 1e-8, 0),
+    maxGradNorm: maxGradNorm === Infinity ? undefined : checkNumber('maxGradNorm', maxGradNorm, 0, Infinity, true),
+  };
+}
+
+/** Normal numbers, by the method of Box and Muller. */
+const normals = (n: number, deviation: number, random: Random) =>
+  Float32Array.from(
+    { length: n },
+    () => deviation * Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()),
+  );

@@ -1,0 +1,69 @@
+import { invalidArgument, PrlError } from '../base/errors.js';
+import { describe } from '../base/options.js';
+import { cumulative } from '../base/packed.js';
+import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
+import { checkStepBatch } from './step-batch.js';
+
+/**
+ * Asks a process reward model, which scores equal responses to equal prompts once, and checks what it answers: no model is
+ * trusted to keep the contract.
+ *
+ * @throws PrlError ERR_PRL_REWARD_MODEL for a model that fails, or scores that are too few, too many or outside [0, 1]
+ */
+export async function scoreSteps(model: ProcessRewardModel, batch: StepBatch): Promise<StepScores> {
+  if (typeof model?.score !== 'function')
+    throw invalidArgument(`model must be a process reward model, with a function score, not ${describe(model)}`);
+  const { prompts, completions, cuSteps, signal, cuSeqlens, cuScores } = checkStepBatch(batch);
+  const stepsOf = (i: number) => cuSteps.subarray(cuScores[i], cuScores[i + 1]).map((begin) => begin - cuSeqlens[i]);
+
+  // The first response of each kind, and which of them each response is like.
+  const firsts: number[] = [];
+  const known = new Map<string, number>();
+  const like = completions.map((tokens, i) => {
+    const key = `${prompts[i].join()}|${tokens.join()}|${stepsOf(i).join()}`;
+    const place = known.get(key) ?? known.set(key, firsts.length).size - 1;
+    if (place === firsts.length) firsts.push(i);
+    return place;
+  });
+  const starts = cumulative(firsts.map((i) => completions[i].length));
+  const steps = firsts.flatMap((i, place) => Array.from(stepsOf(i), (begin) => begin + starts[place]));
+  const asked: StepBatch = {
+    prompts: firsts.map((i) => prompts[i]),
+    completions: firsts.map((i) => completions[i]),
+    cuSteps: Int32Array.from([...steps, starts[firsts.length]]),
+    signal,
+  };
+  const { scores, tokens } = checkScores(model.name, await ask(model, asked), steps.length);
+
+  const owned = cumulative(firsts.map((i) => cuScores[i + 1] - cuScores[i]));
+  const all = new Float32Array(cuSteps.length - 1);
+  like.forEach((place, i) => {
+    all.set(scores.subarray(owned[place], owned[place + 1]), cuScores[i]);
+  });
+  return { scores: all, tokens };
+}
+
+async function ask(model: ProcessRewardModel, batch: StepBatch): Promise<StepScores> {
+  try {
+    return await model.score(batch);
+  } catch (error) {
+    if (String((error as { code?: string })?.code).startsWith('ERR_PRL_')) throw error;
+    // The signal went on to the model, which may say so in words of its own.
+    if (batch.signal?.aborted)
+      throw new PrlError('ERR_PRL_ABORTED', 'the scoring of steps was aborted', { cause: batch.signal.reason });
+    throw failure(`${model.name} failed: ${(error as Error)?.message ?? error}`, error);
+  }
+}
+
+function checkScores(name: string, answer: StepScores, steps: number): StepScores {
+  const { scores, tokens } = answer ?? {};
+  if (!(scores instanceof Float32Array))
+    throw failure(`${name} must give { scores: Float32Array, tokens: number }, not ${typeof scores} scores`);
+  if (scores.length !== steps) throw failure(`${name} gave ${scores.length} scores for ${steps} steps`);
+  const wrong = scores.findIndex((score) => !(score >= 0 && score <= 1));
+  if (wrong >= 0) throw failure(`${name} gave step ${wrong} the score ${scores[wrong]}, which is outside [0, 1]`);
+  if (!(tokens >= 0)) throw failure(`${name} must say how many tokens it read, not ${tokens}`);
+  return { scores, tokens };
+}
+
+const failure = (message: string, cause?: unknown) => new PrlError('ERR_PRL_REWARD_MODEL', message, { cause });

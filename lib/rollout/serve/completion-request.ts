@@ -1,0 +1,151 @@
+// The body of POST /v1/completions: vLLM's subset that the policy can do. What would change the samples and cannot be done is refused,
+// not passed over.
+import { randomInt } from 'node:crypto';
+import { invalidArgument, outOfRange } from '../../base/errors.js';
+import { checkInteger, checkNumber, checkOptions } from '../../base/options.js';
+import type { PolicyConfig } from '../../policy/types.js';
+
+export interface ServedCompletions {
+  prompts: Int32Array[];
+  n: number;
+  maxNewTokens: number;
+  temperature: number;
+  topK: number;
+  topP: number;
+  /** As for policy.generate: of one prompt, or of a list. */
+  seed: number;
+  stop: number[];
+  logProbs: boolean;
+  tokenIds: boolean;
+  stream: boolean;
+  usageInStream: boolean;
+}
+
+export interface ServedLimits {
+  config: Readonly<PolicyConfig>;
+  /** Ids that end a completion unless ignore_eos is said. */
+  eos: readonly number[];
+  maxCompletions: number;
+  /** Undefined: text is not understood. */
+  encode?: (text: string) => Int32Array;
+}
+
+/** Fields that are understood only where they say nothing. */
+const NEUTRAL: { [name: string]: readonly unknown[] } = {
+  min_p: [0],
+  repetition_penalty: [1],
+  presence_penalty: [0],
+  frequency_penalty: [0],
+  length_penalty: [1],
+  min_tokens: [0],
+  priority: [0],
+  best_of: [1],
+  echo: [false],
+  suffix: [''],
+  use_beam_search: [false],
+  add_special_tokens: [false],
+  prompt_logprobs: [],
+  skip_special_tokens: [true],
+  spaces_between_special_tokens: [true],
+  include_stop_str_in_output: [false],
+};
+const EMPTY = ['stop', 'logit_bias', 'bad_words'];
+const KNOWN = [
+  ...['model', 'prompt', 'n', 'max_tokens', 'temperature', 'top_p', 'top_k', 'seed', 'stop_token_ids', 'ignore_eos'],
+  ...['logprobs', 'return_token_ids', 'stream', 'stream_options', 'user', 'request_id'],
+  ...Object.keys(NEUTRAL),
+  ...EMPTY,
+];
+
+const contextOf = (config: Readonly<PolicyConfig>) => config.max_position_embeddings ?? 2048;
+/** Characters that a token of text may stand for: beyond, a text is not even encoded. */
+const LONGEST_TOKEN = 128;
+
+type Json = { [name: string]: unknown };
+
+/** @throws TypeError or RangeError that names the field */
+export function readCompletionRequest(given: Json, limits: ServedLimits): ServedCompletions {
+  // Looking for the nearest name of a long one would take long.
+  if (Object.keys(given).some((name) => name.length > 100)) throw invalidArgument('the names of fields are shorter');
+  given = checkOptions('/v1/completions', given, KNOWN);
+  // null is how clients leave a field out.
+  const body = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null)) as Json;
+  checkNeutral(body);
+  const { config, eos, maxCompletions } = limits;
+  const prompts = readPrompts(body.prompt, limits);
+  const n = checkInteger('n', body.n ?? 1, 1, 2 ** 20);
+  if (prompts.length * n > maxCompletions)
+    throw outOfRange(`${prompts.length} prompts with n = ${n} are more than ${maxCompletions} completions`);
+  const maxNewTokens = checkInteger('max_tokens', body.max_tokens ?? 16, 1);
+  const context = contextOf(config);
+  for (const { length } of prompts)
+    if (length + maxNewTokens > context)
+      throw outOfRange(
+        `a prompt of ${length} tokens and max_tokens ${maxNewTokens} are more than the model's ${context} positions`,
+      );
+  const topK = checkInteger('top_k', body.top_k ?? 0, -1, 2 ** 31 - 1);
+  const stop = body.stop_token_ids ?? [];
+  if (!Array.isArray(stop) || stop.length > 1024)
+    throw invalidArgument('stop_token_ids must be an array of at most 1024 token ids');
+  for (const id of stop) checkInteger('stop_token_ids', id, 0, config.vocab_size - 1);
+  const logprobs = body.logprobs;
+  if (logprobs !== undefined && logprobs !== 0)
+    throw outOfRange('logprobs must be 0: only those of the sampled tokens are given');
+  const stream = flag(body, 'stream');
+  return {
+    prompts,
+    n,
+    maxNewTokens,
+    temperature: checkNumber('temperature', body.temperature ?? 1, 0),
+    topK: Math.max(0, topK),
+    topP: checkNumber('top_p', body.top_p ?? 1, 0, 1, true),
+    seed: body.seed === undefined ? randomInt(2 ** 48 - 1) : checkInteger('seed', body.seed, 0),
+    stop: [...new Set([...(flag(body, 'ignore_eos') ? [] : eos), ...stop])],
+    logProbs: logprobs === 0,
+    tokenIds: flag(body, 'return_token_ids'),
+    stream,
+    usageInStream: stream && (body.stream_options as Json | undefined)?.include_usage === true,
+  };
+}
+
+function checkNeutral(body: Json): void {
+  for (const [name, values] of Object.entries(NEUTRAL))
+    if (body[name] !== undefined && !values.includes(body[name]))
+      throw outOfRange(`${name} is not supported here${values.length ? `, but for ${JSON.stringify(values[0])}` : ''}`);
+  for (const name of EMPTY) {
+    const value = body[name];
+    if (value !== undefined && (typeof value !== 'object' || Object.keys(value as object).length > 0))
+      throw outOfRange(`${name} is not supported here${name === 'stop' ? ': use stop_token_ids' : ''}`);
+  }
+}
+
+function flag(body: Json, name: string): boolean {
+  const value = body[name] ?? false;
+  if (typeof value !== 'boolean') throw invalidArgument(`${name} must be true or false`);
+  return value;
+}
+
+/** Ids, several lists of ids, a text or several. */
+function readPrompts(prompt: unknown, limits: ServedLimits): Int32Array[] {
+  const one = typeof prompt === 'string' || (Array.isArray(prompt) && typeof prompt[0] === 'number');
+  const list = one ? [prompt] : prompt;
+  if (!Array.isArray(list) || list.length === 0)
+    throw invalidArgument('prompt must be an array of token ids, several of them, a text or several texts');
+  if (list.length > limits.maxCompletions)
+    throw outOfRange(`${list.length} prompts are more than ${limits.maxCompletions} completions`);
+  return list.map((each, i) => readPrompt(one ? 'prompt' : `prompt[${i}]`, each, limits));
+}
+
+function readPrompt(name: string, prompt: unknown, { config, encode }: ServedLimits): Int32Array {
+  const context = contextOf(config);
+  if ((Array.isArray(prompt) || typeof prompt === 'string') && prompt.length > context * LONGEST_TOKEN)
+    throw outOfRange(`${name} is longer than the model's ${context} positions`);
+  if (typeof prompt === 'string') {
+    if (!encode) throw invalidArgument(`${name} is a text, but the model has no tokenizer: send token ids`);
+    const ids = encode(prompt);
+    if (ids.length === 0) throw outOfRange(`${name} has no tokens`);
+    return ids;
+  }
+  if (!Array.isArray(prompt) || prompt.length === 0) throw invalidArgument(`${name} must be an array of token ids`);
+  return Int32Array.from(prompt, (id, i) => checkInteger(`${name}[${i}]`, id, 0, config.vocab_size - 1));
+}

@@ -1,0 +1,257 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { invalidArgument, PrlError } from '../../base/errors.js';
+import { type OptionsOf, type OptionTable, type ResolvedOptions, resolveOptions } from '../../base/options-table.js';
+import type { Policy } from '../../policy/policy.js';
+import type { Tokenizer } from '../../policy/tokenizer.js';
+import { streamedAnswer, wholeAnswer } from './answer.js';
+import { Batcher, type Done } from './batcher.js';
+import { readCompletionRequest, type ServedCompletions } from './completion-request.js';
+import { errorBody, HttpError, isAuthorized, readBody, sendJson } from './http.js';
+import { ServedWeights } from './weights.js';
+
+export const SERVE_OPTIONS = {
+  host: { type: 'string', default: '127.0.0.1', doc: 'Address to listen at; 0.0.0.0 is every one of the machine' },
+  port: { type: 'integer', default: 8000, min: 0, max: 65_535, doc: 'Port; 0 chooses a free one, and says which' },
+  apiKey: {
+    type: 'string',
+    doc: 'What requests must carry as a bearer token (default: PRL_API_KEY; neither: nothing)',
+  },
+  syncFolder: { type: 'string', doc: 'Folder that new weights may be loaded from (default: the weights stay)' },
+  servedModelName: { type: 'string', doc: 'Name of the model in answers (default: --model)' },
+  maxRequests: {
+    type: 'integer',
+    default: 1024,
+    min: 1,
+    doc: 'Requests under way; the next is told to come again (429)',
+  },
+  maxCompletions: { type: 'integer', default: 1024, min: 1, max: 2 ** 20, doc: 'Completions of one request' },
+  maxBodyBytes: { type: 'integer', default: 2 ** 24, min: 1, max: 2 ** 28, doc: 'Bytes of a request' },
+  bodyTimeout: { type: 'integer', default: 30_000, min: 1, doc: 'Milliseconds in which a request must have arrived' },
+} as const satisfies OptionTable;
+
+/** Options of {@link serve}; the rest are those of `prl serve`, in camelCase. */
+export type ServeOptions = OptionsOf<typeof SERVE_OPTIONS> & {
+  policy: Policy;
+  /** Default: none, so that prompts are token ids and texts are empty. */
+  tokenizer?: Tokenizer;
+  /** Told about requests that failed for a reason of ours. */
+  onError?: (error: Error) => void;
+};
+
+/** A server that answers. */
+export interface RunningServer {
+  url: string;
+  /** Ends what is under way. The policy is disposed of. */
+  close(): Promise<void>;
+}
+
+/** Milliseconds between signs of life of a stream that has nothing to say yet. */
+const SIGN_OF_LIFE = 5000;
+
+/** Serves a policy over HTTP as vLLM serves a model, as far as rollouts need it; see docs/rollout.md. */
+export async function serve({ policy, tokenizer, onError, ...options }: ServeOptions): Promise<RunningServer> {
+  if (!policy) throw invalidArgument("serve needs 'policy'");
+  const settings = resolveOptions('serve', SERVE_OPTIONS, options);
+  const service = new Service(policy, tokenizer, settings, onError);
+  const server = createServer(
+    {
+      requestTimeout: settings.bodyTimeout,
+      connectionsCheckingInterval: Math.min(1000, settings.bodyTimeout),
+    },
+    (request, response) => void service.handle(request, response),
+  );
+  server.headersTimeout = Math.min(settings.bodyTimeout, 10_000);
+  await listen(server, settings);
+  const { address, family, port } = server.address() as AddressInfo;
+  return {
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
+    async close() {
+      const closed = new Promise((done) => server.close(done));
+      server.closeAllConnections();
+      await Promise.all([closed, service.end()]);
+    },
+  };
+}
+
+function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
+  return new Promise((done, fail) => {
+    server.once('error', (cause: NodeJS.ErrnoException) =>
+      fail(new PrlError('ERR_PRL_IO', `cannot listen at ${host}:${port}: ${cause.message}`, { cause })),
+    );
+    server.listen(port, host, done);
+  });
+}
+
+type Json = { [name: string]: unknown };
+
+class Service {
+  readonly #batcher: Batcher;
+  readonly #weights: ServedWeights | undefined;
+  readonly #model: string;
+  /** The first one. What requests are checked against stays so when its weights are replaced. */
+  readonly #policy: Policy;
+  #active = 0;
+
+  constructor(
+    policy: Policy,
+    readonly tokenizer: Tokenizer | undefined,
+    readonly settings: ResolvedOptions<typeof SERVE_OPTIONS>,
+    readonly onError?: (error: Error) => void,
+  ) {
+    this.#policy = policy;
+    this.#model = settings.servedModelName ?? 'policy';
+    this.#batcher = new Batcher(policy, 'default');
+    if (settings.syncFolder !== undefined)
+      this.#weights = new ServedWeights(this.#batcher, policy, settings.syncFolder);
+  }
+
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      await this.#route(request, response);
+    } catch (error) {
+      // Nobody is there to be told.
+      if (response.destroyed) return;
+      const { status, message, headers } = this.#failure(error as Error);
+      // What is left of the body is not read.
+      sendJson(response, status, errorBody(status, message), {
+        ...(!request.complete && { connection: 'close' }),
+        ...headers,
+      });
+    }
+  }
+
+  async end(): Promise<void> {
+    await this.#batcher.pause('abort');
+    if (this.#weights) await this.#weights.close();
+    else this.#policy.dispose();
+  }
+
+  async #route(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const [path, query] = request.url!.split('?', 2);
+    const route = `${request.method} ${path}`;
+    if (route === 'GET /health') return sendJson(response, 200, undefined);
+    const { apiKey, maxBodyBytes } = this.settings;
+    if (apiKey !== undefined && !isAuthorized(request, apiKey))
+      throw new HttpError(401, 'the API key is missing or wrong', { 'www-authenticate': 'Bearer' });
+    switch (route) {
+      case 'GET /v1/models':
+        return sendJson(response, 200, this.#models());
+      case 'GET /weight_info':
+        return sendJson(response, 200, { weight_version: this.#batcher.version });
+      case 'POST /v1/completions':
+        return this.#completions(request, response);
+    }
+    if (this.#weights) {
+      const answer = await this.#control(route, new URLSearchParams(query), () => readBody(request, maxBodyBytes));
+      if (answer) return sendJson(response, 200, answer);
+    }
+    throw new HttpError(404, `there is no ${route}`);
+  }
+
+  async #completions(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { maxRequests, maxBodyBytes } = this.settings;
+    if (this.#active >= maxRequests)
+      throw new HttpError(429, `${maxRequests} requests are under way: come again later`, { 'retry-after': '1' });
+    this.#active++;
+    const gone = new AbortController();
+    response.on('close', () => gone.abort());
+    try {
+      const asked = readCompletionRequest(await readBody(request, maxBodyBytes), this.#limits());
+      const answering = { model: this.#model, request: asked, tokenizer: this.tokenizer };
+      const { prompts, seed, n, maxNewTokens, temperature, topK, topP, stop } = asked;
+      const done = this.#batcher.submit(
+        { prompts, seed, options: { n, maxNewTokens, temperature, topK, topP, stop } },
+        gone.signal,
+      );
+      if (asked.stream) await this.#stream(response, answering, done);
+      else sendJson(response, 200, wholeAnswer(answering, await done));
+    } finally {
+      this.#active--;
+    }
+  }
+
+  async #stream(
+    response: ServerResponse,
+    answering: { model: string; request: ServedCompletions; tokenizer?: Tokenizer },
+    done: Promise<Done>,
+  ): Promise<void> {
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
+    response.flushHeaders();
+    const alive = setInterval(() => response.write(': generating\n\n'), SIGN_OF_LIFE);
+    try {
+      for (const event of streamedAnswer(answering, await done)) response.write(event);
+    } catch (error) {
+      if (response.destroyed) return;
+      const { status, message } = this.#failure(error as Error);
+      response.write(`data: ${JSON.stringify(errorBody(status, message))}\n\n`);
+    } finally {
+      clearInterval(alive);
+      response.end();
+    }
+  }
+
+  /** The endpoints that change weights; undefined: it is none of them. */
+  async #control(route: string, query: URLSearchParams, body: () => Promise<Json>): Promise<object | undefined> {
+    const batcher = this.#batcher;
+    switch (route) {
+      case 'POST /pause': {
+        await body();
+        const mode = query.get('mode') ?? 'abort';
+        if (mode !== 'abort' && mode !== 'wait' && mode !== 'keep')
+          throw new HttpError(400, `mode must be abort, wait or keep, not ${mode.slice(0, 100)}`);
+        await batcher.pause(mode);
+        return { status: 'paused' };
+      }
+      case 'POST /resume':
+        await body();
+        batcher.resume();
+        return { status: 'resumed' };
+      case 'GET /is_paused':
+        return { is_paused: batcher.paused };
+      case 'POST /collective_rpc': {
+        const { method, kwargs } = await body();
+        if (method !== 'reload_weights') throw new HttpError(400, 'method must be reload_weights');
+        await this.#weights!.reload((kwargs as Json | null | undefined)?.weights_path);
+        return { results: [null] };
+      }
+      case 'POST /update_weight_version': {
+        const { new_version: version } = await body();
+        if (typeof version !== 'string' || version === '' || version.length > 1000)
+          throw new HttpError(400, 'new_version must be a text');
+        batcher.version = version;
+        return { success: true, new_version: version };
+      }
+    }
+  }
+
+  #models() {
+    const { config } = this.#policy;
+    const { max_position_embeddings: max_model_len = 2048 } = config;
+    return {
+      object: 'list',
+      data: [{ id: this.#model, object: 'model', created: 0, owned_by: 'prl-node', max_model_len }],
+    };
+  }
+
+  #limits() {
+    const { config } = this.#policy;
+    const { tokenizer } = this;
+    const eos = config.eos_token_id ?? [];
+    return {
+      config,
+      eos: [...(Array.isArray(eos) ? eos : [eos]), ...(tokenizer?.stopTokenIds ?? [])],
+      maxCompletions: this.settings.maxCompletions,
+      encode: tokenizer && ((text: string) => tokenizer.encode(text)),
+    };
+  }
+
+  /** What the client is told of an error, and with which status. */
+  #failure(error: Error & { code?: string }): { status: number; message: string; headers?: Record<string, string> } {
+    if (error instanceof HttpError) return error;
+    if (/^ERR_PRL_(INVALID_ARGUMENT|OUT_OF_RANGE|UNKNOWN_OPTION)$/.test(error.code ?? ''))
+      return { status: 400, message: error.message };
+    this.onError?.(error);
+    return { status: 500, message: error instanceof PrlError ? error.message : 'internal error' };
+  }
+}

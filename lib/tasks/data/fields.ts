@@ -1,0 +1,158 @@
+import { invalidArgument } from '../../base/errors.js';
+import type { Problem } from '../task.js';
+import { lastBoxed } from '../verify/extract.js';
+import type { RawRow } from './raw-row.js';
+
+/** A problem of a dataset. */
+export interface DatasetProblem extends Problem {
+  /** What its row calls it. */
+  id?: string;
+  /** Difficulty, or whatever else tells kinds of problems apart. */
+  level?: string;
+  /** The system message, where the row has one of its own. */
+  system?: string;
+}
+
+/** Which fields of a row hold what; names with dots reach into objects. */
+export interface FieldOptions {
+  /** Field of the problem: a text, or a chat of one user message (and a system message). Default: problem, question or prompt. */
+  promptField?: string;
+  /** Field of the answer. Default: answer, gold, final_answer or ground_truth; with answerFrom 'boxed' solution too. */
+  answerField?: string;
+  /**
+   * Where in that field the answer is: all of it ('field'), what its last \boxed{} holds ('boxed'), what stands after its last
+   * #### ('hashes', GSM8K). Default 'auto': hashes where the last line begins with ####, else boxed where there is one, else all.
+   */
+  answerFrom?: AnswerFrom;
+  /** Field of what the row is called. Default: none is kept. */
+  idField?: string;
+  /** Its values become levels of the task, beside 'all'. */
+  levelField?: string;
+}
+
+export const ANSWER_SOURCES = ['auto', 'field', 'boxed', 'hashes'] as const;
+/** Where in its field an answer stands; see FieldOptions.answerFrom. */
+export type AnswerFrom = (typeof ANSWER_SOURCES)[number];
+
+const PROMPT_FIELDS = ['problem', 'question', 'prompt'];
+const ANSWER_FIELDS = ['answer', 'gold', 'final_answer', 'ground_truth'];
+
+/** Which fields of a row are read, settled by the names that the first row has. */
+export interface FieldMap {
+  prompt: string;
+  answer: string;
+  answerFrom: AnswerFrom;
+  id?: string;
+  level?: string;
+}
+
+export function resolveFields(names: readonly string[], options: FieldOptions, file: string): FieldMap {
+  const { promptField, answerField, answerFrom = 'auto', idField, levelField } = options;
+  const has = (field: string) => names.includes(field) || names.includes(field.split('.')[0]);
+  const settle = (option: string, given: string | undefined, candidates: readonly string[]): string => {
+    const found =
+      given === undefined ? candidates.find((name) => names.includes(name)) : has(given) ? given : undefined;
+    if (found === undefined)
+      throw invalidArgument(
+        `${file} has no field ${given === undefined ? candidates.join(', ') : given}: its fields are ${names.slice(0, 20).join(', ')}. ${option} names the one to use`,
+      );
+    return found;
+  };
+  return {
+    prompt: settle('promptField', promptField, PROMPT_FIELDS),
+    answer: settle('answerField', answerField, answerFrom === 'boxed' ? [...ANSWER_FIELDS, 'solution'] : ANSWER_FIELDS),
+    answerFrom,
+    ...(idField !== undefined && { id: settle('idField', idField, []) }),
+    ...(levelField !== undefined && { level: settle('levelField', levelField, []) }),
+  };
+}
+
+/** Names of the columns that hold the fields. */
+export function columnsOf({ prompt, answer, id, level }: FieldMap, names: readonly string[]): string[] {
+  const fields = [prompt, answer, id, level].filter((field) => field !== undefined);
+  return [...new Set(fields.map((field) => (names.includes(field) ? field : field.split('.')[0])))];
+}
+
+/**
+ * The problem that a row holds.
+ * @throws Error with what is wrong, without the place
+ */
+export function problemOf(row: RawRow, fields: FieldMap): DatasetProblem {
+  const { prompt, system } = promptOf(valueAt(row, fields.prompt), fields.prompt);
+  const answer = extractAnswer(textOf(valueAt(row, fields.answer), fields.answer), fields.answerFrom, fields.answer);
+  return {
+    prompt,
+    answer,
+    ...(system !== undefined && { system }),
+    ...(fields.id !== undefined && { id: textOf(valueAt(row, fields.id), fields.id) }),
+    ...(fields.level !== undefined && { level: textOf(valueAt(row, fields.level), fields.level) }),
+  };
+}
+
+/** A field by its name, or step by step along the dots of it. Inherited properties are none. */
+function valueAt(row: RawRow, field: string): unknown {
+  if (Object.hasOwn(row, field)) return row[field];
+  let value: unknown = row;
+  for (const name of field.split('.')) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
+    value = (value as RawRow)[name];
+  }
+  return value;
+}
+
+function promptOf(value: unknown, field: string): { prompt: string; system?: string } {
+  if (!Array.isArray(value)) return { prompt: textOf(value, field) };
+  const message = (role: string) =>
+    value.filter((each) => typeof each === 'object' && each !== null && valueAt(each, 'role') === role);
+  const [systems, users] = [message('system'), message('user')];
+  if (users.length !== 1 || systems.length > 1 || value.length !== users.length + systems.length)
+    throw new Error(
+      `'${field}' is a chat of ${value.length} messages: expected one of the user, and at most a system message before it`,
+    );
+  const prompt = textOf(valueAt(users[0], 'content'), `${field}.content`);
+  return systems.length === 0
+    ? { prompt }
+    : { prompt, system: textOf(valueAt(systems[0], 'content'), `${field}.content`) };
+}
+
+/** Of lists in lists: answers have one level. */
+const MAX_DEPTH = 4;
+
+/** Text, or numbers as text; of a list (answers of several parts) its items between commas. */
+function textOf(value: unknown, field: string, depth = 0): string {
+  if (depth > MAX_DEPTH) throw new Error(`'${field}' nests lists too deeply`);
+  if (Array.isArray(value)) return value.map((item, i) => textOf(item, `${field}.${i}`, depth + 1)).join(', ');
+  if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value))
+    throw new Error(`'${field}' is a number with more digits than JSON numbers keep: write it as a string`);
+  if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);
+  if (typeof value !== 'string')
+    throw new Error(
+      `'${field}' is ${value === undefined ? 'missing' : value === null ? 'null' : `a ${typeof value}`}, not a text`,
+    );
+  if (value.trim() === '') throw new Error(`'${field}' is empty`);
+  return value;
+}
+
+function extractAnswer(text: string, from: AnswerFrom, field: string): string {
+  const hashes = from === 'auto' || from === 'hashes' ? afterHashes(text, from === 'auto') : undefined;
+  const boxed = hashes === undefined && (from === 'auto' || from === 'boxed') ? lastBoxed(text) : undefined;
+  const found = hashes ?? boxed;
+  if (found === undefined && from !== 'auto' && from !== 'field')
+    throw new Error(`'${field}' has no ${from === 'boxed' ? '\\boxed{...}' : 'line after ####'}`);
+  const answer = (found ?? text).trim();
+  if (answer === '') throw new Error(`'${field}' holds an empty answer`);
+  // A copy: a part of a string keeps the whole of it in memory.
+  return found === undefined ? answer : Buffer.from(answer).toString();
+}
+
+/** What follows the last #### in its line; `last` demands that it is the last line and begins with them, as in GSM8K. */
+function afterHashes(text: string, last: boolean): string | undefined {
+  const lines = text.trimEnd();
+  const at = lines.lastIndexOf('####');
+  const line = lines.slice(lines.lastIndexOf('\n') + 1).trimStart();
+  if (at < 0 || (last && !line.startsWith('####'))) return undefined;
+  return lines
+    .slice(at + 4)
+    .split('\n', 1)[0]
+    .trim();
+}

@@ -1,0 +1,213 @@
+import { createHash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import { invalidArgument, PrlError } from '../../base/errors.js';
+import { badRow } from '../../base/lines.js';
+import { checkChoice, checkInteger, checkOptions, checkSignal, checkString, describe } from '../../base/options.js';
+import { checkTokenizer, type Tokenizer } from '../../policy/tokenizer.js';
+import {
+  ANSWER_SOURCES,
+  columnsOf,
+  type DatasetProblem,
+  type FieldMap,
+  type FieldOptions,
+  problemOf,
+  resolveFields,
+} from './fields.js';
+import { checkPrompt, type PromptEncoder, type PromptOptions, promptEncoder } from './prompt.js';
+import type { RawRow } from './raw-row.js';
+import { readRows } from './rows.js';
+import { resolveSources, SOURCE_OPTIONS, type SourceOptions } from './source.js';
+
+export interface DatasetOptions extends SourceOptions, FieldOptions, PromptOptions {
+  /** Names the dataset in messages and reports. Default: after its source. */
+  name?: string;
+  /** What to do with rows that cannot be used (not JSON, a field missing). Default 'error'. */
+  onInvalid?: 'error' | 'drop';
+  /** What to do with rows outside of the limits below, and duplicates. Default 'drop'. */
+  onFiltered?: 'error' | 'drop';
+  /** Longest prompt in tokens, template included. Needs `tokenizer`. */
+  maxPromptLength?: number;
+  /** For maxPromptLength. */
+  tokenizer?: Tokenizer;
+  /** Shortest and longest answer in characters. */
+  minAnswerLength?: number;
+  /** Longest answer in characters. */
+  maxAnswerLength?: number;
+  /** Says which problems are kept; it gets the whole row too. */
+  filter?: (problem: DatasetProblem, row: RawRow) => boolean | Promise<boolean>;
+  /** Told at times how many rows were read, and how many were kept. */
+  onProgress?: (progress: { rows: number; kept: number }) => void;
+}
+
+/** What became of the rows. */
+export interface DatasetReport {
+  /** That were read. */
+  rows: number;
+  /** That became problems. */
+  kept: number;
+  /** How many rows were dropped, by reason, with the first place of each. */
+  dropped: { [reason: string]: { count: number; first: string } };
+  /** Of the duplicates those whose answer is not that of the row that was kept. */
+  conflicting: number;
+}
+
+/** Problems that were read, and what became of the rows. */
+export interface Dataset {
+  /** What messages and reports call it. */
+  readonly name: string;
+  /** In the order of the rows. */
+  readonly problems: readonly DatasetProblem[];
+  /** How a policy is asked; training and evaluation must agree. */
+  readonly prompt: PromptOptions;
+  /** SHA-256 of the problems in their order. */
+  readonly fingerprint: string;
+  /** What became of the rows. */
+  readonly report: DatasetReport;
+}
+
+const OWN = ['name', 'onInvalid', 'onFiltered', 'maxPromptLength', 'tokenizer', 'minAnswerLength', 'maxAnswerLength'];
+const FIELDS = ['promptField', 'answerField', 'answerFrom', 'idField', 'levelField'];
+const PROMPT = ['promptTemplate', 'systemPrompt', 'chat'];
+const KNOWN = [...OWN, 'filter', 'onProgress', ...FIELDS, ...PROMPT, ...SOURCE_OPTIONS];
+
+/** Rows after which others get their turn. */
+const TURN = 256;
+
+/**
+ * Reads problems with their answers from files (.jsonl, .json, .csv, .tsv, .parquet; several are one dataset), from those of a
+ * split in a folder, or from a dataset of the hub ('owner/name', 'owner/name@revision'). Files are read piece by piece, and
+ * nothing but the mapped fields is kept.
+ *
+ * @throws TypeError for a field that the first row lacks
+ * @throws PrlError ERR_PRL_CORRUPT that names file and line, for a row that cannot be used (unless `onInvalid` is 'drop')
+ */
+export async function loadDataset(source: string | readonly string[], options: DatasetOptions = {}): Promise<Dataset> {
+  options = check(options);
+  const { promptTemplate, systemPrompt, chat, signal, onProgress } = options;
+  const collector = new Collector(options);
+  const files = await resolveSources(source, options);
+  const name = options.name ?? [source].flat().join(', ');
+  for (const file of files) {
+    let fields: FieldMap | undefined;
+    const rows = readRows(file, (names) => {
+      fields = resolveFields(names, options, file.path);
+      return options.filter ? undefined : columnsOf(fields, names);
+    });
+    for await (const item of rows) {
+      if ('error' in item) collector.invalid(item.where, item.error);
+      else await collector.add(item.where, item.row, fields!);
+      if (collector.report.rows % TURN !== 0) continue;
+      await setImmediate();
+      if (signal?.aborted)
+        throw new PrlError('ERR_PRL_ABORTED', `reading ${file.path} was aborted`, { cause: signal.reason });
+      onProgress?.(collector.report);
+    }
+  }
+  const { problems, report, fingerprint } = collector;
+  if (problems.length === 0)
+    throw new PrlError('ERR_PRL_CORRUPT', `${name} has no problem that can be used: ${describeReport(report)}`);
+  return { name, problems, prompt: { promptTemplate, systemPrompt, chat }, fingerprint: fingerprint(), report };
+}
+
+function check(options: DatasetOptions): DatasetOptions {
+  options = checkOptions('loadDataset', options, KNOWN);
+  for (const name of ['promptField', 'answerField', 'idField', 'levelField'] as const)
+    if (options[name] !== undefined && (typeof options[name] !== 'string' || options[name] === ''))
+      throw invalidArgument(`${name} must be the name of a field, not ${describe(options[name])}`);
+  if (options.answerFrom !== undefined) checkChoice('answerFrom', options.answerFrom, ANSWER_SOURCES);
+  for (const name of ['onInvalid', 'onFiltered'] as const)
+    if (options[name] !== undefined) checkChoice(name, options[name], ['error', 'drop']);
+  for (const name of ['maxPromptLength', 'minAnswerLength', 'maxAnswerLength'] as const)
+    if (options[name] !== undefined) checkInteger(name, options[name], 1);
+  if (options.tokenizer !== undefined) checkTokenizer(options.tokenizer);
+  if (options.maxPromptLength !== undefined && !options.tokenizer)
+    throw invalidArgument('maxPromptLength counts tokens: it needs the tokenizer');
+  if (options.filter !== undefined && typeof options.filter !== 'function')
+    throw invalidArgument(`filter must be a function of a problem, not ${describe(options.filter)}`);
+  for (const name of ['onProgress', 'onDownload'] as const)
+    if (options[name] !== undefined && typeof options[name] !== 'function')
+      throw invalidArgument(`${name} must be a function, not ${describe(options[name])}`);
+  if (options.name !== undefined) checkString('name', options.name);
+  checkSignal(options.signal);
+  checkPrompt(options);
+  return options;
+}
+
+/** Sorts rows into problems and reasons why they are none. */
+class Collector {
+  readonly problems: DatasetProblem[] = [];
+  readonly report: DatasetReport = { rows: 0, kept: 0, dropped: {}, conflicting: 0 };
+  readonly #options: DatasetOptions;
+  readonly #encoder: PromptEncoder | undefined;
+  readonly #byPrompt = new Map<string, DatasetProblem>();
+  readonly #hash = createHash('sha256');
+
+  constructor(options: DatasetOptions) {
+    this.#options = options;
+    this.#encoder = options.maxPromptLength === undefined ? undefined : promptEncoder(options.tokenizer!, options);
+  }
+
+  fingerprint = (): string => this.#hash.copy().digest('hex');
+
+  invalid(where: string, error: PrlError): void {
+    this.report.rows++;
+    if (this.#options.onInvalid !== 'drop') throw error;
+    this.#drop('invalid', where);
+  }
+
+  async add(where: string, row: RawRow, fields: FieldMap): Promise<void> {
+    let problem: DatasetProblem;
+    try {
+      problem = problemOf(row, fields);
+    } catch (cause) {
+      this.invalid(where, badRow(where, (cause as Error).message, cause));
+      return;
+    }
+    this.report.rows++;
+    const reason = await this.#whyNot(problem, row);
+    if (reason !== undefined) {
+      if (this.#options.onFiltered === 'error') throw badRow(where, reason.message);
+      this.#drop(reason.name, where);
+      return;
+    }
+    this.#byPrompt.set(problem.prompt, problem);
+    this.problems.push(problem);
+    this.report.kept++;
+    this.#hash.update(`${JSON.stringify([problem.prompt, problem.answer, problem.level, problem.system])}\n`);
+  }
+
+  async #whyNot(problem: DatasetProblem, row: RawRow): Promise<{ name: string; message: string } | undefined> {
+    const { maxPromptLength, minAnswerLength = 0, maxAnswerLength = Infinity, filter } = this.#options;
+    const { length } = problem.answer;
+    if (length < minAnswerLength)
+      return {
+        name: 'answer too short',
+        message: `the answer has ${length} characters, fewer than ${minAnswerLength}`,
+      };
+    if (length > maxAnswerLength)
+      return { name: 'answer too long', message: `the answer has ${length} characters, more than ${maxAnswerLength}` };
+    const kept = this.#byPrompt.get(problem.prompt);
+    if (kept) {
+      if (kept.answer !== problem.answer) this.report.conflicting++;
+      return { name: 'duplicate', message: 'the same problem was there before' };
+    }
+    if (filter && !(await filter(problem, row))) return { name: 'filter', message: 'the filter does not keep it' };
+    const tokens = this.#encoder?.encode(problem).length ?? 0;
+    if (tokens > (maxPromptLength ?? Infinity))
+      return { name: 'prompt too long', message: `the prompt has ${tokens} tokens, more than ${maxPromptLength}` };
+  }
+
+  #drop(reason: string, where: string): void {
+    const entry = (this.report.dropped[reason] ??= { count: 0, first: where });
+    entry.count++;
+  }
+}
+
+/** A line about what was kept and why the rest was not. */
+export function describeReport({ rows, kept, dropped, conflicting }: DatasetReport): string {
+  const reasons = Object.entries(dropped).map(
+    ([reason, { count, first }]) =>
+      `${count} ${reason}${reason === 'duplicate' && conflicting > 0 ? ` (${conflicting} with another answer)` : ''} (first: ${first})`,
+  );
+  return [`${kept} of ${rows} rows kept`, ...reasons].join(', ');
+}

@@ -1,0 +1,79 @@
+// The thread that reads a Parquet file: what a damaged one makes the decoders do ends with the thread, not with the process.
+import { open } from 'node:fs/promises';
+import { parentPort, workerData } from 'node:worker_threads';
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
+import { compressors } from 'hyparquet-compressors';
+import type { ParquetAnswer, ParquetJob } from './parquet-messages.js';
+
+/** What one column of a row group, or one page of it, may unpack to. */
+const MAX_COLUMN_BYTES = 1 << 30;
+const MAX_PAGE_BYTES = 256 << 20;
+/** Rows that are handed over at once. */
+const BATCH = 1024;
+
+const { file } = workerData as ParquetJob;
+const port = parentPort!;
+/** Hands something over and waits until the other side asks on. */
+const ask = <T>(answer: ParquetAnswer): Promise<T> => {
+  port.postMessage(answer);
+  return new Promise((resolve) => port.once('message', resolve));
+};
+
+/** Unpacks no page that claims to be larger than any real one. */
+const limited = Object.fromEntries(
+  Object.entries(compressors).map(([codec, unpack]) => [
+    codec,
+    (input: Uint8Array, outputLength: number) => {
+      if (!(outputLength >= 0 && outputLength <= MAX_PAGE_BYTES))
+        throw new RangeError(`a page claims ${outputLength} bytes, more than ${MAX_PAGE_BYTES}`);
+      return unpack!(input, outputLength);
+    },
+  ]),
+);
+
+async function read(): Promise<void> {
+  await ask({ ready: true });
+  const handle = await open(file);
+  const { size } = await handle.stat();
+  if (size < 12) throw new RangeError(`${size} bytes are no Parquet file`);
+  const buffer = {
+    byteLength: size,
+    async slice(start: number, end = size): Promise<ArrayBuffer> {
+      if (!(start >= 0 && start <= end && end <= size && end - start <= MAX_COLUMN_BYTES))
+        throw new RangeError(`bytes ${start} to ${end} of ${size} cannot be read`);
+      const bytes = new Uint8Array(end - start);
+      const { bytesRead } = await handle.read(bytes, 0, bytes.length, start);
+      if (bytesRead < bytes.length) throw new RangeError(`the file ends at ${start + bytesRead}`);
+      return bytes.buffer;
+    },
+  };
+  const metadata = await parquetMetadataAsync(buffer);
+  const names = parquetSchema(metadata).children.map(({ element }) => element.name);
+  const columns = await ask<string[] | null>({ names });
+  let rowStart = 0;
+  for (const [group, { num_rows, columns: chunks }] of metadata.row_groups.entries()) {
+    const rows = Number(num_rows);
+    for (const { meta_data: chunk } of chunks) {
+      if (columns && !columns.includes(chunk?.path_in_schema[0] ?? '')) continue;
+      const bytes = Math.max(Number(chunk?.total_uncompressed_size), Number(chunk?.total_compressed_size));
+      if (!(rows >= 0 && bytes >= 0 && bytes <= MAX_COLUMN_BYTES))
+        throw new RangeError(`row group ${group + 1} claims ${rows} rows and a column of ${bytes} bytes`);
+    }
+    const range = { rowStart, rowEnd: rowStart + rows };
+    const objects = await parquetReadObjects({
+      ...{ file: buffer, metadata, columns: columns ?? undefined, compressors: limited },
+      ...range,
+    });
+    if (objects.length !== rows)
+      throw new RangeError(`row group ${group + 1} has ${objects.length} rows where the footer says ${rows}`);
+    for (let i = 0; i < rows; i += BATCH) await ask({ rows: objects.slice(i, i + BATCH) });
+    rowStart += rows;
+  }
+  await handle.close();
+}
+
+await read().then(
+  () => port.postMessage({ done: true } satisfies ParquetAnswer),
+  (error: Error) => port.postMessage({ error: error.message } satisfies ParquetAnswer),
+);
+port.close();

@@ -1,0 +1,237 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parquetWriteFile } from 'hyparquet-writer';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { characterTokenizer, type DatasetOptions, describeReport, loadDataset } from '../../../lib/index.js';
+import { rejectsWith } from '../../policy/rejects.js';
+
+const root = mkdtempSync(join(tmpdir(), 'prl-data-'));
+let count = 0;
+function file(extension: string, contents: string | Uint8Array): string {
+  const path = join(root, `${count++}.${extension}`);
+  writeFileSync(path, contents);
+  return path;
+}
+const lines = (...rows: unknown[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+const pairs = async (path: string | string[], options?: DatasetOptions) =>
+  (await loadDataset(path, options)).problems.map(({ prompt, answer }) => [prompt, answer]);
+
+const load = suite('loadDataset');
+load.after(() => rmSync(root, { recursive: true, force: true }));
+
+const EXPECTED = [
+  ['What is 1 + 1, "exactly"?', '2'],
+  ['Zwei,\ndrei → ∑', '0.5'],
+  ['Third?', '\\frac{1}{2}'],
+];
+
+load('the same problems come out of every format', async () => {
+  const rows = EXPECTED.map(([problem, answer], i) => ({ extra: i, problem, answer }));
+  const csv = (comma: string) =>
+    ['problem', 'answer', 'extra'].join(comma) +
+    EXPECTED.map(([p, a]) => `\r\n"${p.replaceAll('"', '""')}"${comma}${a}${comma}`).join('');
+  assert.equal(await pairs(file('jsonl', lines(...rows))), EXPECTED);
+  assert.equal(
+    await pairs(file('ndjson', `\ufeff${lines(...rows).replaceAll('\n', '\r\n')}\r\n`)),
+    EXPECTED,
+    'BOM, CRLF',
+  );
+  assert.equal(await pairs(file('jsonl', lines(...rows).trimEnd())), EXPECTED, 'no newline at the end');
+  assert.equal(await pairs(file('json', `\ufeff${JSON.stringify(rows, null, 2)}`)), EXPECTED);
+  assert.equal(await pairs(file('json', JSON.stringify({ version: 1, data: rows }))), EXPECTED);
+  assert.equal(await pairs(file('csv', `\ufeff${csv(',')}`)), EXPECTED);
+  assert.equal(await pairs(file('tsv', csv('\t'))), EXPECTED);
+  for (const codec of ['UNCOMPRESSED', 'SNAPPY'] as const) {
+    const path = join(root, `${codec}.parquet`);
+    const column = (name: string, data: string[]) => ({ name, data, type: 'STRING' as const });
+    parquetWriteFile({
+      filename: path,
+      codec,
+      rowGroupSize: 2,
+      columnData: [
+        column(
+          'problem',
+          EXPECTED.map(([p]) => p),
+        ),
+        column(
+          'answer',
+          EXPECTED.map(([, a]) => a),
+        ),
+      ],
+    });
+    assert.equal(await pairs(path), EXPECTED, codec);
+  }
+});
+
+load('several files are one dataset, in their order; a folder is the files of a split', async () => {
+  const folder = join(root, 'folder');
+  mkdirSync(join(folder, 'data'), { recursive: true });
+  const write = (name: string, problem: string) => writeFileSync(join(folder, name), lines({ problem, answer: '1' }));
+  write('data/train-00001-of-00002.jsonl', 'b');
+  write('data/train-00000-of-00002.jsonl', 'a');
+  write('data/test-00000-of-00001.jsonl', 'c');
+  writeFileSync(join(folder, 'README.md'), 'data');
+  writeFileSync(join(folder, 'dataset_infos.json'), '{}');
+  assert.equal(await pairs([join(folder, 'data/test-00000-of-00001.jsonl'), folder]), [
+    ['c', '1'],
+    ['a', '1'],
+    ['b', '1'],
+  ]);
+  assert.equal(await pairs(folder, { split: 'test' }), [['c', '1']]);
+  await rejectsWith(
+    loadDataset(folder, { split: 'valid' }),
+    Error,
+    'ERR_PRL_NOT_FOUND',
+    /split 'valid'.*data\/test-00000/,
+  );
+  write('data/train-other.jsonl', 'd');
+  await rejectsWith(loadDataset(folder), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /several datasets.*train-other/);
+  assert.equal(await pairs(folder, { config: 'other' }), [['d', '1']]);
+});
+
+load('fields by name, nested by dots, chats, ids and levels', async () => {
+  const path = file(
+    'jsonl',
+    lines({
+      prompt: [
+        { role: 'system', content: 'Be brief.' },
+        { role: 'user', content: 'Why?' },
+      ],
+      reward_model: { ground_truth: ['$2$', 3] },
+      extra_info: { index: 7, 'kind.of': 'hard' },
+      'flat.name': 5,
+    }),
+  );
+  const options = { answerField: 'reward_model.ground_truth', idField: 'extra_info.index', levelField: 'flat.name' };
+  const { problems } = await loadDataset(path, options);
+  assert.equal(problems, [{ prompt: 'Why?', system: 'Be brief.', answer: '$2$, 3', id: '7', level: '5' }]);
+  assert.equal(await pairs(path, { answerField: 'reward_model.ground_truth.1' }), [['Why?', '3']]);
+  await rejectsWith(loadDataset(path), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /answer.*reward_model.*answerField/);
+  await rejectsWith(
+    loadDataset(path, { answerField: 'reward_model.gold' }),
+    Error,
+    'ERR_PRL_CORRUPT',
+    /0*\.jsonl:1: 'reward_model.gold' is missing/,
+  );
+  await rejectsWith(
+    loadDataset(path, { answersField: 'a' } as object),
+    TypeError,
+    'ERR_PRL_UNKNOWN_OPTION',
+    /answerField/,
+  );
+});
+
+load('where the answer is: GSM8K, boxed solutions, or all of the field', async () => {
+  const answer = async (text: unknown, options: DatasetOptions = {}) =>
+    (await loadDataset(file('jsonl', lines({ question: 'q', answer: text })), options)).problems[0].answer;
+  assert.is(await answer('She has 3 + 4 = <<3+4=7>>7.\n#### 7,000 '), '7,000');
+  assert.is(await answer('so\n\\[ s=\\boxed{\\frac{1}{\\{2\\}}} \\mathrm{~cm} \\] not \\boxed{'), '\\frac{1}{\\{2\\}}');
+  assert.is(await answer('a #### b'), 'a #### b', 'no line of its own');
+  assert.is(await answer('a #### b', { answerFrom: 'hashes' }), 'b');
+  assert.is(await answer('\\boxed{1}', { answerFrom: 'field' }), '\\boxed{1}');
+  assert.is(await answer(27.0), '27');
+  assert.is(await answer(-0.25), '-0.25');
+  await rejectsWith(answer('7', { answerFrom: 'boxed' }), Error, 'ERR_PRL_CORRUPT', /:1: 'answer' has no \\boxed/);
+  await rejectsWith(answer('7', { answerFrom: 'hashes' }), Error, 'ERR_PRL_CORRUPT', /####/);
+  await rejectsWith(answer(2 ** 60), Error, 'ERR_PRL_CORRUPT', /more digits/);
+  await rejectsWith(answer('#### '), Error, 'ERR_PRL_CORRUPT', /empty/);
+  const solutions = file('jsonl', lines({ problem: 'q', solution: 'thus \\boxed{9}' }));
+  await rejectsWith(loadDataset(solutions), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /answerField/);
+  assert.equal(await pairs(solutions, { answerFrom: 'boxed' }), [['q', '9']]);
+  const start = performance.now();
+  assert.is((await answer('\\boxed{'.repeat(200_000))).length, 1_400_000, 'unclosed boxes take no time');
+  assert.ok(performance.now() - start < 2000);
+});
+
+load('rows that cannot be used are an error with their place, or are counted', async () => {
+  const good = lines({ problem: 'a', answer: '1' });
+  const bad: [string, RegExp][] = [
+    ['{"problem": "b", "ans', /:2: not JSON/],
+    ['[1]', /:2: a row must be an object .* not an array/],
+    ['{"problem": "b"}', /:2: 'answer' is missing/],
+    ['{"problem": "", "answer": "1"}', /:2: 'problem' is empty/],
+    ['{"problem": "b", "answer": {"x": 1}}', /:2: 'answer' is a object|:2: 'answer' is an object/],
+    ['{"problem": "b", "answer": null}', /:2: 'answer' is null/],
+  ];
+  for (const [line, message] of bad)
+    await rejectsWith(loadDataset(file('jsonl', `${good}${line}\n`)), Error, 'ERR_PRL_CORRUPT', message);
+  const all = file('jsonl', `${good}${bad.map(([line]) => `${line}\n`).join('')}${lines({ problem: 'z', answer: 2 })}`);
+  const { report, problems } = await loadDataset(all, { onInvalid: 'drop' });
+  assert.is(report.dropped.invalid.count, 6);
+  assert.is(report.dropped.invalid.first, `${all}:2`);
+  assert.equal(
+    problems.map(({ prompt }) => prompt),
+    ['a', 'z'],
+  );
+  assert.is(report.rows, 8);
+  assert.match(describeReport(report), /^2 of 8 rows kept, 6 invalid \(first: .*:2\)$/);
+});
+
+load('limits, a filter and duplicates: dropped and counted, or an error', async () => {
+  const path = file(
+    'jsonl',
+    lines(
+      { problem: '12', answer: '3', keep: true },
+      { problem: '123456', answer: '3', keep: true },
+      { problem: '13', answer: '12345', keep: true },
+      { problem: '14', answer: '55', keep: false },
+      { problem: '12', answer: '3', keep: true },
+      { problem: '12', answer: '4', keep: true },
+      { problem: '15', answer: '6', keep: true },
+    ),
+  );
+  const tokenizer = characterTokenizer('0123456789');
+  const options: DatasetOptions = {
+    promptTemplate: '0{prompt}',
+    tokenizer,
+    maxPromptLength: 6,
+    maxAnswerLength: 4,
+    filter: async (_, row) => row.keep === true,
+  };
+  const { report, problems } = await loadDataset(path, options);
+  assert.equal(
+    problems.map(({ prompt }) => prompt),
+    ['12', '15'],
+  );
+  const counts = Object.fromEntries(Object.entries(report.dropped).map(([reason, { count }]) => [reason, count]));
+  assert.equal(counts, { 'prompt too long': 1, 'answer too long': 1, filter: 1, duplicate: 2 });
+  assert.is(report.conflicting, 1);
+  assert.match(describeReport(report), /2 duplicate \(1 with another answer\) \(first: .*:5\)/);
+  const strict = (more: DatasetOptions) => loadDataset(path, { ...more, onFiltered: 'error' });
+  await rejectsWith(strict(options), Error, 'ERR_PRL_CORRUPT', /:2: the prompt has 7 tokens, more than 6/);
+  await rejectsWith(strict({ minAnswerLength: 2 }), Error, 'ERR_PRL_CORRUPT', /:1: the answer has 1 characters/);
+  await rejectsWith(strict({}), Error, 'ERR_PRL_CORRUPT', /:5: the same problem was there before/);
+  await rejectsWith(loadDataset(path, { maxPromptLength: 5 }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /tokenizer/);
+  await rejectsWith(
+    loadDataset(path, { filter: () => false }),
+    Error,
+    'ERR_PRL_CORRUPT',
+    /no problem.*0 of 7 rows kept/,
+  );
+});
+
+load('the fingerprint is that of the problems: not of where they come from', async () => {
+  const rows = [
+    { problem: 'a', answer: '1' },
+    { problem: 'b', answer: '2' },
+  ];
+  const print = async (path: string, options?: DatasetOptions) => (await loadDataset(path, options)).fingerprint;
+  const first = await print(file('jsonl', lines(...rows)));
+  assert.match(first, /^[0-9a-f]{64}$/);
+  assert.is(await print(file('json', JSON.stringify(rows))), first);
+  assert.is.not(await print(file('jsonl', lines(rows[1], rows[0]))), first, 'the order decides what a step sees');
+  assert.is.not(await print(file('jsonl', lines(rows[0], { problem: 'b', answer: '3' }))), first);
+  assert.is.not(await print(file('jsonl', lines(rows[0]))), first);
+});
+
+load('a download that is wanted no more ends', async () => {
+  const many = file('jsonl', Array.from({ length: 2000 }, (_, i) => lines({ problem: `p${i}`, answer: '1' })).join(''));
+  await rejectsWith(loadDataset(many, { signal: AbortSignal.abort() }), Error, 'ERR_PRL_ABORTED', /aborted/);
+  const seen: number[] = [];
+  await loadDataset(many, { onProgress: ({ rows }) => seen.push(rows) });
+  assert.ok(seen.length >= 5 && seen.every((rows, i) => i === 0 || rows > seen[i - 1]));
+});
+
+load.run();
