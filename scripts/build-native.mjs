@@ -2,8 +2,8 @@
 //
 //   node scripts/build-native.mjs [--out DIR] [--cuda-arch LIST|all|none | --emulate] [--sanitize | --sanitize-threads] [--keep] [--jobs N]
 //
-// CUDA is compiled when nvcc is found (on the PATH, in CUDACXX, or in /usr/local/cuda/bin): for the GPU that is present,
-// for one target (90a) when there is none, or for the list given.
+// CUDA is compiled when nvcc is found (in CUDACXX, .cuda/bin, on the PATH, or in /usr/local/cuda/bin): for the GPU that is present,
+// for one target (90a) when there is none, or for the list given. A list that is given and cannot be compiled is an error.
 // PRL_CUDA_ARCH and PRL_KEEP_BUILD=1 say the same as --cuda-arch and --keep: node-gyp, by which prebuildify comes here, passes no options.
 // --sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer (scripts/test-asan.mjs); --sanitize-threads: with ThreadSanitizer
 // (scripts/test-tsan.mjs).
@@ -49,6 +49,10 @@ export async function buildNative({
       `the addon must be compiled${reason ? `, because ${reason}` : ''}, and this machine lacks ${missing.what}. Run:\n\n  ${missing.command}\n\nand then the install again.`,
     );
   let nvcc = emulate || cudaArch === 'none' ? undefined : findNvcc();
+  if (cudaArch && cudaArch !== 'none' && !emulate && !nvcc)
+    throw new Error(
+      `CUDA targets were asked for (${cudaArch}), and nvcc was not found. 'node scripts/cuda-compiler.mjs' fetches it; CUDACXX names one that is elsewhere; PRL_CUDA_ARCH=none compiles for the CPU only.`,
+    );
   const work = join(
     root,
     'build',

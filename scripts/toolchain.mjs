@@ -1,7 +1,11 @@
 // What compiling the addon takes, what of it is missing, and whether an addon works here. For the install, the build and `prl doctor`.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Where scripts/cuda-compiler.mjs puts a compiler. */
+export const FETCHED_CUDA = join(dirname(fileURLToPath(import.meta.url)), '..', '.cuda');
 
 const PATH = () => (process.env.PATH ?? '').split(':');
 const onPath = (tool) => PATH().some((folder) => existsSync(join(folder, tool)));
@@ -53,9 +57,10 @@ export function missingTools() {
   };
 }
 
-/** nvcc in CUDACXX, on the PATH, or where NVIDIA puts it. */
+/** nvcc in CUDACXX, as scripts/cuda-compiler.mjs fetched it, on the PATH, or where NVIDIA puts it. */
 export function findNvcc() {
-  const candidates = [process.env.CUDACXX, ...PATH().map((folder) => join(folder, 'nvcc')), '/usr/local/cuda/bin/nvcc'];
+  const folders = [join(FETCHED_CUDA, 'bin'), ...PATH(), '/usr/local/cuda/bin'];
+  const candidates = [process.env.CUDACXX, ...folders.map((folder) => join(folder, 'nvcc'))];
   return candidates.find((path) => path && existsSync(path));
 }
 
