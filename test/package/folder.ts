@@ -53,7 +53,9 @@ export function fake(folder: string, program: string, script: string) {
 
 /** A copy of this checkout without what was made in it, beside the same node_modules. */
 export function copyOfCheckout(to: string) {
-  const made = ['.git', 'node_modules', 'build', 'dist', 'prebuilds', 'runs', '.cuda'].map((name) => join(packageRoot, name));
+  const made = ['.git', 'node_modules', 'build', 'dist', 'prebuilds', 'runs', '.cuda'].map((name) =>
+    join(packageRoot, name),
+  );
   cpSync(packageRoot, to, { recursive: true, filter: (path) => !made.includes(path) });
   symlinkSync(join(packageRoot, 'node_modules'), join(to, 'node_modules'));
 }
