@@ -1,5 +1,6 @@
-// A trainer of your own around the kernels. The "network" is a table: the logits of the next digit, by the digit before. It learns
-// from rewards alone to count on from any digit. Put your network where `table` is: all else stays as it is.
+// A trainer of your own around the kernels. The "network" is a table: the logits of the next digit, for each digit
+// before it. From rewards alone it learns to count on from any digit. Replace `table` by your network; the rest can
+// stay.
 import { groupAdvantages, policyLossFromLogits, prlAdvantages, splitSteps, Tensor, tokenLogProbs } from 'prl-node';
 
 const [DIGITS, GROUP, LENGTH] = [10, 16, 4];
@@ -28,12 +29,13 @@ for (let step = 1; step <= 40; step++) {
   const targets = Int32Array.from(responses.flat());
   const cuSeqlens = Int32Array.from({ length: rewards.length + 1 }, (_, i) => i * LENGTH);
 
-  // Forward. What PRL compares with is the policy before training: all digits alike.
+  // Forward. The reference is the policy before training: all digits are equally likely.
   const logits = Tensor.from(Float32Array.from(before.flatMap((digit) => [...row(digit)])), [targets.length, DIGITS]);
   const oldLogProbs = tokenLogProbs(logits, targets).logProbs;
   const refLogProbs = new Float32Array(targets.length).fill(-Math.log(DIGITS));
 
-  // Credit, then loss and gradient in one sweep over the logits.
+  // Credit of each token: PRL with steps of one token, which is FRPO with beta 1 / eta. Then loss and gradient in one
+  // pass over the logits.
   const outcomeAdvantages = groupAdvantages(rewards, groups, { kind: 'grpo' });
   const cuSteps = splitSteps(responses, { kind: 'length', length: 1 });
   const advantages = prlAdvantages({ outcomeAdvantages, oldLogProbs, refLogProbs, cuSeqlens, cuSteps, eta: 100 });

@@ -1,12 +1,12 @@
-// A reward of your own: a function of the response. A fresh policy of 14 thousand parameters learns words that can be spoken, in
-// which vowels and consonants take turns. Nothing but the reward tells it.
+// A reward of your own: a function of the response. A new policy of 14 thousand parameters learns words that can be
+// spoken, in which vowels and consonants alternate. It learns this from the reward alone.
 import { characterTokenizer, functionVerifier, Policy, Trainer } from 'prl-node';
 
 const letters = 'abcdefghijklmnopqrstuvwxyz';
 const isVowel = (letter: string) => 'aeiou'.includes(letter);
 
-// From 0 to 1, by the response, the answer of its problem (here: how long the word is to be) and what else is known. It may be
-// asynchronous: a judge over HTTP, a program that is run.
+// Returns a reward from 0 to 1. It gets the response, the answer of its problem (here: the length of the word) and the
+// prompt. It may be async: a judge over HTTP, a program to run.
 function speakable(response: string, answer: string, { prompt }: { prompt: string }) {
   const word = prompt + response;
   const turns = [...response].filter((letter, i) => isVowel(letter) !== isVowel(word[i])).length;
@@ -46,7 +46,7 @@ const trainer = new Trainer({
   promptsPerStep: 26,
   maxCompletionLength: 12,
   learningRate: 5e-3,
-  entropyCoef: 0.03, // or it finds one good word and says no other
+  entropyCoef: 0.03, // without it the policy finds one good word and says no other
   maxSteps: 60,
 });
 await show();

@@ -1,14 +1,14 @@
-// A task of your own: problems, a judge, and demonstrations for a policy that has to learn to respond at all. Here: put digits in
-// order. The demonstrations go up as often as down; the reward says which way is right, and training finds it.
+// A task of your own: problems, a judge, and demonstrations for a policy that cannot respond yet. Here the task is to
+// sort digits. Half of the demonstrations go up, half go down. The reward says which way is right; training finds it.
 import { characterTokenizer, evaluate, Policy, type Problem, type Task, Trainer, warmStart } from 'prl-node';
 
 class SortTask implements Task {
   readonly name = 'sort';
   readonly tokenizer = characterTokenizer('0123456789=');
-  /** How many digits; the first level is trained on. */
+  /** Number of digits. The first level is trained on. */
   readonly levels = ['4', '3'] as const;
 
-  /** The same problem for the same arguments, always: that is what makes runs repeatable. Splits must not meet. */
+  /** The same arguments must always give the same problem: this makes runs repeatable. No problem is in both splits. */
   problem(index: number, choice: { seed: number; split: 'train' | 'test'; level?: string }): Problem {
     const size = Number(choice.level ?? this.levels[0]);
     let state = (index * 2654435761 + choice.seed * 40503) >>> 0;
@@ -25,7 +25,7 @@ class SortTask implements Task {
     return finished && response === answer ? 1 : 0;
   }
 
-  /** Numbers worth watching: their means join the metrics. */
+  /** Other numbers to watch. Their means join the metrics. */
   measure({ answer }: Problem, response: string) {
     return { down: response === [...answer].reverse().join('') ? 1 : 0 };
   }

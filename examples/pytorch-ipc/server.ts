@@ -1,13 +1,13 @@
-// The policy loss of a PyTorch trainer, computed where its logits are: on the GPU, shared by CUDA IPC and never copied. One JSON
-// request a line comes in on stdin, one JSON answer a line goes out on stdout. When the answer is there, the gradient has taken
-// the logits' place. See train.py beside this file.
+// Computes the policy loss of a PyTorch trainer on its logits, on the GPU. CUDA IPC shares them; nothing is copied.
+// Each line of stdin is a JSON request, each line of stdout a JSON answer. When the answer arrives, the gradient has
+// replaced the logits. See train.py beside this file.
 import { createInterface } from 'node:readline';
 import { type DType, policyLossFromLogits, synchronize, Tensor } from 'prl-node';
 
 interface Request {
-  /** Base64 of the handle, as PyTorch gives it. */
+  /** Handle of the memory from PyTorch, in base64. */
   handle: string;
-  /** Where the logits begin in the memory of the handle, in bytes. */
+  /** Byte of that memory where the logits begin. */
   offset: number;
   /** [tokens, vocab] */
   shape: [number, number];
@@ -29,10 +29,10 @@ async function answer({ handle, offset, shape, dtype, ...batch }: Request) {
       cuSeqlens: Int32Array.from(batch.cuSeqlens),
       gradient: 'inplace',
     });
-    await synchronize(); // the trainer's stream knows nothing of ours: the gradient must be there before the answer is
+    await synchronize(); // the trainer's stream does not wait for ours: finish the gradient before the answer
     return { loss, metrics };
   } finally {
-    logits.dispose(); // closes the handle; the memory stays the trainer's
+    logits.dispose(); // closes the handle; the trainer keeps the memory
   }
 }
 

@@ -2,11 +2,12 @@
 
     python train.py [--steps 5] [--dtype float32|bfloat16] [--server COMMAND]
 
-Each step: the model computes logits on the GPU; a Node process (server.ts) opens their memory through CUDA IPC, computes the loss
-and writes d loss / d logits over them; PyTorch goes on from there with logits.backward(gradient). In the first step loss and
-gradient are compared with PyTorch's own autograd. Prints one JSON line per step; exits with 1 when the comparison fails.
+In each step the model computes logits on the GPU. A Node process (server.ts) opens their memory through CUDA IPC,
+computes the loss, and overwrites the logits with d loss / d logits. PyTorch continues with logits.backward(gradient).
+The first step compares loss and gradient with PyTorch's own autograd. The script prints one JSON line per step. It
+exits with 1 if the comparison fails.
 
-Needs PyTorch with CUDA, and its default allocator (no expandable_segments: their memory is not shared by one handle).
+It needs PyTorch with CUDA and its default allocator. (One handle cannot share the memory of expandable_segments.)
 """
 
 import argparse
@@ -22,11 +23,11 @@ EPSILON = 0.2  # the server's default
 
 
 def share(tensor):
-    """A handle of the tensor's memory for another process: (request fields, release).
+    """Shares the tensor's memory with another process: returns (request fields, release).
 
-    What _share_cuda_ returns: (device, handle, storage bytes, storage offset in bytes, reference counter file, its place in it,
-    event handle, whether to wait for it). The handle names the whole block of PyTorch's allocator; the offset says where in it
-    the storage begins. See THPStorage_shareCuda in
+    _share_cuda_ returns (device, handle, storage bytes, storage offset in bytes, reference counter file,
+    offset in it, event handle, whether to wait for it). The handle names the whole block of PyTorch's allocator.
+    The offset is where the storage begins in it. See THPStorage_shareCuda in
     https://github.com/pytorch/pytorch/blob/v2.11.0/torch/csrc/StorageSharing.cpp
     """
     assert tensor.is_cuda and tensor.is_contiguous()
@@ -35,8 +36,8 @@ def share(tensor):
     offset = storage_offset + tensor.storage_offset() * tensor.element_size()
 
     def release():
-        # PyTorch counts the processes that hold shared memory and keeps it, freed or not, until each has said that it is done.
-        # The server knows nothing of that counter: we speak for it.
+        # PyTorch counts the processes that hold shared memory. It keeps the memory until each of them releases it. The
+        # server does not know that counter, so this releases it for the server.
         torch.UntypedStorage._release_ipc_counter(counter, counter_offset, device=device)
 
     return {"handle": base64.b64encode(handle).decode(), "offset": offset}, release
@@ -47,9 +48,9 @@ class Server:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def loss_and_gradient(self, logits, batch):
-        """The loss; the gradient has then taken the place of the logits."""
+        """Returns the loss. The gradient has then replaced the logits."""
         fields, release = share(logits)
-        torch.cuda.synchronize()  # the logits must be there before the other process looks
+        torch.cuda.synchronize()  # finish the logits before the other process reads them
         request = {"shape": list(logits.shape), "dtype": str(logits.dtype).removeprefix("torch."), **fields, **batch}
         print(json.dumps(request), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
@@ -77,7 +78,7 @@ def reference_loss(logits, batch):
 
 
 def make_batch(model, inputs, vocab, lengths, generator):
-    """Random tokens and advantages; the old policy is the model, slightly off, so that some tokens are clipped."""
+    """Random tokens and advantages. The old policy differs slightly from the model, so that some tokens are clipped."""
     tokens = sum(lengths)
     targets = torch.randint(vocab, (tokens,), generator=generator)
     with torch.no_grad():
@@ -94,9 +95,9 @@ def make_batch(model, inputs, vocab, lengths, generator):
 
 
 def compare(loss, gradient, expected_loss, expected):
-    """Errors of loss and gradient, and whether they are no more than rounding."""
+    """Errors of loss and gradient, and whether they are within rounding."""
     loss_error = abs(loss - expected_loss) / max(1.0, abs(expected_loss))
-    # Elements of a row are at most |coefficient|: relative to the largest of them, plus one rounding to the storage type.
+    # Elements of a row are at most |coefficient|. The error is relative to the largest, plus one rounding to the type.
     unit = torch.finfo(gradient.dtype).eps
     scale = expected.float().abs().max().item()
     gradient_error = ((gradient.float() - expected.float()).abs().max() / scale).item()
@@ -132,14 +133,14 @@ def main():
             copy = logits.detach().clone().requires_grad_()
             expected_loss = reference_loss(copy, batch)
             expected_loss.backward()
-        values = logits.detach()  # the same memory, without a history
+        values = logits.detach()  # the same memory, without history
         said = server.loss_and_gradient(values, batch)
         line = {"step": step, "loss": said["loss"], "clipped": said["metrics"]["clipRatioRegion"]}
         if step == 1:
             loss_error, gradient_error, ok = compare(said["loss"], values, expected_loss.item(), copy.grad)
             line |= {"loss_error": loss_error, "gradient_error": gradient_error, "agrees": ok}
         optimizer.zero_grad()
-        logits.backward(gradient=values)  # a linear layer's backward does not look at its output
+        logits.backward(gradient=values)  # a linear layer's backward does not read its output
         optimizer.step()
         print(json.dumps(line), flush=True)
     ended = server.close()

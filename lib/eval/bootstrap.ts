@@ -12,8 +12,8 @@ export const bootstrapInterval = (values: readonly number[], resamples = RESAMPL
   percentiles([...resampledMeans([values], resamples)]);
 
 /**
- * The same of the mean over several lists' means: each is resampled by itself. Thousands of values take a good part of a second:
- * others get their turn meanwhile.
+ * The same for the mean over several lists' means. Each list is resampled by itself. Thousands of values take most of a
+ * second, so the event loop gets turns.
  */
 export async function stratifiedInterval(lists: readonly (readonly number[])[]): Promise<Interval> {
   const means: number[] = [];

@@ -14,10 +14,11 @@ import { givenSource, sampledSource } from './sources.js';
 import { type EvaluationTable, evaluationTable } from './table.js';
 import type { Chunk, DatasetEvaluationOptions, EvaluationSet } from './types.js';
 
+/** Result of {@link evaluateDatasets}. */
 export interface DatasetEvaluation extends EvaluationTable {
-  /** What the results depend on. */
+  /** The settings that decide the results. */
   settings: { readonly [name: string]: unknown };
-  /** Of this call. */
+  /** Seconds that this call took. */
   seconds: number;
 }
 
@@ -26,15 +27,18 @@ const KNOWN = [
   ...['sets', 'verifier', 'policy', 'tokenizer', 'responses', 'records', 'resume', 'identity', 'signal', 'onProgress'],
   ...SAMPLING,
 ];
-/** Chunks under way: while one is judged, the next one is sampled. */
+/** Chunks in progress: while one is judged, the next is sampled. */
 const AHEAD = 2;
 
 /**
- * Samples `n` responses to each problem of some sets, or reads them from a file, and judges them: average@n, pass@k, and where the
- * verifier says what a response answers, maj@n.
+ * Evaluates a policy, or responses from a file, on sets of problems. It samples `n` responses to each problem, judges
+ * them, and returns average@n, pass@k and, if the verifier finds answers, maj@n.
  *
- * With `records`, what is done is on the disk: an evaluation that was killed at any moment and gone on with ends in the same file and
- * the same figures. Of the responses no more are held in memory than those of the problems under way.
+ * With `records` all finished work is on the disk. An evaluation that was killed at any moment and resumed ends with
+ * the same file and the same figures. Only the responses of the problems in progress are in memory.
+ *
+ * @throws TypeError or RangeError that names the option; PrlError ERR_PRL_CORRUPT for a file that cannot be used,
+ *   naming the line; ERR_PRL_IO if `records` exists and `resume` is false; ERR_PRL_ABORTED
  */
 export async function evaluateDatasets(options: DatasetEvaluationOptions): Promise<DatasetEvaluation> {
   options = check(options);
@@ -115,7 +119,7 @@ function describe({ name, problems, fingerprint }: EvaluationSet) {
   return { name, problems: problems.length, sha256 };
 }
 
-/** Takes in what a file holds already. */
+/** Reads the results that a file already holds. */
 async function readTallies(
   file: string,
   sets: readonly EvaluationSet[],

@@ -11,74 +11,77 @@ import { passAtK } from './metrics.js';
 
 /** Options of {@link evaluate}. */
 export interface EvaluationOptions {
-  /** Held-out problems. Default 200. */
+  /** Number of held-out problems. Default 200. */
   problems?: number;
   /** Responses per problem. Default 8. */
   n?: number;
-  /** Difficulty. Default: the task's first level. */
+  /** Difficulty level. Default: the task's first level. */
   level?: string;
-  /** Default 1; 0 is greedy. */
+  /** Temperature of sampling; 0 is greedy. Default 1. */
   temperature?: number;
-  /** Default 96. */
+  /** Longest response in tokens. Default 96. */
   maxCompletionLength?: number;
-  /** Default 0. */
+  /** Seed of sampling. The problems are always the same. Default 0. */
   seed?: number;
-  /** Also measure entropy and kl, the latter to this policy. */
+  /** Reference policy. With it the result has `entropy` and `kl`. */
   reference?: PolicyLike;
-  /** Stops it (ERR_PRL_ABORTED). */
+  /** Stops the evaluation (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
-  /** Told how far generation is. */
+  /** Called with the progress of generation. */
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
 }
 
 /** A problem, its responses and their rewards. */
 export interface ProblemRecord extends Problem {
-  /** In the order of sampling. */
+  /** Responses in the order of sampling. */
   responses: { text: string; finished: boolean; reward: number }[];
   /** Responses with a reward above 0. */
   correct: number;
 }
 
-/** What {@link evaluate} found. */
+/** Result of {@link evaluate}. */
 export interface EvaluationResult {
-  /** Of the problems. */
+  /** Level of the problems. */
   level: string;
-  /** How many. */
+  /** Number of problems. */
   problems: number;
   /** Responses per problem. */
   n: number;
-  /** Mean over problems of right responses / n, with its 95% bootstrap interval over problems. */
+  /** Mean over problems of right responses / n. */
   averageAtN: number;
-  /** 95%, from 1,000 resamples of the problems. */
+  /** Its 95% bootstrap interval, from 1,000 resamples of the problems. */
   averageAtNInterval: [number, number];
   /** Share of problems with at least one right response among n. */
   passAtN: number;
-  /** The same. */
+  /** Its 95% bootstrap interval, from 1,000 resamples of the problems. */
   passAtNInterval: [number, number];
-  /** Tokens per response. */
+  /** Mean length of a response in tokens. */
   meanLength: number;
   /** Share of responses cut at the length limit. */
   clippedRatio: number;
-  /** Mean entropy over the tokens of the responses, in nats; with a reference. */
+  /** Mean entropy over the tokens of the responses, in nats. Only with a reference. */
   entropy?: number;
-  /** Drift from the reference: the mean of log p - log p_reference over the same tokens, whose expectation is the KL. */
+  /**
+   * Mean of log p - log p_reference over the same tokens, in nats. Its expectation is the KL divergence from the
+   * reference. Only with a reference.
+   */
   kl?: number;
-  /** What the task measures, mean over responses. */
+  /** The task's other measures: means over responses. */
   measures: Record<string, number>;
-  /** That it took. */
+  /** Seconds that the evaluation took. */
   seconds: number;
   /** All problems with their responses. */
   records: ProblemRecord[];
 }
 
-/** What is left of a result where it was written to a file. */
+/** The shape of a result in a file. */
 export const EVALUATION: Shape = {
   ...{ level: 'text', problems: 'number', n: 'number', averageAtN: 'number', averageAtNInterval: ['number', 'number'] },
   ...{ passAtN: 'number', passAtNInterval: ['number', 'number'], meanLength: 'number', clippedRatio: 'number' },
   ...{ 'entropy?': 'number or null', 'kl?': 'number or null', measures: { '*': 'number' }, seconds: 'number' },
 };
 const RESPONSE: Shape = { text: 'text', finished: 'boolean', reward: 'number' };
-/** The same with its problems. */
+/** The same, with its problems. */
 export const RECORDED_EVALUATION: Shape = {
   ...EVALUATION,
   records: [{ prompt: 'text', answer: 'text', correct: 'number', responses: [RESPONSE] }],
@@ -87,10 +90,14 @@ export const RECORDED_EVALUATION: Shape = {
 const KNOWN = [
   ...['problems', 'n', 'level', 'temperature', 'maxCompletionLength', 'seed', 'reference', 'signal', 'onProgress'],
 ];
-/** Fifty times as many are drawn at most. */
+/** At most fifty times as many are drawn. */
 const MOST_PROBLEMS = 1_000_000;
 
-/** Samples `n` responses to each of a fixed set of held-out problems and counts the right ones. */
+/**
+ * Samples `n` responses to each of a fixed set of held-out problems and counts the right ones.
+ *
+ * @throws TypeError or RangeError that names the option; PrlError ERR_PRL_ABORTED
+ */
 export async function evaluate(
   policy: PolicyLike,
   task: Task,
@@ -149,7 +156,7 @@ async function drift(
   { temperature, signal }: { temperature: number; signal?: AbortSignal },
 ): Promise<{ entropy: number; kl: number }> {
   const sequences = prompts.map((prompt, i) => joined(prompt, completions[i]));
-  // What greedy responses say is measured on the distribution that they are the best of.
+  // Greedy responses are measured on the distribution from which they are the best.
   const options = { temperature: temperature || 1, start: prompts.map(({ length }) => length), signal };
   const own = await policy.logProbs(sequences, { ...options, entropy: true });
   const other = await reference.logProbs(sequences, options);
@@ -161,8 +168,8 @@ async function drift(
 }
 
 /**
- * The first `size` different problems of the test split: the same for every policy and every run seed, so that evaluations
- * can be compared. Fewer where the level does not have so many.
+ * The first `size` different problems of the test split. They are the same for every policy and seed, so that
+ * evaluations can be compared. There are fewer if the level has fewer.
  */
 function heldOut(task: Task, size: number, level: string): Problem[] {
   const found = new Map<string, Problem>();

@@ -1,17 +1,22 @@
 import { invalidArgument } from '../base/errors.js';
 import { checkString, describe } from '../base/options.js';
 
-/** Who won a vote: the first response that gives the winning answer, and how many do. */
+/** The winner of a vote: the first response with the winning answer, and the number of votes. */
 export interface Majority {
+  /** Index of the response. */
   response: number;
+  /** Number of votes. */
   votes: number;
 }
 
 /**
- * The answer that most responses give; of several with the same number of votes the one that was given first. A response without
- * an answer (undefined) has no vote.
+ * The most frequent answer. In a tie the answer that came first wins. A response without an answer (undefined) has no
+ * vote.
  *
- * @param same whether two responses give the same answer, by their indices; it is asked for answers that differ as text only
+ * @param answers one per response, in their order
+ * @param same whether two responses give the same answer, by their indices; called only for answers that differ as text
+ * @returns the winner, or undefined if no response has an answer
+ * @throws TypeError for an answer that is not a text, or `same` that is not a function
  */
 export async function majorityVote(
   answers: readonly (string | undefined)[],
@@ -22,7 +27,7 @@ export async function majorityVote(
     throw invalidArgument(`same must be a function of two indices, not ${describe(same)}`);
   const byText = new Map<string, Majority>();
   for (const [response, answer] of answers.entries()) {
-    // A length alone proves nothing: no answer is undefined, not a hole.
+    // A length alone proves nothing: a missing answer is undefined, not a hole.
     if (answer === undefined && response in answers) continue;
     const known = byText.get(checkString(`answers[${response}]`, answer));
     if (known) known.votes++;

@@ -1,22 +1,22 @@
-// What an evaluation writes for each problem, and what of it the figures are made of.
+// The line that an evaluation writes for each problem, and the numbers that the figures need.
 import type { RecordKind } from '../base/records.js';
 import type { Majority } from './majority.js';
 
 export const RECORDS: RecordKind = { format: 'prl-evaluation', version: 1, title: 'record of prl eval' };
 
-/** A response, and what the verifier said of it. */
+/** A response and its verdict. */
 export interface ResponseRecord {
-  /** As the policy wrote it. */
+  /** Text of the response. */
   text: string;
-  /** Whether it ended by itself rather than at the length limit. */
+  /** Whether it ended by itself, not at the length limit. */
   finished: boolean;
-  /** How many it has; unknown of responses that were made elsewhere. */
+  /** Number of tokens. Unknown for responses made elsewhere. */
   tokens?: number;
-  /** The verifier's verdict. */
+  /** The verifier's reward. */
   reward: number;
-  /** What it was taken to answer, as it stands there; absent where it gives no answer, and where the verifier looks for none. */
+  /** The answer that was found, as spelled there. Absent if there is none, or if the verifier finds no answers. */
   answer?: string;
-  /** What else the verifier says. */
+  /** The verifier's other measures. */
   measures?: Record<string, number>;
 }
 
@@ -24,17 +24,17 @@ export interface ResponseRecord {
 export interface EvaluationRecord {
   /** Name of its set. */
   set: string;
-  /** Its place there, from 0. */
+  /** Index of the problem in its set, from 0. */
   index: number;
-  /** What its row calls it. */
+  /** Id of its row. */
   id?: string;
-  /** What was asked, without the template. */
+  /** The question, without the template. */
   prompt: string;
   /** The right answer. */
   answer: string;
-  /** In the order of sampling. */
+  /** Responses in the order of sampling. */
   responses: ResponseRecord[];
-  /** The vote over the responses; null where none gives an answer. Absent where the verifier looks for none. */
+  /** The vote over the responses; null if none gives an answer. Absent if the verifier finds no answers. */
   majority?: Majority | null;
 }
 
@@ -42,15 +42,15 @@ export interface EvaluationRecord {
 export interface Tally {
   /** Responses with a reward above 0. */
   correct: number;
-  /** Whether the answer that most responses give is right. */
+  /** Whether the most frequent answer is right. */
   majority?: boolean;
-  /** Responses that give an answer. */
+  /** Responses with an answer. */
   answered?: number;
-  /** Of all responses. */
+  /** Tokens of all responses. */
   tokens?: number;
   /** Responses cut at the length limit. */
   clipped: number;
-  /** Sums over responses. */
+  /** Sums over responses of the other measures. */
   measures: Record<string, number>;
 }
 
@@ -75,7 +75,7 @@ const isCount = (x: unknown): x is number => Number.isSafeInteger(x) && (x as nu
 const isNumbers = (x: unknown) =>
   typeof x === 'object' && x !== null && !Array.isArray(x) && Object.values(x).every((value) => Number.isFinite(value));
 
-/** What is wrong with a line of a record of `n` responses per problem; undefined where nothing is. */
+/** The fault of a line in a record of `n` responses per problem. undefined: no fault. */
 export function recordFault(value: { [name: string]: unknown }, n: number): string | undefined {
   const { set, index, prompt, answer, responses, majority } = value as Partial<EvaluationRecord>;
   if (typeof set !== 'string' || !isCount(index)) return 'set must be a name and index a number';

@@ -48,7 +48,11 @@ export async function* readResponses(
   }
 }
 
-/** How many responses each problem has. @throws PrlError ERR_PRL_CORRUPT unless the file has those of every problem */
+/**
+ * How many responses each problem has.
+ *
+ * @throws PrlError ERR_PRL_CORRUPT unless the file has those of every problem
+ */
 export async function checkResponses(file: string, sets: readonly EvaluationSet[]): Promise<number> {
   const missing = sets.map(({ problems }) => new Set(problems.keys()));
   let n = 0;
@@ -68,7 +72,7 @@ export async function checkResponses(file: string, sets: readonly EvaluationSet[
   return n;
 }
 
-/** Finds the problem that a line is about, by its id or its prompt; says what is wrong where there is none, or several. */
+/** Finds the problem of a line, by its id or its prompt. If there is none, or several, it returns what is wrong. */
 function problemFinder(sets: readonly EvaluationSet[]): (line: Json) => { set: number; index: number } | string {
   const index = (key: 'id' | 'prompt') => {
     const found = new Map<string, { set: number; index: number }[]>();
@@ -102,7 +106,7 @@ function problemFinder(sets: readonly EvaluationSet[]): (line: Json) => { set: n
   };
 }
 
-/** Strings, or objects with `text` and perhaps `finished` and `tokens`, as a record holds them. */
+/** Strings, or objects with `text` and optionally `finished` and `tokens`, as in a record. */
 function samplesOf(value: unknown): Sample[] | string {
   if (!Array.isArray(value) || value.length === 0 || value.length > MAX_RESPONSES)
     return `responses must be an array of 1 to ${MAX_RESPONSES} strings`;

@@ -9,35 +9,41 @@ type Interval = [low: number, high: number];
 export interface EvaluationRates {
   /** Mean over problems of right responses / n. */
   averageAtN: number;
+  /** Its 95% interval. */
   averageAtNInterval: Interval;
-  /** The chance that one of k responses is right, for each power of two below n, and n. */
+  /** The chance that one of k responses is right, for each power of two below n, and for n. */
   passAtK: { k: number; value: number; interval: Interval }[];
-  /** Share of problems where the answer that most responses give is right. Absent where the verifier extracts no answers. */
+  /** Share of problems whose most frequent answer is right. Absent if the verifier finds no answers. */
   majAtN?: number;
+  /** Its 95% interval. */
   majAtNInterval?: Interval;
 }
 
+/** Figures of one set. */
 export interface SetFigures extends EvaluationRates {
+  /** Name of the set. */
   name: string;
+  /** Number of problems. */
   problems: number;
-  /** Tokens per response; absent where they were made elsewhere. */
+  /** Mean length of a response in tokens. Absent for responses made elsewhere. */
   meanLength?: number;
   /** Share of responses cut at the length limit. */
   clippedRatio: number;
-  /** Share of responses that give an answer; absent where the verifier looks for none. */
+  /** Share of responses with an answer. Absent if the verifier finds no answers. */
   answeredRatio?: number;
-  /** What else the verifier says, mean over responses. */
+  /** The verifier's other measures: means over responses. */
   measures: Record<string, number>;
 }
 
-/** The papers' table: a column per set, and the averages. */
+/** The table of the papers: a column per set, and the averages. */
 export interface EvaluationTable {
   /** Responses per problem. */
   n: number;
+  /** Figures of each set, in the order of the options. */
   sets: SetFigures[];
-  /** Over the problems of all sets. */
+  /** Figures over the problems of all sets. */
   allProblems: SetFigures;
-  /** Mean of the sets' figures, each counting the same; problems are resampled within their sets. */
+  /** Mean of the sets' figures, with equal weight per set. Problems are resampled within their sets. */
   meanOfSets: EvaluationRates;
 }
 
@@ -80,7 +86,7 @@ async function figuresOf(
     ...(known(tokens) && { meanLength: perResponse(tokens) }),
     clippedRatio: perResponse(tallies.map(({ clipped }) => clipped)),
     ...(known(answered) && { answeredRatio: perResponse(answered) }),
-    // One that some responses lack counts as 0 there.
+    // A measure that some responses lack counts as 0 there.
     measures: Object.fromEntries(
       measures.map((name) => [name, perResponse(tallies.map(({ measures }) => measures[name] ?? 0))]),
     ),

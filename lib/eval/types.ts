@@ -1,4 +1,4 @@
-// What an evaluation of datasets is asked, and what its parts ask of each other.
+// The options of an evaluation of datasets, and the interfaces between its parts.
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyConfig } from '../policy/types.js';
 import type { RolloutEngine } from '../rollout/engine.js';
@@ -7,77 +7,82 @@ import type { PromptOptions } from '../tasks/data/prompt.js';
 import type { Verifier, VerifierName } from '../tasks/verify/index.js';
 import type { Sample } from './score.js';
 
-/** Problems with a name of their own in the table: what loadDataset gives, or a list. */
+/** A named set of problems: a dataset of loadDataset, or a list. */
 export interface EvaluationSet {
-  /** Of its column. */
+  /** Name of its column. */
   name: string;
-  /** In the order of the record. */
+  /** Problems in the order of the record. */
   problems: readonly DatasetProblem[];
-  /** How the policy is asked. Default: the problem as it stands. */
+  /** The prompt template. Default: the problem as it is. */
   prompt?: PromptOptions;
-  /** What tells the problems from others. Default: a hash of them. */
+  /** Identifies the problems. Default: a hash of them. */
   fingerprint?: string;
 }
 
-/** How responses are sampled. */
+/** Options of sampling. */
 export interface SamplingOptions {
-  /** Responses per problem. Default 8; at temperature 0, where all would be alike, 1. */
+  /** Responses per problem. Default 8; at temperature 0, where all would be equal, 1. */
   n?: number;
-  /** Default 1; 0 is greedy. */
+  /** Temperature of sampling; 0 is greedy. Default 1. */
   temperature?: number;
-  /** Keep the k likeliest tokens. Default: all. */
+  /** Samples from the k most likely tokens. Default: all tokens. */
   topK?: number;
-  /** Keep the smallest set of likeliest tokens whose probability reaches topP. Default: all. */
+  /** Samples from the smallest set of most likely tokens whose probability reaches topP. Default: all tokens. */
   topP?: number;
   /** Longest response in tokens. Default 2048. */
   maxCompletionLength?: number;
-  /** Default 0. What is sampled for a problem depends on it and the problem's text alone. */
+  /** Seed of sampling. A problem's samples depend on it and on the problem's text only. Default 0. */
   seed?: number;
-  /** Problems that are asked together, and saved together: at most twice as many are asked again after a crash. Default 16. */
+  /**
+   * Problems that are sampled and saved together. After a crash at most twice as many are sampled again. Default 16.
+   */
   chunkSize?: number;
 }
 
 /** Options of {@link evaluateDatasets}. */
 export interface DatasetEvaluationOptions extends SamplingOptions {
-  /** At least one; a column of the table each. */
+  /** The sets, at least one. Each is a column of the table. */
   sets: readonly EvaluationSet[];
-  /** Judges responses by the answer of their problem, or the name of one that does. Default: 'math'. */
+  /** Judges responses by the answer of their problem: a verifier or its name. Default 'math'. */
   verifier?: Verifier | VerifierName;
-  /** What is evaluated: a policy, or servers. It needs `tokenizer`. */
+  /** The policy to evaluate, or servers. It needs `tokenizer`. */
   policy?: Pick<RolloutEngine, 'generate'> & { readonly config?: Readonly<PolicyConfig> };
-  /** The policy's. */
+  /** The tokenizer of the policy. */
   tokenizer?: Tokenizer;
-  /** Instead of a policy: a file of responses, a line of JSON per problem (`{ id or prompt, set?, responses: string[] }`). */
+  /**
+   * A file of responses, instead of a policy. Each line is JSON for one problem: `{ id or prompt, set?, responses:
+   * string[] }`.
+   */
   responses?: string;
-  /** A file to write: a line of JSON per problem, with all responses. See EvaluationRecord. */
+  /** File to write: a line of JSON per problem, with all responses. See EvaluationRecord. */
   records?: string;
-  /** Go on with `records` where it is there. Default false: it must not be. */
+  /** Resumes `records` if the file exists. Default false: it must not exist. */
   resume?: boolean;
-  /** What else decides the results, such as the name of the model: an evaluation that is gone on with must have the same. */
+  /** Other facts that decide the results, such as the name of the model. A resumed evaluation must have the same. */
   identity?: Readonly<Record<string, string>>;
-  /** Stops it (ERR_PRL_ABORTED); what is in `records` stays. */
+  /** Stops the evaluation (ERR_PRL_ABORTED). The lines in `records` stay. */
   signal?: AbortSignal;
-  /** Told while responses come, and after every chunk. */
+  /** Called while responses arrive, and after every chunk. */
   onProgress?: (progress: EvaluationProgress) => void;
 }
 
-/** How far an evaluation is. */
+/** Progress of an evaluation. */
 export interface EvaluationProgress {
-  /** Problems whose responses are judged, and saved. */
+  /** Problems whose responses are judged and saved. */
   problems: number;
-  /** Of all sets. */
+  /** Problems of all sets. */
   totalProblems: number;
-  /** Responses that have ended, those of problems under way among them. */
+  /** Responses that have ended, including those of problems in progress. */
   responses: number;
-  /** Of all sets. */
+  /** Responses to the problems of all sets. */
   totalResponses: number;
-  /** Generated by this call. */
+  /** Tokens generated by this call. */
   tokens: number;
-  /** Of the problems so far. */
+  /** average@n of the problems so far. */
   averageAtN: number | undefined;
 }
 
-/** Where responses come from. */
+/** The source of responses. */
 export interface ResponseSource {
   n: number;
   settings: object;

@@ -1,4 +1,5 @@
-// One file of the hub into blobs/: resumed where it was interrupted, checked against its hash, and only then given its name.
+// One file of the hub in blobs/: it is resumed after an interruption, checked against its hash, and only then gets its
+// name.
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open as openFile, rename, rm } from 'node:fs/promises';
@@ -7,7 +8,10 @@ import { PrlError } from '../base/errors.js';
 import { Passing } from '../base/http.js';
 import { type HubAccess, open, retrying } from './request.js';
 
-/** A file that is being downloaded. A blob is named by the SHA-256 of its contents, or by git's hash of a header and its contents. */
+/**
+ * A file that is being downloaded. A blob's name is the SHA-256 of its contents, or git's hash of a header and its
+ * contents.
+ */
 class Download {
   readonly #name: string;
   position = 0;
@@ -25,7 +29,7 @@ class Download {
 
   #newHash = () => (this.#name.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${this.size}\0`));
 
-  /** Takes over what an earlier attempt left. */
+  /** Resumes from the bytes of an earlier attempt. */
   async resume(partial: string): Promise<void> {
     const { size } = await this.file.stat();
     if (size > this.size) return this.restart();
@@ -48,7 +52,7 @@ class Download {
   isRight = () => this.#hash.digest('hex') === this.#name;
 }
 
-/** `onPosition` hears how many bytes of the file are there; fewer than before when it had to begin anew. */
+/** `onPosition` receives the bytes of the file so far. They drop when the download starts again from the beginning. */
 export async function downloadBlob(
   url: string,
   path: string,
@@ -66,7 +70,7 @@ export async function downloadBlob(
     await fetchRest(download, hub, onPosition);
     let right = download.isRight();
     if (!right && resumed) {
-      // What was there may be what a crash of the machine left.
+      // The existing bytes may come from a crash of the machine.
       await download.restart();
       await fetchRest(download, hub, onPosition);
       right = download.isRight();
@@ -75,7 +79,7 @@ export async function downloadBlob(
       await rm(partial, { force: true });
       throw new PrlError('ERR_PRL_CORRUPT', `${url} came with other contents than its hash says, and was discarded`);
     }
-    // A name in blobs/ must mean whole contents, even after a crash of the machine.
+    // A name in blobs/ must mean complete contents, even after a crash of the machine.
     await file.sync();
   } finally {
     await file.close();

@@ -9,14 +9,17 @@ import { PrlError } from '../base/errors.js';
 export interface RepoFile {
   path: string;
   size: number;
-  /** Name in blobs/: the SHA-256 of a file in LFS, the git id of another. Unknown for what another client has cached. */
+  /**
+   * Name in blobs/: the SHA-256 of a file in LFS, the git id of another file. Unknown for files that another client
+   * cached.
+   */
   blob?: string;
 }
 
-/** Folders of one repository. */
+/** The folders of one repository. */
 export interface RepoCache {
   folder: string;
-  /** Where this process says that it is working on it. */
+  /** Lock of the process that works on it. */
   locks: string;
 }
 
@@ -40,10 +43,10 @@ export function repoCache(root: string, type: string, name: string): RepoCache {
 
 export const snapshotFolder = (cache: RepoCache, commit: string) => join(cache.folder, 'snapshots', commit);
 const refFile = (cache: RepoCache, revision: string) => join(cache.folder, 'refs', revision);
-/** Beside what the layout knows, like .no_exist of other clients. */
+/** Beside the standard layout, like .no_exist of other clients. */
 const listingFile = (cache: RepoCache, commit: string) => join(cache.folder, '.listings', `${commit}.json`);
 
-/** The commit that `revision` was when the hub was last asked. */
+/** The commit of `revision` when the hub was last asked. */
 export async function cachedCommit(cache: RepoCache, revision: string): Promise<string | undefined> {
   if (isCommit(revision)) return existsSync(snapshotFolder(cache, revision)) ? revision : undefined;
   const text = await readFile(refFile(cache, revision), 'utf8').catch(() => '');
@@ -55,7 +58,7 @@ export async function cacheCommit(cache: RepoCache, revision: string, commit: st
     await replaceFile(refFile(cache, revision), commit);
 }
 
-/** All files of a commit, as the hub told; else what another client has put in its snapshot. */
+/** All files of a commit, as the hub listed them; otherwise the files that another client put in its snapshot. */
 export async function cachedListing(cache: RepoCache, commit: string): Promise<RepoFile[] | undefined> {
   try {
     return checkedListing(JSON.parse(await readFile(listingFile(cache, commit), 'utf8')));
@@ -77,7 +80,7 @@ export async function listSnapshot(cache: RepoCache, commit: string): Promise<Re
   return files.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-/** Checks what a hub says of its files: names that lead out of the folder are refused. */
+/** Checks a hub's list of files. Names that lead out of the folder are refused. */
 export function checkedListing(files: unknown): RepoFile[] {
   if (!Array.isArray(files)) throw new PrlError('ERR_PRL_HTTP', 'the hub lists no files');
   return files.map(({ path, size, blob }) => {
@@ -91,11 +94,11 @@ export function checkedListing(files: unknown): RepoFile[] {
   });
 }
 
-/** A relative path that stays where it is put, on any system. */
+/** Whether a relative path stays inside its folder, on any system. */
 export const isInside = (path: string) =>
   !/[\\\0:]/.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
 
-/** The snapshot has the file, whole. */
+/** Whether the snapshot has the whole file. */
 export async function isCached(cache: RepoCache, commit: string, file: RepoFile): Promise<boolean> {
   const status = await stat(join(snapshotFolder(cache, commit), file.path)).catch(() => undefined);
   return status?.isFile() === true && status.size === file.size;
@@ -110,7 +113,7 @@ export async function linkBlob(cache: RepoCache, commit: string, path: string, b
   await rename(temporary, link);
 }
 
-/** Notes for the next time; a cache that others filled, and that cannot be written to, does without. */
+/** Saves a note for the next time. A cache that others filled, and that cannot be written, works without it. */
 async function replaceFile(path: string, text: string): Promise<void> {
   const temporary = `${path}.${randomUUID().slice(0, 8)}.tmp`;
   try {

@@ -1,4 +1,4 @@
-// A repository of the hub at one commit: what it holds, and the part of it that is wanted, on the disk.
+// A repository of the hub at one commit: its files, and the wanted ones of them on the disk.
 import { mkdir, readFile, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,17 +26,17 @@ import {
 } from './cache.js';
 import { type HubAccess, hubFetch } from './request.js';
 
-/** How far a download is. */
+/** Progress of a download. */
 export interface DownloadProgress {
-  /** The file that bytes have just come of. */
+  /** The file that just received bytes. */
   file: string;
-  /** Bytes of all wanted files that are on the disk. */
+  /** Bytes on the disk, of all wanted files. */
   bytes: number;
-  /** Of all wanted files. */
+  /** Size of all wanted files in bytes. */
   totalBytes: number;
 }
 
-/** Which revision, as whom, and where it is kept. */
+/** Options for access to the hub: which revision, which token, which cache. */
 export interface HubOptions {
   /** Branch, tag or commit. Default: main. */
   revision?: string;
@@ -44,9 +44,9 @@ export interface HubOptions {
   token?: string;
   /** Default: HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub. */
   cacheDir?: string;
-  /** Told while files come; never where all are in the cache. */
+  /** Called while files arrive; never if all are in the cache. */
   onProgress?: (progress: DownloadProgress) => void;
-  /** Stops it (ERR_PRL_ABORTED); what has come stays, and is gone on with. */
+  /** Stops the download (ERR_PRL_ABORTED). The bytes that came stay, and a later call resumes. */
   signal?: AbortSignal;
 }
 export const HUB_OPTIONS = ['revision', 'token', 'cacheDir', 'onProgress', 'signal'];
@@ -58,24 +58,24 @@ export interface Repo {
   /** The snapshot. */
   folder: string;
   files: RepoFile[];
-  /** False when the hub was not asked, or did not answer: there is no more than the cache has. */
+  /** False if the hub was not asked or did not answer. Then only the cache can be used. */
   online: boolean;
   cache: RepoCache;
   hub: HubAccess;
 }
 
-/** Files at once; the hub's own clients take 8. */
+/** Files downloaded at once. The hub's own clients take 8. */
 const FILES_AT_ONCE = 4;
 const STALL_SECONDS = 30;
 const RETRIES = 5;
-/** Longest listing that is taken in. */
+/** Longest listing that is accepted. */
 const MAX_FILES = 100_000;
 
 export const isRepoName = (name: string) => /^[\w][\w.-]{0,95}\/[\w][\w.-]{0,95}$/.test(name) && !/--|\.\./.test(name);
 
 const isOffline = () => /^(1|on|yes|true)$/i.test(process.env.HF_HUB_OFFLINE ?? '');
 
-/** Asks the hub what the repository holds, or the cache where the hub is not to be asked or cannot be. */
+/** Asks the hub for the files of the repository, or the cache when the hub cannot be asked. */
 export async function openRepo(type: 'model' | 'dataset', name: string, options: HubOptions): Promise<Repo> {
   if (!isRepoName(name)) throw invalidArgument(`${JSON.stringify(name)} is not the name of a repository: owner/name`);
   const { revision = 'main' } = options;
@@ -100,7 +100,7 @@ export async function openRepo(type: 'model' | 'dataset', name: string, options:
     );
   }
   try {
-    // Who has no network wants to hear it soon, all the more with something to fall back on.
+    // Without a network the user wants to know soon, above all with a cached copy to use.
     const asked = { ...hub, retries: cached ? 1 : 2 };
     // A commit never changes.
     const commit = isCommit(revision) ? revision : await askCommit(type, name, revision, asked);
@@ -156,7 +156,7 @@ async function askListing(type: 'model' | 'dataset', name: string, commit: strin
   let entries = 0;
   try {
     for await (const entry of listFiles({ repo: { type, name }, recursive: true, revision: commit, ...client(hub) })) {
-      // Folders count too: a listing must end.
+      // Folders count too, so that a listing must end.
       if (++entries > MAX_FILES)
         throw new PrlError('ERR_PRL_UNSUPPORTED', `the ${hub.what} has more than ${MAX_FILES} files`);
       if (entry.type !== 'file') continue;
@@ -170,7 +170,7 @@ async function askListing(type: 'model' | 'dataset', name: string, commit: strin
   return listing;
 }
 
-/** What @huggingface/hub makes of an answer that is none. */
+/** Turns the failure of @huggingface/hub on an unexpected answer into ours. */
 const notTheHub =
   (hub: HubAccess) =>
   (cause: unknown): never => {
@@ -179,7 +179,7 @@ const notTheHub =
     throw new PrlError('ERR_PRL_HTTP', `${hub.endpoint} does not answer as the hub does: ${why}`, { cause });
   };
 
-/** Brings the wanted files of the repository onto the disk; those that are there already cost nothing. */
+/** Brings the wanted files of the repository onto the disk. Files that are there cost nothing. */
 export async function fetchFiles(
   repo: Repo,
   wanted: readonly RepoFile[],
@@ -211,7 +211,7 @@ export async function fetchFiles(
   }
 }
 
-/** One process downloads a repository, others wait and find it done. */
+/** One process downloads a repository. Others wait for it and then find the files. */
 async function waitForLock(repo: Repo): Promise<() => Promise<void>> {
   for (let said = false; ; said = true) {
     try {
@@ -238,7 +238,7 @@ async function downloadAll(
   let bytes = totalBytes - sum(missing);
   const blobs = join(repo.cache.folder, 'blobs');
   await checkSpace(blobs, missing, repo.hub);
-  // Files with the same contents share a blob, which must not be written twice at once.
+  // Files with the same contents share a blob. It must not be written twice at once.
   const byBlob = new Map<string, RepoFile[]>();
   for (const file of missing) byBlob.set(file.blob!, [...(byBlob.get(file.blob!) ?? []), file]);
   await mapConcurrently(
@@ -265,7 +265,7 @@ async function downloadAll(
   );
 }
 
-/** Refuses at once what cannot end well. */
+/** Fails at once if the disk has too little space. */
 async function checkSpace(blobs: string, missing: readonly RepoFile[], hub: HubAccess): Promise<void> {
   let needed = 0;
   for (const { blob, size } of missing) {
@@ -282,7 +282,7 @@ async function checkSpace(blobs: string, missing: readonly RepoFile[], hub: HubA
   }
 }
 
-/** An error of the file system as one of ours. */
+/** Turns an error of the file system into one of ours. */
 function diskError(error: unknown, hub: HubAccess): unknown {
   const { code, message, path } = error as NodeJS.ErrnoException;
   if (error instanceof PrlError || typeof code !== 'string' || !/^E[A-Z]+$/.test(code)) return error;

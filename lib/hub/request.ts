@@ -3,12 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PrlError } from '../base/errors.js';
 import { Passing, retryAfterMs, retryPause } from '../base/http.js';
 
-/** What requests for one repository have in common. */
+/** Settings shared by all requests for one repository. */
 export interface HubAccess {
   /** https://huggingface.co, or a mirror of it. */
   endpoint: string;
   token: string | undefined;
-  /** Milliseconds without a byte after which a request has failed. */
+  /** Milliseconds without a byte after which a request fails. */
   stall: number;
   /** Attempts after the first that bring nothing. */
   retries: number;
@@ -23,19 +23,19 @@ export interface Answer {
   status: number;
   headers: Headers;
   chunks: AsyncGenerator<Uint8Array>;
-  /** Ends the request, whatever of it has been read. */
+  /** Ends the request, read or not. */
   close(): void;
 }
 
 const MAX_REDIRECTS = 10;
-/** Milliseconds before the first retry, about; they double with each. */
+/** Milliseconds before the first retry, about. They double each time. */
 const RETRY_DELAY = 500;
-/** Largest answer that is no file: a page of a listing. */
+/** Largest answer that is not a file: a page of a listing. */
 const MAX_ANSWER = 64 << 20;
 
 /**
- * `attempt` until it does not fail in a way that may pass; later and later with jitter. An attempt that moved `position` forward
- * was not in vain: the count begins anew.
+ * Repeats `attempt` while its failure may pass, with growing, jittered pauses. An attempt that moved `position` forward
+ * resets the count.
  */
 export async function retrying<T>(hub: HubAccess, attempt: () => Promise<T>, position = () => 0): Promise<T> {
   for (let failures = 0; ; ) {
@@ -53,7 +53,7 @@ export async function retrying<T>(hub: HubAccess, attempt: () => Promise<T>, pos
   }
 }
 
-/** One attempt at a GET. Fails with a PrlError that stands, or with something for `retrying`. */
+/** One attempt at a GET. It fails with a final PrlError, or with an error for `retrying`. */
 export async function open(url: string, headers: Record<string, string>, hub: HubAccess): Promise<Answer> {
   if (hub.signal?.aborted) throw aborted(hub);
   const stop = new AbortController();
@@ -97,7 +97,7 @@ export async function open(url: string, headers: Record<string, string>, hub: Hu
   }
 }
 
-/** `fetch` for @huggingface/hub: the whole answer, with retries. */
+/** `fetch` for @huggingface/hub: returns the whole answer, with retries. */
 export function hubFetch(hub: HubAccess): typeof fetch {
   return async (input, init) => {
     const headers = { ...(init?.headers as Record<string, string> | undefined) };
@@ -122,7 +122,7 @@ export function hubFetch(hub: HubAccess): typeof fetch {
   };
 }
 
-/** Follows redirects. The token goes to the hub only: files come from other hosts, which must not see it. */
+/** Follows redirects. Only the hub gets the token: files come from other hosts, which must not see it. */
 async function follow(url: string, headers: Record<string, string>, hub: HubAccess, signal: AbortSignal) {
   let at = new URL(url);
   for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
@@ -130,7 +130,7 @@ async function follow(url: string, headers: Record<string, string>, hub: HubAcce
     const response = await fetch(at.href, {
       headers: {
         'user-agent': 'prl-node',
-        // Sizes and ranges are those of the file, not of a compressed form of it.
+        // Sizes and ranges belong to the file, not to a compressed form of it.
         'accept-encoding': 'identity',
         ...headers,
         ...(ours && hub.token ? { authorization: `Bearer ${hub.token}` } : {}),
@@ -167,7 +167,7 @@ async function refusal(response: Response, url: string, hub: HubAccess): Promise
           : `there is no ${hub.what} on ${host}${said}`,
     );
   if (status === 401 || status === 403) {
-    // Without a token the hub answers the same for what does not exist and for what it hides.
+    // Without a token the hub gives the same answer for a missing repository and for a hidden one.
     const advice = hub.token
       ? `accept its licence on ${hub.page} with the account that the token belongs to, or check that the token may read it`
       : `set HF_TOKEN to a token of an account that has accepted its licence on ${hub.page}, or check the name: what does not exist is refused like this too`;

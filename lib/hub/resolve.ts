@@ -14,28 +14,28 @@ const INDEX = 'model.safetensors.index.json';
 
 /** Options of {@link downloadFiles}. */
 export interface DownloadOptions extends HubOptions {
-  /** Default: model. */
+  /** Kind of repository. Default 'model'. */
   type?: 'model' | 'dataset';
-  /** Which files of the repository are wanted. */
+  /** Selects the wanted files by their path. */
   match: (path: string) => boolean;
 }
 
-/** Where the files are. */
+/** Result of {@link downloadFiles}. */
 export interface Downloaded {
-  /** The snapshot: a folder with the repository's names. */
+  /** The snapshot: a folder with the repository's file names. */
   folder: string;
-  /** The commit that the revision is. */
+  /** The commit of the revision. */
   commit: string;
   /** Paths in the folder, in the order of the repository. */
   files: string[];
 }
 
 /**
- * Files of a repository of the hub, in the cache that all its clients share.
+ * Downloads files of a repository of the hub into the cache that all its clients share.
  *
- * @throws PrlError ERR_PRL_NOT_FOUND (no such repository, revision, or no file that matches), ERR_PRL_ACCESS (private, or a licence
- *   to be accepted), ERR_PRL_OFFLINE, ERR_PRL_TIMEOUT, ERR_PRL_HTTP, ERR_PRL_CORRUPT (contents do not have the hash that is
- *   listed), ERR_PRL_IO (the disk), ERR_PRL_ABORTED
+ * @throws PrlError ERR_PRL_NOT_FOUND (no such repository or revision, or no file that matches), ERR_PRL_ACCESS
+ *   (private, or a licence to accept), ERR_PRL_OFFLINE, ERR_PRL_TIMEOUT, ERR_PRL_HTTP, ERR_PRL_CORRUPT (contents
+ *   without the listed hash), ERR_PRL_IO (the disk), ERR_PRL_ABORTED
  */
 export async function downloadFiles(repo: string, options: DownloadOptions): Promise<Downloaded> {
   options = checkOptions('downloadFiles', options, [...HUB_OPTIONS, 'type', 'match']);
@@ -49,10 +49,11 @@ export async function downloadFiles(repo: string, options: DownloadOptions): Pro
 }
 
 /**
- * The folder of a model: `idOrFolder` itself where it is one, else the model of that id ('owner/name' or 'owner/name@revision')
- * in the hub's cache, where it is brought first if it is not there: configuration, tokenizer and safetensors, nothing else.
+ * Returns the folder of a model. If `idOrFolder` is a folder, that is the result. Otherwise it is the id of a model of
+ * the hub ('owner/name' or 'owner/name@revision'), which is downloaded into the cache if needed: configuration,
+ * tokenizer and safetensors, nothing else.
  *
- * @throws PrlError as downloadFiles does
+ * @throws PrlError as downloadFiles
  */
 export async function resolveModel(idOrFolder: string, options: HubOptions = {}): Promise<string> {
   options = checkOptions('resolveModel', options, HUB_OPTIONS);
@@ -65,7 +66,7 @@ export async function resolveModel(idOrFolder: string, options: HubOptions = {})
       'ERR_PRL_NOT_FOUND',
       `the ${repo.hub.what} has neither ${WEIGHTS} nor ${INDEX}${whatItHas(repo)}`,
     );
-  // The index first: it names the shards. One progress for all would need their sizes before it is read.
+  // The index comes first because it names the shards. One progress for all would need their sizes before it is read.
   await want(repo, (path) => TOKENIZER_FILE.test(path) || (sharded && path === INDEX), {});
   const weights = sharded ? await shards(repo) : new Set([WEIGHTS]);
   const absent = [...weights].filter((name) => !has(name));
@@ -78,7 +79,7 @@ export async function resolveModel(idOrFolder: string, options: HubOptions = {})
   return repo.folder;
 }
 
-/** As resolveModel, of what a tokenizer needs: no weights. */
+/** Same as resolveModel, but downloads only the tokenizer's files, not the weights. */
 export async function resolveTokenizer(idOrFolder: string, options: HubOptions = {}): Promise<string> {
   options = checkOptions('resolveTokenizer', options, HUB_OPTIONS);
   const repo = await openModel(idOrFolder, options);

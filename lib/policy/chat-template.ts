@@ -1,43 +1,46 @@
-// Conversations as text: the Jinja templates that models come with.
+// Conversations as text: the Jinja templates of models.
 import { Template } from '@huggingface/jinja';
 import { withinDeadline } from '../base/deadline.js';
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
 import { quoted } from '../base/json.js';
 import { checkBoolean, checkList, checkOptions, checkString, describe } from '../base/options.js';
 
-/** A message of a conversation, as templates read it. */
+/** One message of a conversation, as templates read it. */
 export interface ChatMessage {
-  /** system, user, assistant, or what else the template knows. */
+  /** 'system', 'user', 'assistant', or another role that the template knows. */
   role: string;
-  /** A text, or what else the template understands. */
+  /** A text, or another value that the template understands. */
   content: unknown;
   [key: string]: unknown;
 }
 
-/** Options of Tokenizer.applyChatTemplate. */
+/** Options of Tokenizer.applyChatTemplate and Tokenizer.encodeChat. */
 export interface ChatOptions {
-  /** Ends with the head of the assistant's answer. Default: false, as in transformers. */
+  /** Ends with the head of the assistant's answer. Default false, as in transformers. */
   addGenerationPrompt?: boolean;
-  /** Which of several templates. Default: 'default', or 'tool_use' with tools. */
+  /** Name of the template, if the model has several. Default: 'default'; with tools 'tool_use', if there is one. */
   template?: string;
   /** Functions that the model may call, as JSON schemas. */
   tools?: readonly object[];
-  /** What else the template asks for, such as enable_thinking. */
+  /** Other variables of the template, such as enable_thinking. */
   variables?: Readonly<Record<string, unknown>>;
 }
 
-/** Longest template: the largest that models have are some 20 kB. */
+/** Longest template in characters. The largest of real models have about 20 kB. */
 const MAX_TEMPLATE = 1 << 20;
-/** Milliseconds to read a template, or to render it. Either takes one, as a rule. */
+/** Milliseconds to parse a template, or to render it. Each usually takes one. */
 const DEADLINE = 1000;
 
-/** The templates of a tokenizer, each parsed when it is first used. */
+/** The templates of a tokenizer. Each is parsed at its first use. */
 export class ChatTemplates {
   readonly #sources: ReadonlyMap<string, string>;
   readonly #parsed = new Map<string, Template>();
   readonly #special: Readonly<Record<string, string>>;
 
-  /** `source`: what chat_template holds, a template or a list of named ones; `special`: the tokens that templates may name. */
+  /**
+   * @param source the contents of chat_template: one template, or a list of named ones
+   * @param special the tokens that templates may name
+   */
   constructor(source: unknown, special: Readonly<Record<string, string>>) {
     this.#special = special;
     const list: unknown[] =
@@ -66,7 +69,7 @@ export class ChatTemplates {
       if (typeof (message as ChatMessage | undefined)?.role !== 'string')
         throw invalidArgument(`messages[${i}] must be an object with a role and a content, not ${describe(message)}`);
     const { name, template } = this.#template(options);
-    // A template's loop over what only has a length could not be stopped.
+    // A template's loop over an object that only has a length could not be stopped.
     const values = {
       messages: wholeCopy('messages', messages),
       tools: wholeCopy('tools', tools) ?? null,
@@ -78,7 +81,7 @@ export class ChatTemplates {
     try {
       return withinDeadline(DEADLINE, `the chat template '${name}'`, () => template.render(values));
     } catch (cause) {
-      // Too deep a recursion too: macros may call themselves.
+      // This also catches a recursion that is too deep: macros may call themselves.
       throw templateError(`the chat template '${name}' refuses these messages`, cause);
     }
   }
@@ -107,7 +110,7 @@ export class ChatTemplates {
   }
 }
 
-/** A copy: lists without holes, and no nesting without an end, as in JSON. */
+/** A copy without holes in lists and without endless nesting, as in JSON. */
 function wholeCopy(name: string, value: unknown, depth = 0): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (depth > 100) throw invalidArgument(`${name} is nested more than 100 deep`);

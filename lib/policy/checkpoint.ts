@@ -9,7 +9,7 @@ import { DTYPES, SafetensorsFile, type StorableTensor, writeAtomically, writeSaf
 import type { PolicyConfig, SaveOptions } from './types.js';
 
 export interface ParameterInfo {
-  /** As in a Hugging Face checkpoint. */
+  /** Name as in a Hugging Face checkpoint. */
   name: string;
   shape: number[];
 }
@@ -19,7 +19,7 @@ const INDEX = 'model.safetensors.index.json';
 const isShard = (name: string) => /^model-\d{5}-of-\d{5}\.safetensors$/.test(name);
 const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', message);
 
-/** The config of a checkpoint, and what the policy makes of it. */
+/** The config of a checkpoint, and the sizes that follow from it. */
 export async function readConfig(folder: string): Promise<{ config: PolicyConfig; sizes: NativeConfig }> {
   const path = join(folder, 'config.json');
   const config = (await readJson(path)) as PolicyConfig;
@@ -46,7 +46,8 @@ export class Checkpoint {
   readonly #places = new Map<string, TensorPlace>();
 
   /**
-   * Checks headers only: nothing of the size of the model is read or allocated.
+   * Opens a checkpoint and checks its headers. It reads and allocates nothing of the model's size.
+   *
    * @throws PrlError that names the tensor and the file
    */
   static async open(folder: string, parameters: readonly ParameterInfo[], tied: boolean): Promise<Checkpoint> {
@@ -130,7 +131,7 @@ export class Checkpoint {
   }
 }
 
-/** The shard of each tensor, by the index. `whole`: why there is no single file. */
+/** The shard of each tensor, from the index. `whole`: why there is no single file. */
 async function readIndex(folder: string, whole: PrlError): Promise<Map<string, string>> {
   const path = join(folder, INDEX);
   const index = await readJson(path).catch(async (error: PrlError) => {
@@ -153,11 +154,11 @@ async function readIndex(folder: string, whole: PrlError): Promise<Map<string, s
   return placed;
 }
 
-/** Names in a checkpoint that hold nothing to load: recomputed buffers, and a tied model's copy of its embedding. */
+/** Tensors of a checkpoint that need no loading: recomputed buffers, and a tied model's copy of its embedding. */
 const isRedundant = (name: string, tied: boolean) =>
   name.endsWith('.rotary_emb.inv_freq') || (tied && name === 'lm_head.weight');
 
-/** Reads every parameter of a checkpoint that is small, and hands it to `write`, when all have been found and fit. */
+/** Reads every parameter of a small checkpoint and passes it to `write`, once all are found and fit. */
 export async function loadWeights(
   folder: string,
   parameters: readonly ParameterInfo[],
@@ -172,12 +173,12 @@ export async function loadWeights(
   }
 }
 
-/** What transformers shards by, too. */
+/** The shard size of transformers. */
 const MAX_SHARD_SIZE = 5e9;
 
 /**
- * Writes a checkpoint. Over one that is there: a crash leaves the old weights, the new ones, or (between shards) none that load;
- * never a mixture.
+ * Writes a checkpoint. A crash while overwriting one leaves the old weights, the new ones, or (between shards) none
+ * that load. It never leaves a mixture.
  */
 export async function saveCheckpoint(
   folder: string,

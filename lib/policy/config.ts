@@ -33,7 +33,7 @@ export function ownConfig(config: PolicyConfig): PolicyConfig {
   }
 }
 
-/** Checks a config and fills in what it leaves out. What the native policy cannot do is an error, never ignored. */
+/** Checks a config and fills in its defaults. Anything that the native policy cannot do is an error. */
 export function nativeConfig(config: PolicyConfig): NativeConfig {
   if (config === null || typeof config !== 'object')
     throw invalidArgument(`the config must be an object, not ${describe(config)}`);
@@ -66,7 +66,7 @@ export function nativeConfig(config: PolicyConfig): NativeConfig {
 
 const ARCHITECTURES = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM' } as const;
 
-/** Whether a checkpoint's config is of a model that the policy can be. */
+/** Checks that a checkpoint's config describes a supported model. */
 export function checkArchitecture(folder: string, config: Record<string, unknown>): void {
   const { model_type: type, architectures } = config;
   const expected =
@@ -108,8 +108,8 @@ function ropeOf(config: PolicyConfig): Rope {
 }
 
 /**
- * Rotations per position of each pair of a head's elements: theta^(-2i / headDim), slowed for long contexts in Llama 3's way
- * when the config says so. Rounded to float32 at the steps where transformers rounds.
+ * Rotation per position of each pair of a head's elements: theta^(-2i / headDim). If the config says so, it is slowed
+ * for long contexts as in Llama 3. It is rounded to float32 at the steps where transformers rounds.
  */
 export function ropeFrequencies(config: PolicyConfig, headDim: number): Float32Array {
   const frequencies = scaledFrequencies(config, headDim);

@@ -49,8 +49,8 @@ export function generateArguments(config: PolicyConfig, prompts: ArrayLike<numbe
 }
 
 /**
- * One seed: prompt i draws from stream i of it. A seed per prompt: each prompt draws from stream 0 of its own, so that its
- * samples do not depend on its place among the prompts either.
+ * With one seed, prompt i draws from stream i of it. With a seed per prompt, each draws from stream 0 of its own. Then
+ * its samples do not depend on its place among the prompts.
  */
 function seedsOf(seed: number | ArrayLike<number>, prompts: number) {
   const given =
@@ -68,7 +68,7 @@ function seedsOf(seed: number | ArrayLike<number>, prompts: number) {
   return { seeds: Tensor.from(seeds), streams: Tensor.from(streams) };
 }
 
-/** What a caller passes as a policy; `functions` are those that it is asked for. */
+/** Checks a policy that a caller passes. `functions`: those that will be called. */
 export function checkPolicy(name: string, policy: Partial<PolicyLike>, functions: readonly (keyof PolicyLike)[]): void {
   const expected = `${name} must be a Policy, or what has its functions`;
   if (typeof policy !== 'object' || policy === null) throw invalidArgument(`${expected}, not ${describe(policy)}`);

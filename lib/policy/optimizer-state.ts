@@ -58,8 +58,8 @@ export async function saveOptimizer(
 }
 
 /**
- * The policy must be idle until it ends; it is touched only when all of the file's header fits. The state goes straight to its place:
- * should the file turn out unreadable on the way, none is left.
+ * The policy must be idle until it ends. It is touched only if the whole header of the file fits. The state goes
+ * straight to its place. If the file turns out unreadable on the way, no state is left.
  */
 export async function loadOptimizer(
   file: string,

@@ -50,12 +50,12 @@ const UPDATE_OPTIONS = [
 ];
 
 /**
- * The policy network: a Llama, Qwen2 or Qwen3 decoder in native code, on the CPU; weights in float32 or bfloat16, arithmetic in
- * float32.
+ * The policy network: a Llama, Qwen2 or Qwen3 decoder in native code, on the CPU. Weights are float32 or bfloat16;
+ * arithmetic is float32.
  *
- * Calls that give a promise run off the event loop, one after the other in the order they were made. The others (create, clone,
- * parameters, gradients, dispose) hold it while they work, which takes time in proportion to the parameters; those of an existing policy
- * need it idle and throw ERR_PRL_BUSY otherwise.
+ * Calls that return a promise run off the event loop, one after the other in call order. The others block it, in
+ * proportion to the parameters: create, clone, reading and writing parameters, gradients, resetOptimizer, dispose. All
+ * of these but create and dispose need an idle policy, and throw ERR_PRL_BUSY otherwise.
  */
 export class Policy implements PolicyLike {
   readonly config: Readonly<PolicyConfig>;
@@ -77,8 +77,10 @@ export class Policy implements PolicyLike {
   }
 
   /**
-   * A policy with random weights: N(0, 0.02) embeddings, matrices N(0, 1 / sqrt(inputs)), those that end a block divided by
-   * sqrt(2 layers) besides, norms 1, biases 0. It holds the event loop: 3 s per 100 M parameters on two processors. {@link load} does not.
+   * Creates a policy with random weights. Embeddings are N(0, 0.02). Matrices are N(0, 1 / sqrt(inputs)), divided by
+   * sqrt(2 layers) if they end a block. Norms are 1, biases 0.
+   *
+   * It blocks the event loop: 3 s per 100 M parameters on two processors. {@link load} does not.
    */
   static create(config: PolicyConfig, options: { seed: number } & StorageOptions): Policy {
     options = checkOptions('Policy.create', options, ['seed', 'dtype', 'memoryCheck']);
@@ -96,9 +98,13 @@ export class Policy implements PolicyLike {
   }
 
   /**
-   * Loads a checkpoint folder, or a model of the hub by its id ('owner/name', 'owner/name@revision'): config.json with
-   * model.safetensors or its shards, in float32, bfloat16 or float16. All of it is checked before memory is taken; the weights then go
-   * straight from the files to their places.
+   * Loads a checkpoint folder, or a model of the hub by its id ('owner/name', 'owner/name@revision'). It reads
+   * config.json and model.safetensors or its shards, in float32, bfloat16 or float16.
+   *
+   * It checks everything before it takes memory. The weights then go from the files straight to their places.
+   *
+   * @throws PrlError ERR_PRL_CORRUPT, ERR_PRL_UNSUPPORTED or ERR_PRL_IO, naming the tensor or field and the file;
+   *   ERR_PRL_OUT_OF_MEMORY; or an error of the hub, as downloadFiles
    */
   static async load(idOrFolder: string, options: LoadOptions = {}): Promise<Policy> {
     options = checkOptions('Policy.load', options, ['dtype', 'memoryCheck', ...HUB_OPTIONS]);
@@ -140,13 +146,17 @@ export class Policy implements PolicyLike {
     return this.#read(name, 'value')!;
   }
 
-  /** Overwrites a parameter. */
+  /** Overwrites the values of a parameter. */
   writeParameter(name: string, values: TensorLike): void {
     this.#idle();
     native().policyWrite({ policy: this.#handle, arena: ARENA.value, name, data: asTensor('values', values) });
   }
 
-  /** Copies of the gradients of the last update or computeGradients, not clipped, by parameter name. */
+  /**
+   * Copies of the gradients of the last update or computeGradients, not clipped, by parameter name.
+   *
+   * @throws PrlError ERR_PRL_UNSUPPORTED before the first of them
+   */
   gradients(): Map<string, Tensor> {
     const all = this.parameters.map(({ name }) => [name, this.#read(name, 'gradient')] as const);
     if (all.some(([, tensor]) => tensor === undefined))
@@ -177,7 +187,7 @@ export class Policy implements PolicyLike {
     return { ...result, cuSeqlens: cuScored };
   }
 
-  /** The logits that follow each token of one sequence, [tokens, vocab]. */
+  /** The logits [tokens, vocab] that follow each token of one sequence. */
   async logits(sequence: ArrayLike<number>): Promise<Tensor> {
     const ids = tokenList('sequence', sequence);
     const args = packSequences('sequence', [[ids]]);
@@ -224,7 +234,7 @@ export class Policy implements PolicyLike {
       async (): Promise<LossSums & { gradNorm: number; applied: boolean }> => {
         this.#memory.takeTraining(packed.cuSeqlens.data as Int32Array, common);
         if (quantile === undefined) return native().policyUpdate(args);
-        // The threshold is that of the whole batch: every micro-batch has to know it.
+        // All micro-batches need the threshold of the whole batch.
         const { entropy } = await native().policyLogProbs({ ...args, entropy: true });
         checkAborted(options.signal);
         const entropyThreshold = topEntropyThreshold(entropy, quantile, packed.mask?.data);
@@ -237,7 +247,7 @@ export class Policy implements PolicyLike {
   /** Samples completions; see {@link GenerateOptions}. Result i holds the n completions of prompt i. */
   async generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]> {
     const { onProgress, ...args } = generateArguments(this.config, prompts, options);
-    // What onProgress throws is the call's, not nobody's.
+    // An error of onProgress belongs to the call: it must not become an unhandled rejection.
     let failure: { error: unknown } | undefined;
     let running = true;
     const tell = (...progress: [finished: number, total: number, tokens: number]) => {
@@ -269,7 +279,7 @@ export class Policy implements PolicyLike {
     return this.#run(signal, () => start(this.#handle));
   }
 
-  /** A policy with the same weights and no optimizer state. It holds the event loop: 0.2 s per 100 M parameters. */
+  /** A policy with the same weights and no optimizer state. It blocks the event loop: 0.2 s per 100 M parameters. */
   clone(): Policy {
     this.#idle();
     const memory = this.#memory.another();
@@ -277,12 +287,15 @@ export class Policy implements PolicyLike {
     return new Policy(structuredClone(this.config), memory, native().policyClone({ policy: this.#handle }));
   }
 
-  /** Throws ERR_PRL_OUT_OF_MEMORY where a run with these settings would not fit the memory that is available now. */
+  /** Throws ERR_PRL_OUT_OF_MEMORY if a run with these settings would not fit in the memory that is available now. */
   checkMemory(options: Omit<MemoryOptions, 'dtype'>): void {
     this.#memory.checkRun(options);
   }
 
-  /** Writes what {@link load} and transformers read: config.json and model.safetensors, or shards with an index. */
+  /**
+   * Writes a checkpoint that {@link load} and transformers read: config.json and model.safetensors, or shards with an
+   * index.
+   */
   async save(folder: string, options: SaveOptions = {}): Promise<void> {
     options = checkOptions('save', options, ['dtype', 'maxShardSize']);
     const dtype = checkChoice('dtype', options.dtype ?? this.dtype, ['float32', 'bfloat16', 'float16']);
@@ -298,7 +311,7 @@ export class Policy implements PolicyLike {
     await this.#run(undefined, () => saveOptimizer(file, this.#handle, this.parameters, this.dtype));
   }
 
-  /** Loads what {@link saveOptimizer} wrote of a policy of this shape. */
+  /** Loads a file that {@link saveOptimizer} wrote from a policy of the same shape. */
   async loadOptimizer(file: string): Promise<void> {
     await this.#run(undefined, () =>
       loadOptimizer(file, this.#handle, this.parameters, this.dtype, () => this.#alive()),
@@ -310,7 +323,7 @@ export class Policy implements PolicyLike {
     native().policyResetOptimizer({ policy: this.#handle });
   }
 
-  /** Lets go of the memory. A call that runs is cancelled and, like those that wait, fails with ERR_PRL_DISPOSED. */
+  /** Frees the memory. The running call is cancelled. It and all waiting calls fail with ERR_PRL_DISPOSED. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -321,7 +334,7 @@ export class Policy implements PolicyLike {
     if (this.#disposed) throw new PrlError('ERR_PRL_DISPOSED', 'the policy was disposed of');
   }
 
-  /** Asks the call that runs to end. */
+  /** Asks the running call to end. */
   #cancel() {
     if (!this.#disposed) native().policyCancel({ policy: this.#handle });
   }
@@ -347,7 +360,7 @@ export class Policy implements PolicyLike {
     return readTensor(this.#handle, parameter, arena);
   }
 
-  /** Runs `start` when the calls before it have ended. */
+  /** Runs `start` when all earlier calls have ended. */
   async #run<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
     this.#alive();
     this.#pending++;
@@ -371,7 +384,7 @@ export class Policy implements PolicyLike {
   }
 }
 
-/** Before a native call: it forgets that it was cancelled when it begins. */
+/** Checks before each native call, because a native call clears an earlier cancellation when it begins. */
 function checkAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new PrlError('ERR_PRL_ABORTED', 'the call was aborted', { cause: signal.reason });
 }

@@ -74,7 +74,7 @@ export class SafetensorsFile {
     return this.#file.fd;
   }
 
-  /** @throws PrlError unless it is there, of a floating-point type that we read */
+  /** @throws PrlError if the tensor is missing or not of a supported floating-point type */
   checkReadable(name: string): TensorEntry {
     const entry = this.tensors.get(name);
     if (!entry) throw new PrlError('ERR_PRL_CORRUPT', `${this.path} has no tensor '${name}'`);
@@ -166,7 +166,7 @@ function checkEntry(key: string, value: unknown, base: number, corrupt: (message
   return { dtype, shape, begin: base + offsets[0], bytes };
 }
 
-/** A tensor to be written: `read` gives its values in the type's own bits, at once or in pieces. */
+/** A tensor to write. `read` returns its values in the bits of the type, at once or in pieces. */
 export interface StorableTensor {
   name: string;
   shape: readonly number[];
@@ -175,8 +175,8 @@ export interface StorableTensor {
 }
 
 /**
- * Writes tensors. Each is asked for when its turn comes, so that one (or a piece of one) is in memory at a time. The file appears whole or not
- * at all: it is written beside its place, flushed to the disk and moved.
+ * Writes tensors. Each is requested when its turn comes, so only one (or a piece of one) is in memory at a time. The
+ * file appears complete or not at all: it is written beside its place, flushed to the disk and moved.
  */
 export async function writeSafetensors(
   path: string,

@@ -1,5 +1,5 @@
-// Token ids to text, as the Python library does it, and told apart by token. (@huggingface/tokenizers departs where bytes stand for
-// characters: it drops a U+FEFF, and puts other numbers of U+FFFD for what is no character.)
+// Decodes token ids to text as the Python library does, and divides the text by token. (@huggingface/tokenizers differs
+// where bytes stand for characters: it drops a U+FEFF, and gives other numbers of U+FFFD for invalid bytes.)
 import { isUtf8 } from 'node:buffer';
 import { PrlError } from '../base/errors.js';
 import { quoted } from '../base/json.js';
@@ -7,10 +7,10 @@ import { shorten } from '../base/shorten.js';
 
 type Json = { [key: string]: unknown };
 
-/** What a decoder puts in the place of bytes that are no character. */
+/** Replaces bytes that are not a character. */
 const INCOMPLETE = '\ufffd';
 
-/** GPT-2's stand-ins for bytes: a character that can be seen for every byte. */
+/** GPT-2's spelling of bytes: a visible character for every byte. */
 const BYTE_OF: ReadonlyMap<string, number> = (() => {
   const shown = (byte: number) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);
   let hidden = 0;
@@ -49,8 +49,9 @@ export class TokenDecoder {
   }
 
   /**
-   * The text that each token adds to the text of those before; '' for special tokens if `skipSpecial`. The parts of a character
-   * belong to the token that completes it; what is never completed, to the token that shows it or to the last one.
+   * The text that each token adds to the text of the tokens before it; '' for special tokens if `skipSpecial`. The
+   * parts of a character belong to the token that completes it. If nothing completes it, they belong to the token that
+   * reveals this, or to the last one.
    */
   pieces(tokens: ArrayLike<number>, skipSpecial: boolean): string[] {
     const pieces = new Array<string>(tokens.length).fill('');

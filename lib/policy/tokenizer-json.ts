@@ -1,5 +1,5 @@
-// A tokenizer.json, checked: its shape, so that nothing in it can do harm, and its parts, so that it encodes as the Python library
-// does. What @huggingface/tokenizers does differently is put right here or refused.
+// Checks a tokenizer.json: its shape, so that nothing in it can do harm, and its parts, so that it encodes as the
+// Python library does. Where @huggingface/tokenizers differs, the part is corrected or refused.
 import * as library from '@huggingface/tokenizers';
 import { PrlError } from '../base/errors.js';
 import { quoted } from '../base/json.js';
@@ -25,7 +25,7 @@ const isObject = (value: unknown): value is Json =>
 const isId = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < MAX_ID;
 
-/** @internal The library's tokenizer, to encode with; it decodes differently from Python's, for which see TokenDecoder. */
+/** @internal The library's tokenizer, used to encode. It decodes differently from Python: see TokenDecoder. */
 export function createEncoder(json: Json, added: readonly AddedToken[]): library.Tokenizer {
   const normalizers = [...parts(json.normalizer, 'normalizers')].map(checkNormalizer);
   const pretokenizers = [...parts(json.pre_tokenizer, 'pretokenizers')].flatMap(exactPreTokenizer);
@@ -73,8 +73,8 @@ export function checkVocabulary({ model }: Json): Map<string, number> {
 }
 
 /**
- * Added tokens of tokenizer.json, and the special tokens that tokenizer_config.json names where they are in the vocabulary only:
- * as Python has it, they are never split, and no text.
+ * Added tokens of tokenizer.json, and the special tokens that only tokenizer_config.json names if the vocabulary has
+ * them. As in Python they are never split, and have no text.
  */
 export function addedTokens(
   { added_tokens }: Json,
@@ -127,7 +127,7 @@ const split = (Regex: string): Json => ({ type: 'Split', pattern: { Regex }, beh
 /** What GPT-2 splits text by. */
 const WORDS = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
-/** The pre-tokenizer in those parts that the library has right: its Split, and others with the options that it knows. */
+/** The pre-tokenizer in parts that the library gets right: its Split, and others with the options that it knows. */
 function exactPreTokenizer(part: Json): Json[] {
   const { type, pattern, behavior, invert } = part;
   if (type === 'Split') {

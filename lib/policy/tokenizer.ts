@@ -12,7 +12,7 @@ import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-templa
 import { TokenDecoder } from './token-decoder.js';
 import { addedTokens, checkVocabulary, createEncoder, type Json } from './tokenizer-json.js';
 
-/** Milliseconds to encode a text, and for each 10 of its characters one more: some 40 times what it takes. */
+/** Milliseconds to encode a text, plus one per 10 characters: about 40 times the usual time. */
 const DEADLINE = 1000;
 
 /** The files of a tokenizer. */
@@ -23,18 +23,22 @@ export interface TokenizerFiles {
   config: Json;
   /** generation_config.json */
   generation?: Json;
-  /** chat_template.jinja, or what chat_template.json holds: in place of what tokenizer_config.json has. */
+  /** chat_template.jinja, or the contents of chat_template.json. It replaces that of tokenizer_config.json. */
   chatTemplate?: unknown;
 }
 
-/** Text to token ids and back: a tokenizer.json in Hugging Face's format, with the ids and texts that the Python library has. */
+/**
+ * Converts text to token ids and back. It reads tokenizer.json in Hugging Face's format and gives the ids and texts of
+ * the Python library.
+ */
 export class Tokenizer {
-  /** The end-of-sequence token. */
+  /** Id of the end-of-sequence token. */
   readonly eosTokenId: number;
+  /** Spelling of the end-of-sequence token. */
   readonly eosToken: string;
-  /** Tokens that end a response: those of generation_config.json, and the end-of-sequence token. */
+  /** Ids of the tokens that end a response: those of generation_config.json, and the end-of-sequence token. */
   readonly stopTokenIds: readonly number[];
-  /** Tokens that this tokenizer has; a model may have more rows, which stand for nothing. */
+  /** Number of tokens in this tokenizer. A model may have more rows, which stand for nothing. */
   readonly vocabSize: number;
   readonly #files: TokenizerFiles;
   readonly #ids: Map<string, number>;
@@ -55,7 +59,7 @@ export class Tokenizer {
     this.vocabSize = tokens.size;
     const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
     this.#decoder = new TokenDecoder(json.decoder, (id) => tokens.get(id), special);
-    // With nothing between text and model, decoding must give the text back.
+    // If nothing stands between text and model, decoding must give the text back.
     this.#exact = json.normalizer == null && json.pre_tokenizer == null && json.post_processor == null;
     const stop = stopTokens(files.generation, tokens);
     this.eosToken = named.eos_token ?? tokens.get(stop[0]) ?? '';
@@ -68,8 +72,12 @@ export class Tokenizer {
   }
 
   /**
-   * Reads the tokenizer of a model: a folder, or an id of the hub. tokenizer.json and, as far as they are there,
-   * tokenizer_config.json, special_tokens_map.json, generation_config.json (else config.json) and chat_template.jinja or .json.
+   * Reads the tokenizer of a model: a folder, or an id of the hub. It reads tokenizer.json and, if present,
+   * tokenizer_config.json, special_tokens_map.json, generation_config.json (else config.json) and chat_template.jinja
+   * or .json.
+   *
+   * @throws PrlError ERR_PRL_CORRUPT or ERR_PRL_IO for a file that cannot be used, ERR_PRL_UNSUPPORTED with the reason
+   *   for a tokenizer that cannot encode as Python does, or an error of the hub, as downloadFiles
    */
   static async load(idOrFolder: string): Promise<Tokenizer> {
     const folder = await resolveTokenizer(idOrFolder);
@@ -88,7 +96,7 @@ export class Tokenizer {
     return new Tokenizer(json, config, { generation, chatTemplate });
   }
 
-  /** Writes what `load` reads. */
+  /** Writes the files that `load` reads. */
   async save(folder: string): Promise<void> {
     const { tokenizer, config, generation, chatTemplate } = this.#files;
     const write = (name: string, value: unknown) =>
@@ -100,15 +108,17 @@ export class Tokenizer {
     else if (chatTemplate !== undefined) await write('chat_template.json', { chat_template: chatTemplate });
   }
 
-  /** The id of a token, by its exact spelling in the vocabulary. */
+  /** The id of a token, by its exact spelling in the vocabulary. undefined: there is no such token. */
   tokenId(token: string): number | undefined {
     return this.#ids.get(checkString('token', token));
   }
 
   /**
-   * Token ids of `text`. A character that the vocabulary lacks is an error where there are no bytes to spell it.
+   * Token ids of `text`. With `addSpecialTokens` (default false) they include those of the tokenizer's template, such
+   * as a begin-of-text token.
    *
-   * `addSpecialTokens` puts around it what the tokenizer's template says, such as a begin-of-text token; default: false.
+   * @throws RangeError for a character that neither the vocabulary nor its bytes can spell; PrlError ERR_PRL_TIMEOUT
+   *   when the model's patterns take too long
    */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): Int32Array {
     options = checkOptions('encode', options, ['addSpecialTokens']);
@@ -124,7 +134,7 @@ export class Tokenizer {
   #idsOf(text: string, special: boolean): number[] {
     const encode = () => this.#encoder.encode(text, { add_special_tokens: special }).ids;
     if (this.#exact) return encode();
-    // The patterns that it splits text by come with the model, and may go on for ever.
+    // The patterns that split the text come with the model, and may never end.
     const what = `encoding ${text.length} characters with the tokenizer's patterns`;
     try {
       return withinDeadline(DEADLINE + Math.ceil(text.length / 10), what, encode);
@@ -134,7 +144,10 @@ export class Tokenizer {
     }
   }
 
-  /** The text of `tokens`, as it was sampled: spaces before punctuation stay. Special tokens are left out, unless told otherwise. */
+  /**
+   * The text of `tokens`, as it was sampled: spaces before punctuation stay. Special tokens are left out, unless
+   * `skipSpecialTokens` is false.
+   */
   decode(tokens: ArrayLike<number>, options: { skipSpecialTokens?: boolean } = {}): string {
     options = checkOptions('decode', options, ['skipSpecialTokens']);
     const skip = checkBoolean('skipSpecialTokens', options.skipSpecialTokens ?? true);
@@ -142,37 +155,42 @@ export class Tokenizer {
   }
 
   /**
-   * The text that each token adds to the text of `tokens`; '' for special tokens. A token may hold a part of a character: the
-   * character belongs to the token that completes it.
+   * The text that each token adds to the text of `tokens`; '' for special tokens. A character that several tokens spell
+   * belongs to the token that completes it.
    */
   pieces(tokens: ArrayLike<number>): string[] {
     return this.#decoder.pieces(tokenList('tokens', tokens), true);
   }
 
-  /** Whether the model comes with a chat template. */
+  /** Whether the model has a chat template. */
   get hasChatTemplate(): boolean {
     return this.#chat.names.length > 0;
   }
 
-  /** The text of a conversation, in the model's own form. */
+  /**
+   * The text of a conversation, in the model's own format.
+   *
+   * @throws PrlError ERR_PRL_TEMPLATE for a template that cannot be read or raises an error, ERR_PRL_TIMEOUT after one
+   *   second
+   */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
     return this.#chat.render(messages, options);
   }
 
-  /** Token ids of a conversation. The template has the special tokens that belong there; none are put around it. */
+  /** Token ids of a conversation. The template contains the special tokens; no others are added. */
   encodeChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Int32Array {
     return this.encode(this.applyChatTemplate(messages, options));
   }
 }
 
-/** What a caller passes as a tokenizer. */
+/** Checks a tokenizer that a caller passes. */
 export function checkTokenizer(tokenizer: unknown): Tokenizer {
   const { encode, decode } = (tokenizer ?? {}) as Partial<Tokenizer>;
   if (typeof encode === 'function' && typeof decode === 'function') return tokenizer as Tokenizer;
   throw invalidArgument(`tokenizer must be a Tokenizer, as Tokenizer.load gives it, not ${describe(tokenizer)}`);
 }
 
-/** Largest file that is read: the largest that models have are some 40 MB. */
+/** Largest file that is read. The largest of real models have about 40 MB. */
 const MAX_BYTES = 256 << 20;
 
 async function readText(path: string): Promise<string | undefined> {
@@ -188,7 +206,7 @@ async function readText(path: string): Promise<string | undefined> {
   }
 }
 
-/** The object in a file; undefined where there is no file. */
+/** The object in a file. undefined: there is no such file. */
 async function readObject(path: string): Promise<Json | undefined> {
   const text = await readText(path);
   if (text === undefined) return undefined;
@@ -207,7 +225,7 @@ const pickEos = (config: Json | undefined): Json | undefined =>
 
 const NAMES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 
-/** The special tokens that tokenizer_config.json gives a name. */
+/** The special tokens that tokenizer_config.json names. */
 function namedTokens(config: Json): { [name: string]: string } {
   const named: { [name: string]: string } = {};
   for (const name of NAMES) {
@@ -230,7 +248,7 @@ function stopTokens(generation: Json | undefined, tokens: Map<number, string>): 
   return list as number[];
 }
 
-/** A tokenizer with one token per character of `alphabet`, after `<pad>` (0) and `<eos>` (1). */
+/** Makes a tokenizer with one token per character of `alphabet`, after `<pad>` (0) and `<eos>` (1). */
 export function characterTokenizer(alphabet: string): Tokenizer {
   const symbols = ['<pad>', '<eos>', ...checkString('alphabet', alphabet)];
   const json = {

@@ -1,70 +1,79 @@
-// The surface of the native policy; lib/policy/policy.ts implements it.
+// The interface of the native policy. lib/policy/policy.ts implements it.
 import type { HubOptions } from '../hub/repo.js';
 import type { PolicyLossMetrics } from '../kernels/loss-batch.js';
 import type { PolicyLossOptions } from '../kernels/loss-options.js';
 import type { TensorLike } from '../kernels/tensor.js';
 
 /**
- * Sequences to learn from. T is the number of completion tokens of all sequences, packed one sequence after the other;
- * token-wise inputs have one value per completion token.
+ * Sequences to learn from. T is the number of completion tokens of all sequences, packed one sequence after the other.
+ * Inputs of shape [T] have one value per completion token.
  */
 export interface PolicyBatch {
-  /** Token ids of each prompt, at least one. */
+  /** Token ids of each prompt, at least one each. */
   prompts: ArrayLike<number>[];
-  /** Token ids of each completion (with the end-of-sequence token when it was sampled). */
+  /** Token ids of each completion, with the end-of-sequence token if it was sampled. */
   completions: ArrayLike<number>[];
-  /** [T] per token or [B] per sequence. When T = B the shape tells: a 1-token completion per sequence means the same. */
+  /**
+   * [T] per token, or [B] per sequence; the length decides. T = B means one token per sequence, so both mean the same.
+   */
   advantages: TensorLike;
-  /** [T]: log-probabilities when the tokens were sampled. Absent: on-policy. */
+  /** [T] log-probabilities at sampling time. Without it the batch is on-policy. */
   oldLogProbs?: TensorLike;
-  /** [T]: log-probabilities under the reference policy; needed when beta is not 0. */
+  /** [T] log-probabilities under the reference policy. Required when beta is not 0. */
   refLogProbs?: TensorLike;
-  /** [T], 0 or more: multiply each token's policy term (see importanceWeights). */
+  /** [T] weights, 0 or more, that multiply each token's policy term. See importanceWeights. */
   importanceWeights?: TensorLike;
-  /** [T]: log-probabilities of the engine that sampled, for offPolicyMaskThreshold. Default: oldLogProbs. */
+  /** [T] log-probabilities of the engine that sampled, for offPolicyMaskThreshold. Default: oldLogProbs. */
   rolloutLogProbs?: TensorLike;
-  /** [T] integers: tokens with 0 take no part. */
+  /** [T] integers. A token with 0 takes no part. */
   mask?: TensorLike;
 }
 
-/** AdamW (arXiv 1711.05101), named as in TRL. */
+/** Options of AdamW (arXiv 1711.05101), with TRL's names. */
 export interface OptimizerOptions {
-  /** At least 0. */
+  /** Learning rate, at least 0. */
   learningRate: number;
-  /** AdamW; decay on matrices only, not on norms, biases (nor on 1-dimensional tensors). Default 0. */
+  /**
+   * Decoupled weight decay. It applies to matrices only, not to norms, biases and other 1-dimensional tensors. Default
+   * 0.
+   */
   weightDecay?: number;
-  /** Default 0.9 and 0.999. */
+  /** Decay of the mean of the gradients. Default 0.9. */
   adamBeta1?: number;
-  /** Decay of the squares. Default 0.999. */
+  /** Decay of the mean of their squares. Default 0.999. */
   adamBeta2?: number;
-  /** Default 1e-8. */
+  /** Added to the root of the mean square. Default 1e-8. */
   adamEpsilon?: number;
-  /** Global gradient norm is clipped to this. Default 1; Infinity: no clipping. */
+  /** Clips the global gradient norm to this value. Default 1; Infinity: no clipping. */
   maxGradNorm?: number;
 }
 
+/** Options of {@link PolicyLike.computeGradients}. */
 export interface GradientOptions extends PolicyLossOptions {
-  /** Default 1. */
+  /** Divides the logits. Default 1. */
   temperature?: number;
   /**
-   * Sequences are cut in micro-batches of at most this many tokens, at least one sequence. Neighbours in the batch that have the
-   * same prompt share it: it goes through the network once per micro-batch. Default 4096. */
+   * Cuts the batch into micro-batches of at most this many tokens, but at least one sequence. Neighbours with the same
+   * prompt share it: it passes through the network once per micro-batch. Default 4096.
+   */
   microBatchTokens?: number;
   /**
-   * Keeps of each layer only what goes in, and computes the rest again on the way back: a small part of the memory, about a third
-   * more time, the same bits. Default false.
+   * Keeps only the input of each layer and recomputes the rest in the backward pass. It takes a small part of the
+   * memory and about a third more time. The bits are the same. Default false.
    */
   gradientCheckpointing?: boolean;
-  /** Stops the call (ERR_PRL_ABORTED); the policy is then as before. */
+  /** Stops the call (ERR_PRL_ABORTED). The policy is then unchanged. */
   signal?: AbortSignal;
 }
 
+/** Options of {@link PolicyLike.update}. */
 export interface UpdateOptions extends GradientOptions, OptimizerOptions {}
 
+/** Result of {@link PolicyLike.update}. */
 export interface UpdateMetrics extends PolicyLossMetrics {
   /** Global norm of the gradient before clipping. */
   gradNorm: number;
-  /** False when the loss or the gradient was not finite: the weights are then as before. */
+  /** False when the loss or the gradient was not finite. The weights are then unchanged. */
   applied: boolean;
 }
 
@@ -74,162 +83,172 @@ export interface GenerateOptions {
   n?: number;
   /** Longest completion in tokens. */
   maxNewTokens: number;
-  /** Default 1; 0 is greedy. */
+  /** Divides the logits; 0 is greedy. Default 1. */
   temperature?: number;
-  /** Keep the k likeliest. Default 0: all. */
+  /** Samples from the k most likely tokens. Default 0: all tokens. */
   topK?: number;
-  /** Keep the smallest set of likeliest tokens whose probability reaches topP. Default 1: all. */
+  /** Samples from the smallest set of most likely tokens whose probability reaches topP. Default 1: all tokens. */
   topP?: number;
   /**
-   * Default 0. The same seed gives the same samples for a prompt whatever else is in the batch: with one number the prompt's
-   * index picks its stream, with one seed per prompt its samples do not depend on its index either.
+   * Seed of the samples. The same seed gives the same samples for a prompt, whatever else is in the batch. With one
+   * number, the samples also depend on the prompt's index. With one seed per prompt, they do not. Default 0.
    */
   seed?: number | ArrayLike<number>;
-  /** Token ids that end a completion; the token is kept as its last. Default: the config's eos_token_id. */
+  /** Token ids that end a completion. The token stays as its last one. Default: the config's eos_token_id. */
   stop?: number[];
-  /** Never stop before maxNewTokens. Default false. */
+  /** Never stops before maxNewTokens. Default false. */
   ignoreEos?: boolean;
   /**
-   * Sequences decoded at once: speed and memory, not results. Default: as many as keep their keys and values near the processor,
-   * up to 256 but at least 32 per thread, and no more than memory is available for.
+   * Sequences decoded at once. It changes speed and memory, not the results. Default: as many as keep their keys and
+   * values near the processor, at most 256, at least 32 per thread, and no more than memory allows.
    */
   maxBatch?: number;
   /** Stops the call (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
-  /** Told at times while completions are made: how many have ended, of how many, and tokens so far. What it throws ends the call. */
+  /**
+   * Called from time to time with the completions that ended, all completions, and the tokens so far. An error that it
+   * throws ends the call.
+   */
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
 }
 
 /** One sampled completion. */
 export interface Completion {
-  /** Generated ids, the stop token included. */
+  /** Generated ids, with the stop token. */
   tokens: Int32Array;
-  /** Log-probability of each under softmax(logits / temperature), before top-k / top-p; at temperature 1 when greedy. */
+  /**
+   * Log-probability of each token under softmax(logits / temperature), before top-k and top-p. Greedy completions use
+   * temperature 1.
+   */
   logProbs: Float32Array;
-  /** 'stop': ended by a stop token; 'length': at maxNewTokens. */
+  /** 'stop': a stop token ended it. 'length': maxNewTokens did. */
   finishReason: 'stop' | 'length';
 }
 
 /** How a policy stores its weights. Arithmetic is float32 either way. */
 export type PolicyDType = 'float32' | 'bfloat16';
 
-/** How the weights are kept. */
+/** How a policy stores its weights. */
 export interface StorageOptions {
   /**
-   * 'float32' (default), or 'bfloat16': half the memory, and reading it is what generation waits for. The results are those of the
-   * float32 policy with the rounded weights, bit for bit; training steps go by float32 values all the same.
+   * 'float32' (default) or 'bfloat16'. bfloat16 takes half the memory, and generation reads half as much. Its results
+   * are those of the float32 policy with the rounded weights, bit for bit. Training still updates float32 values.
    */
   dtype?: PolicyDType;
   /**
-   * Whether calls of this policy refuse what does not fit the memory that is available (ERR_PRL_OUT_OF_MEMORY, with the largest setting
-   * that does). Default true.
+   * Calls of this policy refuse work that does not fit in the available memory. The error is ERR_PRL_OUT_OF_MEMORY and
+   * names the largest setting that fits. Default true.
    */
   memoryCheck?: boolean;
 }
 
-/** Options of Policy.load: storage, and where a model of the hub is looked for. */
+/** Options of Policy.load: storage, and access to the hub. */
 export interface LoadOptions extends StorageOptions, HubOptions {}
 
 /** Options of {@link PolicyLike.save}. */
 export interface SaveOptions {
-  /** Of the files. Default: the policy's own. */
+  /** Type of the weights in the files. Default: the policy's own. */
   dtype?: 'float32' | 'bfloat16' | 'float16';
-  /** Bytes; a larger checkpoint is saved in several files with an index. Default 5e9. */
+  /** Bytes. A larger checkpoint is split into several files with an index. Default 5e9. */
   maxShardSize?: number;
 }
 
-/** A causal language model's configuration, in Hugging Face's names. */
+/** The configuration of a causal language model, with Hugging Face's names. */
 export interface PolicyConfig {
   /** The architecture. */
   model_type: 'llama' | 'qwen2' | 'qwen3';
-  /** Symbols. */
+  /** Number of tokens in the vocabulary. */
   vocab_size: number;
   /** Width of the hidden states. */
   hidden_size: number;
   /** Width of the feed-forward layers. */
   intermediate_size: number;
-  /** Layers. */
+  /** Number of layers. */
   num_hidden_layers: number;
-  /** Heads of the queries. */
+  /** Number of query heads. */
   num_attention_heads: number;
-  /** Default: num_attention_heads. */
+  /** Number of key and value heads. Default: num_attention_heads. */
   num_key_value_heads?: number;
-  /** Default: hidden_size / num_attention_heads. */
+  /** Width of a head. Default: hidden_size / num_attention_heads. */
   head_dim?: number;
-  /** Default 1e-6. */
+  /** Epsilon of the norms. Default 1e-6. */
   rms_norm_eps?: number;
-  /** Default 10000. Also read from rope_parameters. */
+  /** Base of the rotary frequencies. Also read from rope_parameters. Default 10000. */
   rope_theta?: number;
-  /** Scaling of the rotations, in the older spelling. */
+  /** Scaling of the rotary embedding, in the older spelling. */
   rope_scaling?: null | { rope_type: string; [key: string]: unknown };
-  /** The same in the newer spelling. */
+  /** Scaling of the rotary embedding, in the newer spelling. */
   rope_parameters?: { rope_type?: string; rope_theta?: number; [key: string]: unknown };
-  /** Default 2048. */
+  /** Longest sequence in tokens. Default 2048. */
   max_position_embeddings?: number;
-  /** Default false. */
+  /** The output head is the embedding. Default false. */
   tie_word_embeddings?: boolean;
   /** Biases of q, k and v. Default: true for qwen2, false otherwise. */
   attention_bias?: boolean;
-  /** What ends a completion, unless stop is given. */
+  /** Tokens that end a completion, unless `stop` is given. */
   eos_token_id?: number | number[];
-  /** Kept for the files; not used. */
+  /** Kept for the files. Not used. */
   bos_token_id?: number;
-  /** Kept for the files; not used. */
+  /** Kept for the files. Not used. */
   pad_token_id?: number;
   [key: string]: unknown;
 }
 
-/** What a policy is to be used for. */
+/** The planned use of a policy, for estimateMemory and checkMemory. */
 export interface MemoryOptions {
-  /** Default 'float32'. */
+  /** Storage of the weights. Default 'float32'. */
   dtype?: PolicyDType;
-  /** Gradients, moments and activations of update. Default true; false: scoring and generation. */
+  /** Counts gradients, moments and activations of update. False: scoring and generation only. Default true. */
   training?: boolean;
-  /** A frozen copy of the policy beside it, as a KL term or PRL's process rewards need it. Default false. */
+  /** Counts a frozen copy of the policy, as FRPO, PRL or a KL term needs it. Default false. */
   reference?: boolean;
-  /** Tokens of a micro-batch; the longest sequence, should that be longer. Default 4096. */
+  /** Tokens of a micro-batch, or the longest sequence if that is longer. Default 4096. */
   microBatchTokens?: number;
-  /** As in update: activations are made again on the way back. Default false. */
+  /** Recomputes activations in the backward pass, as in update. Default false. */
   gradientCheckpointing?: boolean;
-  /** Generation: sequences decoded at once, their longest prompt and completion. Default: none are generated. */
+  /** Generation: sequences decoded at once. Default 1. */
   maxBatch?: number;
-  /** Longest prompt in tokens. */
+  /** Generation: longest prompt in tokens. Default 0. */
   promptTokens?: number;
-  /** Longest completion in tokens; 0, the default: nothing is generated. */
+  /** Generation: longest completion in tokens. Default 0: no generation. */
   maxNewTokens?: number;
 }
 
-/** Bytes. */
+/** Memory of a policy, in bytes. */
 export interface MemoryEstimate {
-  /** With those of the reference. */
+  /** Weights, with those of the reference. */
   weights: number;
-  /** 0 without training. */
+  /** Gradients. 0 without training. */
   gradients: number;
-  /** AdamW's moments; in bfloat16 the rest of the masters too. */
+  /** AdamW's moments. In bfloat16 also the other half of the masters. */
   optimizer: number;
-  /** Of a micro-batch, with everything that a forward and backward pass work in. */
+  /** Activations of a micro-batch, with the workspaces of a forward and backward pass. */
   activations: number;
   /** Keys and values of the sequences that are decoded at once. */
   kvCache: number;
-  /** Of the chunk of tokens whose logits exist at a time, and of a step of generation. */
+  /** Logits of one chunk of tokens, and of one step of generation. */
   logits: number;
-  /** All of the above. */
+  /** Sum of all of the above. */
   total: number;
 }
 
 /** The policy network. Long calls run off the event loop, one after the other per policy. */
 export interface PolicyLike {
-  /** As it was created or loaded, defaults filled in. */
+  /** The config as it was created or loaded, with defaults filled in. */
   readonly config: Readonly<PolicyConfig>;
   /** Number of weights. */
   readonly parameterCount: number;
-  /** Absent: 'float32'. */
+  /** Storage of the weights. Without it: 'float32'. */
   readonly dtype?: PolicyDType;
-  /** Samples n completions of each prompt (token ids, at least one), in the order of the prompts. Aborted: ERR_PRL_ABORTED. */
+  /**
+   * Samples n completions of each prompt (token ids, at least one), in the order of the prompts.
+   *
+   * @throws PrlError ERR_PRL_ABORTED when `signal` is aborted
+   */
   generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]>;
   /**
-   * Log-probabilities of every token after the first of each sequence, packed; or, with `start`, of the tokens from index
-   * start[i] >= 1 on (the completion's, when start is the prompt's length).
+   * Log-probabilities of every token after the first of each sequence, packed. With `start`, those of the tokens from
+   * index start[i] >= 1: set it to the prompt's length to score the completion.
    */
   logProbs(
     sequences: ArrayLike<number>[],
@@ -243,20 +262,20 @@ export interface PolicyLike {
   ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; cuSeqlens: Int32Array }>;
   /** One optimizer step on the whole batch. */
   update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics>;
-  /** The gradients that `update` would use (not clipped), without a step. Read them with gradients(). */
+  /** Computes the gradients that `update` would use (not clipped), without a step. Read them with gradients(). */
   computeGradients(batch: PolicyBatch, options?: GradientOptions): Promise<PolicyLossMetrics & { gradNorm: number }>;
-  /** A copy with its own weights and no optimizer state: the frozen reference. */
+  /** A copy with its own weights and no optimizer state, for use as the frozen reference. */
   clone(): PolicyLike;
-  /** Writes a Hugging Face checkpoint folder: config.json and safetensors. */
+  /** Writes a checkpoint folder in Hugging Face's layout: config.json and safetensors. */
   save(folder: string, options?: SaveOptions): Promise<void>;
-  /** Throws ERR_PRL_OUT_OF_MEMORY where a run with these settings would not fit. */
+  /** Throws ERR_PRL_OUT_OF_MEMORY if a run with these settings would not fit in memory. */
   checkMemory?(options: Omit<MemoryOptions, 'dtype'>): void;
-  /** Optimizer moments and step count, in one file; loaded they continue bit for bit. */
+  /** Writes the optimizer's moments and step count to one file. A policy that loads it continues bit for bit. */
   saveOptimizer(file: string): Promise<void>;
-  /** Loads what {@link saveOptimizer} wrote of a policy of this shape; another file is ERR_PRL_CORRUPT. */
+  /** Loads a file of {@link saveOptimizer} from a policy of the same shape. Any other file is ERR_PRL_CORRUPT. */
   loadOptimizer(file: string): Promise<void>;
-  /** Forgets the optimizer's moments and step count. */
+  /** Clears the optimizer's moments and step count. */
   resetOptimizer(): void;
-  /** Lets go of the memory; what is called afterwards is an error (ERR_PRL_DISPOSED). */
+  /** Frees the memory. Later calls fail with ERR_PRL_DISPOSED. */
   dispose(): void;
 }

@@ -1,52 +1,56 @@
-// What `prl prm collect` writes and `prl prm train` reads: lines of JSON, the first of which says how the rest was made.
+// The file that `prl prm collect` writes and `prl prm train` reads: lines of JSON. The first line says how the others
+// were made.
 import { corruptLine, RecordFile, type RecordKind, readRecords } from '../base/records.js';
 import type { Task } from '../tasks/task.js';
 
 const KIND: RecordKind = { format: 'prl-prm-data', version: 1, title: 'data of prl prm collect' };
 
-/** A response, and what became of those that went on from the end of each of its steps. */
+/** A response, and how many continuations of each of its steps ended right. */
 export interface PrmResponse {
-  /** Token ids, the end-of-sequence token included when it was sampled. */
+  /** Token ids, with the end-of-sequence token if it was sampled. */
   tokens: number[];
-  /** Where each step begins: 0 first, rising. */
+  /** Token index where each step begins: 0 first, rising. */
   steps: number[];
-  /** Per step: how many of the continuations ended right. After the last step there is nothing to go on from: all or none. */
+  /** Per step: how many of the continuations ended right. The last step has no continuations: it has all or none. */
   right: number[];
 }
 
 /** A problem with its responses. */
 export interface PrmProblem {
-  /** Its number in the task. */
+  /** Number of the problem in the task. */
   problem: number;
-  /** Token ids. */
+  /** Token ids of the prompt. */
   prompt: number[];
-  /** n of them. */
+  /** The n responses. */
   responses: PrmResponse[];
 }
 
-/** What decides the contents of a file, but for the number of problems: more may be asked for later on. */
+/**
+ * The settings that decide the contents of a file. The number of problems is not among them: a later call may ask for
+ * more.
+ */
 export interface PrmSettings {
-  /** Its name. */
+  /** Name of the task. */
   task: string;
-  /** What else tells its problems from others: the contents of a dataset. */
+  /** Other texts that identify its problems, such as the fingerprint of a dataset. */
   identity?: Task['identity'];
   /** Hash of the policy's weights, or another name of it. */
   model: string;
-  /** Of the problems. */
+  /** Split of the problems. */
   split: string;
-  /** Of the problems. */
+  /** Level of the problems. */
   level: string;
-  /** Of problems and samples. */
+  /** Seed of problems and samples. */
   seed: number;
   /** Responses per problem. */
   n: number;
-  /** Per prefix. */
+  /** Continuations per prefix. */
   continuations: number;
-  /** Tokens. */
+  /** Longest response in tokens. */
   maxCompletionLength: number;
-  /** Of sampling. */
+  /** Temperature of sampling. */
   temperature: number;
-  /** How steps were cut; the model is to be asked about steps cut alike. */
+  /** How steps were cut. The model must later see steps that are cut the same way. */
   stepSplit: string;
   /** For stepSplit 'length'. */
   stepLength: number;
@@ -56,9 +60,11 @@ export interface PrmSettings {
   stepStrings?: readonly string[];
 }
 
-/** What a file of `prl prm collect` holds. */
+/** Contents of a file of `prl prm collect`. */
 export interface PrmData {
+  /** How the data was made. */
   settings: PrmSettings;
+  /** The problems, in the order of the file. */
   problems: PrmProblem[];
 }
 
@@ -88,7 +94,11 @@ function checkProblem(value: Record<string, unknown>, continuations: number): Pr
   return { problem, prompt, responses };
 }
 
-/** Reads a file, also one whose collection has not ended. */
+/**
+ * Reads a file of `prl prm collect`, finished or not.
+ *
+ * @throws PrlError ERR_PRL_CORRUPT that names the line, ERR_PRL_IO
+ */
 export async function readPrmData(file: string): Promise<PrmData> {
   let settings: PrmSettings | undefined;
   const problems: PrmProblem[] = [];

@@ -7,48 +7,48 @@ import type { PrmData } from './data.js';
 import { batchOf, splitExamples } from './examples.js';
 import { checkQuantile, type QuantilePrm } from './quantile-prm.js';
 
-/** Steps whose scores are alike: a calibrated model has score and target alike too. */
+/** Steps with similar scores. In a calibrated model their mean score is near their mean target. */
 export interface CalibrationBin {
-  /** Scores from `low` up to `high`. */
+  /** Lowest score of the bin. */
   low: number;
-  /** The upper end. */
+  /** Upper end of the bin. */
   high: number;
-  /** With such a score. */
+  /** Steps with such a score. */
   steps: number;
-  /** Means over the steps; absent where there are none. */
+  /** Mean score of the steps. Absent if there are none. */
   score?: number;
   /** Mean share of continuations that ended right. */
   target?: number;
 }
 
-/** What {@link evaluatePrm} found on problems that the model was not trained on. */
+/** Result of {@link evaluatePrm}, on problems that the model was not trained on. */
 export interface PrmEvaluation {
-  /** That were looked at. */
+  /** Responses that were evaluated. */
   responses: number;
-  /** Responses to problems that the model may have been trained on. */
+  /** Responses to problems that the model may have been trained on. They are left out. */
   leftOut: number;
-  /** Of those responses. */
+  /** Steps of the evaluated responses. */
   steps: number;
-  /** Share of the responses that are right. */
+  /** Share of the evaluated responses that are right. */
   right: number;
   /** The quantile that is the score. */
   quantile: number;
   /**
-   * Shares of the targets below each quantile, and not above it; those within half a continuation of it count as equal. A calibrated
-   * quantile q lies between the two shares, which are far apart where many targets are 0 or 1.
+   * Per quantile: the share of targets below it, and the share not above it. Targets within half a continuation of it
+   * count as equal. A calibrated quantile q lies between the two shares. They are far apart if many targets are 0 or 1.
    */
   coverage: { quantile: number; below: number; notAbove: number }[];
-  /** Mean squared difference of score and target; the same of the best constant. */
+  /** Mean squared difference of score and target. */
   brier: number;
-  /** Of the best constant: what a model must be below. */
+  /** The same of the best constant score. A useful model is below it. */
   brierConstant: number;
-  /** Mean over quantiles; the same of the best constants: the quantiles of these targets. */
+  /** Pinball loss, mean over quantiles. */
   pinball: number;
-  /** Of the best constants. */
+  /** The same of the best constants: the quantiles of these targets. */
   pinballConstant: number;
-  /** Chance that a right response gets the higher score than a wrong one: by its last step, by any step. null without both kinds. */
+  /** Chance that a right response gets the higher score than a wrong one, by its last step. null without both kinds. */
   aucLast: number | null;
-  /** By any step. */
+  /** The same by any step. */
   aucAny: number | null;
   /** Ten bins of scores. */
   calibration: CalibrationBin[];
@@ -57,10 +57,10 @@ export interface PrmEvaluation {
 }
 
 /**
- * How well a model knows, after each step, how likely the response is to end right. Of problems of the kind it was trained on only
- * those count that its training held out.
+ * Measures how well a model predicts, after each step, whether the response will end right. Problems that its training
+ * may have seen are left out.
  *
- * @throws TypeError for data without such problems
+ * @throws TypeError for data without other problems
  */
 export async function evaluatePrm(
   model: QuantilePrm,
@@ -114,14 +114,17 @@ export async function evaluatePrm(
   };
 }
 
-/** Problems of the same task and split as those of the training may be the same ones, whatever the seed. */
+/** Problems of the training's task and split may be the same ones, whatever the seed. */
 function unseenExamples({ info }: QuantilePrm, data: PrmData) {
   const { task, split, heldOut, seed } = info as { [name: string]: unknown };
   const sameKind = task === data.settings.task && split === data.settings.split;
   return splitExamples(data, sameKind ? Number(heldOut) : 1, Number(seed));
 }
 
-/** The chance that a positive one of the scores is above a negative one, ties counting half (Mann and Whitney 1947). */
+/**
+ * The chance that the score of a positive example is above that of a negative one. Ties count half (Mann and Whitney
+ * 1947).
+ */
 export function areaUnderCurve(scores: ArrayLike<number>, positive: readonly boolean[]): number | null {
   const order = positive.map((_, i) => i).sort((a, b) => scores[a] - scores[b]);
   let [rankSum, positives] = [0, 0];

@@ -2,7 +2,7 @@ import { seedOf } from '../base/random.js';
 import type { PrmData } from './data.js';
 import type { EncodedSteps } from './quantile-prm.js';
 
-/** A response with what its steps are to be scored. */
+/** A response with the targets of its steps. */
 export interface PrmExample {
   prompt: Int32Array;
   completion: Int32Array;
@@ -19,7 +19,10 @@ export interface ExampleBatch {
   targets: Float32Array;
 }
 
-/** Responses for training, and those held out: by problem, so that none is on both sides, whatever else is in the data. */
+/**
+ * Responses for training, and held-out ones. They are split by problem, so that no problem is on both sides, whatever
+ * else is in the data.
+ */
 export function splitExamples({ settings, problems }: PrmData, share: number, seed: number) {
   const sides: { train: PrmExample[]; heldOut: PrmExample[] } = { train: [], heldOut: [] };
   for (const { prompt, responses } of problems) {

@@ -1,14 +1,14 @@
 /**
- * What a quantile head reads of a step beside its hidden state, from the log-probabilities of the frozen model: how unlikely it
- * found the step's tokens, and those of the response up to there; where the step is, and whether it is the response's last.
- * (A wrong step is one that the model finds unlikely; its last hidden state does not tell.)
+ * The features that a quantile head reads of a step, beside its hidden state. They come from the log-probabilities of
+ * the frozen model. A wrong step is one that the model finds unlikely; its last hidden state does not tell.
  *
- * They are: sum and minimum of the step's log-probabilities, the same of all steps so far, the step's number from 0, 1 for the last.
+ * They are: sum and minimum of the step's log-probabilities, sum and minimum over all steps so far, the step's number
+ * from 0, and 1 for the last step.
  */
 export const FEATURES = 6;
 
 /**
- * Those of each step.
+ * The features of each step.
  *
  * @param logProbs [T] of the packed tokens of the responses
  * @param cuSteps [S + 1] where each step begins among them, then T

@@ -11,8 +11,8 @@ import { joinScores, responsesOf, type StepTexts } from './step-texts.js';
 type Scores = ArrayLike<number>;
 
 /**
- * Scores the steps of one response: a number in [0, 1] for each. Where it asks a model that reads other tokens than prompt and
- * response once, it says how many.
+ * Scores the steps of one response: a number in [0, 1] for each. If it asks a model, it may also return the tokens that
+ * the model read. Default: prompt and response once.
  */
 export type ScoreSteps = (
   response: StepTexts,
@@ -21,18 +21,18 @@ export type ScoreSteps = (
 
 /** Options of {@link FunctionPrm}. */
 export interface FunctionPrmOptions {
-  /** The policy's: what turns token ids into the text that the function is given. */
+  /** The policy's tokenizer, which decodes the text for the function. */
   tokenizer: Tokenizer;
-  /** Default 'function'. */
+  /** Name in messages and reports. Default 'function'. */
   name?: string;
-  /** Responses that are with the function at a time, when it is asynchronous. Default 16. */
+  /** Responses in progress at a time, if the function is async. Default 16. */
   concurrency?: number;
 }
 
-/** Milliseconds of work between which the event loop gets a turn. */
+/** Milliseconds of work between two turns of the event loop. */
 const SLICE = 5;
 
-/** A function of yours as a process reward model. */
+/** Uses a function of yours as a process reward model. */
 export class FunctionPrm implements ProcessRewardModel {
   readonly name: string;
   readonly #score: ScoreSteps;
@@ -49,7 +49,11 @@ export class FunctionPrm implements ProcessRewardModel {
     this.#concurrency = checkInteger('concurrency', options.concurrency ?? 16, 1, 4096);
   }
 
-  /** Scores every step of the batch; a wrong answer of the function is ERR_PRL_REWARD_MODEL. */
+  /**
+   * Scores every step of the batch.
+   *
+   * @throws PrlError ERR_PRL_REWARD_MODEL for a wrong answer of the function
+   */
   async score(batch: StepBatch): Promise<StepScores> {
     const checked = checkStepBatch(batch);
     let since = performance.now();

@@ -10,33 +10,35 @@ import { joinScores, responsesOf, type TextResponse } from './step-texts.js';
 
 /** Options of {@link HttpPrm}. */
 export interface HttpPrmOptions {
-  /** Of the server, such as http://localhost:8000; a path ahead of the endpoint's is kept. */
+  /** Address of the server, such as http://localhost:8000. A path before the endpoint's is kept. */
   url: string;
   /**
-   * 'pooling' (default): one request per response with `separator` after each step; the server gives a score, or the
-   * probabilities of classes, for each separator (vLLM's step pooling). 'classify': one request per response with the text up to
-   * each step's end; the server gives the probabilities of classes for each.
+   * 'pooling' (default): one request per response, with `separator` after each step. The server returns a score, or
+   * class probabilities, for each separator (vLLM's step pooling). 'classify': one request per response, with the text
+   * up to the end of each step. The server returns class probabilities for each.
    */
   endpoint?: 'pooling' | 'classify';
-  /** The policy's: what turns token ids into text. */
+  /** The policy's tokenizer, which decodes the text. */
   tokenizer: Tokenizer;
   /** Name of the served model. Default: none is sent. */
   model?: string;
-  /** For 'pooling': what the model was trained to find after a step. Default '<extra_0>' (Qwen2.5-Math-PRM). */
+  /** For 'pooling': the text after each step that the model was trained on. Default '<extra_0>' (Qwen2.5-Math-PRM). */
   separator?: string;
-  /** Sends a conversation, which the server puts in the model's chat template; for 'pooling'. Default false: text. */
+  /**
+   * For 'pooling': sends a conversation, which the server renders with the model's chat template. Default false: text.
+   */
   chat?: boolean;
-  /** Which class means that a step is right. Default: the last one. */
+  /** Index of the class that means a right step. Default: the last one. */
   positiveClass?: number;
-  /** Sent with each request, such as an authorization. */
+  /** Headers of each request, such as an authorization. */
   headers?: Readonly<Record<string, string>>;
-  /** Requests under way at a time. Default 8. */
+  /** Requests in flight. Default 8. */
   concurrency?: number;
   /** Milliseconds of one attempt. Default 60000. */
   timeout?: number;
-  /** Attempts after the first where the server was not reached, did not answer in time or answered 429 or 5xx. Default 5. */
+  /** Attempts after the first, when the server was not reached, was late, or answered 429 or 5xx. Default 5. */
   retries?: number;
-  /** Milliseconds before the first of them, about; they double with each. Default 500. */
+  /** Milliseconds before the first of these attempts, about. They double each time. Default 500. */
   retryDelay?: number;
 }
 
@@ -45,7 +47,7 @@ const KNOWN = [
   ...['concurrency', 'timeout', 'retries', 'retryDelay'],
 ];
 
-/** A process reward model behind vLLM's POST /pooling or /classify, or anything that answers like them. */
+/** A process reward model behind vLLM's POST /pooling or /classify, or a server that answers like them. */
 export class HttpPrm implements ProcessRewardModel {
   readonly name: string;
   readonly #url: string;
@@ -58,7 +60,11 @@ export class HttpPrm implements ProcessRewardModel {
     this.name = `the process reward model at ${this.#url}`;
   }
 
-  /** Scores every step of the batch; a wrong answer of the server is ERR_PRL_REWARD_MODEL. */
+  /**
+   * Scores every step of the batch.
+   *
+   * @throws PrlError ERR_PRL_REWARD_MODEL for a wrong answer of the server
+   */
   async score(batch: StepBatch): Promise<StepScores> {
     const checked = checkStepBatch(batch);
     const { tokenizer, concurrency, headers, timeout, retries, retryDelay } = this.#options;
@@ -83,7 +89,7 @@ export class HttpPrm implements ProcessRewardModel {
   #body({ prompt, steps }: TextResponse): object {
     const { endpoint, model, separator, chat } = this.#options;
     if (endpoint === 'classify') return { model, input: steps.map((_, k) => prompt + steps.slice(0, k + 1).join('')) };
-    // A response that writes the separator itself would be scored where no step ends.
+    // A response that contains the separator would be scored where no step ends.
     const marked = steps.map((step) => step.replaceAll(separator, '').trimEnd() + separator).join('');
     if (!chat) return { model, input: `${prompt}${marked}` };
     const messages = [
@@ -119,7 +125,7 @@ export class HttpPrm implements ProcessRewardModel {
   }
 }
 
-/** A server may answer in any order where it says which item is which. */
+/** The answer may be in any order if each item has its index. */
 const byIndex = (items: { index?: number; probs?: unknown }[]) =>
   [...items].sort((a, b) => (a?.index ?? 0) - (b?.index ?? 0));
 

@@ -6,12 +6,15 @@ import type { ProcessRewardModel } from './process-reward-model.js';
 import { QuantilePrm } from './quantile-prm.js';
 
 /**
- * The process reward model that a command line names: the address of a server that serves one, such as
+ * Loads the process reward model that a command line names: the address of a server, such as
  *
  *     http://localhost:8000/pooling?separator=<extra_0>&chat=true
  *     http://localhost:8000/classify?model=NAME&positiveClass=1&timeout=5000
  *
- * or the folder of one that `prl prm train` made, which may end in ?quantile=0.1 (which of its quantiles is the score).
+ * or a folder of `prl prm train`. The folder may end in ?quantile=0.1, the quantile that is the score.
+ *
+ * @param tokenizer the policy's, which decodes the text for a server
+ * @throws TypeError for an address or option that is wrong, or the errors of QuantilePrm.load
  */
 export async function loadProcessRewardModel(spec: string, tokenizer: Tokenizer): Promise<ProcessRewardModel> {
   if (/^https?:\/\//.test(spec)) return fromAddress(spec, tokenizer);

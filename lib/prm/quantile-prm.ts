@@ -21,39 +21,42 @@ import { type CheckedStepBatch, checkStepBatch } from './step-batch.js';
 
 /** Options of QuantilePrm.create. */
 export interface QuantilePrmOptions {
-  /** Levels that the head predicts, rising. Default [0.1, 0.5, 0.9]. */
+  /** Quantiles that the head predicts, rising, each above 0 and below 1. Default [0.1, 0.5, 0.9]. */
   quantiles?: readonly number[];
-  /** Which of them is the score. Default: 0.5 where it is among them, else the middle one. A low one is the cautious choice. */
+  /** The quantile that is the score. A low one is cautious. Default: 0.5 if the head has it, else the middle one. */
   quantile?: number;
-  /** Of the head's hidden layer. Default 64. */
+  /** Width of the head's hidden layer. Default 64. */
   width?: number;
-  /** Reads six log-probability features of the frozen model beside the hidden state. Default true: without them it learns little. */
+  /**
+   * Reads six log-probability features of the frozen model beside the hidden state. Without them the head learns
+   * little. Default true.
+   */
   features?: boolean;
-  /** Whether `finetune` may be called: the features then come from a second, frozen copy of the model. Default false. */
+  /** Allows `finetune`. The features then come from a second, frozen copy of the model. Default false. */
   finetune?: boolean;
-  /** Of the head's initial weights. Default 0. */
+  /** Seed of the head's initial weights. Default 0. */
   seed?: number;
 }
 
-/** What the head reads of S steps. */
+/** The inputs of the head for S steps. */
 export interface EncodedSteps {
-  /** S. */
+  /** Number of steps, S. */
   steps: number;
-  /** [S, hidden] */
+  /** [S, hidden] hidden states. */
   hidden: Float32Array;
-  /** [S, 6], or empty for a model without features. */
+  /** [S, 6] features; empty for a model without features. */
   features: Float32Array;
   /** Tokens that the model read. */
   tokens: number;
 }
 
-/** What an optimizer step did. */
+/** Result of an optimizer step. */
 export interface PrmUpdate {
   /** The pinball loss before the step. */
   loss: number;
   /** Global norm of the gradient before clipping. */
   gradNorm: number;
-  /** False when something was not finite: the weights are then as before. */
+  /** False if a number was not finite. The weights are then unchanged. */
   applied: boolean;
 }
 
@@ -69,23 +72,24 @@ interface Shape {
 }
 
 /**
- * A process reward model on the native policy's network: at the last token of each step a small head predicts quantiles of the
- * chance that a response which goes on from there ends right (PROGRS, arXiv 2604.02341). Frozen: the policy that it was made of
- * may go on learning, and equal batches get equal scores.
+ * A process reward model on the native policy's network. At the last token of each step a small head predicts quantiles
+ * of the chance that a response which continues from there ends right (PROGRS, arXiv 2604.02341). It is a frozen copy:
+ * the policy may go on learning, and equal batches get equal scores.
  *
- * Quantiles are sorted before they are given out, so that they never cross: sorting moves no estimate further from the true
- * quantile function (Chernozhukov, Fernandez-Val and Galichon, Econometrica 78, 2010), and leaves the head a plain sigmoid each.
+ * Quantiles are sorted, so that they never cross. Sorting moves no estimate away from the true quantile function
+ * (Chernozhukov, Fernandez-Val and Galichon, Econometrica 78, 2010). So the head can be one plain sigmoid per quantile.
  */
 export class QuantilePrm implements ProcessRewardModel {
   readonly name = 'quantile PRM';
+  /** The quantiles that the head predicts, rising. */
   readonly quantiles: readonly number[];
-  /** The score. */
+  /** The quantile that is the score. */
   readonly quantile: number;
-  /** What training wrote down; kept by save and load. */
+  /** Notes of the training. save and load keep them. */
   info: Record<string, unknown> = {};
   readonly #shape: Shape;
   readonly #backbone: Policy;
-  /** Where the features come from when the backbone is trained. */
+  /** Source of the features when the backbone is trained. */
   readonly #reference: Policy | undefined;
   readonly #head: object;
   readonly #parameters: readonly ParameterInfo[];
@@ -109,7 +113,11 @@ export class QuantilePrm implements ProcessRewardModel {
     return this.info.steps as StepOptions | undefined;
   }
 
-  /** An untrained model on a copy of `policy`. */
+  /**
+   * Creates an untrained model on a copy of `policy`.
+   *
+   * @throws TypeError or RangeError that names the option
+   */
   static create(policy: Policy, options: QuantilePrmOptions = {}): QuantilePrm {
     if (!(policy instanceof Policy)) throw invalidArgument('a quantile PRM is made of a native Policy');
     options = checkOptions('QuantilePrm.create', options, [
@@ -134,7 +142,12 @@ export class QuantilePrm implements ProcessRewardModel {
     return model;
   }
 
-  /** Loads what {@link save} wrote; everything in it is checked. `quantile` overrides which one is the score. */
+  /**
+   * Loads a folder that {@link save} wrote, and checks everything in it. `quantile` overrides which quantile is the
+   * score.
+   *
+   * @throws PrlError ERR_PRL_CORRUPT or ERR_PRL_IO that names the file
+   */
   static async load(folder: string, options: { quantile?: number } = {}): Promise<QuantilePrm> {
     options = checkOptions('QuantilePrm.load', options, ['quantile']);
     const config = await readJson(join(folder, 'config.json'));
@@ -169,7 +182,7 @@ export class QuantilePrm implements ProcessRewardModel {
     return model;
   }
 
-  /** Throws for a folder that {@link save} would not write to: one that holds something else. */
+  /** Throws if {@link save} would not write to this folder, because it holds something else. */
   static async checkOutput(folder: string): Promise<void> {
     if (existsSync(folder) && (await readdir(folder)).length > 0) {
       const { model_type } = await readJson(join(folder, 'config.json')).catch(() => ({ model_type: undefined }));
@@ -179,8 +192,10 @@ export class QuantilePrm implements ProcessRewardModel {
   }
 
   /**
-   * Writes config.json, the head in model.safetensors and the network's checkpoint in backbone/ (with the frozen copy in reference/
-   * where there is one): the folder appears whole or not at all. `extra` may add files to backbone/ (a tokenizer).
+   * Writes config.json, the head in model.safetensors and the network's checkpoint in backbone/, with the frozen copy
+   * in reference/ if there is one. The folder appears complete or not at all.
+   *
+   * @param extra may add files to backbone/, such as a tokenizer
    */
   async save(folder: string, extra?: (backbone: string) => Promise<void>): Promise<void> {
     await QuantilePrm.checkOutput(folder);
@@ -202,7 +217,7 @@ export class QuantilePrm implements ProcessRewardModel {
     });
   }
 
-  /** Scores of the steps of responses; see {@link QuantilePrmOptions.quantile}. */
+  /** Scores the steps of responses. See {@link QuantilePrmOptions.quantile}. */
   async score(batch: StepBatch & { quantile?: number }): Promise<StepScores> {
     const checked = checkStepBatch(batch);
     const column = this.quantiles.indexOf(checkQuantile(batch.quantile ?? this.quantile, this.quantiles));
@@ -212,7 +227,7 @@ export class QuantilePrm implements ProcessRewardModel {
     return { scores, tokens: encoded.tokens };
   }
 
-  /** What the head reads of the steps of a batch. It stays the same until {@link finetune}. */
+  /** Computes the inputs of the head for the steps of a batch. They stay the same until {@link finetune}. */
   async encode(batch: StepBatch): Promise<EncodedSteps> {
     return this.#encode(checkStepBatch(batch));
   }
@@ -237,7 +252,7 @@ export class QuantilePrm implements ProcessRewardModel {
     };
   }
 
-  /** [S, quantiles] of encoded steps, rising in each row. */
+  /** Predicts quantiles of encoded steps: [S, quantiles], rising in each row. */
   async predict(encoded: EncodedSteps, signal?: AbortSignal): Promise<Float32Array> {
     const args = { head: this.#head, ...encodedTensors(encoded) };
     const all: Float32Array = await this.#backbone.call(checkSignal(signal), (policy) =>
@@ -247,7 +262,7 @@ export class QuantilePrm implements ProcessRewardModel {
     return all;
   }
 
-  /** Before training: the features are brought to mean 0 and deviation 1 over these steps, for good. */
+  /** Scales the features to mean 0 and deviation 1 over these steps, permanently. Call it before training. */
   standardize({ features }: EncodedSteps): void {
     if (!this.#shape.features) return;
     const { mean, deviation } = columnMoments(features, FEATURES);
@@ -255,7 +270,10 @@ export class QuantilePrm implements ProcessRewardModel {
     this.#write('features.deviation', deviation);
   }
 
-  /** One AdamW step of the head on the pinball loss of encoded steps. Default learning rate 3e-3, decay 0.01, clipping at 1. */
+  /**
+   * One AdamW step of the head on the pinball loss of encoded steps. Defaults: learning rate 3e-3, decay 0.01, clipping
+   * at 1.
+   */
   async update(
     encoded: EncodedSteps,
     targets: Float32Array,
@@ -274,7 +292,8 @@ export class QuantilePrm implements ProcessRewardModel {
   }
 
   /**
-   * The same for head and backbone. The features are those that {@link encode} gave for these steps; gradients are clipped together.
+   * One AdamW step of head and backbone. The features must be those that {@link encode} returned for these steps.
+   * Gradients are clipped together.
    *
    * @param options learningRate of the head; backboneLearningRate, default 1e-4
    */
@@ -300,7 +319,7 @@ export class QuantilePrm implements ProcessRewardModel {
     );
   }
 
-  /** Copies of all that training changes, for {@link restore}. */
+  /** Copies of everything that training changes, for {@link restore}. */
   weights(): Map<string, Tensor> {
     const backbone = this.#reference ? this.#backbone.parameters : [];
     return new Map([
@@ -312,7 +331,7 @@ export class QuantilePrm implements ProcessRewardModel {
     ]);
   }
 
-  /** Puts back copies of what training changes. */
+  /** Restores copies that {@link QuantilePrm.weights} made. */
   restore(weights: ReadonlyMap<string, Tensor>): void {
     for (const [name, tensor] of weights) {
       if (name.startsWith('backbone.')) this.#backbone.writeParameter(name.slice('backbone.'.length), tensor);
@@ -320,7 +339,7 @@ export class QuantilePrm implements ProcessRewardModel {
     }
   }
 
-  /** Lets go of the memory of network and head. */
+  /** Frees the memory of network and head. */
   dispose(): void {
     this.#backbone.dispose();
     this.#reference?.dispose();

@@ -5,9 +5,10 @@ import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward
 import { checkStepBatch } from './step-batch.js';
 
 /**
- * Asks a process reward model, which scores equal responses to equal prompts once, and checks what it answers: no model is
- * trusted to keep the contract.
+ * Asks a process reward model for scores, and checks them: no model is trusted to keep the contract. Equal responses to
+ * equal prompts are scored once.
  *
+ * @returns scores [S] and the tokens that the model read
  * @throws PrlError ERR_PRL_REWARD_MODEL for a model that fails, or scores that are too few, too many or outside [0, 1]
  */
 export async function scoreSteps(model: ProcessRewardModel, batch: StepBatch): Promise<StepScores> {
@@ -16,7 +17,7 @@ export async function scoreSteps(model: ProcessRewardModel, batch: StepBatch): P
   const { prompts, completions, cuSteps, signal, cuSeqlens, cuScores } = checkStepBatch(batch);
   const stepsOf = (i: number) => cuSteps.subarray(cuScores[i], cuScores[i + 1]).map((begin) => begin - cuSeqlens[i]);
 
-  // The first response of each kind, and which of them each response is like.
+  // The first response of each kind, and the kind of each response.
   const firsts: number[] = [];
   const known = new Map<string, number>();
   const like = completions.map((tokens, i) => {
@@ -48,7 +49,7 @@ async function ask(model: ProcessRewardModel, batch: StepBatch): Promise<StepSco
     return await model.score(batch);
   } catch (error) {
     if (String((error as { code?: string })?.code).startsWith('ERR_PRL_')) throw error;
-    // The signal went on to the model, which may say so in words of its own.
+    // The signal went to the model, which may use words of its own.
     if (batch.signal?.aborted)
       throw new PrlError('ERR_PRL_ABORTED', 'the scoring of steps was aborted', { cause: batch.signal.reason });
     throw failure(`${model.name} failed: ${(error as Error)?.message ?? error}`, error);

@@ -6,7 +6,7 @@ import { copyInts } from '../kernels/tensor.js';
 import { tokenLists } from '../policy/batch.js';
 import type { StepBatch } from './process-reward-model.js';
 
-/** A batch of the caller's, read once and checked, and what follows from it. */
+/** A caller's batch, read once and checked, with its offsets. */
 export interface CheckedStepBatch extends StepBatch {
   /** int32 [B + 1] over the tokens of the completions. */
   cuSeqlens: Int32Array;

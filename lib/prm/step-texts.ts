@@ -2,13 +2,13 @@ import type { Tokenizer } from '../policy/tokenizer.js';
 import type { StepScores } from './process-reward-model.js';
 import type { CheckedStepBatch } from './step-batch.js';
 
-/** A response to be scored, as text. */
+/** A response as text, for scoring. */
 export interface StepTexts {
-  /** What was asked, decoded. */
+  /** The prompt, decoded. */
   prompt: string;
   /** The whole response, decoded. */
   response: string;
-  /** The response in its steps, whitespace and all: joined they are the response. */
+  /** The steps of the response, with their whitespace. Joined they are the response. */
   steps: readonly string[];
 }
 

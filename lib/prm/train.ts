@@ -8,7 +8,7 @@ import type { PrmData } from './data.js';
 import { batchOf, type ExampleBatch, type PrmExample, pickSteps, splitExamples } from './examples.js';
 import { type EncodedSteps, QuantilePrm } from './quantile-prm.js';
 
-/** Every option of the training of a process reward model. */
+/** Every option of the training of a quantile PRM. */
 export const PRM_TRAIN_OPTIONS = {
   backbone: {
     type: 'choice',
@@ -56,48 +56,52 @@ export const PRM_TRAIN_OPTIONS = {
   },
   seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Of the weights, the split and the shuffles' },
 } as const satisfies OptionTable;
-/** What {@link trainQuantilePrm} takes as `options`; names, bounds, defaults and meanings are in the table of options. */
+/** Values of `options` for {@link trainQuantilePrm}. The table of options has names, bounds, defaults and meanings. */
 export type PrmTrainOptions = OptionsOf<typeof PRM_TRAIN_OPTIONS>;
 
-/** What an epoch did. */
+/** Result of an epoch. */
 export interface PrmEpoch {
-  /** From 1. */
+  /** Number of the epoch, from 1. */
   epoch: number;
   /** Mean pinball loss of the optimizer steps. */
   loss: number;
-  /** On the held-out problems, after the epoch. */
+  /** Loss on the held-out problems after the epoch. */
   heldOutLoss: number;
-  /** The epoch of the lowest so far; 0 is before training. */
+  /** The epoch with the lowest held-out loss so far. 0 is before training. */
   best: { epoch: number; heldOutLoss: number };
 }
 
 /** Arguments of {@link trainQuantilePrm}. */
 export interface PrmTraining {
-  /** What the model is made of; it is copied. */
+  /** The policy on which the model stands. It is copied. */
   policy: Policy;
-  /** Of readPrmData. */
+  /** Data of readPrmData. */
   data: PrmData;
   /** See the table of options. */
   options?: PrmTrainOptions;
-  /** Told after every epoch. */
+  /** Called after every epoch. */
   onEpoch?: (epoch: PrmEpoch) => void;
-  /** Stops it (ERR_PRL_ABORTED). */
+  /** Stops the training (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
 }
 
-/** What {@link trainQuantilePrm} gives. */
+/** Result of {@link trainQuantilePrm}. */
 export interface TrainedPrm {
-  /** Ready to score; save keeps it. */
+  /** The model, ready to score. Its save writes it. */
   model: QuantilePrm;
-  /** The one that the model is of, and its loss on the held-out problems. */
+  /** The epoch of the model. */
   epoch: number;
   /** Its pinball loss on the held-out problems. */
   heldOutLoss: number;
-  /** Reasoning steps on each side. */
+  /** Number of reasoning steps on each side. */
   steps: { train: number; heldOut: number };
 }
 
-/** Trains a quantile PRM on collected data; what comes out is the epoch that did best on the held-out problems. */
+/**
+ * Trains a quantile PRM on collected data. The result is the epoch with the lowest loss on the held-out problems.
+ *
+ * @throws TypeError or RangeError that names the option; PrlError ERR_PRL_ABORTED
+ */
 export async function trainQuantilePrm(training: PrmTraining): Promise<TrainedPrm> {
   const { policy, data, signal, onEpoch = () => {} } = training;
   const options = resolveOptions('trainQuantilePrm', PRM_TRAIN_OPTIONS, training.options ?? {});
@@ -171,7 +175,7 @@ async function headEpoch(
   return sum / order.length;
 }
 
-/** Responses stay whole: a batch is as many as bring about batchSize steps. */
+/** Responses stay whole. A batch has as many as give about batchSize steps. */
 async function finetuneEpoch(
   model: QuantilePrm,
   examples: readonly PrmExample[],

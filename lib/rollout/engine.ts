@@ -4,21 +4,31 @@ import { seedOf } from '../base/random.js';
 import { asNumbers } from '../kernels/tensor.js';
 import type { PolicyLike } from '../policy/types.js';
 
-/** What answers prompts: the policy itself, or servers that serve its weights. */
+/** Answers prompts: the policy itself, or servers with its weights. */
 export interface RolloutEngine {
-  /** As the policy's own: completions with the log-probabilities of the full distribution at the temperature asked for. */
+  /**
+   * As PolicyLike.generate: completions with the log-probabilities of the full distribution at the requested
+   * temperature.
+   */
   generate: PolicyLike['generate'];
   /**
-   * Makes the engine sample from the weights that `policy` has now; the trainer calls it before every rollout. Absent: the engine
-   * follows the policy by itself.
-   * @param version steps done: the same number, the same weights within a run
+   * Gives the engine the policy's current weights. The trainer calls it before every rollout. Without it the engine
+   * must follow the policy by itself.
+   *
+   * @param policy the policy that is trained
+   * @param version steps done; within a run the same number means the same weights
    */
   sync?(policy: PolicyLike, version: number, options?: { signal?: AbortSignal }): Promise<void>;
 }
 
 /**
- * One seed per prompt, for servers that are asked prompt by prompt: the same seed for all would give equal random numbers to all of
- * them, and seeds in a row overlap where a server gives the i-th of n samples the seed plus i.
+ * One seed per prompt, for servers that get one prompt per request. The same seed for all would give them equal random
+ * numbers. Consecutive seeds overlap if a server gives the i-th of n samples the seed plus i.
+ *
+ * @param seed an integer, or one integer per prompt
+ * @param prompts number of prompts
+ * @returns one seed per prompt
+ * @throws TypeError or RangeError for a seed that is not an integer, or a wrong number of them
  */
 export function promptSeeds(seed: number | ArrayLike<number>, prompts: number): number[] {
   checkInteger('prompts', prompts, 0, 2 ** 24);

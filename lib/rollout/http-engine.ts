@@ -13,27 +13,29 @@ import { newServer, passing, type Server, spread } from './servers.js';
 
 /** Options of VllmEngine and SglangEngine. */
 export interface HttpEngineOptions {
-  /** Of the servers, such as http://localhost:8000. */
+  /** Addresses of the servers, such as http://localhost:8000. */
   urls: string | readonly string[];
   /** Name of the served model. Default: none is sent. */
   model?: string;
-  /** Sent as a bearer token. */
+  /** Bearer token. Default: none. */
   apiKey?: string;
-  /** Sent with each request, such as an authorization. */
+  /** Headers of each request, such as an authorization. */
   headers?: Readonly<Record<string, string>>;
-  /** Prompts under way at a time, per server. Default 64. */
+  /** Prompts in flight per server. Default 64. */
   concurrency?: number;
   /** Milliseconds of one attempt at a prompt. Default 600000. */
   timeout?: number;
-  /** Attempts after the first where the server was not reached, broke off, did not answer in time or answered 429 or 5xx. Default 5. */
+  /**
+   * Attempts after the first, when the server was not reached, broke off, was late, or answered 429 or 5xx. Default 5.
+   */
   retries?: number;
-  /** Milliseconds before the first of them, about; they double with each. Default 500. */
+  /** Milliseconds before the first of these attempts, about. They double each time. Default 500. */
   retryDelay?: number;
-  /** Where the weights are saved for the servers, which see it under the same path; needed to train. */
+  /** Folder for the weights, which the servers see under the same path. Needed to train. */
   syncFolder?: string;
-  /** Milliseconds that loading weights may take. Default 600000. */
+  /** Milliseconds in which a server must load weights. Default 600000. */
   syncTimeout?: number;
-  /** Told about servers that are lost, and that missed an update. */
+  /** Called when a server is lost or missed an update. */
   onWarning?: (message: string) => void;
 }
 
@@ -47,9 +49,11 @@ const GENERATE = [
 ];
 
 /**
- * A rollout engine over HTTP servers that serve one model: every prompt is a request of its own; a server that fails is rested and
- * tried again while the others do its work; answers are checked token by token. After a sync nothing is sampled from a server that
- * does not have, as far as it says, the weights of that sync: one that missed it, or was started anew, gets them first.
+ * A rollout engine over HTTP servers that serve one model. Every prompt is one request. A server that fails rests and
+ * is tried again while the others do its work. Answers are checked token by token.
+ *
+ * After a sync, only servers that report its weights sample, as far as they report them. A server that missed the sync,
+ * or was restarted, gets the weights first.
  */
 export class HttpEngine implements RolloutEngine {
   readonly #protocol: Protocol;
@@ -70,7 +74,7 @@ export class HttpEngine implements RolloutEngine {
     const { concurrency, retries, retryDelay } = this.#options;
     const { n = 1, signal, onProgress } = options;
     for (const server of this.#servers) {
-      // Whatever became of them since, they are asked first.
+      // Whatever happened to the servers since, they are asked first.
       server.suspect = true;
       server.restUntil = server.failures = 0;
     }
@@ -90,7 +94,7 @@ export class HttpEngine implements RolloutEngine {
         onProgress?.({ finished, total, tokens });
       },
     });
-    // Greedy completions of a prompt are all alike.
+    // All greedy completions of a prompt are equal.
     return groups.map((completions) => ({
       completions: completions.length === n ? completions : Array.from({ length: n }, () => completions[0]),
     }));
@@ -103,7 +107,7 @@ export class HttpEngine implements RolloutEngine {
         `${this.#protocol.name} needs syncFolder, a folder that its servers can read, to give them the weights`,
       );
     checkInteger('version', version);
-    // A name that no other run gives: what a server reports cannot be taken for it by accident.
+    // No other run gives this name, so a server cannot report it by accident.
     const name = `step-${String(version).padStart(6, '0')}-${randomUUID().slice(0, 8)}`;
     const folder = join(syncFolder, name);
     await policy.save(folder).catch(async (error) => {
@@ -118,7 +122,7 @@ export class HttpEngine implements RolloutEngine {
       this.#servers.map(async (server) => {
         // It may still be loading older ones.
         while (server.preparing) await server.preparing;
-        // One that has missed the last update already, as others have not, is not waited for again.
+        // A server that already missed the last update, when others did not, is not waited for again.
         const patience = before && some && server.version !== before.version ? 0 : retries;
         for (let attempt = 0; ; attempt++) {
           try {
@@ -161,7 +165,7 @@ export class HttpEngine implements RolloutEngine {
       server.version = wanted.version;
       return;
     }
-    // A server that reports nothing is believed as long as nothing has happened to it.
+    // A server that reports nothing is believed until something happens to it.
     if (reported === undefined && server.version === wanted.version) return;
     server.version = undefined;
     await this.#protocol.update(this.#call(server, syncTimeout, signal), wanted, this.#call(server, timeout));

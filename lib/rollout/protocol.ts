@@ -1,4 +1,4 @@
-// What a rollout server speaks: the engine owns servers, retries and versions, a protocol owns paths and shapes.
+// The protocol of a rollout server. The engine owns servers, retries and versions; a protocol owns paths and shapes.
 import { PrlError } from '../base/errors.js';
 import type { Completion } from '../policy/types.js';
 
@@ -22,7 +22,7 @@ export type Call = (path: string, body?: unknown) => Promise<unknown>;
 export interface Weights {
   /** Absolute, as the servers see it too. */
   folder: string;
-  /** What the servers are to report as their version. */
+  /** The version that the servers must report. */
   version: string;
 }
 
@@ -54,13 +54,13 @@ export interface Sample {
   version?: unknown;
 }
 
-/** An answer that was broken off, by an update of the weights or the end of the server: it may be asked for again. */
+/** An answer that was broken off, by an update of the weights or the end of the server. It may be requested again. */
 export class BrokenOff extends Error {}
 
 /** Float32 roundings of a probability of 1 may end above 0. */
 const ROUNDING = 1e-3;
 
-/** The samples as completions; whatever is missing, too much or no number is refused. */
+/** Turns samples into completions. It refuses missing, extra and non-numeric values. */
 export function checkSamples(
   samples: Sample[],
   request: CompletionRequest,

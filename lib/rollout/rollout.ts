@@ -5,7 +5,7 @@ import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, stopTokensOf, type Task } from '../tasks/task.js';
 import type { RolloutEngine } from './engine.js';
 
-/** Responses to a list of problems, `n` each, with their rewards; token-wise arrays are packed over all responses. */
+/** Responses to a list of problems, `n` each, with their rewards. Arrays over tokens are packed over all responses. */
 export interface Rollout {
   problems: readonly Problem[];
   /** [B] index of each response's problem. */
@@ -20,15 +20,15 @@ export interface Rollout {
   finished: boolean[];
   /** [B] */
   rewards: Float32Array;
-  /** Means over responses of what the task measures on them besides the reward. */
+  /** The task's other measures: means over responses. */
   measures: Record<string, number>;
   /** [B + 1] where each completion begins among the T packed tokens. */
   cuSeqlens: Int32Array;
-  /** [T] log-probabilities of the tokens when they were sampled; with a rollout engine as the policy itself computes them. */
+  /** [T] log-probabilities of the tokens at sampling time. With a rollout engine the policy itself computes them. */
   logProbs: Float32Array;
-  /** [T] with a rollout engine: what it said they are. */
+  /** [T] with a rollout engine: its own log-probabilities. */
   rolloutLogProbs?: Float32Array;
-  /** [T] with a rollout engine: the weights that correct for the difference. */
+  /** [T] with a rollout engine: weights that correct the difference. */
   importanceWeights?: Float32Array;
 }
 

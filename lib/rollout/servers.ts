@@ -1,4 +1,5 @@
-// Several servers that do the same work: each takes the next job when it has room, and one that fails is rested and tried again.
+// Several servers that do the same work. Each takes the next job when it has room. A server that fails rests and is
+// tried again.
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PrlError } from '../base/errors.js';
@@ -36,7 +37,9 @@ export interface SpreadOptions<J, R> {
 /** Milliseconds that the servers that are ready wait for the others before they begin. */
 const READY = 1000;
 
-/** The results of all jobs, wherever they were done. The first failure that is not passing ends the others and is thrown. */
+/**
+ * The results of all jobs, wherever they were done. The first failure that cannot pass ends the others and is thrown.
+ */
 export async function spread<J, R>(
   servers: readonly Server[],
   jobs: readonly J[],
@@ -99,7 +102,7 @@ class Spread<J, R> {
     }
   }
 
-  /** Until the server has answered; it may go on doing so when the others have done all the work. */
+  /** Ends when the server has answered. That may be after the others have done all the work. */
   async #prepare(server: Server): Promise<void> {
     server.preparing ??= this.options
       .prepare(server, this.options.signal)

@@ -66,7 +66,11 @@ const SGLANG: Protocol = {
     (await reportedVersion(call, '/model_info')) ?? (await reportedVersion(call, '/get_model_info')),
 };
 
-/** Rollouts from SGLang servers: POST /generate with token ids in and out. How to run them: docs/rollout.md. */
+/**
+ * Rollouts from SGLang servers: POST /generate with token ids in and out. docs/rollout.md says how to run them.
+ *
+ * @throws PrlError from its calls, as VllmEngine
+ */
 export class SglangEngine extends HttpEngine {
   constructor(options: HttpEngineOptions) {
     super(SGLANG, options);

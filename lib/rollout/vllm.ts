@@ -69,7 +69,7 @@ function absent(error: unknown): void {
   if (!isAbsent(error)) throw error;
 }
 
-/** Says what to do where the development endpoints are missing. */
+/** Says what to do if the development endpoints are missing. */
 async function development(answer: ReturnType<Call>): Promise<void> {
   await answer.catch((error) => {
     if (!isAbsent(error)) throw error;
@@ -81,7 +81,13 @@ async function development(answer: ReturnType<Call>): Promise<void> {
   });
 }
 
-/** Rollouts from vLLM servers, or `prl serve`: POST /v1/completions with token ids in and out. How to run them: docs/rollout.md. */
+/**
+ * Rollouts from vLLM servers or `prl serve`: POST /v1/completions with token ids in and out. docs/rollout.md says how
+ * to run them.
+ *
+ * @throws PrlError from its calls: ERR_PRL_ROLLOUT for an answer that is refused, ERR_PRL_WEIGHT_SYNC when no server
+ *   takes the weights, ERR_PRL_ABORTED
+ */
 export class VllmEngine extends HttpEngine {
   constructor(options: HttpEngineOptions) {
     super(VLLM, options);

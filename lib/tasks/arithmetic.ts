@@ -12,19 +12,22 @@ const PROMPT = /^\d+([+*-]\d+)*=$/;
 /** One problem in HELD_OUT belongs to the test split. */
 const HELD_OUT = 8;
 
-/** How a demonstration responds: one line per operation, the answer alone, or lines of which some are wrong. */
+/** Style of a demonstration: one line per operation, the answer alone, or lines of which some are wrong. */
 export type ArithmeticStyle = 'steps' | 'direct' | 'slips';
 
-/** How often a line of 'slips' is wrong, and by how much; the lines after it go on from what it says. */
+/** How often a line of 'slips' is wrong, and by how much. The lines after it continue from the wrong value. */
 const SLIP = { probability: 0.3, by: [-10, -2, -1, 1, 2, 10] };
 
 /**
- * Chains of small integer operations, evaluated from left to right (no precedence): `12+7-3=`. Every value on the way lies in
- * 0 .. 19. A response is right when it ends and the text after its last '#' is exactly the answer; what stands before is the
- * policy's own affair: `#16` is a full response, `12+7=19\n19-3=16\n#16` shows its work.
+ * Chains of small integer operations, evaluated from left to right without precedence: `12+7-3=`. Every intermediate
+ * value lies in 0 .. 19.
  *
- * Levels are numbers of operands: '2-6' draws each number from 2 to 6 alike, '2:3,5:1' draws 2 three times as often as 5.
- * Whether a problem is held out is decided by a hash of its text, so that no seed and no level can leak one into training.
+ * A response is right if it ends and the text after its last '#' is exactly the answer. The text before it is free:
+ * `#16` is a complete response, and `12+7=19\n19-3=16\n#16` shows its work.
+ *
+ * Levels are numbers of operands. '2-6' draws each number from 2 to 6 with equal weight; '2:3,5:1' draws 2 three times
+ * as often as 5. A hash of the problem's text decides whether it is held out. So no seed and no level can leak it into
+ * training.
  */
 export class ArithmeticTask implements Task {
   readonly name = 'arithmetic';
@@ -101,7 +104,7 @@ function drawProblem(operands: number, random: Random): Problem {
   return { prompt: `${prompt}=`, answer: String(value) };
 }
 
-/** A wrong result in the range of results, where the right one is in it. */
+/** A wrong result. It stays in the range of results if the right one does. */
 function slip(right: number, random: Random): number {
   const wrong = SLIP.by.map((by) => right + by).filter((value) => value >= 0 && value <= MAX_VALUE);
   return wrong.length > 0 ? wrong[randomInteger(random, 0, wrong.length - 1)] : right;

@@ -11,38 +11,46 @@ import { type Verifier, type VerifierName, verifierByName } from './verify/index
 
 /** Options of {@link datasetTask}. */
 export interface DatasetTaskOptions {
-  /** Default: the dataset's, or 'dataset'. */
+  /** Name of the task. Default: the dataset's, or 'dataset'. */
   name?: string;
-  /** The policy's. */
+  /** The tokenizer of the policy. */
   tokenizer: Tokenizer;
-  /** What is trained on: of loadDataset, whose prompt template is then used, or listed problems, given as they stand. */
+  /**
+   * Problems to train on: a dataset of loadDataset, with its prompt template, or a list of problems, used as they are.
+   */
   train: Dataset | readonly Problem[];
-  /** Held-out problems. Those of them that are in `train` are left out there. */
+  /** Held-out problems. They are removed from `train`. */
   test?: Dataset | readonly Problem[];
-  /** Without `test`: the share of `train` that is held out, by a hash of the problem. Default 0: there is nothing to evaluate on. */
+  /**
+   * Share of `train` that is held out, by a hash of the problem; only without `test`. From 0 to 0.5. Default 0: no
+   * evaluation is possible.
+   */
   evalShare?: number;
-  /** Judges responses by the answer of their problem, or the name of one that does. Default: 'math'. */
+  /** Judges responses by the answer of their problem: a verifier or its name. Default 'math'. */
   verifier?: Verifier | VerifierName;
-  /** Judges them instead, with all that the problem holds. */
+  /** Judges responses instead of `verifier`, with the whole problem. */
   verify?: Task['verify'];
-  /** More numbers of a response; their means join the metrics. */
+  /** Other numbers of a response. Their means join the metrics. */
   measure?: Task['measure'];
 }
 
+/** Result of {@link datasetTask}. */
 export interface DatasetTask extends Task {
-  /** Problems of each split. */
+  /** Number of problems in each split. */
   readonly size: { readonly [S in Split]: number };
-  /** Problems of `train` that were left out because they are in `test`. */
+  /** Number of problems removed from `train` because they are in `test`. */
   readonly leaked: number;
 }
 
 const KNOWN = ['name', 'tokenizer', 'train', 'test', 'evalShare', 'verify', 'verifier', 'measure'];
-/** More levels than this are no levels. */
+/** A field with more values than this does not hold levels. */
 const MAX_LEVELS = 64;
 
 /**
- * A task of listed problems: every epoch goes through all of them once, in an order that depends on seed and epoch. So what a
- * step sees depends on the seed and its number alone, and a resumed run goes on where it was.
+ * Makes a task from a list of problems. Every epoch visits each problem once, in an order that depends on seed and
+ * epoch. A step's problems depend on the seed and the step's number only, so a resumed run continues where it was.
+ *
+ * @throws TypeError or RangeError that names the option
  */
 export function datasetTask(options: DatasetTaskOptions): DatasetTask {
   options = checkOptions('datasetTask', options, KNOWN);
@@ -94,7 +102,7 @@ function problemsOf(name: string, given: Dataset | readonly Problem[] | undefine
   return problems;
 }
 
-/** Problems of the two splits never meet. */
+/** No problem is in both splits. */
 function splitProblems(
   { train, test }: { train: readonly DatasetProblem[]; test: readonly DatasetProblem[] },
   share: number,
@@ -155,7 +163,9 @@ function listCache(name: string, split: { [S in Split]: readonly DatasetProblem[
   };
 }
 
-/** The prompt options of the datasets, which must be the same: a policy is evaluated with what it was trained with. */
+/**
+ * The prompt options of the datasets. They must agree: a policy is evaluated with the prompts that it was trained with.
+ */
 function framesOf({ train, test }: DatasetTaskOptions): Dataset['prompt'] | undefined {
   const [own, other] = [train, test].map((each) => (isDataset(each) ? each.prompt : undefined));
   for (const name of own && other ? (['promptTemplate', 'systemPrompt', 'chat'] as const) : []) {
@@ -168,7 +178,7 @@ function framesOf({ train, test }: DatasetTaskOptions): Dataset['prompt'] | unde
   return own ?? other;
 }
 
-/** A system message that a row has must not be lost. */
+/** A row's own system message must not be lost. */
 function checkSystems(problems: readonly DatasetProblem[], chat: boolean): void {
   const found = chat ? undefined : problems.find(({ system }) => system !== undefined);
   if (found)
@@ -188,7 +198,7 @@ function verifyWith({ verify, verifier, measure }: DatasetTaskOptions): Task['ve
   return ({ prompt, answer }, response, finished) => judge(response, answer, { prompt, finished });
 }
 
-/** What a resumed run must find as it was. */
+/** Texts that must be the same when a run is resumed. */
 function identityOf({ train, test, evalShare }: DatasetTaskOptions, prompt: object | undefined): Task['identity'] {
   const mark = (given: Dataset | readonly Problem[]) => {
     const problems = isDataset(given) ? given.problems : given;

@@ -1,7 +1,7 @@
 import { PrlError } from '../base/errors.js';
 import type { Problem, Task } from './task.js';
 
-/** The task's verdict on a response, whichever way the task says it. */
+/** The task's verdict on a response, in one form. */
 export async function judge(
   task: Pick<Task, 'name' | 'verify'>,
   problem: Problem,

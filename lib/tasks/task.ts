@@ -3,64 +3,73 @@ import { checkChoice, checkInteger, checkOptions, checkString, checkStrings, des
 import type { Random } from '../base/random.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 
-/** What a policy is asked, and what is right. */
+/** A problem and its right answer. */
 export interface Problem {
-  /** What is asked: what the policy is given, unless the task encodes it in a frame of its own. */
+  /** The question. The policy sees it as it is, unless the task has `encode`. */
   prompt: string;
-  /** What a right response ends in; only the task's own verifier reads it. */
+  /** The right answer. Only the task's own verifier reads it. */
   answer: string;
 }
 
-/** Problems of the two splits never meet: 'test' is what evaluation holds out. */
+/** 'train' or 'test'. Evaluation holds out 'test'. No problem is in both. */
 export type Split = 'train' | 'test';
 
-/** Which sequence of problems. */
+/** Selects a sequence of problems. */
 export interface ProblemChoice {
-  /** Another one gives another sequence. */
+  /** Another seed gives another sequence. */
   seed: number;
-  /** Trained on, or held out. */
+  /** Training or held-out problems. */
   split: Split;
-  /** One of the task's difficulty levels, or whatever else it understands. Default: its first level. */
+  /** One of the task's difficulty levels, or another name that it understands. Default: its first level. */
   level?: string;
 }
 
 /**
- * What a verifier says of a response: its reward, as a rule 0 or 1, and where there is more to say, numbers whose means over
- * responses join the metrics.
+ * A verifier's result for a response: the reward, usually 0 or 1. It may add measures; their means over responses join
+ * the metrics.
  */
 export type Verdict = number | { reward: number; measures: Record<string, number> };
 
-/** What a policy is trained on. Write your own by implementing this; `datasetTask` makes one of a list of problems. */
+/**
+ * What a policy is trained on. Implement it for a task of your own; `datasetTask` makes one from a list of problems.
+ */
 export interface Task {
-  /** What reports call it; a resumed run must have the same. */
+  /** Name in reports. A resumed run must have the same one. */
   readonly name: string;
-  /** The policy's. */
+  /** The tokenizer of the policy. */
   readonly tokenizer: Tokenizer;
   /** Tokens that end a response. Default: the tokenizer's. */
   readonly stopTokens?: readonly number[];
-  /** What a resumed run must find as it was, in words: the contents of a dataset. */
+  /** Texts that must be the same when a run is resumed, such as the fingerprint of a dataset. */
   readonly identity?: { readonly [name: string]: string };
-  /** Names of the levels: the first is trained on, all are evaluated. */
+  /** Names of the levels. The first is trained on; all are evaluated. */
   readonly levels: readonly [string, ...string[]];
-  /** Problem number `index` of an endless sequence that depends on nothing but these arguments. */
+  /** Problem number `index` of an endless sequence. It depends on these arguments only. */
   problem(index: number, choice: ProblemChoice): Problem;
-  /** Token ids of what the policy is given, where that is not the prompt as it stands: a template, a chat. */
+  /** Token ids of the prompt, if the policy does not see it as it is: a template, a chat. */
   encode?(problem: Problem): Int32Array;
   /**
-   * The reward of a response (evaluation counts rewards above 0 as right). All responses of a rollout are verified at once.
-   * @param finished whether the response ended by itself rather than at the length limit
+   * The reward of a response. Evaluation counts rewards above 0 as right. All responses of a rollout are verified at
+   * once.
+   *
+   * @param finished whether the response ended by itself, not at the length limit
    */
   verify(problem: Problem, response: string, finished: boolean): Verdict | Promise<Verdict>;
-  /** Numbers worth watching besides the reward; their means over responses join the metrics. */
+  /** Other numbers to watch. Their means over responses join the metrics. */
   measure?(problem: Problem, response: string): Record<string, number>;
   /**
    * A response in one of the task's styles, for a warm start.
+   *
    * @param random for styles that vary
    */
   demonstrate?(problem: Problem, style?: string, random?: Random): string;
 }
 
-/** What a caller passes as a task. */
+/**
+ * Checks a task that a caller passes.
+ *
+ * @throws TypeError that says what is missing
+ */
 export function checkTask(task: Task): void {
   const expected = 'task must be a Task: an ArithmeticTask, what datasetTask gives, or one of yours';
   if (typeof task !== 'object' || task === null) throw invalidArgument(`${expected}, not ${describe(task)}`);
@@ -70,7 +79,11 @@ export function checkTask(task: Task): void {
   checkStrings('the levels of the task', task.levels);
 }
 
-/** Which problem of a task. */
+/**
+ * Checks the index and choice of a problem.
+ *
+ * @throws TypeError or RangeError that names the option
+ */
 export function checkProblemChoice(index: number, choice: ProblemChoice): ProblemChoice {
   checkInteger('index', index);
   choice = checkOptions('the choice of a problem', choice, ['seed', 'split', 'level']);
@@ -80,11 +93,11 @@ export function checkProblemChoice(index: number, choice: ProblemChoice): Proble
   return choice;
 }
 
-/** Token ids of what the policy is given. */
+/** Token ids of the prompt, as the policy sees it. */
 export const encodeProblem = (task: Task, problem: Problem): Int32Array =>
   task.encode ? task.encode(problem) : task.tokenizer.encode(problem.prompt);
 
-/** Tokens that end a response. */
+/** Ids of the tokens that end a response of the task. */
 export const stopTokensOf = ({ stopTokens, tokenizer }: Pick<Task, 'stopTokens' | 'tokenizer'>): number[] => [
   ...(stopTokens ?? tokenizer.stopTokenIds),
 ];

@@ -17,10 +17,10 @@ export interface Work {
   seed: number;
 }
 
-/** Absent groups: the work was broken off by a pause. */
+/** A finished job. Without groups: a pause broke it off. */
 export interface Done {
   groups?: { completions: Completion[] }[];
-  /** The weights that it was, or would have been, sampled with. */
+  /** Version of the weights that sampled it, or would have. */
   version: string;
 }
 
@@ -30,15 +30,18 @@ interface Job extends Work {
   reject(error: unknown): void;
 }
 
-/** Milliseconds without a newcomer that end the waiting of the first request for those that come with it, and how often at most. */
+/**
+ * Milliseconds without a newcomer that end the waiting of the first request for those that come with it, and how often
+ * at most.
+ */
 const GATHER = 3;
 const GATHER_ROUNDS = 16;
 /** Completions of one batch: what a pause or a newcomer may have to wait for. */
 const MAX_BATCH = 4096;
 
 /**
- * Requests that have arrived while the policy was busy, as one call of it: those that differ in nothing but prompt and seed. What is
- * sampled does not depend on who else is in the batch.
+ * Combines requests that arrived while the policy was busy into one call: those that differ only in prompt and seed.
+ * Samples do not depend on the other requests of the batch.
  */
 export class Batcher {
   #queue: Job[] = [];
@@ -57,7 +60,7 @@ export class Batcher {
     return this.#paused;
   }
 
-  /** @param signal of the client: work that nobody waits for is not begun, or ended when nobody waits for its batch */
+  /** @param signal of the client: work is not started, or is ended, when nobody waits for it */
   submit(work: Work, signal: AbortSignal): Promise<Done> {
     return new Promise((resolve, reject) => {
       const job = { ...work, signal, resolve, reject };
@@ -69,8 +72,8 @@ export class Batcher {
   }
 
   /**
-   * Nothing is generated from here to resume(). 'wait' finishes what has come, 'abort' breaks it off, 'keep' finishes the batch that is
-   * under way and leaves the rest for later.
+   * Stops generation until resume(). 'wait' finishes all requests so far. 'abort' breaks them off. 'keep' finishes the
+   * running batch and keeps the rest for later.
    */
   async pause(mode: 'abort' | 'wait' | 'keep'): Promise<void> {
     this.#paused = true;

@@ -1,5 +1,5 @@
-// The body of POST /v1/completions: vLLM's subset that the policy can do. What would change the samples and cannot be done is refused,
-// not passed over.
+// The body of POST /v1/completions: the subset of vLLM's that the policy can do. Fields that would change the samples
+// and are not supported are refused, not ignored.
 import { randomInt } from 'node:crypto';
 import { invalidArgument, outOfRange } from '../../base/errors.js';
 import { checkInteger, checkNumber, checkOptions } from '../../base/options.js';

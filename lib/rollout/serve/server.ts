@@ -30,26 +30,33 @@ export const SERVE_OPTIONS = {
   bodyTimeout: { type: 'integer', default: 30_000, min: 1, doc: 'Milliseconds in which a request must have arrived' },
 } as const satisfies OptionTable;
 
-/** Options of {@link serve}; the rest are those of `prl serve`, in camelCase. */
+/** Options of {@link serve}. The others are those of `prl serve`, in camelCase. */
 export type ServeOptions = OptionsOf<typeof SERVE_OPTIONS> & {
+  /** The policy to serve. */
   policy: Policy;
-  /** Default: none, so that prompts are token ids and texts are empty. */
+  /** Tokenizer of the policy. Without it prompts must be token ids, and the texts of answers are empty. */
   tokenizer?: Tokenizer;
-  /** Told about requests that failed for a reason of ours. */
+  /** Called with the errors of requests that failed for a reason of ours. */
   onError?: (error: Error) => void;
 };
 
-/** A server that answers. */
+/** A running server. */
 export interface RunningServer {
+  /** Address of the server. */
   url: string;
-  /** Ends what is under way. The policy is disposed of. */
+  /** Ends the requests in progress and disposes of the policy. */
   close(): Promise<void>;
 }
 
-/** Milliseconds between signs of life of a stream that has nothing to say yet. */
+/** Milliseconds between signs of life of a stream without an event. */
 const SIGN_OF_LIFE = 5000;
 
-/** Serves a policy over HTTP as vLLM serves a model, as far as rollouts need it; see docs/rollout.md. */
+/**
+ * Serves a policy over HTTP with vLLM's endpoints, as far as rollouts need them; see docs/rollout.md.
+ *
+ * @returns once it listens
+ * @throws PrlError ERR_PRL_IO if it cannot listen at the address; TypeError or RangeError that names an option
+ */
 export async function serve({ policy, tokenizer, onError, ...options }: ServeOptions): Promise<RunningServer> {
   if (!policy) throw invalidArgument("serve needs 'policy'");
   const settings = resolveOptions('serve', SERVE_OPTIONS, options);
@@ -89,7 +96,7 @@ class Service {
   readonly #batcher: Batcher;
   readonly #weights: ServedWeights | undefined;
   readonly #model: string;
-  /** The first one. What requests are checked against stays so when its weights are replaced. */
+  /** The first policy. Requests are checked against it, also after its weights were replaced. */
   readonly #policy: Policy;
   #active = 0;
 
@@ -191,7 +198,7 @@ class Service {
     }
   }
 
-  /** The endpoints that change weights; undefined: it is none of them. */
+  /** The endpoints that change weights. undefined: the route is none of them. */
   async #control(route: string, query: URLSearchParams, body: () => Promise<Json>): Promise<object | undefined> {
     const batcher = this.#batcher;
     switch (route) {

@@ -19,8 +19,8 @@ export class ServedWeights {
   ) {}
 
   /**
-   * Loads a folder's weights in the place of those that are served, between two batches; one folder after the other, so that the last
-   * one that was asked for is the one that stays.
+   * Loads a folder's weights in place of the served ones, between two batches. Folders load one after the other, so
+   * that the last request wins.
    */
   reload(folder: unknown): Promise<void> {
     const done = this.#last.then(() => this.#reload(folder));
@@ -28,7 +28,7 @@ export class ServedWeights {
     return done;
   }
 
-  /** Ends what is under way. The policy is disposed of. */
+  /** Ends the requests in progress and disposes of the policy. */
   async close(): Promise<void> {
     this.#closed.abort();
     await this.#last;

@@ -5,39 +5,46 @@ import type { RawRow } from './raw-row.js';
 
 /** A problem of a dataset. */
 export interface DatasetProblem extends Problem {
-  /** What its row calls it. */
+  /** Id of its row. */
   id?: string;
-  /** Difficulty, or whatever else tells kinds of problems apart. */
+  /** Difficulty, or another kind of problem. */
   level?: string;
-  /** The system message, where the row has one of its own. */
+  /** System message, if the row has its own. */
   system?: string;
 }
 
-/** Which fields of a row hold what; names with dots reach into objects. */
+/** The fields of a row. Names with dots reach into objects and lists. */
 export interface FieldOptions {
-  /** Field of the problem: a text, or a chat of one user message (and a system message). Default: problem, question or prompt. */
+  /**
+   * Field of the problem: a text, or a chat of one user message and at most one system message. Default: the first of
+   * problem, question, prompt.
+   */
   promptField?: string;
-  /** Field of the answer. Default: answer, gold, final_answer or ground_truth; with answerFrom 'boxed' solution too. */
+  /**
+   * Field of the answer. Default: the first of answer, gold, final_answer, ground_truth; with answerFrom 'boxed' also
+   * solution.
+   */
   answerField?: string;
   /**
-   * Where in that field the answer is: all of it ('field'), what its last \boxed{} holds ('boxed'), what stands after its last
-   * #### ('hashes', GSM8K). Default 'auto': hashes where the last line begins with ####, else boxed where there is one, else all.
+   * Where in its field the answer is. 'field': the whole field. 'boxed': the contents of its last \boxed{}. 'hashes':
+   * the text after its last #### (GSM8K). 'auto' (default): hashes if the last line begins with ####, else boxed if
+   * there is a box, else the whole field.
    */
   answerFrom?: AnswerFrom;
-  /** Field of what the row is called. Default: none is kept. */
+  /** Field of the row's id. Default: no id. */
   idField?: string;
-  /** Its values become levels of the task, beside 'all'. */
+  /** Field whose values become levels of the task, beside 'all'. */
   levelField?: string;
 }
 
 export const ANSWER_SOURCES = ['auto', 'field', 'boxed', 'hashes'] as const;
-/** Where in its field an answer stands; see FieldOptions.answerFrom. */
+/** Where in its field the answer is. See FieldOptions.answerFrom. */
 export type AnswerFrom = (typeof ANSWER_SOURCES)[number];
 
 const PROMPT_FIELDS = ['problem', 'question', 'prompt'];
 const ANSWER_FIELDS = ['answer', 'gold', 'final_answer', 'ground_truth'];
 
-/** Which fields of a row are read, settled by the names that the first row has. */
+/** The fields that are read. The names of the first row decide. */
 export interface FieldMap {
   prompt: string;
   answer: string;
@@ -74,8 +81,9 @@ export function columnsOf({ prompt, answer, id, level }: FieldMap, names: readon
 }
 
 /**
- * The problem that a row holds.
- * @throws Error with what is wrong, without the place
+ * The problem of a row.
+ *
+ * @throws Error that says what is wrong, without the place
  */
 export function problemOf(row: RawRow, fields: FieldMap): DatasetProblem {
   const { prompt, system } = promptOf(valueAt(row, fields.prompt), fields.prompt);
@@ -89,7 +97,7 @@ export function problemOf(row: RawRow, fields: FieldMap): DatasetProblem {
   };
 }
 
-/** A field by its name, or step by step along the dots of it. Inherited properties are none. */
+/** The value of a field, by its whole name or along its dots. Inherited properties do not count. */
 function valueAt(row: RawRow, field: string): unknown {
   if (Object.hasOwn(row, field)) return row[field];
   let value: unknown = row;
@@ -115,10 +123,10 @@ function promptOf(value: unknown, field: string): { prompt: string; system?: str
     : { prompt, system: textOf(valueAt(systems[0], 'content'), `${field}.content`) };
 }
 
-/** Of lists in lists: answers have one level. */
+/** Depth of lists in lists. Real answers have one level. */
 const MAX_DEPTH = 4;
 
-/** Text, or numbers as text; of a list (answers of several parts) its items between commas. */
+/** A text, or a number as text. The items of a list (an answer of several parts) are joined by commas. */
 function textOf(value: unknown, field: string, depth = 0): string {
   if (depth > MAX_DEPTH) throw new Error(`'${field}' nests lists too deeply`);
   if (Array.isArray(value)) return value.map((item, i) => textOf(item, `${field}.${i}`, depth + 1)).join(', ');
@@ -141,11 +149,11 @@ function extractAnswer(text: string, from: AnswerFrom, field: string): string {
     throw new Error(`'${field}' has no ${from === 'boxed' ? '\\boxed{...}' : 'line after ####'}`);
   const answer = (found ?? text).trim();
   if (answer === '') throw new Error(`'${field}' holds an empty answer`);
-  // A copy: a part of a string keeps the whole of it in memory.
+  // A copy, because a part of a string keeps the whole string in memory.
   return found === undefined ? answer : Buffer.from(answer).toString();
 }
 
-/** What follows the last #### in its line; `last` demands that it is the last line and begins with them, as in GSM8K. */
+/** The text after the last #### of a line. With `last`, that must be the last line and begin with ####, as in GSM8K. */
 function afterHashes(text: string, last: boolean): string | undefined {
   const lines = text.trimEnd();
   const at = lines.lastIndexOf('####');

@@ -18,50 +18,51 @@ import type { RawRow } from './raw-row.js';
 import { readRows } from './rows.js';
 import { resolveSources, SOURCE_OPTIONS, type SourceOptions } from './source.js';
 
+/** Options of {@link loadDataset}. */
 export interface DatasetOptions extends SourceOptions, FieldOptions, PromptOptions {
-  /** Names the dataset in messages and reports. Default: after its source. */
+  /** Name in messages and reports. Default: the source. */
   name?: string;
-  /** What to do with rows that cannot be used (not JSON, a field missing). Default 'error'. */
+  /** What to do with rows that cannot be used: not JSON, a field missing. Default 'error'. */
   onInvalid?: 'error' | 'drop';
-  /** What to do with rows outside of the limits below, and duplicates. Default 'drop'. */
+  /** What to do with duplicates and rows outside the limits below. Default 'drop'. */
   onFiltered?: 'error' | 'drop';
-  /** Longest prompt in tokens, template included. Needs `tokenizer`. */
+  /** Longest prompt in tokens, template included. It needs `tokenizer`. */
   maxPromptLength?: number;
-  /** For maxPromptLength. */
+  /** Counts the tokens for maxPromptLength. */
   tokenizer?: Tokenizer;
-  /** Shortest and longest answer in characters. */
+  /** Shortest answer in characters. */
   minAnswerLength?: number;
   /** Longest answer in characters. */
   maxAnswerLength?: number;
-  /** Says which problems are kept; it gets the whole row too. */
+  /** Returns true for the problems to keep. It also gets the whole row. */
   filter?: (problem: DatasetProblem, row: RawRow) => boolean | Promise<boolean>;
-  /** Told at times how many rows were read, and how many were kept. */
+  /** Called from time to time with the rows read and kept. */
   onProgress?: (progress: { rows: number; kept: number }) => void;
 }
 
-/** What became of the rows. */
+/** How many rows were kept and dropped. */
 export interface DatasetReport {
-  /** That were read. */
+  /** Rows read. */
   rows: number;
-  /** That became problems. */
+  /** Rows that became problems. */
   kept: number;
-  /** How many rows were dropped, by reason, with the first place of each. */
+  /** Number of dropped rows by reason, with the first place of each. */
   dropped: { [reason: string]: { count: number; first: string } };
-  /** Of the duplicates those whose answer is not that of the row that was kept. */
+  /** Duplicates whose answer differs from that of the row that was kept. */
   conflicting: number;
 }
 
-/** Problems that were read, and what became of the rows. */
+/** Problems that were read, and a report on the rows. */
 export interface Dataset {
-  /** What messages and reports call it. */
+  /** Name in messages and reports. */
   readonly name: string;
   /** In the order of the rows. */
   readonly problems: readonly DatasetProblem[];
-  /** How a policy is asked; training and evaluation must agree. */
+  /** The prompt template. Training and evaluation must use the same one. */
   readonly prompt: PromptOptions;
   /** SHA-256 of the problems in their order. */
   readonly fingerprint: string;
-  /** What became of the rows. */
+  /** How many rows were kept and dropped. */
   readonly report: DatasetReport;
 }
 
@@ -70,16 +71,17 @@ const FIELDS = ['promptField', 'answerField', 'answerFrom', 'idField', 'levelFie
 const PROMPT = ['promptTemplate', 'systemPrompt', 'chat'];
 const KNOWN = [...OWN, 'filter', 'onProgress', ...FIELDS, ...PROMPT, ...SOURCE_OPTIONS];
 
-/** Rows after which others get their turn. */
+/** Rows between two turns of the event loop. */
 const TURN = 256;
 
 /**
- * Reads problems with their answers from files (.jsonl, .json, .csv, .tsv, .parquet; several are one dataset), from those of a
- * split in a folder, or from a dataset of the hub ('owner/name', 'owner/name@revision'). Files are read piece by piece, and
- * nothing but the mapped fields is kept.
+ * Reads problems with their answers. A source is a file (.jsonl, .json, .csv, .tsv, .parquet), a folder (the files of a
+ * split), or a dataset of the hub ('owner/name', 'owner/name@revision'). Several sources are one dataset. Files are
+ * read piece by piece, and only the mapped fields are kept.
  *
  * @throws TypeError for a field that the first row lacks
- * @throws PrlError ERR_PRL_CORRUPT that names file and line, for a row that cannot be used (unless `onInvalid` is 'drop')
+ * @throws PrlError ERR_PRL_CORRUPT that names file and line, for a row that cannot be used (unless `onInvalid` is
+ *   'drop'); an error of the hub, as downloadFiles
  */
 export async function loadDataset(source: string | readonly string[], options: DatasetOptions = {}): Promise<Dataset> {
   options = check(options);
@@ -133,7 +135,7 @@ function check(options: DatasetOptions): DatasetOptions {
   return options;
 }
 
-/** Sorts rows into problems and reasons why they are none. */
+/** Turns rows into problems, or into reasons for dropping them. */
 class Collector {
   readonly problems: DatasetProblem[] = [];
   readonly report: DatasetReport = { rows: 0, kept: 0, dropped: {}, conflicting: 0 };
@@ -203,7 +205,7 @@ class Collector {
   }
 }
 
-/** A line about what was kept and why the rest was not. */
+/** One line of text that says how many rows were kept and why the others were not. */
 export function describeReport({ rows, kept, dropped, conflicting }: DatasetReport): string {
   const reasons = Object.entries(dropped).map(
     ([reason, { count, first }]) =>

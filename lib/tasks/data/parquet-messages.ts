@@ -1,10 +1,13 @@
-// What passes between a reader of a Parquet file and the thread that decodes it.
+// The messages between a reader of a Parquet file and the thread that decodes it.
 
 export interface ParquetJob {
   file: string;
 }
 
-/** What the thread says; it waits for an answer to each: to names the wanted columns, else leave to go on. */
+/**
+ * The thread's messages. It waits for an answer to each: to `names` the wanted columns, otherwise permission to
+ * continue.
+ */
 export type ParquetAnswer =
   | { ready: true }
   | { names: string[] }

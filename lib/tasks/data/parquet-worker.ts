@@ -1,25 +1,25 @@
-// The thread that reads a Parquet file: what a damaged one makes the decoders do ends with the thread, not with the process.
+// The thread that reads a Parquet file. If a damaged file breaks the decoders, the thread ends, not the process.
 import { open } from 'node:fs/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import type { ParquetAnswer, ParquetJob } from './parquet-messages.js';
 
-/** What one column of a row group, or one page of it, may unpack to. */
+/** Most bytes that one column of a row group, or one of its pages, may unpack to. */
 const MAX_COLUMN_BYTES = 1 << 30;
 const MAX_PAGE_BYTES = 256 << 20;
-/** Rows that are handed over at once. */
+/** Rows sent at once. */
 const BATCH = 1024;
 
 const { file } = workerData as ParquetJob;
 const port = parentPort!;
-/** Hands something over and waits until the other side asks on. */
+/** Sends something and waits until the other side asks for more. */
 const ask = <T>(answer: ParquetAnswer): Promise<T> => {
   port.postMessage(answer);
   return new Promise((resolve) => port.once('message', resolve));
 };
 
-/** Unpacks no page that claims to be larger than any real one. */
+/** Refuses to unpack a page that claims to be larger than any real one. */
 const limited = Object.fromEntries(
   Object.entries(compressors).map(([codec, unpack]) => [
     codec,

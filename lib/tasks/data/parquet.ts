@@ -4,14 +4,14 @@ import type { ParquetAnswer, ParquetJob } from './parquet-messages.js';
 import type { SelectColumns } from './raw-row.js';
 
 export interface ParquetLimits {
-  /** A row group that takes longer is taken for one that never ends. */
+  /** Seconds for one row group. A longer one counts as endless. */
   seconds: number;
-  /** Of the thread that decodes it. */
+  /** Memory of the thread that decodes it. */
   megabytes: number;
 }
 const LIMITS: ParquetLimits = { seconds: 300, megabytes: 4096 };
 
-/** The rows of a Parquet file, row group by row group and only the wanted columns, decoded in a thread of their own. */
+/** The rows of a Parquet file. Row groups are decoded one by one in a thread, with the wanted columns only. */
 export async function* parquetRows(
   file: string,
   select: SelectColumns,

@@ -3,13 +3,16 @@ import { invalidArgument, outOfRange, PrlError } from '../../base/errors.js';
 import { checkBoolean, checkString, describe } from '../../base/options.js';
 import type { Tokenizer } from '../../policy/tokenizer.js';
 
-/** What stands around a problem when the policy is given it. */
+/** The text around a problem. */
 export interface PromptOptions {
-  /** A preset's name, or a text of your own with {prompt} in it. Default: 'auto'. */
+  /** Name of a preset, or a text of your own with {prompt} in it. Default 'auto'. */
   promptTemplate?: string;
-  /** System message of the chat, instead of the preset's. A row's own goes first. */
+  /** System message of the chat, instead of the preset's. A row's own comes first. */
   systemPrompt?: string;
-  /** Whether the template becomes the user's message in the model's chat template. Default: as the preset says; for a text of your own only with systemPrompt. */
+  /**
+   * Sends the template as the user message of the model's chat template. Default: as the preset says; for your own
+   * text, true with systemPrompt.
+   */
   chat?: boolean;
 }
 
@@ -22,7 +25,7 @@ interface Frame {
 
 const BOXED = 'Please reason step by step, and put your final answer within \\boxed{}.';
 
-/** Prompts of the papers, by name. */
+/** The prompt presets, by name. They are the prompts of the papers. */
 export const PROMPT_PRESETS = {
   // arXiv 2601.10201: the published training data has both a system message and an instruction after the problem.
   prl: {
@@ -48,7 +51,7 @@ export const PROMPT_PRESETS = {
 
 export const PROMPT_PRESET_NAMES = ['auto', ...Object.keys(PROMPT_PRESETS)];
 
-/** Checks what can be checked without a tokenizer. */
+/** Checks everything that needs no tokenizer. */
 export function checkPrompt({ promptTemplate = 'auto', systemPrompt, chat }: PromptOptions): void {
   checkString('promptTemplate', promptTemplate);
   if (!PROMPT_PRESET_NAMES.includes(promptTemplate)) checkTemplate(promptTemplate);
@@ -59,9 +62,9 @@ export function checkPrompt({ promptTemplate = 'auto', systemPrompt, chat }: Pro
     throw invalidArgument('systemPrompt is a message of a chat: it does not go with chat false');
 }
 
-/** A user's own template: {prompt} once, and nothing else that looks like something to fill in. */
+/** A user's own template holds {prompt} once, and no other name in braces. */
 function checkTemplate(template: string): void {
-  // What follows a LaTeX command, or an argument of it, is its argument.
+  // Braces after a LaTeX command, or after one of its arguments, hold an argument.
   const names = [...template.matchAll(/(?<!\\[A-Za-z]*|\})\{(\w+)\}/g)].map(([, name]) => name);
   const other = names.find((name) => name !== 'prompt');
   if (other !== undefined)
@@ -74,14 +77,14 @@ function checkTemplate(template: string): void {
   throw outOfRange(`promptTemplate must hold {prompt} once, not ${names.length} times: '${template}'`);
 }
 
-/** How the problems of a task become token ids. */
+/** Encodes the problems of a task as token ids. */
 export interface PromptEncoder {
   encode(problem: { prompt: string; system?: string }): Int32Array;
-  /** The template and system message that were settled on: with the tokenizer they decide what the policy is given. */
+  /** The chosen template and system message. With the tokenizer they decide what the policy sees. */
   description: { template: string; system?: string; chat: boolean };
 }
 
-/** @throws PrlError ERR_PRL_UNSUPPORTED where a chat is asked for and the tokenizer has no chat template */
+/** @throws PrlError ERR_PRL_UNSUPPORTED if a chat is asked for and the tokenizer has no chat template */
 export function promptEncoder(tokenizer: Tokenizer, options: PromptOptions): PromptEncoder {
   checkPrompt(options);
   const { promptTemplate = 'auto', systemPrompt } = options;
@@ -105,7 +108,7 @@ export function promptEncoder(tokenizer: Tokenizer, options: PromptOptions): Pro
     description: { template, ...(chat && system !== undefined && { system }), chat },
     encode({ prompt, system: own }) {
       const text = `${before}${prompt}${after}`;
-      // What begins every text of a model, such as a begin-of-text token; a chat template has it itself.
+      // The tokens that begin every text of a model, such as a begin-of-text token. A chat template contains them.
       if (!chat) return tokenizer.encode(text, { addSpecialTokens: true });
       const message = own ?? system;
       const messages = [

@@ -7,7 +7,7 @@ import { parquetRows } from './parquet.js';
 import type { RawRow, SelectColumns } from './raw-row.js';
 import type { DataFile, Format } from './source.js';
 
-/** A row and where it stands ('train.jsonl:12'); or what is wrong with it, where what follows can be read all the same. */
+/** A row and its place ('train.jsonl:12'); or its error, if the rows after it can still be read. */
 export type Item = { where: string; row: RawRow } | { where: string; error: PrlError };
 
 /** A file of one JSON value is parsed at once. */
@@ -21,7 +21,7 @@ const READERS: Record<Format, (file: string, select: SelectColumns) => AsyncGene
   parquet,
 };
 
-/** The rows of a file, one after the other; of formats with columns only those that `select` wants. */
+/** The rows of a file, one after the other. Formats with columns give only those that `select` returns. */
 export const readRows = ({ path, format }: DataFile, select: SelectColumns) => READERS[format](path, select);
 
 async function* jsonLines(file: string, select: SelectColumns): AsyncGenerator<Item, void, void> {
@@ -78,7 +78,7 @@ async function* jsonArray(file: string, select: SelectColumns): AsyncGenerator<I
 }
 
 async function* delimited(file: string, select: SelectColumns, delimiter: string): AsyncGenerator<Item, void, void> {
-  // Lines are decoded here, so that what is not UTF-8 has a number; a quoted field may go over several.
+  // Lines are decoded here, so that an error in UTF-8 has a line number. A quoted field may span several lines.
   const source = Readable.from(
     (async function* () {
       for await (const line of readLines(file)) {

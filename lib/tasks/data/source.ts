@@ -12,24 +12,27 @@ export interface DataFile {
   format: Format;
 }
 
-/** Which files of a folder or of a dataset of the hub are read, and how the hub is reached. */
+/** Selects files of a folder or of a dataset of the hub, and sets the access to the hub. */
 export interface SourceOptions extends Omit<HubOptions, 'onProgress'> {
-  /** Default: train. */
+  /** Which split. Default 'train'. */
   split?: string;
-  /** One of several datasets in a repository: a folder's name or a part of the names of its files. */
+  /** Which of several datasets in a repository: a folder's name, or a part of the file names. */
   config?: string;
-  /** Told how a download goes. */
+  /** Called with the progress of a download. */
   onDownload?: HubOptions['onProgress'];
 }
 export const SOURCE_OPTIONS = ['split', 'config', 'onDownload', 'revision', 'token', 'cacheDir', 'signal'];
 
-/** The format of a file, by its name; undefined where it is none of data. */
+/** The format of a file, by its name. undefined: not a data file. */
 export function formatOf(name: string): Format | undefined {
   const extension = extname(name).slice(1).toLowerCase();
   return FORMATS.find((format) => format === (extension === 'ndjson' ? 'jsonl' : extension));
 }
 
-/** The files that are meant: each source is a file, a folder, or a dataset of the hub ('owner/name', 'owner/name@revision'). */
+/**
+ * The files of the sources. Each source is a file, a folder, or a dataset of the hub ('owner/name',
+ * 'owner/name@revision').
+ */
 export async function resolveSources(source: string | readonly string[], options: SourceOptions): Promise<DataFile[]> {
   if (typeof source !== 'string' && !Array.isArray(source))
     throw invalidArgument(`a dataset is a file, a folder or a dataset of the hub by its name, not ${describe(source)}`);
@@ -71,12 +74,12 @@ async function resolveSource(source: string, options: SourceOptions): Promise<Da
   return asFiles(repo.folder, [...chosen]);
 }
 
-/** Files beside the data. */
+/** JSON files that hold no data. */
 const NOT_DATA = /^(dataset_infos?|dataset_dict|state|config|package|tokenizer.*)\.json$/;
 
 /**
- * The files of one split among those of a dataset, by the names that are usual: `train.jsonl`, `train-00000-of-00002.parquet`,
- * `main/train/0000.parquet`. What could be several datasets is an error that lists them.
+ * Chooses the files of one split by the usual names: `train.jsonl`, `train-00000-of-00002.parquet`,
+ * `main/train/0000.parquet`. If several datasets match, the error lists them.
  */
 export function chooseFiles(
   paths: readonly string[],
@@ -91,7 +94,7 @@ export function chooseFiles(
   const named = (path: string, word: string | undefined) =>
     word === undefined || words(path).includes(word) || basename(path, extname(path)).startsWith(`${word}-0`);
   const own = data.filter((path) => named(path, config));
-  // A single file is what is meant, whatever its name, unless a split was asked for.
+  // A single file is taken whatever its name, unless a split was asked for.
   const found = own.length === 1 && split === undefined ? own : own.filter((path) => named(path, split ?? 'train'));
   const shown = (list: readonly string[]) => `${list.slice(0, 12).join(', ')}${list.length > 12 ? ' ...' : ''}`;
   if (found.length === 0)

@@ -164,7 +164,7 @@ const FUNCTIONS: Record<string, (...args: Complex[]) => Complex> = {
   Binomial: (n, k) => divide(factorial(n), multiply(factorial(k), factorial(subtract(n, k)))),
 };
 
-/** A value and a bound of its rounding error: what is left of 10^{30} \\pi - 10^{30} \\pi is nothing but error. */
+/** A value and a bound of its rounding error. The remainder of 10^{30} \\pi - 10^{30} \\pi is nothing but error. */
 export interface Approximate {
   value: Complex;
   error: number;
@@ -174,8 +174,8 @@ export interface Approximate {
 const EPSILON = 2 ** -50;
 
 /**
- * Complex numbers in double precision, with symbols at a point that depends on their names and on `point`. The points lie near
- * the positive half of the real axis, so that what holds for positive numbers, such as sqrt(x^2) = x, holds here.
+ * Complex numbers in double precision. The value of a symbol depends on its name and on `point`. The points lie near
+ * the positive half of the real axis. So identities of positive numbers, such as sqrt(x^2) = x, hold here.
  */
 export const complexField = (point: number): Field<Approximate> => ({
   number(exact) {

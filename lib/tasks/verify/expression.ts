@@ -2,13 +2,13 @@ import { LatexSyntax } from '@cortex-js/compute-engine/latex-syntax';
 import Fraction from 'fraction.js';
 import { LIMITS } from './limits.js';
 
-/** A parsed expression: what the evaluators walk. */
+/** A parsed expression, which the evaluators walk. */
 export type Expression =
   | { kind: 'number'; value: Fraction; decimal: boolean }
   | { kind: 'symbol'; name: string }
   | { kind: 'call'; name: string; args: Expression[] };
 
-/** Thrown inside of the verifier where an answer is no expression that it can evaluate; never leaves it. */
+/** Thrown inside the verifier for an answer that it cannot evaluate. It never leaves the verifier. */
 export class NotUnderstood extends Error {}
 
 const syntax = new LatexSyntax();
@@ -115,7 +115,9 @@ function mixedNumber(whole: Expression, raw: unknown, part: Expression): Express
   return integers && n.value.lt(d.value) ? { kind: 'call', name: 'Add', args: [whole, part] } : undefined;
 }
 
-/** Digits as the parser gives them: 12, 1.50, 1.6e-19, 0.(3). Exact; `decimal` where it was written as one that ends. */
+/**
+ * Digits as the parser gives them: 12, 1.50, 1.6e-19, 0.(3). Exact; `decimal` where it was written as one that ends.
+ */
 function decimalNumber(text: string): Expression {
   const match = /^(-?)(\d*)(?:\.(\d*)(?:\((\d+)\))?)?(?:[eE]([+-]?\d+))?$/.exec(text);
   if (!match) throw new NotUnderstood(`the number ${text}`);

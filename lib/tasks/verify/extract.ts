@@ -2,16 +2,18 @@ import { checkChoice, checkString } from '../../base/options.js';
 import { LIMITS } from './limits.js';
 
 export const EXTRACTIONS = ['boxed', 'any', 'whole'] as const;
-/** Where in a response its answer is looked for; see {@link extractAnswer}. */
+/** Where in a response the answer is. See {@link extractAnswer}. */
 export type Extraction = (typeof EXTRACTIONS)[number];
 
 /**
- * The answer that a response gives, after its last </think> and within its last 20,000 characters; undefined where it gives
- * none. A response that is still thinking gives none.
+ * The answer of a response, or undefined if it gives none. Only the text after its last </think> counts, and only its
+ * last 20,000 characters. A response that is still thinking gives none.
  *
- * 'boxed': what the last balanced \boxed{} holds. For training: a response is rewarded for what it declares, not for what may
- * be found in it. 'any', for evaluation: without a box, what follows the last "answer is", else the last $...$, else the last
- * number. 'whole': all of it.
+ * - 'boxed': the contents of the last balanced \boxed{}. Use it for training: a response is rewarded for the answer
+ *   that it declares, not for any text that matches.
+ * - 'any', for evaluation: without a box, the text after the last "answer is", else the last $...$, else the last
+ *   number.
+ * - 'whole': the whole response.
  */
 export function extractAnswer(response: string, extraction: Extraction): string | undefined {
   checkString('response', response);
@@ -28,8 +30,8 @@ export function extractAnswer(response: string, extraction: Extraction): string 
 }
 
 /**
- * What the last balanced \boxed{} or \fbox{} holds. One pass with the open braces on a stack: a response may hold thousands of boxes
- * that never close.
+ * The contents of the last balanced \boxed{} or \fbox{}. One pass, with the open braces on a stack: a response may hold
+ * thousands of boxes that never close.
  */
 export function lastBoxed(text: string): string | undefined {
   const open: { start: number; boxed: boolean }[] = [];
@@ -46,7 +48,7 @@ export function lastBoxed(text: string): string | undefined {
   return last && text.slice(last.start, last.end).trim();
 }
 
-/** Displayed mathematics may go over lines. */
+/** Displayed mathematics may span lines. */
 const MATH = /^(?:\$\$([^$]+)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\])/s;
 
 /** The mathematics that begins there, else up to the end of its line or sentence. */

@@ -1,6 +1,8 @@
 import type Fraction from 'fraction.js';
 
-/** Numbers of one kind: what expressions are evaluated in. A method throws NotUnderstood for what the kind has no value of. */
+/**
+ * Numbers of one kind, in which expressions are evaluated. A method throws NotUnderstood if the kind has no such value.
+ */
 export interface Field<T> {
   number(value: Fraction): T;
   symbol(name: string): T;

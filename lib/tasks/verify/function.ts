@@ -3,7 +3,7 @@ import { checkNumber, checkOptions, checkString, describe } from '../../base/opt
 import type { Verdict } from '../task.js';
 import type { ResponseInfo, Verifier } from './verifier.js';
 
-/** A verifier of yours: a reward from 0 to 1. The signal is aborted at the deadline. */
+/** A verifier of yours: returns a reward from 0 to 1. The signal is aborted at the deadline. */
 export type VerifierFunction = (
   response: string,
   gold: string,
@@ -12,16 +12,18 @@ export type VerifierFunction = (
 
 /** Options of {@link functionVerifier}. */
 export interface FunctionVerifierOptions {
-  /** What errors call it. Default: the function's own name. */
+  /** Name in errors. Default: the function's own name. */
   name?: string;
   /** Milliseconds for one response. Default 30000. */
   timeout?: number;
 }
 
 /**
- * A function of yours as a verifier, asynchronous or not: with a deadline, and with errors that say which verifier failed at
- * which problem. What it throws, what it takes too long for and a reward outside of [0, 1] end the run: a reward that is made
- * up where the judge failed would be learnt from. Only an asynchronous function can be stopped.
+ * Makes a verifier of your function, which may be async. Three things end the run: an error that it throws, a missed
+ * deadline, and a reward outside [0, 1]. The policy would otherwise learn from an invented reward. Only an asynchronous
+ * function can be stopped.
+ *
+ * @throws PrlError ERR_PRL_VERIFIER or ERR_PRL_TIMEOUT, from the verifier, naming it and the problem
  */
 export function functionVerifier(judge: VerifierFunction, options: FunctionVerifierOptions = {}): Verifier {
   if (typeof judge !== 'function') throw invalidArgument(`functionVerifier takes a function, not ${describe(judge)}`);
@@ -47,7 +49,7 @@ export function functionVerifier(judge: VerifierFunction, options: FunctionVerif
   };
 }
 
-/** The verdict of a verifier; its errors, and rewards outside of [0, 1], name it and the problem. */
+/** The verdict of a verifier. Its errors, and rewards outside [0, 1], name it and the problem. */
 export async function checkVerdict<I extends ResponseInfo>(
   name: string,
   verifier: (response: string, gold: string, info: I) => Verdict | Promise<Verdict>,

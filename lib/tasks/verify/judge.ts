@@ -8,27 +8,27 @@ import { type Answer, structure } from './structure.js';
 
 /** Why a response was judged right or wrong. */
 export type MathReason =
-  /** It says what the gold answer says. */
+  /** The answer means the same as the gold answer. */
   | 'equal'
   | 'different'
-  /** It gives none. */
+  /** The response gives no answer. */
   | 'noAnswer'
-  /** The judgement took longer than its deadline, or all of the memory that it may use. */
+  /** The judgement exceeded its deadline or its memory. */
   | 'timeout'
-  /** A defect of this verifier: it is counted, and must never stop a run. */
+  /** A defect of this verifier. It is counted and never stops a run. */
   | 'failed';
 
-/** What {@link verifyMath} says. */
+/** Result of {@link verifyMath}. */
 export interface MathVerdict {
-  /** Whether the response says what the gold answer says. */
+  /** Whether the answer means the same as the gold answer. */
   correct: boolean;
-  /** Why. */
+  /** Reason for the verdict. */
   reason: MathReason;
-  /** What the response was taken to answer, as it stands there. */
+  /** The answer that was found, as the response spells it. */
   extracted?: string;
 }
 
-/** Judges a response to its end, in the calling thread. It throws for nothing that a response or a gold answer may hold. */
+/** Judges a response in the calling thread. No text in a response or gold answer makes it throw. */
 export function judgeMath(response: string, gold: string, extraction: Extraction): MathVerdict {
   const extracted = extractAnswer(response, extraction);
   if (extracted === undefined || extracted === '') return { correct: false, reason: 'noAnswer', extracted };
@@ -40,7 +40,7 @@ export function judgeMath(response: string, gold: string, extraction: Extraction
   }
 }
 
-/** Whether an answer says the same as the gold answer. */
+/** Whether an answer means the same as the gold answer. */
 export function sameMath(gold: string, answer: string): boolean {
   if (sameText(gold, answer)) return true;
   if (gold.length > LIMITS.answer || answer.length > LIMITS.answer) return false;

@@ -1,26 +1,26 @@
 /**
- * What one judgement may cost, at most. The parser takes time that grows exponentially with bars and with nested brackets, and
- * 9^{9^{9^9}} is eight characters: without these bounds a policy under training would find what stops its own trainer.
+ * Limits of one judgement. The parser's time grows exponentially with bars and nested brackets, and 9^{9^{9^9}} is
+ * eight characters. Without limits a policy under training would find a text that stops its own trainer.
  */
 export const LIMITS = {
-  /** Characters of a response that are looked at: its last. */
+  /** Characters of a response that are read, from its end. */
   response: 20_000,
   /** Characters of an answer before it is cleaned up. */
   answer: 2_000,
-  /** Of what goes to the parser. */
+  /** Characters that go to the parser. */
   characters: 400,
-  /** Brackets in brackets. */
+  /** Depth of brackets in brackets. */
   depth: 8,
   bars: 6,
-  /** Of a parsed expression. */
+  /** Nodes of a parsed expression. */
   nodes: 2_000,
   exponent: 20_000,
   factorial: 1_000,
-  /** The lower index of a binomial coefficient of anything but two integers. */
+  /** Lower index of a binomial coefficient, unless both indices are integers. */
   falling: 64,
-  /** Of an exact integer. */
+  /** Bits of an exact integer. */
   bits: 40_000n,
-  /** Of the parts of an exact fraction: reducing it takes time that grows with their square. */
+  /** Bits of the parts of an exact fraction. Reducing it takes time that grows with their square. */
   fractionBits: 8_000n,
   /** Parts of a list, cells of a matrix. */
   parts: 64,

@@ -9,23 +9,26 @@ import type { Question } from './worker.js';
 /** Options of {@link verifyMath} and {@link mathVerifier}. */
 export interface MathOptions {
   /**
-   * Where the answer is looked for: 'boxed' (default) in the last \boxed{}; 'any', for evaluation, without a box after the last
-   * "answer is", in the last $...$, or in the last number; 'whole': all of the response is the answer.
+   * Where the answer is. 'boxed' (default): in the last \boxed{}. 'any', for evaluation: without a box, after the last
+   * "answer is", else in the last $...$, else the last number. 'whole': the whole response.
    */
   extraction?: Extraction;
 }
 
-/** Milliseconds for one judgement. It takes one, as a rule; the deadline is for what nobody has thought of. */
+/** Milliseconds for one judgement. It usually takes one; the deadline is for unforeseen cases. */
 const DEADLINE = 1000;
 
 let pool: Pool<Question, MathVerdict> | undefined;
 
 /**
- * Judges the answer in a response to a mathematical problem by the gold answer: by what it says, not by how that is written.
- * See docs/verify.md for what counts as the same.
+ * Judges a response to a mathematical problem by the gold answer. It compares meanings, not spellings: docs/verify.md
+ * lists what counts as the same.
  *
- * Runs in threads, one per core, that are started when they are first needed. It never throws for what a response or a gold
- * answer holds, and never takes longer than a second once a thread has begun.
+ * It runs in threads, one per core, which start at the first call. No text in a response or gold answer makes it throw.
+ * A judgement takes at most one second of its thread's time.
+ *
+ * @returns the verdict with its reason, and the answer that was found
+ * @throws TypeError for arguments that are not texts, or an unknown option
  */
 export async function verifyMath(response: string, gold: string, options: MathOptions = {}): Promise<MathVerdict> {
   const extraction = extractionOf('verifyMath', options);
@@ -44,7 +47,7 @@ function extractionOf(where: string, options: MathOptions): Extraction {
   return checkChoice('extraction', options.extraction ?? 'boxed', EXTRACTIONS);
 }
 
-/** What is looked at, so that no more goes to the thread: the marks of thinking, and the end. */
+/** The part of a response that is judged: its end, with the marks of thinking. No more is sent to the thread. */
 function relevant(response: string): string {
   const end = response.length - LIMITS.response;
   if (end <= 0) return response;
@@ -53,8 +56,8 @@ function relevant(response: string): string {
 }
 
 /**
- * A verifier that gives 1 for a right answer and 0 for any other. The metrics say which share of the responses gave an answer
- * (verify/answered) and how many judgements were stopped or failed (verify/timeout, verify/failed).
+ * A verifier that gives 1 for a right answer and 0 for any other. Its metrics are the shares of responses with an
+ * answer (verify/answered), of stopped judgements (verify/timeout) and of failed ones (verify/failed).
  */
 export function mathVerifier(options: MathOptions = {}): Verifier {
   const extraction = extractionOf('mathVerifier', options);

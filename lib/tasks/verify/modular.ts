@@ -2,7 +2,9 @@ import { seedOf } from '../../base/random.js';
 import { NotUnderstood } from './expression.js';
 import type { Field } from './field.js';
 
-/** A Mersenne prime: two different rational functions agree at a random point with a probability of about degree / 2^61. */
+/**
+ * A Mersenne prime. Two different rational functions agree at a random point with a probability of about degree / 2^61.
+ */
 export const MODULUS = (1n << 61n) - 1n;
 
 const mod = (a: bigint) => {
@@ -24,7 +26,7 @@ function inverse(a: bigint): bigint {
   return power(a, MODULUS - 2n);
 }
 
-/** Residues modulo 2^61 - 1, with symbols at a point that depends on their names and on `point`: where rational functions live. */
+/** Residues modulo 2^61 - 1, for rational functions. The value of a symbol depends on its name and on `point`. */
 export const modularField = (point: number): Field<bigint> => ({
   number: ({ s, n, d }) => mod(s * n * (d === 1n ? 1n : inverse(mod(d)))),
   symbol(name) {

@@ -77,8 +77,8 @@ const ACCENTS: readonly Rule[] = [
 ];
 
 /**
- * An answer cleaned up: one spelling for what has several, and nothing that says only how it looks. The order of the steps
- * matters; each may count on what the earlier ones have done.
+ * Cleans an answer: it gets one spelling where several exist, and loses everything that only changes its look. The
+ * order of the steps matters: each may rely on the earlier ones.
  */
 export function normalize(answer: string): string {
   let s = unicode(answer.slice(0, LIMITS.answer))

@@ -6,7 +6,7 @@ import { startThread } from '../../base/thread.js';
 
 /** Megabytes of one thread's heap. */
 const MEMORY = 512;
-/** Questions that a thread holds, so that on a busy machine it need not wait to be given the next one. */
+/** Questions that a thread holds. On a busy machine it need not wait for the next one. */
 const DEPTH = 8;
 
 interface Job {
@@ -28,20 +28,23 @@ interface Thread {
 
 export interface PoolOptions {
   /**
-   * Without its ending. Says when it is ready, with the system's number of its thread, then answers each message with one, in
-   * order.
+   * Module of the thread, without its extension. The thread says when it is ready, with the system's number of it. Then
+   * it answers each message with one, in order.
    */
   module: URL;
-  /** Milliseconds for one answer, of the thread's own time where the system tells it: a busy machine is nobody's fault. */
+  /**
+   * Milliseconds for one answer. They count the thread's own time if the system tells it, so that a busy machine does
+   * no harm.
+   */
   deadline: number;
   /** Default: one per core. */
   threads?: number;
 }
 
 /**
- * Threads that answer questions, each by its deadline. They are started when the first questions come, never keep the process
- * alive by themselves, and one that overruns is stopped and replaced: its question is answered with undefined, and no other is
- * lost.
+ * Threads that answer questions, each within its deadline. They start with the first questions and never keep the
+ * process alive by themselves. A thread that overruns is stopped and replaced: its question is answered with undefined,
+ * and no other question is lost.
  */
 export class Pool<Q, A> {
   readonly #options: PoolOptions;
@@ -85,7 +88,10 @@ export class Pool<Q, A> {
     this.#watch(thread);
   }
 
-  /** Stops the thread when it has been at its first question for the deadline; looks again where it was not given the time. */
+  /**
+   * Stops the thread if its first question took longer than the deadline. Looks again if the thread did not get its
+   * time.
+   */
   #watch(thread: Thread, start = threadTime(thread.id), wait = this.#options.deadline): void {
     const [job] = thread.jobs;
     thread.deadline = setTimeout(() => {
@@ -119,7 +125,7 @@ export class Pool<Q, A> {
     thread.worker.on('error', (error) => this.#stop(thread, error));
   }
 
-  /** Ends a thread that has overrun (without an error) or failed, and goes on with others. */
+  /** Ends a thread that overran (without an error) or failed, and continues with others. */
   #stop(thread: Thread, error?: NodeJS.ErrnoException): void {
     if (!this.#threads.delete(thread)) return;
     clearTimeout(thread.deadline);

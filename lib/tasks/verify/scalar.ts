@@ -181,8 +181,8 @@ function sameWhenRounded(a: Complex, b: Complex): boolean {
 }
 
 /**
- * Whether one is the other times a constant that is not 0: the sign of the constant where it is real, NaN where it is not, 0
- * where there is none. Equations are compared so.
+ * Whether one is the other times a constant other than 0. Equations are compared this way. It returns the sign of the
+ * constant if it is real, NaN if it is not, and 0 if there is none.
  */
 export function constantFactor(a: Scalar, b: Scalar): number {
   const x = a.values;

@@ -7,13 +7,18 @@ import { ofTexts, type Verifier, withAnswers } from './verifier.js';
 
 /** Options of {@link exactVerifier}. */
 export interface ExactOptions {
-  /** Where the answer is looked for, as for verifyMath. Default 'boxed'. */
+  /** Where the answer is, as for verifyMath. Default 'boxed'. */
   extraction?: Extraction;
-  /** Capitals are small letters. Default false. */
+  /** Treats capital and small letters alike. Default false. */
   ignoreCase?: boolean;
 }
 
-/** The answer is the gold answer, character by character, but for spaces around it and how many there are in a row. */
+/**
+ * A verifier that compares the answer with the gold answer character by character. Spaces around it, and the number of
+ * spaces in a row, do not matter.
+ *
+ * @returns a verifier with rewards 1 and 0
+ */
 export function exactVerifier(options: ExactOptions = {}): Verifier {
   options = checkOptions('exactVerifier', options, ['extraction', 'ignoreCase']);
   const { extraction = 'boxed' } = options;
@@ -32,15 +37,20 @@ export function exactVerifier(options: ExactOptions = {}): Verifier {
 
 /** Options of {@link numericVerifier}. */
 export interface NumericOptions {
-  /** Where the number is looked for, as for verifyMath. Default 'boxed'. */
+  /** Where the number is, as for verifyMath. Default 'boxed'. */
   extraction?: Extraction;
-  /** Share of the gold number by which an answer may be off. Default 1e-6. */
+  /** Allowed error as a share of the gold number. Default 1e-6. */
   relativeTolerance?: number;
-  /** By how much, whatever the gold number. Default 0. */
+  /** Allowed error, added to the relative one. Default 0. */
   absoluteTolerance?: number;
 }
 
-/** The answer is a number (12, -1,234.5, 1.6e-19, 3/4, 25%) close to the gold number, which must be one. */
+/**
+ * A verifier for answers that are numbers (12, -1,234.5, 1.6e-19, 3/4, 25%). The answer must be close to the gold
+ * number.
+ *
+ * @returns a verifier with rewards 1 and 0; it throws a TypeError for a gold answer that is not a number
+ */
 export function numericVerifier(options: NumericOptions = {}): Verifier {
   options = checkOptions('numericVerifier', options, ['extraction', 'relativeTolerance', 'absoluteTolerance']);
   const { extraction = 'boxed', relativeTolerance = 1e-6, absoluteTolerance = 0 } = options;
@@ -70,15 +80,17 @@ function numberOf(text: string): number | undefined {
 /** Options of {@link regexVerifier}. */
 export interface RegexOptions {
   /**
-   * What finds the answer: its first group, in its last match, must be the gold answer. Without it the gold answer is itself a
+   * Finds the answer: the first group, in its last match, must be the gold answer. Without it the gold answer is a
    * regular expression that must match the response.
    */
   pattern?: RegExp;
 }
 
 /**
- * Regular expressions over the last 20,000 characters of a response. One that takes exponential time on some text is yours to
- * avoid: it runs in the process itself, with no deadline.
+ * A verifier with a regular expression over the last 20,000 characters of a response. It runs in the process itself,
+ * with no deadline: avoid expressions that take exponential time.
+ *
+ * @returns a verifier with rewards 1 and 0
  */
 export function regexVerifier(options: RegexOptions = {}): Verifier {
   options = checkOptions('regexVerifier', options, ['pattern']);
@@ -107,9 +119,9 @@ function compiled(source: string): RegExp {
 }
 
 const BY_NAME = { math: mathVerifier, exact: exactVerifier, numeric: numericVerifier, regex: regexVerifier };
-/** The verifiers that go by a name; see {@link verifierByName}. */
+/** Names of verifiers; see {@link verifierByName}. */
 export type VerifierName = keyof typeof BY_NAME;
 
-/** A verifier with its defaults: 'math', 'exact', 'numeric' or 'regex'. */
+/** Returns a verifier with its defaults: 'math', 'exact', 'numeric' or 'regex'. */
 export const verifierByName = (name: VerifierName): Verifier =>
   BY_NAME[checkChoice('verifier', name, Object.keys(BY_NAME) as VerifierName[])]();

@@ -8,7 +8,7 @@ export type Answer =
   | { kind: 'scalar'; scalar: Scalar }
   | { kind: 'percent' | 'degrees'; scalar: Scalar }
   | { kind: 'text'; text: string }
-  /** Several answers, in no order: 1, 2 and {1, 2}. */
+  /** Several answers in any order: 1, 2 and {1, 2}. */
   | { kind: 'list' | 'set'; items: Answer[] }
   /** Points, vectors and intervals: (1, 2]. */
   | { kind: 'tuple'; open: string; close: string; items: Answer[] }
@@ -54,7 +54,7 @@ const WORD_NUMBERS = [
   'twelve',
 ];
 
-/** Takes an answer that has been cleaned up apart. Every step looks only at what no bracket hides. */
+/** Takes a cleaned answer apart. Each step looks only at parts outside brackets. */
 export function structure(latex: string, depth = 0): Answer {
   const s = latex.trim();
   if (depth > LIMITS.depth) throw new NotUnderstood('nested too deeply');

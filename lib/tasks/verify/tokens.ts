@@ -4,7 +4,9 @@ export const tokenize = (latex: string): string[] => latex.match(/\\[a-zA-Z]+|\\
 const OPEN = new Set(['{', '(', '[', '\\{', '\\langle', '\\lfloor', '\\lceil', '\\begin']);
 const CLOSE = new Set(['}', ')', ']', '\\}', '\\rangle', '\\rfloor', '\\rceil', '\\end']);
 
-/** How deep in brackets each token stands; a bracket itself stands outside. Round and square ones may close each other. */
+/**
+ * How deep in brackets each token stands; a bracket itself stands outside. Round and square ones may close each other.
+ */
 export function depths(tokens: readonly string[]): Int32Array {
   const result = new Int32Array(tokens.length);
   let depth = 0;

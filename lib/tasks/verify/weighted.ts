@@ -5,17 +5,19 @@ import type { Verifier } from './verifier.js';
 
 /** One verifier of a {@link weightedVerifier}. */
 export interface WeightedPart {
-  /** What the metrics call it: rewards/NAME/mean. */
+  /** Name in the metrics: rewards/NAME/mean. */
   name: string;
-  /** What judges. */
+  /** The verifier. */
   verifier: Verifier;
-  /** Default 1. */
+  /** Weight in the mean, at least 0; with 0 it is only watched. Default 1. */
   weight?: number;
 }
 
 /**
- * Several verifiers at once: the reward is the mean of theirs by weight, and each one's mean over responses is the metric
- * rewards/NAME/mean. A weight of 0 only watches.
+ * Combines several verifiers. The reward is the mean of their rewards by weight. Each one's mean over responses is the
+ * metric rewards/NAME/mean.
+ *
+ * @throws TypeError for parts without a name or with the same one, RangeError without a weight above 0
  */
 export function weightedVerifier(parts: readonly WeightedPart[]): Verifier {
   if (!Array.isArray(parts) || parts.length === 0)

@@ -3,7 +3,9 @@ import { closing, command, opening, type Rule, rewrite, unwrap } from './rewrite
 const TEXT = opening('text|textbf|textit|textrm|textsf|texttt|textnormal|textup|mbox|hbox|emph');
 const NAME = opening('operatorname\\*?|mathop');
 const FONT = opening('mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mathfrak|mathnormal|boldsymbol|bm|pmb|rm|bf|it');
-/** Functions that the parser knows under these names; written without a backslash or as an operator name, they get one. */
+/**
+ * Functions that the parser knows under these names; written without a backslash or as an operator name, they get one.
+ */
 const FUNCTIONS =
   'sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|ln|log|lg|exp|max|min|gcd|lcm|det|sqrt|pi|infty|theta|alpha|beta';
 export const FUNCTION_ALONE = new RegExp(`^(?:${FUNCTIONS}|arccot|arcsec|arccsc|arcsinh|arccosh|arctanh|mod)$`);
