@@ -1,7 +1,13 @@
-import { type MethodBatch, type MethodResult, type OutcomeOptions, outcomeAdvantages, spread } from './method.js';
+import { defineMethod, spread } from './method.js';
+import { outcomeAdvantages } from './outcome.js';
 
 /** GRPO (arXiv 2402.03300): every token of a response gets its outcome advantage. */
-export const grpo = (batch: MethodBatch, options: OutcomeOptions): MethodResult => ({
-  advantages: spread(outcomeAdvantages(batch, options), batch.cuSeqlens),
-  metrics: {},
+export const grpo = defineMethod({
+  doc: 'outcome only',
+  options: {},
+  needs: [],
+  run: (batch, options) => ({
+    advantages: spread(outcomeAdvantages(batch, options), batch.cuSeqlens),
+    metrics: {},
+  }),
 });

@@ -1,47 +1,58 @@
-import { groupAdvantages } from '../kernels/group-advantages.js';
+// What a method is, and what it gets from the trainer. docs/adding-a-method.md shows one in full.
+import type { OptionTable, ResolvedOptions } from '../base/options-table.js';
+import type { PolicyLossOptions } from '../kernels/loss-options.js';
+import type { OutcomeOptions } from './outcome.js';
 
-/** What methods make advantages of: B responses in groups, T tokens packed (see Rollout). */
-export interface MethodBatch {
+/** What the trainer finds out about a rollout before the method runs. A new field per token or per step is declared here, once. */
+export interface StepData {
+  /** [S + 1] where the reasoning steps begin among the T tokens; every response begins one. */
+  cuSteps: Int32Array;
+  /** [T] log-probabilities under the frozen reference, where one is needed. */
+  refLogProbs?: Float32Array;
+  /** [S] in [0, 1] what the process reward model gave each step, for the methods that ask one. */
+  stepScores?: Float32Array;
+}
+
+/** What methods make advantages of: B responses in groups, T tokens packed (see Rollout), S reasoning steps. */
+export interface MethodBatch extends StepData {
   /** [B] */
   rewards: Float32Array;
   /** [B] */
   groupIds: Int32Array;
   /** [B + 1] */
   cuSeqlens: Int32Array;
-  /** [S + 1] where each reasoning step begins; every response begins one. */
-  cuSteps: Int32Array;
-  /** [T] */
+  /** [T] log-probabilities under the policy that sampled. */
   oldLogProbs: Float32Array;
-  /** [T] under the frozen reference, for the methods that ask for it. */
-  refLogProbs?: Float32Array;
-  /** [S] in [0, 1] from a process reward model, for the methods that ask for it. */
-  stepScores?: Float32Array;
 }
 
 export interface MethodResult {
   /** [T] */
   advantages: Float32Array;
+  /** They join the step's row of metrics.jsonl under these names. */
   metrics: Record<string, number>;
 }
 
-export interface OutcomeOptions {
-  scaleRewards: 'group' | 'batch' | 'none';
-  advantageEstimator: 'grpo' | 'dr_grpo' | 'rloo';
-  advantageStd: 'sample' | 'population';
-  advantageEpsilon: number;
-  singleton: 'zero' | 'raw';
+/** Its own options with their defaults, and those of the outcome advantage. */
+export type MethodOptions<Table extends OptionTable> = ResolvedOptions<Table> & OutcomeOptions;
+
+/** A method: how the rewards of a rollout become an advantage for each token. Its name is its key in METHODS. */
+export interface Method<Table extends OptionTable> {
+  /** What it gives credit for, in a few words for the help of `method`. */
+  readonly doc: string;
+  /** Options that no other method has. */
+  readonly options: Table;
+  /** What must be at hand: `reference` fills refLogProbs, `processRewardModel` fills stepScores. */
+  readonly needs: readonly ('reference' | 'processRewardModel')[];
+  /** The default lossType with this method, where it is not that of the loss. */
+  readonly lossType?: PolicyLossOptions['lossType'];
+  /** Throws for options that cannot go together, before anything is spent. */
+  check?(options: MethodOptions<Table>): void;
+  /** The formula. It does not write into the batch. */
+  run(batch: MethodBatch, options: MethodOptions<Table>): MethodResult;
 }
 
-/** The trainer's options as those of groupAdvantages. */
-export const groupOptions = (options: OutcomeOptions) => {
-  const { scaleRewards, advantageEstimator: kind, advantageStd, advantageEpsilon: epsilon, singleton } = options;
-  const std = scaleRewards === 'none' ? 'none' : advantageStd;
-  return { kind, std, scale: scaleRewards === 'batch' ? 'batch' : 'group', epsilon, singleton } as const;
-};
-
-/** [B] what each response gets for its reward among the responses to its prompt. */
-export const outcomeAdvantages = ({ rewards, groupIds }: MethodBatch, options: OutcomeOptions): Float32Array =>
-  groupAdvantages(rewards, groupIds, groupOptions(options)).data as Float32Array;
+/** Infers the type of the options from their table. */
+export const defineMethod = <const Table extends OptionTable>(method: Method<Table>): Method<Table> => method;
 
 /** [T] each response's value on all of its tokens. */
 export function spread(values: Float32Array, cuSeqlens: Int32Array): Float32Array {

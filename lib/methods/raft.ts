@@ -1,10 +1,16 @@
-import { isRight, type MethodBatch, type MethodResult, spread } from './method.js';
+import { defineMethod, isRight, spread } from './method.js';
 
 /** RAFT and RAFT++ (arXiv 2504.11343): right responses are imitated, wrong ones teach nothing. */
-export const raft = ({ rewards, cuSeqlens }: MethodBatch): MethodResult => ({
-  advantages: spread(
-    rewards.map((reward) => Number(isRight(reward))),
-    cuSeqlens,
-  ),
-  metrics: {},
+export const raft = defineMethod({
+  doc: 'right responses only',
+  options: {},
+  needs: [],
+  lossType: 'raft',
+  run: ({ rewards, cuSeqlens }) => ({
+    advantages: spread(
+      rewards.map((reward) => Number(isRight(reward))),
+      cuSeqlens,
+    ),
+    metrics: {},
+  }),
 });

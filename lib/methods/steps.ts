@@ -1,4 +1,5 @@
 import { invalidArgument } from '../base/errors.js';
+import type { OptionTable } from '../base/options-table.js';
 import { type StepSplit, splitSteps } from '../kernels/split-steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 
@@ -11,6 +12,21 @@ export interface StepOptions {
   /** What ends a step in the decoded text, for 'strings'. */
   stepStrings?: readonly string[];
 }
+
+export const STEP_OPTIONS = {
+  stepSplit: {
+    type: 'choice',
+    choices: ['newline', 'blankLine', 'length', 'tokens', 'strings', 'offsets'],
+    default: 'newline',
+    doc: 'Where reasoning steps end: after lines, blank lines, stepLength tokens, stepTokens, stepStrings; offsets asks a function (setup stepOffsets)',
+  },
+  stepLength: { type: 'integer', default: 256, min: 1, doc: "Tokens of a step, for stepSplit 'length'" },
+  stepTokens: { type: 'integers', min: 0, doc: "Ids of tokens that end a step, for stepSplit 'tokens'" },
+  stepStrings: {
+    type: 'strings',
+    doc: "What ends a step in the decoded text, for stepSplit 'strings' (\\n is a newline)",
+  },
+} as const satisfies OptionTable;
 
 /** Where the steps after the first begin in a response, as rising token positions: for stepSplit 'offsets'. */
 export type StepOffsets = (response: { tokens: Int32Array; text: string; prompt: string }) => ArrayLike<number>;

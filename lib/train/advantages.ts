@@ -1,24 +1,16 @@
 import { invalidArgument } from '../base/errors.js';
 import { mapInTurns } from '../base/turns.js';
-import { frpo } from '../methods/frpo.js';
-import { grpo } from '../methods/grpo.js';
-import type { MethodBatch, MethodResult } from '../methods/method.js';
-import { prl } from '../methods/prl.js';
-import { progrs } from '../methods/progrs.js';
-import { raft } from '../methods/raft.js';
+import { METHOD_NAMES, METHODS } from '../methods/index.js';
+import type { MethodResult, StepData } from '../methods/method.js';
 import { checkSteps, completionSteps, type StepOffsets, splitsText } from '../methods/steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { ProcessRewardModel } from '../prm/process-reward-model.js';
 import type { Rollout } from '../rollout/rollout.js';
 import type { ResolvedTrainerOptions } from './options.js';
 
-const METHODS: {
-  [name in ResolvedTrainerOptions['method']]: (b: MethodBatch, o: ResolvedTrainerOptions) => MethodResult;
-} = { prl, frpo, progrs, grpo, raft };
-
-/** Methods that compare with the frozen reference. */
+/** Whether the method or the loss compares with the frozen reference. */
 export const needsReference = ({ method, beta }: ResolvedTrainerOptions): boolean =>
-  method === 'prl' || method === 'frpo' || beta > 0;
+  METHODS[method].needs.includes('reference') || beta > 0;
 
 /** What a method stands on, besides its options. */
 export interface MethodSetup {
@@ -29,17 +21,18 @@ export interface MethodSetup {
 /** Options that cannot go together, or without something in the setup; before anything is spent. */
 export function checkMethod(options: ResolvedTrainerOptions, { processRewardModel, stepOffsets }: MethodSetup): void {
   const { method } = options;
-  if (method === 'progrs' && !processRewardModel)
+  const asksModel = (name: typeof method) => METHODS[name].needs.includes('processRewardModel');
+  if (asksModel(method) && !processRewardModel)
     throw invalidArgument(
-      "method 'progrs' needs a process reward model (Trainer: processRewardModel, command line: --prm). Train one with `prl prm collect` and `prl prm train`, name a server that serves one (HttpPrm, --prm URL), or write a function (FunctionPrm)",
+      `method '${method}' needs a process reward model (Trainer: processRewardModel, command line: --prm). Train one with \`prl prm collect\` and \`prl prm train\`, name a server that serves one (HttpPrm, --prm URL), or write a function (FunctionPrm)`,
     );
-  if (processRewardModel && method !== 'progrs')
-    throw invalidArgument(`a process reward model is given, but method '${method}' would not ask it: use 'progrs'`);
-  const { granularity, combine, frpoEstimator, frpoBaseline } = options;
-  if (method === 'progrs' && granularity === 'step' && combine === 'reward')
-    throw invalidArgument("combine 'reward' gives one number per response: it needs granularity 'response'");
-  if (method === 'frpo' && frpoBaseline && frpoEstimator === 'k1')
-    throw invalidArgument("frpoBaseline needs frpoEstimator 'k3': the terms of k1 have both signs and need none");
+  if (processRewardModel && !asksModel(method)) {
+    const askers = METHOD_NAMES.filter(asksModel).map((name) => `'${name}'`);
+    throw invalidArgument(
+      `a process reward model is given, but method '${method}' would not ask it: use ${askers.join(' or ')}`,
+    );
+  }
+  METHODS[method].check?.(options);
   checkSteps(options, stepOffsets);
 }
 
@@ -64,11 +57,11 @@ export async function rolloutSteps(
   return Int32Array.from(cuSteps);
 }
 
-/** The method's advantages of a rollout in steps. */
+/** The method's advantages of a rollout, and its metrics. */
 export function computeAdvantages(
   { rewards, groupIds, cuSeqlens, logProbs: oldLogProbs }: Rollout,
-  steps: Pick<MethodBatch, 'cuSteps' | 'refLogProbs' | 'stepScores'>,
+  data: StepData,
   options: ResolvedTrainerOptions,
 ): MethodResult {
-  return METHODS[options.method]({ rewards, groupIds, cuSeqlens, oldLogProbs, ...steps }, options);
+  return METHODS[options.method].run({ rewards, groupIds, cuSeqlens, oldLogProbs, ...data }, options);
 }

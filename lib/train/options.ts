@@ -1,18 +1,21 @@
 import type { OptionsOf, OptionTable, ResolvedOptions } from '../base/options-table.js';
 import { IMPORTANCE_MODES } from '../kernels/importance-weights.js';
 import { LOSS_TYPES } from '../kernels/loss-options.js';
+import { METHOD_DOCS, METHOD_NAMES, METHOD_OPTIONS } from '../methods/index.js';
+import { OUTCOME_OPTIONS } from '../methods/outcome.js';
+import { STEP_OPTIONS } from '../methods/steps.js';
 
+// Options of methods and of reasoning steps stand beside their code, in methods/.
 /**
- * Every option of the trainer: the one place of its default and its meaning. Names are TRL's in camelCase where TRL has the
- * option; defaults suit small policies trained from scratch on short responses (for a pretrained model lower learningRate
- * to about 1e-6).
+ * Every option of the trainer with its type, bounds, default and meaning. Names are TRL's in camelCase where TRL has the option.
+ * Defaults suit small policies trained from scratch on short responses (for a pretrained model lower learningRate to about 1e-6).
  */
 export const TRAINER_OPTIONS = {
   method: {
     type: 'choice',
-    choices: ['prl', 'frpo', 'progrs', 'grpo', 'raft'],
+    choices: METHOD_NAMES,
     default: 'prl',
-    doc: 'How rewards become advantages: prl (process rewards from the log-ratios of each step), frpo (future KL), progrs (scores of a process reward model), grpo (outcome only) or raft (right responses only)',
+    doc: `How rewards become advantages: ${METHOD_DOCS}`,
   },
   seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Decides problems, samples and shuffles' },
   maxSteps: { type: 'integer', default: 25, min: 0, doc: 'Rollouts to learn from' },
@@ -122,110 +125,10 @@ export const TRAINER_OPTIONS = {
   },
   vllmImportanceSamplingClipMax: { type: 'number', above: 0, doc: 'Their upper bound (default: 3; Infinity: none)' },
   vllmImportanceSamplingClipMin: { type: 'number', min: 0, doc: 'Their lower bound (default: 0)' },
-  scaleRewards: {
-    type: 'choice',
-    choices: ['group', 'batch', 'none'],
-    default: 'group',
-    doc: "Divide centred rewards by the group's deviation, the batch's, or not at all (Dr. GRPO)",
-  },
-  advantageEstimator: {
-    type: 'choice',
-    choices: ['grpo', 'dr_grpo', 'rloo'],
-    default: 'grpo',
-    doc: 'What a reward is compared with: the mean of its group, scaled (grpo, see scaleRewards) or not (dr_grpo), or the mean of the others (rloo)',
-  },
-  advantageStd: {
-    type: 'choice',
-    choices: ['sample', 'population'],
-    default: 'sample',
-    doc: 'The deviation of scaleRewards divides by n - 1 or by n',
-  },
-  advantageEpsilon: { type: 'number', default: 1e-4, min: 0, doc: 'Added to the deviation of scaleRewards' },
-  singleton: {
-    type: 'choice',
-    choices: ['zero', 'raw'],
-    default: 'zero',
-    doc: "What the only response of a group gets: nothing, or its reward (PRL's published code)",
-  },
 
-  eta: { type: 'number', default: 100, above: 0, doc: 'prl: process rewards are log-ratios divided by eta' },
-  suffix: {
-    type: 'choice',
-    choices: ['inclusive', 'exclusive'],
-    default: 'inclusive',
-    doc: "prl: whether a step's own last token counts in its suffix sum",
-  },
-  prlAdvantage: {
-    type: 'choice',
-    choices: ['outcome', 'process'],
-    default: 'outcome',
-    doc: "prl: process rewards are added to the outcome's advantage, or summed with it per response and normalised in the group",
-  },
-  frpoBeta: { type: 'number', default: 0.01, min: 0, doc: 'frpo: weight of the future divergence from the reference' },
-  frpoEstimator: {
-    type: 'choice',
-    choices: ['k1', 'k3'],
-    default: 'k1',
-    doc: 'frpo: estimator of the divergence',
-  },
-  frpoDirection: {
-    type: 'choice',
-    choices: ['reverse', 'forward'],
-    default: 'reverse',
-    doc: 'frpo: KL(policy | reference), or KL(reference | policy)',
-  },
-  frpoBaseline: {
-    type: 'boolean',
-    default: false,
-    doc: "frpo: subtract the batch's mean token divergence from each future token's (k3 only)",
-  },
-  lambda: { type: 'number', default: 1, min: 0, max: 1e9, doc: 'progrs: weight of the process scores' },
-  alpha: {
-    type: 'number',
-    default: 0.5,
-    min: 0,
-    max: 1,
-    doc: 'progrs: share of the mean step score in a process score; the rest is coherence',
-  },
-  coherenceWindows: {
-    type: 'integers',
-    default: [2, 3, 5],
-    min: 1,
-    max: 2 ** 31 - 1,
-    doc: 'progrs: sizes of the windows of coherence, in steps',
-  },
-  lambdaVar: { type: 'number', default: 1, min: 0, doc: 'progrs: what variation within a window costs' },
-  center: {
-    type: 'choice',
-    choices: ['incorrect', 'both', 'none'],
-    default: 'incorrect',
-    doc: 'progrs: which responses lose the mean process score of their outcome in the group (none: naive, to compare with)',
-  },
-  granularity: {
-    type: 'choice',
-    choices: ['response', 'step'],
-    default: 'response',
-    doc: "progrs: one process score for a response, or each step's own for its tokens (without alpha and coherence)",
-  },
-  combine: {
-    type: 'choice',
-    choices: ['advantage', 'reward'],
-    default: 'advantage',
-    doc: 'progrs: process scores are added to the advantage, or to the reward before it is normalised',
-  },
-
-  stepSplit: {
-    type: 'choice',
-    choices: ['newline', 'blankLine', 'length', 'tokens', 'strings', 'offsets'],
-    default: 'newline',
-    doc: 'Where reasoning steps end: after lines, blank lines, stepLength tokens, stepTokens, stepStrings; offsets asks a function (setup stepOffsets)',
-  },
-  stepLength: { type: 'integer', default: 256, min: 1, doc: "Tokens of a step, for stepSplit 'length'" },
-  stepTokens: { type: 'integers', min: 0, doc: "Ids of tokens that end a step, for stepSplit 'tokens'" },
-  stepStrings: {
-    type: 'strings',
-    doc: "What ends a step in the decoded text, for stepSplit 'strings' (\\n is a newline)",
-  },
+  ...OUTCOME_OPTIONS,
+  ...METHOD_OPTIONS,
+  ...STEP_OPTIONS,
 
   evalSteps: { type: 'integer', default: 0, min: 0, doc: 'Evaluate every so many steps (0: only before and after)' },
   evalProblems: { type: 'integer', default: 200, min: 1, doc: 'Held-out problems of an evaluation' },

@@ -104,7 +104,7 @@ differences(
         advantageEpsilon: 1e-6,
       } as const;
       const process = { ...options, singleton: 'zero', eta, suffix: 'inclusive', prlAdvantage: 'process' } as const;
-      return { theirs: [...theirs], ours: [...prl({ ...batch, rewards }, process).advantages] };
+      return { theirs: [...theirs], ours: [...prl.run({ ...batch, rewards }, process).advantages] };
     };
     const both = ways(Float32Array.of(1, 1), 1);
     assert.equal(both.theirs, [1, 1, 0.75, 1], 'all are right, and all are pushed up');

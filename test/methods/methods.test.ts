@@ -3,15 +3,17 @@ import * as assert from 'uvu/assert';
 import { coherence, groupAdvantages, progrsAdvantages } from '../../lib/index.js';
 import { frpo } from '../../lib/methods/frpo.js';
 import { grpo } from '../../lib/methods/grpo.js';
-import type { MethodBatch, OutcomeOptions } from '../../lib/methods/method.js';
+import { METHODS } from '../../lib/methods/index.js';
+import type { MethodBatch } from '../../lib/methods/method.js';
+import { OUTCOME_OPTIONS, type OutcomeOptions } from '../../lib/methods/outcome.js';
 import { prl } from '../../lib/methods/prl.js';
 import { progrs } from '../../lib/methods/progrs.js';
 import { raft } from '../../lib/methods/raft.js';
-import { completionSteps } from '../../lib/methods/steps.js';
+import { completionSteps, STEP_OPTIONS } from '../../lib/methods/steps.js';
 import type { Rollout } from '../../lib/rollout/rollout.js';
 import { ArithmeticTask } from '../../lib/tasks/arithmetic.js';
 import { rolloutSteps } from '../../lib/train/advantages.js';
-import type { ResolvedTrainerOptions } from '../../lib/train/options.js';
+import { type ResolvedTrainerOptions, TRAINER_OPTIONS } from '../../lib/train/options.js';
 import { frpoReference, groupAdvantagesReference } from '../reference/advantages.js';
 import { near } from '../reference/numbers.js';
 
@@ -46,6 +48,14 @@ const deviation = Math.sqrt(1 / 3);
 const spread = (values: number[]) => values.flatMap((value, i) => Array(completions[i].length).fill(value));
 
 const methods = suite('methods');
+methods("every option of a method is the trainer's under its name: no other table has one of that name", () => {
+  const own = Object.values(METHODS).flatMap(({ options }) => Object.entries(options));
+  const shared = Object.entries({ ...OUTCOME_OPTIONS, ...STEP_OPTIONS });
+  for (const [name, spec] of [...own, ...shared])
+    assert.is(TRAINER_OPTIONS[name as keyof typeof TRAINER_OPTIONS], spec, name);
+  assert.equal(TRAINER_OPTIONS.method.choices, Object.keys(METHODS));
+});
+
 methods('steps end after each newline; the answer and the end are the last one', () => {
   const begins = (i: number) => Array.from(batch.cuSteps).filter((at) => at >= cuSeqlens[i] && at < cuSeqlens[i + 1]);
   assert.equal(begins(0), [0, 6, 12]);
@@ -68,7 +78,7 @@ methods(
 );
 
 methods('grpo: the outcome on every token, scaled as asked', () => {
-  const scaled = (scaleRewards: 'group' | 'batch' | 'none') => grpo(batch, outcomeOptions(scaleRewards)).advantages;
+  const scaled = (scaleRewards: 'group' | 'batch' | 'none') => grpo.run(batch, outcomeOptions(scaleRewards)).advantages;
   const epsilon = 1e-4;
   near(scaled('group'), spread([2 / 3, -1 / 3, -1 / 3, 0].map((a) => a / (deviation + epsilon))), 1e-6);
   near(scaled('none'), spread([2 / 3, -1 / 3, -1 / 3, 0]), 1e-6);
@@ -78,7 +88,7 @@ methods('grpo: the outcome on every token, scaled as asked', () => {
 
 methods('prl: the outcome minus the log-ratio from the last token of the step on, divided by eta', () => {
   const eta = 4;
-  const { advantages, metrics } = prl(batch, { ...outcomeOptions('none'), ...prlOptions, eta });
+  const { advantages, metrics } = prl.run(batch, { ...outcomeOptions('none'), ...prlOptions, eta });
   const outcome = [2 / 3, -1 / 3, -1 / 3, 0];
   const delta = Array.from({ length: total }, (_, t) => batch.oldLogProbs[t] - batch.refLogProbs![t]);
   const expected = Array.from({ length: total }, (_, t) => {
@@ -94,8 +104,8 @@ methods('prl: the outcome minus the log-ratio from the last token of the step on
 
 methods('prl with the reference itself is grpo', () => {
   const same = { ...batch, refLogProbs: batch.oldLogProbs };
-  const { advantages } = prl(same, { ...outcomeOptions('group'), ...prlOptions });
-  assert.equal(advantages, grpo(batch, outcomeOptions('group')).advantages);
+  const { advantages } = prl.run(same, { ...outcomeOptions('group'), ...prlOptions });
+  assert.equal(advantages, grpo.run(batch, outcomeOptions('group')).advantages);
 });
 methods('advantage estimators, deviations and groups of one, as the kernel has them', () => {
   const { rewards, groupIds } = batch;
@@ -112,16 +122,16 @@ methods('advantage estimators, deviations and groups of one, as the kernel has t
     ],
     [{ scaleRewards: 'none', advantageStd: 'population' }, { std: 'none' }],
   ] as const) {
-    const { advantages } = grpo(batch, { ...outcomeOptions('group'), ...change });
+    const { advantages } = grpo.run(batch, { ...outcomeOptions('group'), ...change });
     const values = Array.from(groupAdvantages(rewards, groupIds, expected).data);
     assert.equal(Array.from(advantages), spread(values), JSON.stringify(change));
   }
 });
 
 methods('raft: right responses count, the others do not', () => {
-  assert.equal(Array.from(raft(batch).advantages), spread([1, 0, 0, 0]));
+  assert.equal(Array.from(raft.run(batch, outcomeOptions('group')).advantages), spread([1, 0, 0, 0]));
   assert.equal(
-    Array.from(raft({ ...batch, rewards: Float32Array.of(-1, 0.5, 0, 2) }).advantages),
+    Array.from(raft.run({ ...batch, rewards: Float32Array.of(-1, 0.5, 0, 2) }, outcomeOptions('group')).advantages),
     spread([0, 1, 0, 1]),
   );
 });
@@ -139,10 +149,10 @@ methods('prl as process advantage: rewards and suffix sums, summed per response,
       return sum;
     });
     const options = { ...outcomeOptions('group'), eta, suffix, prlAdvantage: 'process' } as const;
-    const { advantages, metrics } = prl(batch, options);
+    const { advantages, metrics } = prl.run(batch, options);
     // Sums of up to 16 tokens, rounded to float32 before they are compared.
     near(advantages, spread([...groupAdvantagesReference(sums, batch.groupIds)]), 1e-5, suffix);
-    const outcome = prl(batch, { ...options, prlAdvantage: 'outcome' });
+    const outcome = prl.run(batch, { ...options, prlAdvantage: 'outcome' });
     assert.equal(metrics, outcome.metrics);
   }
 });
@@ -150,8 +160,8 @@ methods('prl as process advantage: rewards and suffix sums, summed per response,
 const frpoOptions = { frpoBeta: 0.25, frpoEstimator: 'k1', frpoDirection: 'reverse', frpoBaseline: false } as const;
 methods('prl with steps of one token is frpo with beta 1 / eta and k1, bit for bit', () => {
   const cuSteps = completionSteps(completions, tokenizer, { stepSplit: 'length', stepLength: 1 });
-  const { advantages } = prl({ ...batch, cuSteps }, { ...outcomeOptions('group'), ...prlOptions, eta: 4 });
-  assert.equal(frpo(batch, { ...outcomeOptions('group'), ...frpoOptions }).advantages, advantages);
+  const { advantages } = prl.run({ ...batch, cuSteps }, { ...outcomeOptions('group'), ...prlOptions, eta: 4 });
+  assert.equal(frpo.run(batch, { ...outcomeOptions('group'), ...frpoOptions }).advantages, advantages);
 });
 
 methods('frpo: options reach the kernel; the divergence is measured without weight and baseline', () => {
@@ -161,14 +171,14 @@ methods('frpo: options reach the kernel; the divergence is measured without weig
       for (const frpoBeta of [0, 0.25]) {
         const baseline = estimator === 'k3';
         const names = { frpoEstimator: estimator, frpoDirection: direction, frpoBaseline: baseline };
-        const { advantages, metrics } = frpo(batch, { ...outcomeOptions('none'), ...names, frpoBeta });
+        const { advantages, metrics } = frpo.run(batch, { ...outcomeOptions('none'), ...names, frpoBeta });
         const args = [batch.oldLogProbs, batch.refLogProbs!, cuSeqlens] as const;
         const options = { estimator, direction, baseline };
         near(advantages, frpoReference(outcome, ...args, frpoBeta, options), 1e-6, JSON.stringify(options), 1e-6);
         const divergence = frpoReference([0, 0, 0, 0], ...args, -1, { estimator, direction });
         const alike = direction === 'forward' && estimator === 'k1' ? -1 : 0;
         near([metrics['future_kl/mean']], [divergence.reduce((a, b) => a + b, 0) / total - alike], 1e-5);
-        const same = frpo(
+        const same = frpo.run(
           { ...batch, refLogProbs: batch.oldLogProbs },
           { ...outcomeOptions('none'), ...names, frpoBeta },
         );
@@ -194,7 +204,7 @@ methods('progrs: options reach the kernel', () => {
   const common = { stepScores, correct, groupIds, cuSeqlens, cuSteps };
   const outcomeAdvantages = groupAdvantages(batch.rewards, groupIds).data;
   const same = (change: object, args: object) => {
-    const { advantages } = progrs({ ...batch, stepScores }, { ...progrsOptions, ...change });
+    const { advantages } = progrs.run({ ...batch, stepScores }, { ...progrsOptions, ...change });
     const expected = progrsAdvantages({ ...common, lambda: 1, ...args }).data;
     assert.equal(Array.from(advantages), Array.from(expected), JSON.stringify(change));
     return expected;
@@ -218,11 +228,11 @@ methods('progrs: options reach the kernel', () => {
 
 methods('progrs: what it says of the model, and of wrong responses', () => {
   const of = (change: object, rewards = batch.rewards) =>
-    progrs({ ...batch, rewards, stepScores }, { ...progrsOptions, ...change }).metrics;
+    progrs.run({ ...batch, rewards, stepScores }, { ...progrsOptions, ...change }).metrics;
   // One group of the four, all wrong: naive scores push all of them up, centred ones those above the mean.
   const wrong = { ...batch, groupIds: new Int32Array(4), rewards: new Float32Array(4), stepScores };
   for (const center of ['incorrect', 'none', 'both'] as const) {
-    const { metrics } = progrs(wrong, { ...progrsOptions, center });
+    const { metrics } = progrs.run(wrong, { ...progrsOptions, center });
     assert.is(metrics['prm/wrong_positive_share_naive'], 1);
     assert.is(metrics['prm/wrong_positive_share'], 0.5, 'the first and the third');
   }
