@@ -5,10 +5,11 @@ import { readJson } from '../base/json.js';
 import { shorten } from '../base/shorten.js';
 import type { PolicyLike } from '../policy/types.js';
 import type { Task } from '../tasks/task.js';
-import { type Batch, dumpBatch } from './dump.js';
+import { dumpBatch } from './dump.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions } from './options.js';
 import { type Row, RunFolder } from './run-folder.js';
 import type { SampleRow } from './sample-log.js';
+import type { Step } from './step.js';
 
 export type LoadPolicy = (folder: string) => PolicyLike | Promise<PolicyLike>;
 
@@ -30,7 +31,7 @@ export interface TrainerRun {
   resumed?: { policy: PolicyLike; base: PolicyLike; state: TrainerState };
   append(metrics: Row, samples: SampleRow): Promise<void>;
   /** Keeps the batch of a step that was not applied; the file. */
-  dump(batch: Batch): Promise<string>;
+  dump(step: Step): Promise<string>;
   save(policy: PolicyLike, state: TrainerState): Promise<void>;
   /** Lets go of the folder, unless the caller opened it. */
   close(): Promise<void>;
@@ -79,7 +80,7 @@ export async function openTrainerRun(
         await folder.append(METRICS, metrics);
         await folder.append(SAMPLES, samples);
       },
-      dump: (batch) => folder.writeBelow('non-finite', (path) => dumpBatch(path, batch)),
+      dump: (step) => folder.writeBelow('non-finite', (path) => dumpBatch(path, step)),
       async save(current, state) {
         if (saved === state.step) return;
         await folder.writeCheckpoint(KIND, state.step, LOGS, options.saveTotalLimit, async (path) => {

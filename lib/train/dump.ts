@@ -3,36 +3,22 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cumulative } from '../base/packed.js';
 import { type StorableTensor, writeSafetensors } from '../policy/safetensors.js';
-import type { Rollout } from '../rollout/rollout.js';
+import type { Step } from './step.js';
 
 /** Of a long run the last ones are kept. */
 const MAX_DUMPS = 8;
-
-export interface Batch {
-  step: number;
-  rollout: Rollout;
-  /** [T] */
-  advantages: Float32Array;
-  /** [S + 1] */
-  cuSteps: Int32Array;
-  /** [T] */
-  refLogProbs?: Float32Array;
-  /** [S] */
-  stepScores?: Float32Array;
-}
 
 /**
  * Writes step-N.safetensors, which holds every bit of what the step computed with: token ids of prompts and completions, packed, and
  * what the rollout and the method made of them. The problems are in its metadata, as JSON.
  */
-export async function dumpBatch(folder: string, batch: Batch): Promise<string> {
-  const { step, rollout, advantages, cuSteps, refLogProbs, stepScores } = batch;
+export async function dumpBatch(folder: string, { step, rollout, ...computed }: Step): Promise<string> {
   const { problems, groupIds, prompts, completions, rewards, cuSeqlens, logProbs } = rollout;
   const { rolloutLogProbs, importanceWeights } = rollout;
   const arrays = {
     ...{ groupIds, promptIds: pack(prompts), cuPrompts: cumulative(prompts.map(({ length }) => length)) },
     ...{ completionIds: pack(completions), cuSeqlens, finished: Int32Array.from(rollout.finished, Number), rewards },
-    ...{ logProbs, refLogProbs, rolloutLogProbs, importanceWeights, advantages, cuSteps, stepScores },
+    ...{ logProbs, rolloutLogProbs, importanceWeights, ...computed },
   };
   const tensors = Object.entries(arrays).flatMap(([name, values]): StorableTensor[] =>
     values

@@ -1,10 +1,58 @@
+import type { EvaluationResult } from '../eval/evaluate.js';
 import { deviation, mean } from '../methods/method.js';
 import type { UpdateMetrics } from '../policy/types.js';
 import type { Rollout } from '../rollout/rollout.js';
+import type { TrainerState } from './checkpoint.js';
 import type { LeftOut } from './minibatch.js';
+import type { Row } from './run-folder.js';
+import type { Step } from './step.js';
 
 /** Parts of a step that are timed as seconds/NAME. */
 export type Phase = 'sync' | 'rollout' | 'check' | 'reference' | 'prm' | 'advantages' | 'update' | 'evaluation';
+
+/** What the stages of a step found out, besides the step itself. */
+interface StepFindings {
+  /** Of the log-probabilities of sampling, compared with ours. */
+  sampling: Record<string, number>;
+  /** The method's. */
+  credit: Record<string, number>;
+  /** Mean over the problems' first tokens. */
+  entropy: number;
+  updates: readonly Update[];
+  /** Whether there is a frozen reference. */
+  reference: boolean;
+  evaluation?: EvaluationResult;
+  /** Tokens that the process reward model read, where there is one. */
+  prmTokens?: number;
+  /** After the step. */
+  state: TrainerState;
+  seconds: Partial<Record<Phase, number>>;
+  /** Seconds of the whole step. */
+  total: number;
+}
+
+/** The row of metrics.jsonl of a step. */
+export function stepMetrics(
+  { step, rollout, advantages, cuSteps }: Step,
+  { sampling, credit, entropy, updates, reference, evaluation, prmTokens, state, seconds, total }: StepFindings,
+): Row {
+  return {
+    step,
+    ...rolloutMetrics(rollout),
+    ...sampling,
+    ...credit,
+    ...creditMetrics(rollout, advantages),
+    'step_count/mean': (cuSteps.length - 1) / rollout.rewards.length,
+    first_token_entropy: entropy,
+    ...updateMetrics(updates, { reference }),
+    ...(evaluation && { 'eval/average_at_n': evaluation.averageAtN, 'eval/pass_at_n': evaluation.passAtN }),
+    num_tokens: state.tokens,
+    ...(prmTokens !== undefined && { 'prm/tokens': prmTokens, num_prm_tokens: state.prmTokens }),
+    tokens_per_second: rollout.logProbs.length / total,
+    ...Object.fromEntries(Object.entries(seconds).map(([phase, value]) => [`seconds/${phase}`, value])),
+    'seconds/step': total,
+  };
+}
 
 /** What a rollout says before anything is learnt from it, under TRL's names. */
 export function rolloutMetrics(rollout: Rollout): Record<string, number> {

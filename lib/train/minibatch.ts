@@ -1,18 +1,6 @@
 import type { PolicyBatch } from '../policy/types.js';
-import type { Rollout } from '../rollout/rollout.js';
 import type { ResolvedTrainerOptions } from './options.js';
-
-interface Cut {
-  rollout: Rollout;
-  /** [T] */
-  advantages: Float32Array;
-  /** [T] */
-  refLogProbs?: Float32Array;
-  /** A permutation of the B responses. */
-  order: Int32Array;
-  /** Which of the numMinibatches parts of `order`. */
-  part: number;
-}
+import type { Step } from './step.js';
 
 /** What an optimizer batch says nothing of. */
 export interface LeftOut {
@@ -23,14 +11,17 @@ export interface LeftOut {
 }
 
 /**
- * One optimizer batch of a rollout, with the normalizer that belongs to it.
+ * One optimizer batch of a rollout, with the normalizer that belongs to it: part `part` of numMinibatches of `order`, a permutation of
+ * the B responses.
  *
  * Responses whose advantages are all 0 are left out of it where nothing else could give them a gradient: with outcome
  * advantages those are whole groups of equal rewards. They still count in the normalizer, so the gradient is the same, and in
  * the metrics (see updateMetrics).
  */
 export function cutBatch(
-  { rollout, advantages, refLogProbs, order, part }: Cut,
+  { rollout, advantages, refLogProbs }: Step,
+  order: Int32Array,
+  part: number,
   options: ResolvedTrainerOptions,
 ): { batch: PolicyBatch; normalizer?: { tokens: number; sequences: number }; leftOut: LeftOut } {
   const { numMinibatches, maskTruncatedCompletions, beta, entropyCoef, topEntropyQuantile, lossType } = options;

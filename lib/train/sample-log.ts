@@ -1,6 +1,7 @@
 import type { Shape } from '../base/shape.js';
 import type { Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
+import type { Step } from './step.js';
 
 /** Sorted values with how often each came; of many different values, the middles of equal bins. */
 export type Histogram = [value: number, count: number][];
@@ -60,23 +61,13 @@ const MAX_CHARACTERS = 400;
  */
 export const keepsResponses = (step: number): boolean => step % 2 ** Math.max(0, Math.floor(Math.log2(step)) - 3) === 0;
 
-export interface StepToDescribe {
-  rollout: Rollout;
-  /** [T] */
-  advantages: Float32Array;
-  /** [S + 1] */
-  cuSteps: Int32Array;
-  /** [S] */
-  stepScores?: Float32Array;
-}
-
-export function sampleRow(step: number, task: Task, described: StepToDescribe): SampleRow {
-  const { rewards, completions } = described.rollout;
+export function sampleRow(task: Task, step: Step): SampleRow {
+  const { rewards, completions } = step.rollout;
   return {
-    step,
+    step: step.step,
     rewards: histogram(Array.from(rewards, round)),
     lengths: histogram(completions.map(({ length }) => length)),
-    ...(keepsResponses(step) && { groups: sampleGroups(task, described) }),
+    ...(keepsResponses(step.step) && { groups: sampleGroups(task, step) }),
   };
 }
 
@@ -99,8 +90,8 @@ export function histogram(values: readonly number[]): Histogram {
 }
 
 /** Problems with right and wrong responses first: they are the ones that teach. */
-function sampleGroups(task: Task, described: StepToDescribe): SampledGroup[] {
-  const { problems, groupIds, rewards } = described.rollout;
+function sampleGroups(task: Task, step: Step): SampledGroup[] {
+  const { problems, groupIds, rewards } = step.rollout;
   const groups = problems.map((problem, group) => ({
     problem,
     members: [...groupIds.keys()].filter((i) => groupIds[i] === group),
@@ -113,7 +104,7 @@ function sampleGroups(task: Task, described: StepToDescribe): SampledGroup[] {
       answer: problem.answer,
       mean: round(members.reduce((sum, i) => sum + rewards[i], 0) / members.length),
       n: members.length,
-      responses: chooseResponses(described.rollout, members).map((i) => sampleResponse(task, described, i)),
+      responses: chooseResponses(step.rollout, members).map((i) => sampleResponse(task, step, i)),
     }));
 }
 
@@ -126,7 +117,7 @@ function chooseResponses({ rewards, texts }: Rollout, members: readonly number[]
     .slice(0, RESPONSES);
 }
 
-function sampleResponse(task: Task, { rollout, advantages, cuSteps, stepScores }: StepToDescribe, i: number) {
+function sampleResponse(task: Task, { rollout, advantages, cuSteps, stepScores }: Step, i: number) {
   const { cuSeqlens, completions, rewards, finished } = rollout;
   const [from, to] = [cuSeqlens[i], cuSeqlens[i + 1]];
   const own = [...cuSteps.keys()].filter((s) => cuSteps[s] >= from && cuSteps[s] < to);

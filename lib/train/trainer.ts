@@ -1,36 +1,33 @@
 import { PrlError } from '../base/errors.js';
-import { joined } from '../base/packed.js';
-import { seedOf } from '../base/random.js';
 import { type EvaluationOptions, type EvaluationResult, evaluate } from '../eval/evaluate.js';
+import type { StepData } from '../methods/method.js';
 import { stepDifference } from '../methods/steps.js';
 import type { PolicyLike } from '../policy/types.js';
-import { scoreSteps } from '../prm/score-steps.js';
-import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
-import { computeAdvantages, needsReference, rolloutSteps } from './advantages.js';
+import { needsReference, rolloutSteps } from './advantages.js';
 import { openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
-import { creditMetrics, differenceMetrics, type Phase, rolloutMetrics, updateMetrics } from './metrics.js';
-import { checkTemperature, correctRollout, NOTABLE_DIFFERENCE } from './mismatch.js';
+import { stepMetrics } from './metrics.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from './options.js';
 import type { Row } from './run-folder.js';
 import { sampleRow } from './sample-log.js';
 import { readSetup, type TrainerSetup } from './setup.js';
+import {
+  assignCredit,
+  compareLogProbs,
+  firstTokenEntropy,
+  referenceLogProbs,
+  rollOut,
+  StepClock,
+  type StepContext,
+  score,
+} from './stages.js';
+import type { Step } from './step.js';
 import { updatePolicy } from './update.js';
 
 /** What a step did. T tokens of all responses, S reasoning steps. */
-export interface TrainingStep {
-  /** From 1. */
-  step: number;
+export interface TrainingStep extends Step {
   /** What metrics.jsonl has of the step; see docs/training.md. */
   metrics: Row;
-  /** Problems, responses, rewards and log-probabilities. */
-  rollout: Rollout;
-  /** [T] what the method made of the rewards. */
-  advantages: Float32Array;
-  /** [S + 1] where the reasoning steps begin among the T tokens. */
-  cuSteps: Int32Array;
-  /** [S] what the process reward model gave each step, for the methods that ask one. */
-  stepScores?: Float32Array;
 }
 
 /**
@@ -92,7 +89,7 @@ export class Trainer {
       while (this.#state.step < this.options.maxSteps && !this.#stopping) {
         torn = true;
         const step = await this.#advance(folder, signal);
-        await folder?.append(step.metrics, sampleRow(step.step, this.task, step));
+        await folder?.append(step.metrics, sampleRow(this.task, step));
         if (this.#state.step % this.options.saveSteps === 0) await folder?.save(this.#policy, this.#state);
         torn = false;
         if (this.#state.nonFiniteSteps >= this.options.maxNonFiniteSteps) {
@@ -164,160 +161,58 @@ export class Trainer {
     return folder;
   }
 
-  /** One step: problems, responses, advantages, updates. */
+  /** One step of the algorithm. What each stage does is in stages.ts and update.ts. */
   async #advance(folder: TrainerRun | undefined, signal?: AbortSignal): Promise<TrainingStep> {
-    const { options, task } = this;
+    const context = this.#context(signal);
+    const { policy, task, options, setup, clock } = context;
+    const sampled = await rollOut(context);
+    const { rollout, metrics: sampling } = await compareLogProbs(context, sampled);
+    const entropy = await firstTokenEntropy(context, rollout);
+    const refLogProbs = await referenceLogProbs(context, rollout);
+    const cuSteps = await rolloutSteps(rollout, task.tokenizer, options, setup.stepOffsets);
+    const scored = await score(context, rollout, cuSteps);
+    const data: StepData = { cuSteps, refLogProbs, stepScores: scored?.scores };
+    const { advantages, metrics: credit } = await assignCredit(context, rollout, data);
+    const step: Step = { step: context.step, rollout, ...data, advantages };
+    const updates = await clock.timed('update', () => updatePolicy(policy, step, options, signal));
+
+    const finite = updates.every(({ metrics }) => metrics.applied);
+    this.#count(step, scored?.tokens ?? 0, finite);
+    if (!finite) await this.#keepBatch(step, folder);
+    const evaluated = options.evalSteps > 0 && step.step % options.evalSteps === 0;
+    const evaluation = evaluated
+      ? await clock.timedOr(undefined, 'evaluation', () => this.evaluate({ signal }))
+      : undefined;
+
+    const metrics = stepMetrics(step, {
+      ...{ sampling, credit, entropy, updates, evaluation, state: this.#state, prmTokens: scored?.tokens },
+      ...{ reference: context.reference !== undefined, seconds: clock.seconds, total: clock.total },
+    });
+    return { ...step, metrics };
+  }
+
+  #context(signal?: AbortSignal): StepContext {
+    const step = this.#state.step + 1;
     const { onWarning } = this.#setup;
-    const { seed, promptsPerStep } = options;
-    const index = this.#state.step;
-    const seconds: Partial<Record<Phase, number>> = {};
-    const timed = async <R>(phase: Phase, work: () => R | Promise<R>): Promise<R> => {
-      const start = performance.now();
-      const result = await work();
-      seconds[phase] = (seconds[phase] ?? 0) + (performance.now() - start) / 1000;
-      return result;
+    return {
+      ...{ step, policy: this.#policy, reference: this.#reference, task: this.task, options: this.options },
+      ...{ setup: this.#setup, signal, clock: new StepClock((error) => onWarning?.(`step ${step}: ${error.message}`)) },
     };
-    const start = performance.now();
-    // Of a step with numbers that are not finite nothing is learnt; it goes on, so that it is recorded and its batch kept.
-    let usable = true;
-    const orElse = <R>(otherwise: R, work: Promise<R>): Promise<R> =>
-      work.catch((error: PrlError) => {
-        if (error.code !== 'ERR_PRL_NON_FINITE') throw error;
-        onWarning?.(`step ${index + 1}: ${error.message}`);
-        usable = false;
-        return otherwise;
-      });
+  }
 
-    const problems = Array.from({ length: promptsPerStep }, (_, i) =>
-      task.problem(index * promptsPerStep + i, { seed, split: 'train', level: options.level }),
-    );
-    const engine = this.#setup.rolloutEngine;
-    if (engine?.sync) await timed('sync', () => engine.sync!(this.#policy, index, { signal }));
-    const sampled = await timed('rollout', () =>
-      collectRollout(engine ?? this.#policy, task, problems, {
-        n: options.numGenerations,
-        maxCompletionLength: options.maxCompletionLength,
-        temperature: options.temperature,
-        seed: seedOf(seed, 'rollout', index),
-        signal,
-        onProgress: this.#setup.onProgress,
-      }),
-    );
-    const { rollout, metrics: comparison } = await orElse(
-      { rollout: sampled, metrics: {} },
-      timed('check', () => this.#compare(sampled, signal)),
-    );
-    const firstEntropy = await orElse(
-      Number.NaN,
-      timed('check', () => this.#firstTokenEntropy(rollout, signal)),
-    );
-    const reference = this.#reference;
-    const refLogProbs =
-      reference &&
-      (await orElse(
-        undefined,
-        timed('reference', () => this.#logProbs(reference, rollout, signal)),
-      ));
-    const cuSteps = await rolloutSteps(rollout, task.tokenizer, options, this.#setup.stepOffsets);
-    const { processRewardModel: model } = this.#setup;
-    const scored = model && (await timed('prm', () => scoreSteps(model, { ...rollout, cuSteps, signal })));
-    const stepScores = scored?.scores;
-    // With these the updates are not finite either, and not applied.
-    const none = { advantages: new Float32Array(rollout.logProbs.length).fill(Number.NaN), metrics: {} };
-    const { advantages, metrics } = usable
-      ? await orElse(
-          none,
-          timed('advantages', async () => computeAdvantages(rollout, { cuSteps, refLogProbs, stepScores }, options)),
-        )
-      : none;
-    const updates = await timed('update', () =>
-      updatePolicy(this.#policy, { step: index, rollout, advantages, refLogProbs, signal }, options),
-    );
-
-    this.#state.step = index + 1;
-    this.#state.tokens += rollout.logProbs.length;
-    this.#state.prmTokens = (this.#state.prmTokens ?? 0) + (scored?.tokens ?? 0);
-    const finite = updates.every(({ metrics: { applied } }) => applied);
-    this.#state.nonFiniteSteps = finite ? 0 : this.#state.nonFiniteSteps + 1;
-    if (!finite) {
-      const file = await folder?.dump({ step: index + 1, rollout, advantages, cuSteps, refLogProbs, stepScores });
-      onWarning?.(
-        `step ${index + 1}: an update was not finite and was not applied${file ? `; its batch is in ${file}` : ''}`,
-      );
-    }
-
-    const evaluation =
-      options.evalSteps > 0 && this.#state.step % options.evalSteps === 0
-        ? await orElse(
-            undefined,
-            timed('evaluation', () => this.evaluate({ signal })),
-          )
-        : undefined;
-    const total = (performance.now() - start) / 1000;
-    const row: Row = {
-      step: this.#state.step,
-      ...rolloutMetrics(rollout),
-      ...comparison,
-      ...metrics,
-      ...creditMetrics(rollout, advantages),
-      'step_count/mean': (cuSteps.length - 1) / rollout.rewards.length,
-      first_token_entropy: firstEntropy,
-      ...updateMetrics(updates, { reference: reference !== undefined }),
-      ...(evaluation && { 'eval/average_at_n': evaluation.averageAtN, 'eval/pass_at_n': evaluation.passAtN }),
-      num_tokens: this.#state.tokens,
-      ...(scored && { 'prm/tokens': scored.tokens, num_prm_tokens: this.#state.prmTokens }),
-      tokens_per_second: rollout.logProbs.length / total,
-      ...Object.fromEntries(Object.entries(seconds).map(([phase, value]) => [`seconds/${phase}`, value])),
-      'seconds/step': total,
+  #count({ step, rollout }: Step, prmTokens: number, finite: boolean): void {
+    this.#state = {
+      step,
+      tokens: this.#state.tokens + rollout.logProbs.length,
+      prmTokens: (this.#state.prmTokens ?? 0) + prmTokens,
+      nonFiniteSteps: finite ? 0 : this.#state.nonFiniteSteps + 1,
     };
-    return { step: this.#state.step, metrics: row, rollout, advantages, cuSteps, stepScores };
   }
 
-  /** How far the log-probabilities of sampling are from ours: now and then for the policy itself, always for an engine. */
-  async #compare(
-    sampled: Rollout,
-    signal?: AbortSignal,
-  ): Promise<{ rollout: Rollout; metrics: Record<string, number> }> {
-    const { logProbCheckSteps, temperature } = this.options;
-    const { rolloutEngine, onWarning } = this.#setup;
-    if (!rolloutEngine && (logProbCheckSteps === 0 || this.#state.step % logProbCheckSteps !== 0))
-      return { rollout: sampled, metrics: {} };
-    const own = await this.#logProbs(this.#policy, sampled, signal);
-    if (!rolloutEngine) return { rollout: sampled, metrics: differenceMetrics(sampled.logProbs, own) };
-    const { rollout, metrics } = correctRollout(sampled, own, this.options);
-    if (temperature !== 1 && metrics['sampling/sampling_logp_difference/mean'] > NOTABLE_DIFFERENCE)
-      checkTemperature(rollout, await this.#logProbs(this.#policy, rollout, signal, 1), temperature);
-    if (rollout.importanceWeights?.every((weight) => weight === 0))
-      onWarning?.(
-        `step ${this.#state.step + 1}: every importance weight is 0, so that nothing is learnt. Does the rollout engine have the policy's weights?`,
-      );
-    return { rollout, metrics };
-  }
-
-  /** [T] log-probabilities of the completions under a policy. */
-  async #logProbs(
-    policy: PolicyLike,
-    { prompts, completions }: Rollout,
-    signal?: AbortSignal,
-    temperature = this.options.temperature,
-  ): Promise<Float32Array> {
-    const { microBatchTokens } = this.options;
-    const sequences = prompts.map((prompt, i) => joined(prompt, completions[i]));
-    const start = prompts.map(({ length }) => length);
-    return (await policy.logProbs(sequences, { temperature, microBatchTokens, start, signal })).logProbs;
-  }
-
-  /** Mean entropy of the first token over the problems: how undecided the policy is between ways to respond. */
-  async #firstTokenEntropy(
-    { problems, groupIds, prompts, completions }: Rollout,
-    signal?: AbortSignal,
-  ): Promise<number> {
-    const { temperature, microBatchTokens } = this.options;
-    const firsts = problems.map((_, group) => groupIds.indexOf(group));
-    const { entropy } = await this.#policy.logProbs(
-      firsts.map((i) => Int32Array.from([...prompts[i], completions[i][0]])),
-      { temperature, microBatchTokens, start: firsts.map((i) => prompts[i].length), entropy: true, signal },
+  async #keepBatch(step: Step, folder: TrainerRun | undefined): Promise<void> {
+    const file = await folder?.dump(step);
+    this.#setup.onWarning?.(
+      `step ${step.step}: an update was not finite and was not applied${file ? `; its batch is in ${file}` : ''}`,
     );
-    return entropy!.reduce((a, b) => a + b, 0) / entropy!.length;
   }
 }

@@ -1,41 +1,31 @@
 import type { PrlError } from '../base/errors.js';
 import { permutation, randomStream } from '../base/random.js';
 import type { PolicyLike, UpdateMetrics } from '../policy/types.js';
-import type { Rollout } from '../rollout/rollout.js';
 import { lossOptions } from './loss.js';
 import type { Update } from './metrics.js';
 import { cutBatch } from './minibatch.js';
 import type { ResolvedTrainerOptions } from './options.js';
 import { learningRateAt } from './schedule.js';
-
-export interface Lesson {
-  /** Steps done before. */
-  step: number;
-  rollout: Rollout;
-  /** [T] */
-  advantages: Float32Array;
-  /** [T] */
-  refLogProbs?: Float32Array;
-  signal?: AbortSignal;
-}
+import type { Step } from './step.js';
 
 /** The optimizer steps that a rollout gives: numIterations passes over it, numMinibatches each. */
 export async function updatePolicy(
   policy: PolicyLike,
-  { step, rollout, advantages, refLogProbs, signal }: Lesson,
+  step: Step,
   options: ResolvedTrainerOptions,
+  signal?: AbortSignal,
 ): Promise<Update[]> {
   const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm } = options;
   const { temperature, microBatchTokens, gradientCheckpointing } = options;
   const updates: Update[] = [];
-  const usable = advantages.every(Number.isFinite);
+  const usable = step.advantages.every(Number.isFinite);
   const perStep = options.numIterations * options.numMinibatches;
   for (let i = 0; i < perStep; i++) {
-    const number = step * perStep + i;
+    const number = (step.step - 1) * perStep + i;
     const iteration = Math.floor(number / options.numMinibatches);
-    const order = permutation(rollout.rewards.length, randomStream(options.seed, 'minibatches', iteration));
+    const order = permutation(step.rollout.rewards.length, randomStream(options.seed, 'minibatches', iteration));
     const part = i % options.numMinibatches;
-    const { batch, normalizer, leftOut } = cutBatch({ rollout, advantages, refLogProbs, order, part }, options);
+    const { batch, normalizer, leftOut } = cutBatch(step, order, part, options);
     const learningRate = learningRateAt(number, {
       learningRate: options.learningRate,
       type: options.lrSchedulerType,

@@ -35,7 +35,8 @@ function cut(sampled: Rollout, advantages: readonly number[], options: TrainerOp
   const tokens = Float32Array.from(sampled.completions.flatMap(({ length }, i) => Array(length).fill(advantages[i])));
   const order = Int32Array.from(sampled.completions, (_, i) => i);
   const resolved = trainerOf({ method: 'grpo', numMinibatches: 1, ...options }).options;
-  return cutBatch({ rollout: sampled, advantages: tokens, order, part: 0 }, resolved);
+  const step = { step: 1, rollout: sampled, advantages: tokens, cuSteps: sampled.cuSeqlens };
+  return cutBatch(step, order, 0, resolved);
 }
 
 const batches = suite('Trainer: minibatches');

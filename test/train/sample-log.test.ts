@@ -43,7 +43,8 @@ log('a row: histograms, and the groups that teach, their best and worst response
     ],
   ]);
   const tokens = made.cuSeqlens[8];
-  const row = sampleRow(2, echoTask, {
+  const row = sampleRow(echoTask, {
+    step: 2,
     rollout: made,
     advantages: Float32Array.from({ length: tokens }, (_, t) => t / 10),
     cuSteps: Int32Array.from([0, 2, 4, 5, 6, 8, 10, 11, 12, 13]),
@@ -79,25 +80,26 @@ log('is bounded: responses of some steps only, the same ones after a resume, and
   assert.is(kept(16), 16);
   assert.is(kept(32), 24);
   assert.ok(kept(100_000) < 130, `${kept(100_000)}`);
-  assert.is(sampleRow(17, echoTask, { ...empty() }).groups, undefined);
+  assert.is(sampleRow(echoTask, empty(17)).groups, undefined);
   const long = '1'.repeat(60 * 500);
   const made = rollout([[[long, 0]]]);
   const cuSteps = Int32Array.from({ length: 61 }, (_, s) => s * 500);
-  const row = sampleRow(16, echoTask, { rollout: made, advantages: new Float32Array(long.length), cuSteps });
+  const row = sampleRow(echoTask, { step: 16, rollout: made, advantages: new Float32Array(long.length), cuSteps });
   const [response] = row.groups![0].responses;
   assert.is(response.steps.length, 48);
   assert.is(response.omitted, 12);
   assert.ok(JSON.stringify(row).length < 25_000);
 });
 
-const empty = () => ({
+const empty = (step: number) => ({
+  step,
   rollout: rollout([[['', 0]]]),
   advantages: new Float32Array(0),
   cuSteps: Int32Array.from([0]),
 });
 
 log('an empty response has no steps', () => {
-  const [response] = sampleRow(1, echoTask, empty()).groups![0].responses;
+  const [response] = sampleRow(echoTask, empty(1)).groups![0].responses;
   assert.equal(response, { reward: 0, finished: true, steps: [] });
 });
 

@@ -1,0 +1,161 @@
+// The stages of a training step, in the order in which Trainer runs them.
+import type { PrlError } from '../base/errors.js';
+import { joined } from '../base/packed.js';
+import { seedOf } from '../base/random.js';
+import type { MethodResult, StepData } from '../methods/method.js';
+import type { PolicyLike } from '../policy/types.js';
+import type { StepScores } from '../prm/process-reward-model.js';
+import { scoreSteps } from '../prm/score-steps.js';
+import { collectRollout, type Rollout } from '../rollout/rollout.js';
+import type { Task } from '../tasks/task.js';
+import { computeAdvantages } from './advantages.js';
+import { differenceMetrics, type Phase } from './metrics.js';
+import { checkTemperature, correctRollout, NOTABLE_DIFFERENCE } from './mismatch.js';
+import type { ResolvedTrainerOptions } from './options.js';
+import type { TrainerSetup } from './setup.js';
+
+/** Times the stages of a step, and takes the step past numbers that are not finite. */
+export class StepClock {
+  readonly seconds: Partial<Record<Phase, number>> = {};
+  /** False once a stage met such numbers. Nothing is learned from the step then, but it is recorded and its batch is kept. */
+  finite = true;
+  readonly #start = performance.now();
+  readonly #onNonFinite: (error: PrlError) => void;
+
+  constructor(onNonFinite: (error: PrlError) => void) {
+    this.#onNonFinite = onNonFinite;
+  }
+
+  /** Since the step began. */
+  get total(): number {
+    return (performance.now() - this.#start) / 1000;
+  }
+
+  async timed<R>(phase: Phase, work: () => R | Promise<R>): Promise<R> {
+    const start = performance.now();
+    const result = await work();
+    this.seconds[phase] = (this.seconds[phase] ?? 0) + (performance.now() - start) / 1000;
+    return result;
+  }
+
+  /** The same, or `otherwise` where the work throws ERR_PRL_NON_FINITE. */
+  async timedOr<R>(otherwise: R, phase: Phase, work: () => R | Promise<R>): Promise<R> {
+    try {
+      return await this.timed(phase, work);
+    } catch (error) {
+      if ((error as PrlError).code !== 'ERR_PRL_NON_FINITE') throw error;
+      this.#onNonFinite(error as PrlError);
+      this.finite = false;
+      return otherwise;
+    }
+  }
+}
+
+/** What the stages of one step work with. */
+export interface StepContext {
+  /** From 1. */
+  step: number;
+  policy: PolicyLike;
+  reference?: PolicyLike;
+  task: Task;
+  options: ResolvedTrainerOptions;
+  setup: TrainerSetup;
+  clock: StepClock;
+  signal?: AbortSignal;
+}
+
+/** Samples numGenerations responses to each of the step's problems, and judges them. */
+export async function rollOut({ step, policy, task, options, setup, clock, signal }: StepContext): Promise<Rollout> {
+  const { seed, promptsPerStep, level, numGenerations: n, maxCompletionLength, temperature } = options;
+  const index = step - 1;
+  const problems = Array.from({ length: promptsPerStep }, (_, i) =>
+    task.problem(index * promptsPerStep + i, { seed, split: 'train', level }),
+  );
+  const engine = setup.rolloutEngine;
+  if (engine?.sync) await clock.timed('sync', () => engine.sync!(policy, index, { signal }));
+  const sampling = { n, maxCompletionLength, temperature, seed: seedOf(seed, 'rollout', index) };
+  return clock.timed('rollout', () =>
+    collectRollout(engine ?? policy, task, problems, { ...sampling, signal, onProgress: setup.onProgress }),
+  );
+}
+
+interface Compared {
+  rollout: Rollout;
+  metrics: Record<string, number>;
+}
+
+/**
+ * Measures how far the log-probabilities of sampling are from ours: now and then for the policy itself, always for an engine, whose
+ * rollout is corrected for it.
+ */
+export function compareLogProbs(context: StepContext, sampled: Rollout): Promise<Compared> {
+  return context.clock.timedOr({ rollout: sampled, metrics: {} }, 'check', async () => {
+    const { step, policy, options, setup } = context;
+    const { logProbCheckSteps: every, temperature } = options;
+    const { rolloutEngine, onWarning } = setup;
+    if (!rolloutEngine && (every === 0 || (step - 1) % every !== 0)) return { rollout: sampled, metrics: {} };
+    const own = await logProbs(context, policy, sampled);
+    if (!rolloutEngine) return { rollout: sampled, metrics: differenceMetrics(sampled.logProbs, own) };
+    const { rollout, metrics } = correctRollout(sampled, own, options);
+    if (temperature !== 1 && metrics['sampling/sampling_logp_difference/mean'] > NOTABLE_DIFFERENCE)
+      checkTemperature(rollout, await logProbs(context, policy, rollout, 1), temperature);
+    if (rollout.importanceWeights?.every((weight) => weight === 0))
+      onWarning?.(
+        `step ${step}: every importance weight is 0, so that nothing is learnt. Does the rollout engine have the policy's weights?`,
+      );
+    return { rollout, metrics };
+  });
+}
+
+/** Mean entropy of the first token over the problems: how undecided the policy is between ways to respond. */
+export function firstTokenEntropy({ policy, options, clock, signal }: StepContext, rollout: Rollout): Promise<number> {
+  return clock.timedOr(Number.NaN, 'check', async () => {
+    const { problems, groupIds, prompts, completions } = rollout;
+    const { temperature, microBatchTokens } = options;
+    const firsts = problems.map((_, group) => groupIds.indexOf(group));
+    const { entropy } = await policy.logProbs(
+      firsts.map((i) => Int32Array.from([...prompts[i], completions[i][0]])),
+      { temperature, microBatchTokens, start: firsts.map((i) => prompts[i].length), entropy: true, signal },
+    );
+    return entropy!.reduce((a, b) => a + b, 0) / entropy!.length;
+  });
+}
+
+/** [T] under the frozen reference, where there is one. */
+export async function referenceLogProbs(context: StepContext, rollout: Rollout): Promise<Float32Array | undefined> {
+  const { reference, clock } = context;
+  return reference && clock.timedOr(undefined, 'reference', () => logProbs(context, reference, rollout));
+}
+
+/** What the process reward model gives each reasoning step, where there is one. */
+export async function score(
+  { setup: { processRewardModel: model }, clock, signal }: StepContext,
+  rollout: Rollout,
+  cuSteps: Int32Array,
+): Promise<StepScores | undefined> {
+  return model && clock.timed('prm', () => scoreSteps(model, { ...rollout, cuSteps, signal }));
+}
+
+/** The method's advantages; NaN where a stage met numbers that are not finite: updates by them are not applied. */
+export async function assignCredit(
+  { options, clock }: StepContext,
+  rollout: Rollout,
+  data: StepData,
+): Promise<MethodResult> {
+  const none = { advantages: new Float32Array(rollout.logProbs.length).fill(Number.NaN), metrics: {} };
+  if (!clock.finite) return none;
+  return clock.timedOr(none, 'advantages', () => computeAdvantages(rollout, data, options));
+}
+
+/** [T] log-probabilities of the completions under a policy. */
+async function logProbs(
+  { options, signal }: StepContext,
+  policy: PolicyLike,
+  { prompts, completions }: Rollout,
+  temperature = options.temperature,
+): Promise<Float32Array> {
+  const sequences = prompts.map((prompt, i) => joined(prompt, completions[i]));
+  const start = prompts.map(({ length }) => length);
+  const { microBatchTokens } = options;
+  return (await policy.logProbs(sequences, { temperature, microBatchTokens, start, signal })).logProbs;
+}
