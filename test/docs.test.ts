@@ -71,7 +71,10 @@ test('the TypeScript of the documentation compiles', () => {
       const uses = (name: string) => new RegExp(`\\b${name}[.(]|: ${name}\\b`).test(code);
       const names = exported.filter((name) => uses(name) && !imported.includes(name));
       const list = names.map((name) => (name in lib ? name : `type ${name}`)).join(', ');
-      const text = `import { ${list} } from 'prl-node';\n${code}\nexport {};\n`;
+      // A block that begins with "// lib/FILE" is a file of the tree: its imports start from there.
+      const place = /^\/\/ (lib\/[\w/-]+)\/[\w-]+\.ts$/m.exec(code)?.[1];
+      const placed = place ? code.replaceAll("from './", `from '../../${place}/`) : code;
+      const text = `import { ${list} } from 'prl-node';\n${placed}\nexport {};\n`;
       writeFileSync(join(folder, `${file.replaceAll('/', '-').replace('.md', '')}-line-${line}.ts`), text);
       count++;
     }

@@ -1,6 +1,7 @@
 // The table of methods. The option `method`, the options of the trainer, its checks and what it prepares follow from it.
 import { frpo } from './frpo.js';
 import { grpo } from './grpo.js';
+import type { Need } from './method.js';
 import { prl } from './prl.js';
 import { progrs } from './progrs.js';
 import { raft } from './raft.js';
@@ -10,6 +11,8 @@ export const METHODS = { prl, frpo, progrs, grpo, raft };
 export type MethodName = keyof typeof METHODS;
 
 export const METHOD_NAMES = Object.keys(METHODS) as MethodName[];
+export const methodNeeds = (name: MethodName, what: Need): boolean => METHODS[name].needs.includes(what);
+
 const described = Object.entries(METHODS).map(([name, { doc }]) => `${name} (${doc})`);
 /** "prl (what it does), frpo (...) or raft (...)" */
 export const METHOD_DOCS = `${described.slice(0, -1).join(', ')} or ${described[described.length - 1]}`;

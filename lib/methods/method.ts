@@ -32,6 +32,8 @@ export interface MethodResult {
   metrics: Record<string, number>;
 }
 
+export type Need = 'reference' | 'processRewardModel';
+
 /** Its own options with their defaults, and those of the outcome advantage. */
 export type MethodOptions<Table extends OptionTable> = ResolvedOptions<Table> & OutcomeOptions;
 
@@ -41,8 +43,8 @@ export interface Method<Table extends OptionTable> {
   readonly doc: string;
   /** Options that no other method has. */
   readonly options: Table;
-  /** What must be at hand: `reference` fills refLogProbs, `processRewardModel` fills stepScores. */
-  readonly needs: readonly ('reference' | 'processRewardModel')[];
+  /** What the trainer must have: `reference` fills refLogProbs, `processRewardModel` fills stepScores. */
+  readonly needs: readonly Need[];
   /** The default lossType with this method, where it is not that of the loss. */
   readonly lossType?: PolicyLossOptions['lossType'];
   /** Throws for options that cannot go together, before anything is spent. */

@@ -1,6 +1,6 @@
 import { invalidArgument } from '../base/errors.js';
 import { mapInTurns } from '../base/turns.js';
-import { METHOD_NAMES, METHODS } from '../methods/index.js';
+import { METHOD_NAMES, METHODS, methodNeeds } from '../methods/index.js';
 import type { MethodResult, StepData } from '../methods/method.js';
 import { checkSteps, completionSteps, type StepOffsets, splitsText } from '../methods/steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
@@ -10,7 +10,7 @@ import type { ResolvedTrainerOptions } from './options.js';
 
 /** Whether the method or the loss compares with the frozen reference. */
 export const needsReference = ({ method, beta }: ResolvedTrainerOptions): boolean =>
-  METHODS[method].needs.includes('reference') || beta > 0;
+  methodNeeds(method, 'reference') || beta > 0;
 
 /** What a method stands on, besides its options. */
 export interface MethodSetup {
@@ -21,13 +21,13 @@ export interface MethodSetup {
 /** Options that cannot go together, or without something in the setup; before anything is spent. */
 export function checkMethod(options: ResolvedTrainerOptions, { processRewardModel, stepOffsets }: MethodSetup): void {
   const { method } = options;
-  const asksModel = (name: typeof method) => METHODS[name].needs.includes('processRewardModel');
-  if (asksModel(method) && !processRewardModel)
+  const asksModel = methodNeeds(method, 'processRewardModel');
+  if (asksModel && !processRewardModel)
     throw invalidArgument(
       `method '${method}' needs a process reward model (Trainer: processRewardModel, command line: --prm). Train one with \`prl prm collect\` and \`prl prm train\`, name a server that serves one (HttpPrm, --prm URL), or write a function (FunctionPrm)`,
     );
-  if (processRewardModel && !asksModel(method)) {
-    const askers = METHOD_NAMES.filter(asksModel).map((name) => `'${name}'`);
+  if (processRewardModel && !asksModel) {
+    const askers = METHOD_NAMES.filter((name) => methodNeeds(name, 'processRewardModel')).map((name) => `'${name}'`);
     throw invalidArgument(
       `a process reward model is given, but method '${method}' would not ask it: use ${askers.join(' or ')}`,
     );

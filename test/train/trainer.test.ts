@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FunctionPrm, PrlError, type ProcessRewardModel, type StepOffsets } from '../../lib/index.js';
+import { METHOD_NAMES, methodNeeds } from '../../lib/methods/index.js';
 import type { PolicyBatch, UpdateOptions } from '../../lib/policy/types.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';
 import { Trainer, type TrainingStep } from '../../lib/train/trainer.js';
@@ -30,9 +31,9 @@ const knowing = () =>
   new FunctionPrm(({ prompt, steps }) => steps.map((step) => (step.startsWith(prompt) ? 1 / step.trim().length : 0)), {
     tokenizer: echoTask.tokenizer,
   });
-for (const method of ['grpo', 'raft', 'prl', 'frpo', 'progrs'] as const) {
+for (const method of METHOD_NAMES) {
   learning(`${method} learns a task that chance solves now and then`, async () => {
-    const setup = method === 'progrs' ? { processRewardModel: knowing() } : {};
+    const setup = methodNeeds(method, 'processRewardModel') ? { processRewardModel: knowing() } : {};
     const steps = await run(
       new Trainer({ policy: policy(), task: echoTask, method, ...setup, ...SMALL, maxSteps: 60 }),
     );
@@ -485,7 +486,12 @@ errors('options', () => {
     /does not take 'topK': sampling from a truncated/,
   );
   throwsError(make({ topP: 0.9 }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /truncated/);
-  throwsError(make({ method: 'ppo' }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /'prl', 'frpo', 'progrs', 'grpo', 'raft'/);
+  throwsError(
+    make({ method: 'ppo' }),
+    RangeError,
+    'ERR_PRL_OUT_OF_RANGE',
+    new RegExp(METHOD_NAMES.map((name) => `'${name}'`).join(', ')),
+  );
   throwsError(make({ numGenerations: 1.5 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /numGenerations/);
   throwsError(make({ temperature: 0 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /temperature must be above 0/);
   throwsError(make({ maskTruncatedCompletions: 1 }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /boolean/);

@@ -6,6 +6,7 @@ import { quoted } from '../../base/json.js';
 import { checkChoice } from '../../base/options.js';
 import { resolveOptions } from '../../base/options-table.js';
 import type { Shape } from '../../base/shape.js';
+import { methodNeeds } from '../../methods/index.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from '../../train/options.js';
 import { readJsonFile } from '../../train/run-folder.js';
 import { optionFromText, type Values } from '../kit/args.js';
@@ -154,13 +155,13 @@ export function planJobs(output: string, request: CompareRequest): CompareJob[] 
       folder: join(cache, `prm-${hashOf(scored)}-seed-${seed}`),
     };
     const cells = arms.map(({ name: arm, method, given }): CellJob => {
-      const own = method === 'progrs' && prm === undefined;
+      const asksModel = methodNeeds(method, 'processRewardModel');
       return {
         ...{ kind: 'cell', id: `${arm}-${seed}`, arm, seed, preset: name, warm: warm.folder },
         folder: join(output, 'cells', `${arm}-seed-${seed}`),
-        prm: method === 'progrs' ? (prm ?? scorer.folder) : undefined,
+        prm: asksModel ? (prm ?? scorer.folder) : undefined,
         options: resolveOptions(arm, TRAINER_OPTIONS, { ...given, method, seed }),
-        needs: own ? [scorer.id] : [warm.id],
+        needs: asksModel && prm === undefined ? [scorer.id] : [warm.id],
       };
     });
     return [warm, ...(cells.some(({ needs }) => needs.includes(scorer.id)) ? [scorer] : []), ...cells];
