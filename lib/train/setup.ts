@@ -33,7 +33,7 @@ export interface TrainerSetup {
   verifier?: DatasetTaskOptions['verifier'];
   /** The frozen reference. Default: a copy of `policy`, made when the options need one. */
   reference?: PolicyLike;
-  /** Scores the steps of responses: for method 'progrs'. It is not trained, and not disposed of. */
+  /** Scores the steps of responses, for methods that ask one such as 'progrs'. It is not trained, and not disposed of. */
   processRewardModel?: ProcessRewardModel;
   /**
    * Samples the responses in the policy's place: VllmEngine, SglangEngine, or one of yours. It is synced with the policy before every
