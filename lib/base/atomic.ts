@@ -1,10 +1,12 @@
 // Files and folders that are either whole or absent, whenever the process or the machine stops.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, isAbsolute, join, normalize, sep } from 'node:path';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, normalize, sep } from 'node:path';
 import { PrlError } from './errors.js';
-import { quoted, quotedName, readJson } from './json.js';
+import { isObject, type Json, readJson } from './json.js';
+import { isCount } from './options.js';
+import { quoted, quotedName } from './text.js';
 
 /** Begins the names of what is being written; whatever carries it after a crash is rubbish. */
 export const TEMPORARY = '.tmp-';
@@ -56,29 +58,40 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** Writes a file that is whole or as before, whenever the process ends. */
-export async function writeFileAtomic(path: string, text: string): Promise<void> {
+/** Writes bytes to a file that is being made. */
+export type Write = (bytes: Uint8Array) => Promise<void>;
+
+/** Writes a file, a text or what is produced piece by piece, that is whole or as before, whenever the process ends. */
+export async function writeFileAtomic(
+  path: string,
+  contents: string | ((write: Write) => Promise<void>),
+): Promise<void> {
   const there = await stat(path).catch(() => undefined);
   // What is renamed to /dev/stdout or to a pipe takes its place.
-  if (there && !there.isFile())
-    return writeFile(path, text).catch((error) => {
-      throw writeError(path, error);
-    });
-  const temporary = join(dirname(path), `${TEMPORARY}${process.pid}-${path.slice(dirname(path).length + 1)}`);
+  const inPlace = there !== undefined && !there.isFile();
+  const temporary = inPlace ? path : join(dirname(path), `${TEMPORARY}${process.pid}-${basename(path)}`);
   try {
     const handle = await open(temporary, 'w');
     try {
-      await handle.writeFile(text);
-      await handle.sync();
+      if (typeof contents === 'string') await handle.writeFile(contents);
+      else await contents((bytes) => writeFully(handle, bytes));
+      if (!inPlace) await handle.sync();
     } finally {
       await handle.close();
     }
+    if (inPlace) return;
     await rename(temporary, path);
     await sync(dirname(path));
   } catch (error) {
-    await rm(temporary, { force: true }).catch(() => {});
+    if (!inPlace) await rm(temporary, { force: true }).catch(() => {});
     throw writeError(path, error);
   }
+}
+
+async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; )
+    done += (await handle.write(bytes as Uint8Array<ArrayBuffer>, done, Math.min(bytes.length - done, 1 << 30)))
+      .bytesWritten;
 }
 
 export async function sha256(path: string): Promise<string> {
@@ -93,7 +106,7 @@ export async function sha256(path: string): Promise<string> {
  */
 export async function writeFolderAtomic(path: string, fill: (folder: string) => Promise<void>): Promise<void> {
   const parent = dirname(path);
-  const temporary = join(parent, `${TEMPORARY}${process.pid}-${path.slice(parent.length + 1)}`);
+  const temporary = join(parent, `${TEMPORARY}${process.pid}-${basename(path)}`);
   try {
     await mkdir(parent, { recursive: true });
     await rm(temporary, { recursive: true, force: true });
@@ -135,16 +148,15 @@ export async function folderDamage(path: string): Promise<string | undefined> {
 async function readManifest(path: string): Promise<Manifest> {
   const { files } = await readJson(join(path, MANIFEST));
   const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', `${MANIFEST} ${message}`);
-  if (files === null || typeof files !== 'object' || Array.isArray(files)) throw corrupt('lists no files');
-  const entries = Object.entries(files as Record<string, unknown>);
+  const entries = Object.entries(isObject(files) ? files : {});
   if (entries.length === 0) throw corrupt('lists no files');
   for (const [name, entry] of entries) {
     // Names that lead out of the folder are not ours.
     const isInside = name !== '' && !isAbsolute(name) && normalize(name) === name && name.split(sep)[0] !== '..';
     if (!isInside) throw corrupt(`lists ${quotedName(name)}, which is no file of the folder`);
-    const { size, sha256: hash } = (entry ?? {}) as Record<string, unknown>;
-    const isWhole = Number.isSafeInteger(size) && (size as number) >= 0 && /^[0-9a-f]{64}$/.test(String(hash));
-    if (!isWhole) throw corrupt(`says ${quoted(entry)} of ${quotedName(name)}, which is no size and SHA-256`);
+    const { size, sha256: hash } = (entry ?? {}) as Json;
+    if (!isCount(size) || !/^[0-9a-f]{64}$/.test(String(hash)))
+      throw corrupt(`says ${quoted(entry)} of ${quotedName(name)}, which is no size and SHA-256`);
   }
   return files as Manifest;
 }

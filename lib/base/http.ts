@@ -2,8 +2,9 @@ import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { invalidArgument, PrlError } from './errors.js';
-import { checkString, describe } from './options.js';
-import { shorten } from './shorten.js';
+import { parseJson } from './json.js';
+import { checkInteger, checkString, describe } from './options.js';
+import { shorten } from './text.js';
 
 export interface RequestOptions {
   headers?: Readonly<Record<string, string>>;
@@ -48,7 +49,7 @@ export async function postJson(url: string, body: unknown, options: RetryOptions
   const text = JSON.stringify(body);
   for (let attempt = 0; ; attempt++) {
     try {
-      return readJson(url, await send(url, text, options));
+      return parseAnswer(url, await send(url, text, options));
     } catch (error) {
       if (!(error instanceof Passing)) throw error;
       if (attempt >= retries) throw giveUp(error.failure, attempt + 1);
@@ -149,13 +150,8 @@ export function retryAfterMs(retryAfter: string | null | undefined): number {
   return wait > 0 ? wait : 0;
 }
 
-export function readJson(url: string, text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new PrlError('ERR_PRL_HTTP', `${url} answered what is not JSON: ${excerpt(text)}`);
-  }
-}
+export const parseAnswer = (url: string, text: string): unknown =>
+  parseJson(text, () => new PrlError('ERR_PRL_HTTP', `${url} answered what is not JSON: ${excerpt(text)}`));
 
 export async function pause(ms: number, url: string, signal?: AbortSignal): Promise<void> {
   try {
@@ -171,6 +167,13 @@ export const giveUp = (failure: PrlError, attempts: number): PrlError =>
 export const aborted = (url: string, { reason }: AbortSignal): PrlError =>
   new PrlError('ERR_PRL_ABORTED', `the request to ${url} was aborted`, { cause: reason });
 const excerpt = (text: string) => JSON.stringify(shorten(text));
+
+/** The options of requests, with their defaults: `timeout` is its own. */
+export const checkRetries = (options: Partial<RetryOptions>, timeout: number) => ({
+  timeout: checkInteger('timeout', options.timeout ?? timeout, 1, 2 ** 31 - 1),
+  retries: checkInteger('retries', options.retries ?? 5, 0, 100),
+  retryDelay: checkInteger('retryDelay', options.retryDelay ?? 500, 0, 60_000),
+});
 
 /** Headers to send with every request. */
 export function checkHeaders(headers: unknown): void {

@@ -1,15 +1,28 @@
+// Lines of files, and lines of JSON (JSONL).
 import { createReadStream } from 'node:fs';
 import { PrlError } from './errors.js';
+import { parseJson } from './json.js';
 
 /** The longest line that is read: what is longer is no row of a dataset, and must not fill the memory. */
 export const MAX_LINE_BYTES = 4 << 20;
 
 /** A line of a file, from 1, without its end; or what is wrong with it. */
 export type Line = { number: number; text: string } | { number: number; error: PrlError };
+/** The same of its value. */
+export type JsonLine = { number: number; value: unknown } | { number: number; error: PrlError };
+
+interface Reading {
+  /** The longest line that is read. */
+  maxBytes?: number;
+  /** How much of the file is read. */
+  bytes?: number;
+}
 
 /** An error that names a place in a file. */
 export const badRow = (where: string, what: string, cause?: unknown): PrlError =>
   new PrlError('ERR_PRL_CORRUPT', `${where}: ${what}`, { cause });
+export const corruptLine = (file: string, number: number, what: string, cause?: unknown): PrlError =>
+  badRow(`${file}:${number}`, what, cause);
 
 function join(pieces: readonly Uint8Array[]): Uint8Array {
   if (pieces.length === 1) return pieces[0];
@@ -24,12 +37,11 @@ function join(pieces: readonly Uint8Array[]): Uint8Array {
 
 /**
  * The lines of a file, read piece by piece: each is decoded by itself, so that bytes that are not UTF-8 are an error of their
- * line. A byte order mark before the first one is no part of it, nor is the \r of an \r\n. `bytes`: how much
- * of the file is read.
+ * line. A byte order mark before the first one is no part of it, nor is the \r of an \r\n.
  */
 export async function* readLines(
   file: string,
-  { maxBytes = MAX_LINE_BYTES, bytes = Infinity }: { maxBytes?: number; bytes?: number } = {},
+  { maxBytes = MAX_LINE_BYTES, bytes = Infinity }: Reading = {},
 ): AsyncGenerator<Line, void, void> {
   if (bytes === 0) return;
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -48,13 +60,13 @@ export async function* readLines(
     pieces = [];
     size = 0;
     if (length > maxBytes)
-      return { number, error: badRow(`${file}:${number}`, `the line has ${length} bytes, more than ${maxBytes}`) };
+      return { number, error: corruptLine(file, number, `the line has ${length} bytes, more than ${maxBytes}`) };
     try {
       const text = decoder.decode(bytes);
       const begin = number === 1 && text.startsWith('\ufeff') ? 1 : 0;
       return { number, text: text.slice(begin, text.endsWith('\r') ? -1 : undefined) };
     } catch (cause) {
-      return { number, error: badRow(`${file}:${number}`, 'the line is not UTF-8', cause) };
+      return { number, error: corruptLine(file, number, 'the line is not UTF-8', cause) };
     }
   };
   const stream = createReadStream(file, { end: bytes - 1 });
@@ -75,4 +87,23 @@ export async function* readLines(
     stream.destroy();
   }
   if (size > 0) yield take();
+}
+
+/** The values in lines of JSON. `skipBlank`: lines without anything are passed over. */
+export async function* readJsonLines(
+  file: string,
+  { skipBlank = false, ...reading }: Reading & { skipBlank?: boolean } = {},
+): AsyncGenerator<JsonLine, void, void> {
+  for await (const line of readLines(file, reading)) {
+    if ('error' in line) yield line;
+    else if (!skipBlank || line.text.trim() !== '') yield parseLine(file, line.number, line.text);
+  }
+}
+
+function parseLine(file: string, number: number, text: string): JsonLine {
+  try {
+    return { number, value: parseJson(text, (what, cause) => corruptLine(file, number, `it ${what}`, cause)) };
+  } catch (error) {
+    return { number, error: error as PrlError };
+  }
 }

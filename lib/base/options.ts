@@ -1,6 +1,7 @@
+// What callers pass: checks of single values, and tables of options that are made of them.
 import { closest, distance } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, unknownOption } from './errors.js';
-import { shorten } from './shorten.js';
+import { shorten } from './text.js';
 
 /**
  * The options of a call, each read once: what callers pass may have getters, and what was checked must be what is used. An option
@@ -51,6 +52,10 @@ export function checkInteger(name: string, value: unknown, low = 0, high = Numbe
   return value;
 }
 
+/** A whole number from 0 to `most`. */
+export const isCount = (value: unknown, most = Number.MAX_SAFE_INTEGER): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most;
+
 export function checkBoolean(name: string, value: unknown): boolean {
   if (typeof value !== 'boolean') throw invalidArgument(`${name} must be true or false, not ${describe(value)}`);
   return value;
@@ -61,16 +66,16 @@ export function checkString(name: string, value: unknown): string {
   return value;
 }
 
-/** A list that is not empty, of strings that are not. */
-export function checkStrings(name: string, value: unknown): string[] {
-  const strings: string[] = [];
-  for (const item of checkList(name, value)) {
-    if (checkString(`${name}[${strings.length}]`, item) === '')
-      throw invalidArgument(`${name}[${strings.length}] must be a string that is not empty`);
-    strings.push(item as string);
-  }
-  return strings;
+/** A string that is not empty; `what` says in a message which one. */
+export function checkText(name: string, value: unknown, what = 'a string that is not empty'): string {
+  if (typeof value !== 'string' || value === '')
+    throw invalidArgument(`${name} must be ${what}, not ${describe(value)}`);
+  return value;
 }
+
+/** A list that is not empty, of strings that are not. */
+export const checkStrings = (name: string, value: unknown): string[] =>
+  Array.from(checkList(name, value), (item, i) => checkText(`${name}[${i}]`, item));
 
 export function checkList(name: string, value: unknown): unknown[] {
   if (!Array.isArray(value) || value.length === 0)
@@ -78,6 +83,19 @@ export function checkList(name: string, value: unknown): unknown[] {
       `${name} must be an array that is not empty, not ${Array.isArray(value) ? '[]' : describe(value)}`,
     );
   return value;
+}
+
+/** A function; `what` says in a message which one. */
+export function checkFunction(name: string, value: unknown, what = 'a function'): void {
+  if (typeof value !== 'function') throw invalidArgument(`${name} must be ${what}, not ${describe(value)}`);
+}
+
+/** An object that has at least these functions; `expected` begins the message. */
+export function checkInterface(expected: string, value: unknown, functions: readonly string[]): void {
+  if (typeof value !== 'object' || value === null) throw invalidArgument(`${expected}, not ${describe(value)}`);
+  for (const name of functions)
+    if (typeof (value as { [name: string]: unknown })[name] !== 'function')
+      throw invalidArgument(`${expected}; this one has no function ${name}`);
 }
 
 export function checkSignal(signal: unknown): AbortSignal | undefined {
@@ -109,3 +127,87 @@ export function describe(value: unknown): string {
 const kindOf = (view: ArrayBufferView): string => (view instanceof DataView ? 'DataView' : arrayKind.call(view));
 const arrayKind = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!
   .get as () => string;
+
+/**
+ * One option: its kind, default and meaning. Tables of these validate what callers pass, fill in defaults, type the options,
+ * and print the command line's help, so that none of the four can drift from the others.
+ */
+export type OptionSpec = { readonly doc: string; readonly optional?: true } & (
+  | {
+      readonly type: 'number';
+      readonly default?: number;
+      readonly min?: number;
+      readonly max?: number;
+      readonly above?: number;
+    }
+  | { readonly type: 'integer'; readonly default?: number; readonly min?: number; readonly max?: number }
+  | { readonly type: 'boolean'; readonly default?: boolean }
+  | { readonly type: 'string'; readonly default?: string }
+  | { readonly type: 'choice'; readonly default?: string; readonly choices: readonly string[] }
+  /** Lists; in a terminal their items stand between commas. */
+  | { readonly type: 'integers'; readonly default?: readonly number[]; readonly min?: number; readonly max?: number }
+  | { readonly type: 'numbers'; readonly default?: readonly number[]; readonly min?: number; readonly max?: number }
+  | { readonly type: 'strings'; readonly default?: readonly string[] }
+  /** Names of files, which may hold commas: each has the option to itself. */
+  | { readonly type: 'files'; readonly default?: readonly string[] }
+);
+export type OptionTable = { readonly [name: string]: OptionSpec };
+
+type ValueOf<S> = S extends { type: 'number' | 'integer' }
+  ? number
+  : S extends { type: 'boolean' }
+    ? boolean
+    : S extends { choices: readonly (infer C)[] }
+      ? C
+      : S extends { type: 'integers' | 'numbers' }
+        ? readonly number[]
+        : S extends { type: 'strings' | 'files' }
+          ? readonly string[]
+          : string;
+
+/** What a caller may pass. */
+export type OptionsOf<T extends OptionTable> = { -readonly [K in keyof T]?: ValueOf<T[K]> };
+/** All options with defaults filled in; those without a default may be absent. */
+export type ResolvedOptions<T extends OptionTable> = {
+  -readonly [K in keyof T as T[K] extends { default: unknown } ? K : never]: ValueOf<T[K]>;
+} & { -readonly [K in keyof T as T[K] extends { default: unknown } ? never : K]?: ValueOf<T[K]> };
+
+/** Checks `given` against the table and fills in the defaults. */
+export function resolveOptions<const T extends OptionTable>(
+  where: string,
+  table: T,
+  given: object,
+): ResolvedOptions<T> {
+  given = checkOptions(where, given, Object.keys(table));
+  const result: { [name: string]: unknown } = {};
+  for (const [name, spec] of Object.entries(table)) {
+    const value = (given as { [name: string]: unknown })[name] ?? spec.default;
+    if (value !== undefined) result[name] = checkOption(name, spec, value);
+  }
+  return result as ResolvedOptions<T>;
+}
+
+/** Checks one value as its entry of a table says. */
+export function checkOption(name: string, spec: OptionSpec, value: unknown): unknown {
+  switch (spec.type) {
+    case 'number':
+      // Where there is no upper bound, Infinity is how "none" is said.
+      if (value === Infinity && spec.max === undefined) return value;
+      return checkNumber(name, value, spec.above ?? spec.min, spec.max, spec.above !== undefined);
+    case 'integer':
+      return checkInteger(name, value, spec.min, spec.max);
+    case 'choice':
+      return checkChoice(name, value, spec.choices);
+    case 'integers':
+      return Array.from(checkList(name, value), (item, i) => checkInteger(`${name}[${i}]`, item, spec.min, spec.max));
+    case 'numbers':
+      return Array.from(checkList(name, value), (item, i) => checkNumber(`${name}[${i}]`, item, spec.min, spec.max));
+    case 'strings':
+    case 'files':
+      return checkStrings(name, value);
+    case 'boolean':
+      return checkBoolean(name, value);
+    case 'string':
+      return checkString(name, value);
+  }
+}

@@ -3,10 +3,10 @@ import { constants, existsSync } from 'node:fs';
 import { mkdir, open, rmdir, truncate } from 'node:fs/promises';
 import { writeError, writeFileAtomic } from './atomic.js';
 import { invalidArgument, PrlError } from './errors.js';
-import { quoted } from './json.js';
-import { readLines } from './lines.js';
+import { isObject, type Json } from './json.js';
+import { corruptLine, readJsonLines } from './lines.js';
 import { lockFolder } from './lock.js';
-import { shorten } from './shorten.js';
+import { quoted, shorten } from './text.js';
 
 export interface RecordKind {
   format: string;
@@ -15,13 +15,21 @@ export interface RecordKind {
   title: string;
 }
 
-export type Json = { [name: string]: unknown };
-
-/** The longest line that is read. */
+/** The longest line that is read: all responses to one problem. */
 const MAX_BYTES = 256 << 20;
 
-export const corruptLine = (file: string, line: number, message: string): PrlError =>
-  new PrlError('ERR_PRL_CORRUPT', `${file}, line ${line}: ${message}`);
+/** The objects in lines of JSON. @throws PrlError ERR_PRL_CORRUPT that names the line */
+export async function* readObjects(
+  file: string,
+  reading: { bytes?: number; skipBlank?: boolean } = {},
+): AsyncGenerator<{ line: number; value: Json }, void, void> {
+  for await (const each of readJsonLines(file, { maxBytes: MAX_BYTES, ...reading })) {
+    if ('error' in each) throw each.error;
+    const { number: line, value } = each;
+    if (!isObject(value)) throw corruptLine(file, line, 'it does not hold an object');
+    yield { line, value };
+  }
+}
 
 /** The lines of a file that were written whole, from the header on; what follows the last line break was torn by a crash. */
 export async function* readRecords(
@@ -30,12 +38,10 @@ export async function* readRecords(
 ): AsyncGenerator<{ line: number; value: Json }, void, void> {
   const { whole } = await measure(file);
   let line = 0;
-  for await (const each of readLines(file, { maxBytes: MAX_BYTES, bytes: whole })) {
-    if ('error' in each) throw each.error;
-    line = each.number;
-    const value = parseObject(file, line, each.text);
-    if (line === 1) checkHeader(value);
-    yield { line, value };
+  for await (const each of readObjects(file, { bytes: whole })) {
+    line = each.line;
+    if (line === 1) checkHeader(each.value);
+    yield each;
   }
   if (line === 0) checkHeader({});
 
@@ -44,17 +50,6 @@ export async function* readRecords(
     if (header.version !== version)
       throw corruptLine(file, 1, `version ${quoted(header.version)} is not known: this program knows ${version}`);
   }
-}
-
-export function parseObject(file: string, line: number, text: string): Json {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw corruptLine(file, line, `no JSON (${(cause as Error).message})`);
-  }
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw corruptLine(file, line, 'no object');
-  return value as Json;
 }
 
 /** How many bytes a file has, and how many of them its whole lines take. */

@@ -2,11 +2,13 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mapAhead } from '../base/concurrency.js';
 import { invalidArgument, PrlError } from '../base/errors.js';
-import { quoted } from '../base/json.js';
-import { describe as came, checkOptions, checkSignal } from '../base/options.js';
-import { corruptLine, RecordFile, readRecords } from '../base/records.js';
+import { corruptLine } from '../base/lines.js';
+import { checkOptions, checkSignal, checkText } from '../base/options.js';
+import { RecordFile, readRecords } from '../base/records.js';
+import { quoted } from '../base/text.js';
 import { checkPolicy } from '../policy/generate.js';
 import { checkTokenizer } from '../policy/tokenizer.js';
+import { checkProblems } from '../tasks/dataset.js';
 import { verifierByName } from '../tasks/verify/index.js';
 import { type EvaluationRecord, RECORDS, recordFault, type Tally, tallyOf } from './record.js';
 import { scoreResponses } from './score.js';
@@ -92,9 +94,7 @@ function check(options: DatasetEvaluationOptions): DatasetEvaluationOptions {
   for (const [i, set] of sets.entries()) {
     if (typeof set?.name !== 'string' || set.name === '' || !Array.isArray(set.problems) || set.problems.length === 0)
       throw invalidArgument(`sets[${i}] must have a name, and problems`);
-    for (const [k, problem] of set.problems.entries())
-      if (typeof problem?.prompt !== 'string' || typeof problem.answer !== 'string')
-        throw invalidArgument(`sets[${i}].problems[${k}] must have a prompt and an answer, both of them strings`);
+    checkProblems(`sets[${i}].problems`, set.problems);
     if (sets.findIndex(({ name }) => name === set.name) < i) throw invalidArgument(`two sets are named '${set.name}'`);
   }
   if (verifier !== undefined && typeof verifier !== 'function' && typeof verifier !== 'string')
@@ -108,8 +108,7 @@ function check(options: DatasetEvaluationOptions): DatasetEvaluationOptions {
   const stray = policy ? undefined : ['tokenizer', ...SAMPLING].find((name) => given[name] !== undefined);
   if (stray !== undefined) throw invalidArgument(`'${stray}' goes with 'policy': 'responses' were made elsewhere`);
   for (const [name, value] of Object.entries({ responses, records }))
-    if (value !== undefined && (typeof value !== 'string' || value === ''))
-      throw invalidArgument(`${name} must be the name of a file, not ${came(value)}`);
+    if (value !== undefined) checkText(name, value, 'the name of a file');
   checkSignal(signal);
   return options;
 }

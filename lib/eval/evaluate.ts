@@ -1,7 +1,7 @@
+import type { Shape } from '../base/json.js';
 import { checkInteger, checkNumber, checkOptions, checkSignal, checkString } from '../base/options.js';
 import { joined } from '../base/packed.js';
 import { seedOf } from '../base/random.js';
-import type { Shape } from '../base/shape.js';
 import { checkPolicy } from '../policy/generate.js';
 import type { PolicyLike } from '../policy/types.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';

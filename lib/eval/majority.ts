@@ -1,5 +1,5 @@
 import { invalidArgument } from '../base/errors.js';
-import { checkString, describe } from '../base/options.js';
+import { checkFunction, checkString, describe } from '../base/options.js';
 
 /** The winner of a vote: the first response with the winning answer, and the number of votes. */
 export interface Majority {
@@ -23,8 +23,7 @@ export async function majorityVote(
   same: (a: number, b: number) => boolean | Promise<boolean>,
 ): Promise<Majority | undefined> {
   if (!Array.isArray(answers)) throw invalidArgument(`answers must be an array, not ${describe(answers)}`);
-  if (typeof same !== 'function')
-    throw invalidArgument(`same must be a function of two indices, not ${describe(same)}`);
+  checkFunction('same', same, 'a function of two indices');
   const byText = new Map<string, Majority>();
   for (const [response, answer] of answers.entries()) {
     // A length alone proves nothing: a missing answer is undefined, not a hole.

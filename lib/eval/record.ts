@@ -1,4 +1,6 @@
 // The line that an evaluation writes for each problem, and the numbers that the figures need.
+import { isObject } from '../base/json.js';
+import { isCount } from '../base/options.js';
 import type { RecordKind } from '../base/records.js';
 import type { Majority } from './majority.js';
 
@@ -71,9 +73,7 @@ export function tallyOf({ responses, majority }: EvaluationRecord): Tally {
   return tally;
 }
 
-const isCount = (x: unknown): x is number => Number.isSafeInteger(x) && (x as number) >= 0;
-const isNumbers = (x: unknown) =>
-  typeof x === 'object' && x !== null && !Array.isArray(x) && Object.values(x).every((value) => Number.isFinite(value));
+const isNumbers = (x: unknown) => isObject(x) && Object.values(x).every(Number.isFinite);
 
 /** The fault of a line in a record of `n` responses per problem. undefined: no fault. */
 export function recordFault(value: { [name: string]: unknown }, n: number): string | undefined {
@@ -90,6 +90,6 @@ export function recordFault(value: { [name: string]: unknown }, n: number): stri
     if (measures !== undefined && !isNumbers(measures)) return `responses[${i}].measures must hold numbers`;
   }
   if (majority === undefined || majority === null) return undefined;
-  if (!isCount(majority.response) || majority.response >= n || !isCount(majority.votes))
+  if (!isCount(majority.response, n - 1) || !isCount(majority.votes))
     return `majority must name a response from 0 to ${n - 1} and its votes`;
 }

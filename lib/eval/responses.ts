@@ -1,15 +1,15 @@
 // Responses that were made elsewhere: lines of JSON, each with the responses to one problem.
 
 import { PrlError } from '../base/errors.js';
-import { quoted } from '../base/json.js';
-import { readLines } from '../base/lines.js';
-import { corruptLine, type Json, parseObject } from '../base/records.js';
+import type { Json } from '../base/json.js';
+import { corruptLine } from '../base/lines.js';
+import { isCount } from '../base/options.js';
+import { readObjects } from '../base/records.js';
+import { quoted } from '../base/text.js';
 import { RECORDS } from './record.js';
 import type { Sample } from './score.js';
 import type { EvaluationSet } from './types.js';
 
-/** All responses to one problem. */
-const MAX_LINE_BYTES = 256 << 20;
 const MAX_RESPONSES = 2 ** 20;
 
 export interface GivenResponses {
@@ -27,11 +27,7 @@ export async function* readResponses(
   const find = problemFinder(sets);
   const seen = new Map<string, number>();
   let n: number | undefined;
-  for await (const line of readLines(file, { maxBytes: MAX_LINE_BYTES })) {
-    if ('error' in line) throw line.error;
-    if (line.text.trim() === '') continue;
-    const { number } = line;
-    const value = parseObject(file, number, line.text);
+  for await (const { line: number, value } of readObjects(file, { skipBlank: true })) {
     // The record of another evaluation.
     if (number === 1 && value.format === RECORDS.format) continue;
     const place = find(value);
@@ -118,9 +114,7 @@ function samplesOf(value: unknown): Sample[] | string {
       tokens,
     } = (typeof item === 'string' ? { text: item } : (item ?? {})) as Partial<Sample>;
     const isRight =
-      typeof text === 'string' &&
-      typeof finished === 'boolean' &&
-      (tokens === undefined || (Number.isSafeInteger(tokens) && tokens >= 0));
+      typeof text === 'string' && typeof finished === 'boolean' && (tokens === undefined || isCount(tokens));
     if (!isRight) return `responses[${i}] must be a string, or an object with text, finished and tokens`;
     samples.push({ text, finished, ...(tokens !== undefined && { tokens }) });
   }

@@ -1,10 +1,12 @@
 // The cache that all clients of the hub share: models--owner--name/{blobs,refs,snapshots}.
+
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { PrlError } from '../base/errors.js';
+import { isCount } from '../base/options.js';
 
 export interface RepoFile {
   path: string;
@@ -86,8 +88,7 @@ export function checkedListing(files: unknown): RepoFile[] {
   return files.map(({ path, size, blob }) => {
     if (typeof path !== 'string' || !isInside(path))
       throw new PrlError('ERR_PRL_HTTP', `the hub lists a file named ${JSON.stringify(path)}, which is refused`);
-    if (!Number.isSafeInteger(size) || size < 0)
-      throw new PrlError('ERR_PRL_HTTP', `the hub says that ${path} has ${size} bytes`);
+    if (!isCount(size)) throw new PrlError('ERR_PRL_HTTP', `the hub says that ${path} has ${size} bytes`);
     if (typeof blob !== 'string' || !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(blob))
       throw new PrlError('ERR_PRL_HTTP', `the hub says that ${path} has the hash ${JSON.stringify(blob)}`);
     return { path, size, blob };

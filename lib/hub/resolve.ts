@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { invalidArgument, PrlError } from '../base/errors.js';
 import { readJson } from '../base/json.js';
-import { checkChoice, checkOptions } from '../base/options.js';
+import { checkChoice, checkFunction, checkOptions } from '../base/options.js';
 import { fetchFiles, HUB_OPTIONS, type HubOptions, isRepoName, openRepo, type Repo } from './repo.js';
 
 export type { DownloadProgress, HubOptions } from './repo.js';
@@ -40,7 +40,7 @@ export interface Downloaded {
 export async function downloadFiles(repo: string, options: DownloadOptions): Promise<Downloaded> {
   options = checkOptions('downloadFiles', options, [...HUB_OPTIONS, 'type', 'match']);
   const type = checkChoice('type', options.type ?? 'model', ['model', 'dataset']);
-  if (typeof options.match !== 'function') throw invalidArgument('match must be a function of a path');
+  checkFunction('match', options.match, 'a function of a path');
   const opened = await openRepo(type, repo, options);
   const files = await want(opened, options.match, options);
   if (files.length === 0)

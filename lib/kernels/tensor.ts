@@ -1,5 +1,5 @@
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
-import { checkInteger, checkOptions, describe } from '../base/options.js';
+import { checkInteger, checkOptions, describe, isCount } from '../base/options.js';
 import { native } from './native.js';
 
 /** Storage types. Arithmetic is float32 whatever the storage. */
@@ -119,7 +119,7 @@ export class Tensor {
   static importIpc({ handle, offset = 0 }: CudaIpcMemory, shape: readonly number[], dtype: DType = 'float32'): Tensor {
     checkPlace(dtype, 'cuda');
     const size = ARRAYS[dtype].BYTES_PER_ELEMENT;
-    if (!Number.isSafeInteger(offset) || offset < 0 || offset % size !== 0)
+    if (!isCount(offset) || offset % size !== 0)
       throw outOfRange(`offset must be a multiple of ${size} bytes, the size of an element, not ${offset}`);
     shape = checkShape(shape);
     const memory = native().cudaImportIpc({ handle: ipcHandle(handle), offset, bytes: elementsOf(shape) * size });
@@ -278,8 +278,7 @@ const isArrayLike = (value: unknown): value is ArrayLike<number> =>
   typeof value === 'object' &&
   value !== null &&
   (ArrayBuffer.isView(value) || !(value instanceof TypedArray)) &&
-  isLength((value as ArrayLike<number>).length);
-const isLength = (length: unknown) => Number.isSafeInteger(length) && (length as number) >= 0;
+  isCount((value as ArrayLike<number>).length);
 
 const isView = (data: ArrayLike<number>): data is TensorData =>
   ArrayBuffer.isView(data) && !(data instanceof BigInt64Array) && !(data instanceof BigUint64Array);

@@ -1,5 +1,5 @@
 // What a method is, and what it gets from the trainer. docs/adding-a-method.md shows one in full.
-import type { OptionTable, ResolvedOptions } from '../base/options-table.js';
+import type { OptionTable, ResolvedOptions } from '../base/options.js';
 import type { PolicyLossOptions } from '../kernels/loss-options.js';
 import type { OutcomeOptions } from './outcome.js';
 

@@ -1,5 +1,5 @@
 // The outcome advantage, which every method but raft starts from: the reward of a response among those of its group.
-import type { OptionTable, ResolvedOptions } from '../base/options-table.js';
+import type { OptionTable, ResolvedOptions } from '../base/options.js';
 import { groupAdvantages } from '../kernels/group-advantages.js';
 
 export const OUTCOME_OPTIONS = {

@@ -1,5 +1,5 @@
 import { invalidArgument } from '../base/errors.js';
-import type { OptionTable } from '../base/options-table.js';
+import type { OptionTable } from '../base/options.js';
 import { type StepSplit, splitSteps } from '../kernels/split-steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 

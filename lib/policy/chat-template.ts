@@ -2,8 +2,8 @@
 import { Template } from '@huggingface/jinja';
 import { withinDeadline } from '../base/deadline.js';
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
-import { quoted } from '../base/json.js';
 import { checkBoolean, checkList, checkOptions, checkString, describe } from '../base/options.js';
+import { quoted } from '../base/text.js';
 
 /** One message of a conversation, as templates read it. */
 export interface ChatMessage {

@@ -1,11 +1,14 @@
 // A checkpoint folder as Hugging Face lays it out: config.json and model.safetensors, or shards with an index.
+
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { writeFileAtomic } from '../base/atomic.js';
 import { PrlError } from '../base/errors.js';
-import { quoted, quotedName, readJson } from '../base/json.js';
+import { isObject, readJson } from '../base/json.js';
 import { checkInteger } from '../base/options.js';
+import { quoted, quotedName } from '../base/text.js';
 import { checkArchitecture, type NativeConfig, nativeConfig, savedConfig } from './config.js';
-import { DTYPES, SafetensorsFile, type StorableTensor, writeAtomically, writeSafetensors } from './safetensors.js';
+import { DTYPES, SafetensorsFile, type StorableTensor, writeSafetensors } from './safetensors.js';
 import type { PolicyConfig, SaveOptions } from './types.js';
 
 export interface ParameterInfo {
@@ -145,7 +148,7 @@ async function readIndex(folder: string, whole: PrlError): Promise<Map<string, s
     throw whole;
   });
   const { weight_map: map } = index;
-  if (map === null || typeof map !== 'object' || Array.isArray(map)) throw corrupt(`${path} has no weight_map`);
+  if (!isObject(map)) throw corrupt(`${path} has no weight_map`);
   const placed = new Map(Object.entries(map as Record<string, string>));
   for (const name of placed.values()) {
     if (typeof name !== 'string' || basename(name) !== name || name === '' || name === '.' || name === '..')
@@ -201,8 +204,7 @@ export async function saveCheckpoint(
   await writeJson(join(folder, 'config.json'), savedConfig(config, dtype));
 }
 
-const writeJson = (path: string, value: unknown) =>
-  writeAtomically(path, (write) => write(new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)));
+const writeJson = (path: string, value: unknown) => writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
 const bytesOf = ({ dtype, shape }: StorableTensor) => shape.reduce((a, b) => a * b, DTYPES[dtype]);
 const shardName = (i: number, count: number) =>
   `model-${[i + 1, count].map((n) => String(n).padStart(5, '0')).join('-of-')}.safetensors`;

@@ -1,7 +1,7 @@
 // A Hugging Face config.json, checked, as the native policy takes it.
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
-import { quoted } from '../base/json.js';
 import { checkBoolean, checkChoice, checkInteger, checkNumber, describe } from '../base/options.js';
+import { quoted } from '../base/text.js';
 import { Tensor } from '../kernels/tensor.js';
 import type { PolicyConfig } from './types.js';
 

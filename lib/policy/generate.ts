@@ -1,10 +1,18 @@
-import { invalidArgument, outOfRange } from '../base/errors.js';
-import { checkBoolean, checkInteger, checkNumber, checkOptions, checkSignal, describe } from '../base/options.js';
+import { outOfRange } from '../base/errors.js';
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkInterface,
+  checkNumber,
+  checkOptions,
+  checkSignal,
+} from '../base/options.js';
 import { asNumbers, Tensor } from '../kernels/tensor.js';
 import { packSequences, tokenList, tokenLists } from './batch.js';
 import type { Completion, GenerateOptions, PolicyConfig, PolicyLike } from './types.js';
 
-const KNOWN = [
+export const GENERATE_OPTIONS = [
   'n',
   'maxNewTokens',
   'temperature',
@@ -20,13 +28,12 @@ const KNOWN = [
 
 /** What the addon takes for a generation: checked options with their defaults, packed prompts. */
 export function generateArguments(config: PolicyConfig, prompts: ArrayLike<number>[], options: GenerateOptions) {
-  options = checkOptions('generate', options, KNOWN);
+  options = checkOptions('generate', options, GENERATE_OPTIONS);
   checkSignal(options.signal);
   const lists = tokenLists('prompts', prompts);
   const packed = packSequences('prompts', [lists]);
   const { onProgress } = options;
-  if (onProgress !== undefined && typeof onProgress !== 'function')
-    throw invalidArgument(`onProgress must be a function, not ${describe(onProgress)}`);
+  if (onProgress !== undefined) checkFunction('onProgress', onProgress);
   const eos = config.eos_token_id ?? [];
   const stop = checkBoolean('ignoreEos', options.ignoreEos ?? false)
     ? []
@@ -69,12 +76,11 @@ function seedsOf(seed: number | ArrayLike<number>, prompts: number) {
 }
 
 /** Checks a policy that a caller passes. `functions`: those that will be called. */
-export function checkPolicy(name: string, policy: Partial<PolicyLike>, functions: readonly (keyof PolicyLike)[]): void {
-  const expected = `${name} must be a Policy, or what has its functions`;
-  if (typeof policy !== 'object' || policy === null) throw invalidArgument(`${expected}, not ${describe(policy)}`);
-  for (const each of functions)
-    if (typeof policy[each] !== 'function') throw invalidArgument(`${expected}; this one has no function ${each}`);
-}
+export const checkPolicy = (
+  name: string,
+  policy: Partial<PolicyLike>,
+  functions: readonly (keyof PolicyLike)[],
+): void => checkInterface(`${name} must be a Policy, or what has its functions`, policy, functions);
 
 /** A completion as the addon gives it. */
 export interface FlatCompletion {

@@ -16,6 +16,7 @@ import { type LossSums, lossMetrics } from '../kernels/loss-batch.js';
 import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
 import { native } from '../kernels/native.js';
 import { asTensor, Tensor, type TensorLike } from '../kernels/tensor.js';
+import { ADAM_OPTIONS, adamOptions } from './adam.js';
 import { packBatch, packForScoring, packSequences, tokenList } from './batch.js';
 import { Checkpoint, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
 import { nativeConfig, ownConfig } from './config.js';
@@ -39,15 +40,7 @@ import type {
 } from './types.js';
 
 const GRADIENT_OPTIONS = [...LOSS_OPTIONS, 'temperature', 'microBatchTokens', 'gradientCheckpointing', 'signal'];
-const UPDATE_OPTIONS = [
-  ...GRADIENT_OPTIONS,
-  'learningRate',
-  'weightDecay',
-  'adamBeta1',
-  'adamBeta2',
-  'adamEpsilon',
-  'maxGradNorm',
-];
+const UPDATE_OPTIONS = [...GRADIENT_OPTIONS, ...ADAM_OPTIONS];
 
 /**
  * The policy network: a Llama, Qwen2 or Qwen3 decoder in native code, on the CPU. Weights are float32 or bfloat16;
@@ -209,16 +202,7 @@ export class Policy implements PolicyLike {
 
   async update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics> {
     options = checkOptions('update', options, UPDATE_OPTIONS);
-    const { maxGradNorm = 1 } = options;
-    return this.#train(batch, options, {
-      step: true,
-      learningRate: checkNumber('learningRate', options.learningRate, 0),
-      weightDecay: checkNumber('weightDecay', options.weightDecay ?? 0, 0),
-      adamBeta1: checkNumber('adamBeta1', options.adamBeta1 ?? 0.9, 0, 1),
-      adamBeta2: checkNumber('adamBeta2', options.adamBeta2 ?? 0.999, 0, 1),
-      adamEpsilon: checkNumber('adamEpsilon', options.adamEpsilon ?? 1e-8, 0),
-      maxGradNorm: maxGradNorm === Infinity ? undefined : checkNumber('maxGradNorm', maxGradNorm, 0, Infinity, true),
-    });
+    return this.#train(batch, options, { step: true, ...adamOptions(options) });
   }
 
   async #train(batch: PolicyBatch, options: GradientOptions, extra: object): Promise<UpdateMetrics> {

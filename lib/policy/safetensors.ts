@@ -1,8 +1,11 @@
 // Reading and writing safetensors files: 8 bytes of header length, a JSON header, then the tensors' bytes, row-major.
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+
+import type { FileHandle } from 'node:fs/promises';
+import { writeFileAtomic } from '../base/atomic.js';
 import { PrlError } from '../base/errors.js';
-import { MAX_JSON_BYTES, openFile, parseStrictJson, quoted, quotedName } from '../base/json.js';
+import { isObject, MAX_JSON_BYTES, openFile, parseObject } from '../base/json.js';
+import { isCount } from '../base/options.js';
+import { quoted, quotedName } from '../base/text.js';
 import { fromBFloat16, fromFloat16 } from '../kernels/tensor.js';
 
 /** Bytes of the types that a file may hold. */
@@ -34,9 +37,6 @@ export interface TensorEntry {
   bytes: number;
 }
 
-const ioError = (what: string, path: string, cause: unknown) =>
-  new PrlError('ERR_PRL_IO', `${what} ${path}: ${(cause as Error).message}`, { cause });
-
 /** An open safetensors file whose header has been checked whole: every tensor lies in the file and none overlap. */
 export class SafetensorsFile {
   readonly path: string;
@@ -58,7 +58,7 @@ export class SafetensorsFile {
 
   static async open(path: string): Promise<SafetensorsFile> {
     const { file, size } = await openFile(path).catch((cause) => {
-      throw ioError('cannot open', path, cause);
+      throw new PrlError('ERR_PRL_IO', `cannot open ${path}: ${cause.message}`, { cause });
     });
     try {
       const { tensors, metadata } = await readHeader(path, file, size);
@@ -118,13 +118,7 @@ async function readHeader(path: string, file: FileHandle, size: number) {
     throw corrupt(`its header claims ${length} bytes of a file of ${size}`);
   const text = new Uint8Array(length);
   await readFully(file, path, text, 8);
-  let header: unknown;
-  try {
-    header = parseStrictJson(new TextDecoder('utf-8', { fatal: true }).decode(text), 4);
-  } catch (cause) {
-    throw corrupt(`its header is not JSON (${(cause as Error).message})`);
-  }
-  if (header === null || typeof header !== 'object' || Array.isArray(header)) throw corrupt('its header is no object');
+  const header = parseObject(text, (what) => corrupt(`its header ${what}`), 4);
   const tensors = new Map<string, TensorEntry>();
   let metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(header)) {
@@ -144,8 +138,7 @@ async function readHeader(path: string, file: FileHandle, size: number) {
 }
 
 function checkMetadata(value: unknown, corrupt: (message: string) => PrlError): Record<string, string> {
-  const isObject = value !== null && typeof value === 'object' && !Array.isArray(value);
-  if (!isObject || Object.values(value).some((text) => typeof text !== 'string'))
+  if (!isObject(value) || Object.values(value).some((text) => typeof text !== 'string'))
     throw corrupt('its __metadata__ is no object of texts');
   return { ...(value as Record<string, string>) };
 }
@@ -153,12 +146,11 @@ function checkMetadata(value: unknown, corrupt: (message: string) => PrlError): 
 function checkEntry(key: string, value: unknown, base: number, corrupt: (message: string) => PrlError): TensorEntry {
   const name = quotedName(key);
   const { dtype, shape, data_offsets: offsets } = (value ?? {}) as Record<string, unknown>;
-  const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
   if (typeof dtype !== 'string' || !Object.hasOwn(DTYPES, dtype))
     throw corrupt(`tensor ${name} has the dtype ${quoted(dtype)}`);
-  if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isSize))
+  if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every((n) => isCount(n)))
     throw corrupt(`tensor ${name} has no shape`);
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every((n) => isCount(n)))
     throw corrupt(`tensor ${name} has no data_offsets`);
   const bytes = shape.reduce((a, b) => a * b, DTYPES[dtype as keyof typeof DTYPES]);
   if (offsets[1] - offsets[0] !== bytes)
@@ -195,40 +187,15 @@ export async function writeSafetensors(
   const prefix = new Uint8Array(8 + padded).fill(0x20);
   new DataView(prefix.buffer).setBigUint64(0, BigInt(padded), true);
   prefix.set(json, 8);
-  await writeAtomically(path, async (write) => {
+  await writeFileAtomic(path, async (write) => {
     await write(prefix);
     for (const { read } of tensors) {
       const data = read();
       for (const { buffer, byteOffset, byteLength } of ArrayBuffer.isView(data) ? [data] : data)
         await write(new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength));
     }
-  });
-}
-
-/** Writes a file so that a crash leaves the old one or the new one, never a half. */
-export async function writeAtomically(
-  path: string,
-  produce: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
-): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    const file = await open(temporary, 'w');
-    try {
-      await produce(async (bytes) => {
-        for (let done = 0; done < bytes.length; )
-          done += (await file.write(bytes as Uint8Array<ArrayBuffer>, done, Math.min(bytes.length - done, 1 << 30)))
-            .bytesWritten;
-      });
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-    const folder = await open(dirname(path), 'r');
-    await folder.sync().finally(() => folder.close());
-  } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => {});
+  }).catch((cause) => {
     if (cause instanceof PrlError) throw cause;
-    throw ioError('cannot write', path, cause);
-  }
+    throw new PrlError('ERR_PRL_IO', `cannot write ${path}: ${cause.message}`, { cause });
+  });
 }

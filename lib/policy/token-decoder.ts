@@ -2,10 +2,8 @@
 // where bytes stand for characters: it drops a U+FEFF, and gives other numbers of U+FFFD for invalid bytes.)
 import { isUtf8 } from 'node:buffer';
 import { PrlError } from '../base/errors.js';
-import { quoted } from '../base/json.js';
-import { shorten } from '../base/shorten.js';
-
-type Json = { [key: string]: unknown };
+import type { Json } from '../base/json.js';
+import { quoted, shorten } from '../base/text.js';
 
 /** Replaces bytes that are not a character. */
 const INCOMPLETE = '\ufffd';

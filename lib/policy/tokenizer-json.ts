@@ -2,9 +2,9 @@
 // Python library does. Where @huggingface/tokenizers differs, the part is corrected or refused.
 import * as library from '@huggingface/tokenizers';
 import { PrlError } from '../base/errors.js';
-import { quoted } from '../base/json.js';
-
-export type Json = { [key: string]: unknown };
+import { isObject, type Json } from '../base/json.js';
+import { isCount } from '../base/options.js';
+import { quoted } from '../base/text.js';
 
 export interface AddedToken {
   id: number;
@@ -20,10 +20,7 @@ const MAX_DEPTH = 8;
 const corrupt = (what: string) => new PrlError('ERR_PRL_CORRUPT', `the tokenizer ${what}`);
 const unsupported = (what: string) =>
   new PrlError('ERR_PRL_UNSUPPORTED', `the tokenizer ${what}; it would give other tokens here than in Python`);
-const isObject = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-const isId = (value: unknown): value is number =>
-  typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < MAX_ID;
+const isId = (value: unknown): value is number => isCount(value, MAX_ID - 1);
 
 /** @internal The library's tokenizer, used to encode. It decodes differently from Python: see TokenDecoder. */
 export function createEncoder(json: Json, added: readonly AddedToken[]): library.Tokenizer {

@@ -1,16 +1,17 @@
 import { existsSync } from 'node:fs';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { withinDeadline } from '../base/deadline.js';
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
-import { quoted, readJson } from '../base/json.js';
+import { type Json, MAX_LARGE_BYTES, readOptionalJson, readText } from '../base/json.js';
 import { checkBoolean, checkOptions, checkString, describe } from '../base/options.js';
+import { quoted } from '../base/text.js';
 import { resolveTokenizer } from '../hub/resolve.js';
 import { tokenList } from './batch.js';
 import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-template.js';
 import { TokenDecoder } from './token-decoder.js';
-import { addedTokens, checkVocabulary, createEncoder, type Json } from './tokenizer-json.js';
+import { addedTokens, checkVocabulary, createEncoder } from './tokenizer-json.js';
 
 /** Milliseconds to encode a text, plus one per 10 characters: about 40 times the usual time. */
 const DEADLINE = 1000;
@@ -81,18 +82,19 @@ export class Tokenizer {
    */
   static async load(idOrFolder: string): Promise<Tokenizer> {
     const folder = await resolveTokenizer(idOrFolder);
-    const json = await readObject(join(folder, 'tokenizer.json'));
+    const json = await readOptionalJson(join(folder, 'tokenizer.json'), { large: true });
     if (!json)
       throw new PrlError(
         'ERR_PRL_IO',
         `cannot read the tokenizer ${join(folder, 'tokenizer.json')}: there is no such file`,
       );
-    const optional = async (name: string): Promise<Json | undefined> =>
-      existsSync(join(folder, name)) ? readJson(join(folder, name)) : undefined;
+    const optional = (name: string) => readOptionalJson(join(folder, name));
     const config = { ...(await optional('special_tokens_map.json')), ...(await optional('tokenizer_config.json')) };
     const generation = (await optional('generation_config.json')) ?? pickEos(await optional('config.json'));
-    const jinja = await readText(join(folder, 'chat_template.jinja'));
-    const chatTemplate = jinja ?? (await optional('chat_template.json'))?.chat_template;
+    const jinja = join(folder, 'chat_template.jinja');
+    const chatTemplate = existsSync(jinja)
+      ? await readText(jinja, MAX_LARGE_BYTES)
+      : (await optional('chat_template.json'))?.chat_template;
     return new Tokenizer(json, config, { generation, chatTemplate });
   }
 
@@ -188,36 +190,6 @@ export function checkTokenizer(tokenizer: unknown): Tokenizer {
   const { encode, decode } = (tokenizer ?? {}) as Partial<Tokenizer>;
   if (typeof encode === 'function' && typeof decode === 'function') return tokenizer as Tokenizer;
   throw invalidArgument(`tokenizer must be a Tokenizer, as Tokenizer.load gives it, not ${describe(tokenizer)}`);
-}
-
-/** Largest file that is read. The largest of real models have about 40 MB. */
-const MAX_BYTES = 256 << 20;
-
-async function readText(path: string): Promise<string | undefined> {
-  try {
-    const { size } = await stat(path);
-    if (size > MAX_BYTES)
-      throw new PrlError('ERR_PRL_CORRUPT', `${path} has ${size} bytes, more than any tokenizer (${MAX_BYTES})`);
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if (cause instanceof PrlError) throw cause;
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new PrlError('ERR_PRL_IO', `cannot read the tokenizer ${path}: ${(cause as Error).message}`, { cause });
-  }
-}
-
-/** The object in a file. undefined: there is no such file. */
-async function readObject(path: string): Promise<Json | undefined> {
-  const text = await readText(path);
-  if (text === undefined) return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new PrlError('ERR_PRL_CORRUPT', `${path} is not JSON: ${(cause as Error).message.slice(0, 200)}`, { cause });
-  }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
-  throw new PrlError('ERR_PRL_CORRUPT', `${path} does not hold an object`);
 }
 
 const pickEos = (config: Json | undefined): Json | undefined =>

@@ -1,6 +1,8 @@
 // The file that `prl prm collect` writes and `prl prm train` reads: lines of JSON. The first line says how the others
 // were made.
-import { corruptLine, RecordFile, type RecordKind, readRecords } from '../base/records.js';
+import { corruptLine } from '../base/lines.js';
+import { isCount } from '../base/options.js';
+import { RecordFile, type RecordKind, readRecords } from '../base/records.js';
 import type { Task } from '../tasks/task.js';
 
 const KIND: RecordKind = { format: 'prl-prm-data', version: 1, title: 'data of prl prm collect' };
@@ -68,13 +70,12 @@ export interface PrmData {
   problems: PrmProblem[];
 }
 
-const isCount = (x: unknown, most = 2 ** 31 - 1): x is number =>
-  Number.isInteger(x) && (x as number) >= 0 && (x as number) <= most;
-const isIds = (ids: unknown): ids is number[] => Array.isArray(ids) && ids.length > 0 && ids.every((id) => isCount(id));
+const isInt32 = (x: unknown): x is number => isCount(x, 2 ** 31 - 1);
+const isIds = (ids: unknown): ids is number[] => Array.isArray(ids) && ids.length > 0 && ids.every(isInt32);
 
 function checkProblem(value: Record<string, unknown>, continuations: number): PrmProblem | string {
   const { problem, prompt, responses } = value as Partial<PrmProblem>;
-  if (!isCount(problem)) return 'problem must be a number';
+  if (!isInt32(problem)) return 'problem must be a number';
   if (!isIds(prompt)) return 'prompt must hold token ids';
   if (!Array.isArray(responses)) return 'responses must be an array';
   for (const [i, response] of responses.entries()) {
@@ -109,7 +110,7 @@ export async function readPrmData(file: string): Promise<PrmData> {
       problems.push(problem);
     } else {
       const { format: _, version: __, ...rest } = value;
-      if (!isCount(rest.continuations) || rest.continuations === 0)
+      if (!isInt32(rest.continuations) || rest.continuations === 0)
         throw corruptLine(file, 1, 'continuations must be a number above 0');
       settings = rest as unknown as PrmSettings;
     }

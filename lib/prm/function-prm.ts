@@ -1,8 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { mapConcurrently } from '../base/concurrency.js';
 import { invalidArgument, PrlError } from '../base/errors.js';
-import { quoted } from '../base/json.js';
 import { checkInteger, checkOptions, checkString, describe } from '../base/options.js';
+import { quoted } from '../base/text.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 import { checkStepBatch } from './step-batch.js';

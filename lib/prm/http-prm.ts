@@ -1,8 +1,8 @@
 import { mapConcurrently } from '../base/concurrency.js';
 import { invalidArgument, PrlError } from '../base/errors.js';
-import { checkHeaders, checkUrl, postJson } from '../base/http.js';
-import { checkBoolean, checkChoice, checkInteger, checkOptions, checkString } from '../base/options.js';
-import { shorten } from '../base/shorten.js';
+import { checkHeaders, checkRetries, checkUrl, postJson } from '../base/http.js';
+import { checkBoolean, checkChoice, checkInteger, checkOptions, checkString, checkText } from '../base/options.js';
+import { shorten } from '../base/text.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 import { checkStepBatch } from './step-batch.js';
@@ -133,7 +133,7 @@ function resolve(options: HttpPrmOptions) {
   const { url, tokenizer, model, separator = '<extra_0>', chat = false, positiveClass, headers } = options;
   const base = checkUrl('url', url);
   checkTokenizer(tokenizer);
-  if (checkString('separator', separator) === '') throw invalidArgument('separator must be a string that is not empty');
+  checkText('separator', separator);
   if (model !== undefined) checkString('model', model);
   checkBoolean('chat', chat);
   checkHeaders(headers);
@@ -144,8 +144,6 @@ function resolve(options: HttpPrmOptions) {
     ...{ base, endpoint, tokenizer, model, separator, chat, headers },
     positiveClass: positiveClass === undefined ? undefined : checkInteger('positiveClass', positiveClass, 0, 1000),
     concurrency: checkInteger('concurrency', options.concurrency ?? 8, 1, 4096),
-    timeout: checkInteger('timeout', options.timeout ?? 60_000, 1, 2 ** 31 - 1),
-    retries: checkInteger('retries', options.retries ?? 5, 0, 100),
-    retryDelay: checkInteger('retryDelay', options.retryDelay ?? 500, 0, 60_000),
+    ...checkRetries(options, 60_000),
   };
 }

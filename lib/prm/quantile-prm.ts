@@ -10,6 +10,7 @@ import { native } from '../kernels/native.js';
 import { checkQuantiles } from '../kernels/quantile-loss.js';
 import { asFloats, Tensor } from '../kernels/tensor.js';
 import type { StepOptions } from '../methods/steps.js';
+import { ADAM_OPTIONS, adamOptions } from '../policy/adam.js';
 import { packSequences } from '../policy/batch.js';
 import { loadWeights, type ParameterInfo } from '../policy/checkpoint.js';
 import { Policy } from '../policy/policy.js';
@@ -61,7 +62,7 @@ export interface PrmUpdate {
 }
 
 const MODEL_TYPE = 'prl_quantile_prm';
-const OPTIMIZER = ['learningRate', 'weightDecay', 'adamBeta1', 'adamBeta2', 'adamEpsilon', 'maxGradNorm', 'signal'];
+const OPTIMIZER = [...ADAM_OPTIONS, 'signal'];
 const TRAINED = ['hidden.weight', 'hidden.bias', 'output.weight', 'output.bias'];
 
 interface Shape {
@@ -392,16 +393,8 @@ function encodedTensors(encoded: EncodedSteps) {
   return { hidden: asFloats('hidden', encoded.hidden), features: asFloats('features', encoded.features) };
 }
 
-function optimizer({ maxGradNorm = 1, ...options }: Partial<OptimizerOptions>) {
-  return {
-    learningRate: checkNumber('learningRate', options.learningRate ?? 3e-3, 0),
-    weightDecay: checkNumber('weightDecay', options.weightDecay ?? 0.01, 0),
-    adamBeta1: checkNumber('adamBeta1', options.adamBeta1 ?? 0.9, 0, 1),
-    adamBeta2: checkNumber('adamBeta2', options.adamBeta2 ?? 0.999, 0, 1),
-    adamEpsilon: checkNumber('adamEpsilon', options.adamEpsilon ?? 1e-8, 0),
-    maxGradNorm: maxGradNorm === Infinity ? undefined : checkNumber('maxGradNorm', maxGradNorm, 0, Infinity, true),
-  };
-}
+const optimizer = (options: Partial<OptimizerOptions>) =>
+  adamOptions({ learningRate: 3e-3, weightDecay: 0.01, ...options });
 
 /** Normal numbers, by the method of Box and Muller. */
 const normals = (n: number, deviation: number, random: Random) =>

@@ -1,5 +1,5 @@
 import { invalidArgument, PrlError } from '../base/errors.js';
-import { type OptionsOf, type OptionTable, resolveOptions } from '../base/options-table.js';
+import { type OptionsOf, type OptionTable, resolveOptions } from '../base/options.js';
 import { permutation, randomStream } from '../base/random.js';
 import { quantileLoss } from '../kernels/quantile-loss.js';
 import { Tensor } from '../kernels/tensor.js';

@@ -2,10 +2,21 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { invalidArgument, PrlError } from '../base/errors.js';
-import { aborted, checkHeaders, checkUrl, Passing, pause, readJson, retryPause, send } from '../base/http.js';
-import { checkInteger, checkNumber, checkOptions, describe } from '../base/options.js';
-import { shorten } from '../base/shorten.js';
+import {
+  aborted,
+  checkHeaders,
+  checkRetries,
+  checkUrl,
+  Passing,
+  parseAnswer,
+  pause,
+  retryPause,
+  send,
+} from '../base/http.js';
+import { checkInteger, checkNumber, checkOptions, checkText, describe } from '../base/options.js';
+import { shorten } from '../base/text.js';
 import { tokenLists } from '../policy/batch.js';
+import { GENERATE_OPTIONS } from '../policy/generate.js';
 import type { Completion, GenerateOptions, PolicyLike } from '../policy/types.js';
 import { promptSeeds, type RolloutEngine } from './engine.js';
 import { BrokenOff, type Call, type CompletionRequest, checkSamples, type Protocol, type Weights } from './protocol.js';
@@ -42,10 +53,6 @@ export interface HttpEngineOptions {
 const KNOWN = [
   ...['urls', 'model', 'apiKey', 'headers', 'concurrency', 'timeout', 'retries', 'retryDelay'],
   ...['syncFolder', 'syncTimeout', 'onWarning'],
-];
-const GENERATE = [
-  ...['n', 'maxNewTokens', 'temperature', 'topK', 'topP', 'seed', 'stop', 'ignoreEos', 'maxBatch'],
-  ...['signal', 'onProgress'],
 ];
 
 /**
@@ -218,7 +225,7 @@ export class HttpEngine implements RolloutEngine {
         body === undefined ? undefined : JSON.stringify(body),
         this.#request(timeout, signal),
       );
-      return text === '' ? undefined : readJson(url, text);
+      return text === '' ? undefined : parseAnswer(url, text);
     };
   }
 
@@ -227,7 +234,7 @@ export class HttpEngine implements RolloutEngine {
   }
 
   #requests(prompts: ArrayLike<number>[], options: GenerateOptions): CompletionRequest[] {
-    options = checkOptions('generate', options, GENERATE);
+    options = checkOptions('generate', options, GENERATE_OPTIONS);
     const lists = tokenLists('prompts', prompts);
     for (const name of ['topK', 'topP'] as const)
       if (options[name] !== undefined && options[name] !== (name === 'topK' ? 0 : 1))
@@ -262,16 +269,13 @@ function resolveEngine(options: HttpEngineOptions) {
   const twice = urls.find((url, i) => urls.indexOf(url) !== i);
   if (twice) throw invalidArgument(`urls names ${twice} twice`);
   for (const [name, value] of Object.entries({ model, apiKey, syncFolder }))
-    if (value !== undefined && (typeof value !== 'string' || value === ''))
-      throw invalidArgument(`${name} must be a string that is not empty, not ${describe(value)}`);
+    if (value !== undefined) checkText(name, value);
   return {
     urls,
     model,
     headers: { ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }), ...headers },
     concurrency: checkInteger('concurrency', options.concurrency ?? 64, 1, 65_536),
-    timeout: checkInteger('timeout', options.timeout ?? 600_000, 1, 2 ** 31 - 1),
-    retries: checkInteger('retries', options.retries ?? 5, 0, 100),
-    retryDelay: checkInteger('retryDelay', options.retryDelay ?? 500, 0, 60_000),
+    ...checkRetries(options, 600_000),
     syncFolder: syncFolder === undefined ? undefined : resolve(syncFolder),
     syncTimeout: checkInteger('syncTimeout', options.syncTimeout ?? 600_000, 1, 2 ** 31 - 1),
     onWarning,

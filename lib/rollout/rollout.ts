@@ -1,5 +1,5 @@
+import { mapInTurns } from '../base/concurrency.js';
 import { cumulative } from '../base/packed.js';
-import { mapInTurns } from '../base/turns.js';
 import type { GenerateOptions } from '../policy/types.js';
 import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, stopTokensOf, type Task } from '../tasks/task.js';

@@ -1,7 +1,7 @@
 import { invalidArgument, outOfRange } from '../base/errors.js';
 import { checkOptions, checkString, checkStrings, describe } from '../base/options.js';
 import { type Random, randomInteger, randomStream, seedOf, weightedChoice } from '../base/random.js';
-import { shorten } from '../base/shorten.js';
+import { shorten } from '../base/text.js';
 import { characterTokenizer } from '../policy/tokenizer.js';
 import { checkProblemChoice, type Problem, type ProblemChoice, type Split, type Task } from './task.js';
 

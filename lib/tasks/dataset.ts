@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { invalidArgument, outOfRange } from '../base/errors.js';
-import { checkNumber, checkOptions, checkString, describe } from '../base/options.js';
+import { checkFunction, checkNumber, checkOptions, checkString, describe } from '../base/options.js';
 import { permutation, randomStream, seedOf } from '../base/random.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import type { DatasetProblem } from './data/fields.js';
@@ -91,14 +91,21 @@ export function datasetTask(options: DatasetTaskOptions): DatasetTask {
 const isDataset = (value: unknown): value is Dataset =>
   typeof value === 'object' && value !== null && Array.isArray((value as Dataset).problems);
 
+/** What a caller passes as problems: each has what is asked and the right answer. */
+export function checkProblems(name: string, problems: readonly unknown[]): void {
+  for (const [i, each] of problems.entries()) {
+    const problem = each as Partial<Problem> | null | undefined;
+    if (typeof problem?.prompt !== 'string' || typeof problem.answer !== 'string')
+      throw invalidArgument(`${name}[${i}] must have a prompt and an answer, both of them strings`);
+  }
+}
+
 function problemsOf(name: string, given: Dataset | readonly Problem[] | undefined): readonly DatasetProblem[] {
   if (given === undefined) return [];
   const problems = isDataset(given) ? given.problems : given;
   if (!Array.isArray(problems))
     throw invalidArgument(`${name} must be a dataset of loadDataset or an array of problems, not ${describe(given)}`);
-  for (const [i, problem] of problems.entries())
-    if (typeof problem?.prompt !== 'string' || typeof problem.answer !== 'string')
-      throw invalidArgument(`${name}[${i}] must have a prompt and an answer, both of them strings`);
+  checkProblems(name, problems);
   return problems;
 }
 
@@ -190,9 +197,7 @@ function checkSystems(problems: readonly DatasetProblem[], chat: boolean): void 
 function verifyWith({ verify, verifier, measure }: DatasetTaskOptions): Task['verify'] {
   if (verify !== undefined && verifier !== undefined)
     throw invalidArgument("datasetTask takes one of 'verify' and 'verifier'");
-  for (const [name, value] of Object.entries({ verify, measure }))
-    if (value !== undefined && typeof value !== 'function')
-      throw invalidArgument(`${name} must be a function, not ${describe(value)}`);
+  for (const [name, value] of Object.entries({ verify, measure })) if (value !== undefined) checkFunction(name, value);
   if (verify) return verify;
   const judge = typeof verifier === 'function' ? verifier : verifierByName(verifier ?? 'math');
   return ({ prompt, answer }, response, finished) => judge(response, answer, { prompt, finished });

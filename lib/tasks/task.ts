@@ -1,5 +1,4 @@
-import { invalidArgument } from '../base/errors.js';
-import { checkChoice, checkInteger, checkOptions, checkString, checkStrings, describe } from '../base/options.js';
+import { checkChoice, checkInteger, checkInterface, checkOptions, checkString, checkStrings } from '../base/options.js';
 import type { Random } from '../base/random.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 
@@ -72,9 +71,7 @@ export interface Task {
  */
 export function checkTask(task: Task): void {
   const expected = 'task must be a Task: an ArithmeticTask, what datasetTask gives, or one of yours';
-  if (typeof task !== 'object' || task === null) throw invalidArgument(`${expected}, not ${describe(task)}`);
-  for (const name of ['problem', 'verify'] as const)
-    if (typeof task[name] !== 'function') throw invalidArgument(`${expected}; this one has no function ${name}`);
+  checkInterface(expected, task, ['problem', 'verify']);
   checkTokenizer(task.tokenizer);
   checkStrings('the levels of the task', task.levels);
 }

@@ -1,5 +1,5 @@
+import { mapInTurns } from '../base/concurrency.js';
 import { invalidArgument } from '../base/errors.js';
-import { mapInTurns } from '../base/turns.js';
 import { METHOD_NAMES, METHODS, methodNeeds } from '../methods/index.js';
 import type { MethodResult, StepData } from '../methods/method.js';
 import { checkSteps, completionSteps, type StepOffsets, splitsText } from '../methods/steps.js';

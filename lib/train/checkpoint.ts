@@ -2,7 +2,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalidArgument, PrlError } from '../base/errors.js';
 import { readJson } from '../base/json.js';
-import { shorten } from '../base/shorten.js';
+import { isCount } from '../base/options.js';
+import { shorten } from '../base/text.js';
 import type { PolicyLike } from '../policy/types.js';
 import type { Task } from '../tasks/task.js';
 import { dumpBatch } from './dump.js';
@@ -124,8 +125,7 @@ export async function wholeBase(folder: RunFolder): Promise<string | undefined> 
 async function readState({ path, step }: { path: string; step: number }): Promise<TrainerState> {
   const file = join(path, 'trainer.json');
   const { step: own, tokens, prmTokens = 0, nonFiniteSteps } = await readJson(file);
-  const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
-  if (own !== step || ![tokens, prmTokens, nonFiniteSteps].every(isCount))
+  if (own !== step || ![tokens, prmTokens, nonFiniteSteps].every((count) => isCount(count)))
     throw new PrlError(
       'ERR_PRL_CORRUPT',
       `${file} is no state of step ${step}. Without the folder ${path} the run goes on from the checkpoint before it`,

@@ -1,4 +1,4 @@
-import type { OptionsOf, OptionTable, ResolvedOptions } from '../base/options-table.js';
+import type { OptionsOf, OptionTable, ResolvedOptions } from '../base/options.js';
 import { IMPORTANCE_MODES } from '../kernels/importance-weights.js';
 import { LOSS_TYPES } from '../kernels/loss-options.js';
 import { METHOD_DOCS, METHOD_NAMES, METHOD_OPTIONS } from '../methods/index.js';

@@ -1,5 +1,5 @@
 import { existsSync, type Stats } from 'node:fs';
-import { appendFile, open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { appendFile, open, readdir, rm, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import {
   folderDamage,
@@ -10,16 +10,14 @@ import {
   writeFolderAtomic,
 } from '../base/atomic.js';
 import { PrlError } from '../base/errors.js';
-import { isShallow } from '../base/json.js';
-import { readLines } from '../base/lines.js';
+import { isShallow, readOptionalJson, type Shape, shapeMismatch } from '../base/json.js';
+import { corruptLine, readJsonLines } from '../base/lines.js';
 import { lockFolder } from '../base/lock.js';
-import { type Shape, shapeMismatch } from '../base/shape.js';
+import { isCount } from '../base/options.js';
 
 /** A row of a log: numbers by name, `step` among them. */
 export type Row = { step: number; [name: string]: number };
 export const ROW: Shape = { '*': 'number or null' };
-/** No JSON file of a run comes near it. */
-const MAX_BYTES = 256 << 20;
 
 /**
  * The folder of a run:
@@ -204,28 +202,12 @@ export class RunFolder {
 }
 
 /**
- * The object in a JSON file; undefined where there is no file.
+ * The object in a JSON file of a run; undefined where there is no file.
  * @throws PrlError ERR_PRL_CORRUPT for what is none, or not of the shape that the caller counts on
  */
 // biome-ignore lint/suspicious/noExplicitAny: each file has its own shape
-export async function readJsonFile(file: string, shape: Shape = {}): Promise<any> {
-  if (!existsSync(file)) return undefined;
-  const corrupt = (message: string, cause?: unknown) =>
-    new PrlError('ERR_PRL_CORRUPT', `${file} cannot be read: ${message}`, { cause });
-  let value: unknown;
-  try {
-    const { size } = await stat(file);
-    if (size > MAX_BYTES) throw new Error(`it has ${size} bytes`);
-    value = JSON.parse(await readFile(file, 'utf8'));
-  } catch (cause) {
-    throw corrupt((cause as Error).message, cause);
-  }
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw corrupt('it does not hold an object');
-  if (!isShallow(value)) throw corrupt('it is nested too deep');
-  const mismatch = shapeMismatch(value, shape);
-  if (mismatch) throw corrupt(mismatch);
-  return value;
-}
+export const readJsonFile = (file: string, shape: Shape = {}): Promise<any> =>
+  readOptionalJson(file, { large: true, shape });
 
 /**
  * Rows of a log, of a run that may be going on: a row that is torn or half-written ends it. None where there is no file.
@@ -234,17 +216,12 @@ export async function readJsonFile(file: string, shape: Shape = {}): Promise<any
 export async function readRows<R extends { step: number } = Row>(file: string, shape: Shape = {}): Promise<R[]> {
   if (!existsSync(file)) return [];
   const rows: R[] = [];
-  for await (const line of readLines(file)) {
-    if ('error' in line) break;
-    let row: R;
-    try {
-      row = JSON.parse(line.text);
-    } catch {
-      break;
-    }
-    if (!Number.isSafeInteger(row?.step) || row.step < 1 || !isShallow(row)) break;
+  for await (const line of readJsonLines(file)) {
+    if ('error' in line || !isShallow(line.value)) break;
+    const row = line.value as R;
+    if (!isCount(row?.step) || row.step < 1) break;
     const mismatch = shapeMismatch(row, shape);
-    if (mismatch) throw new PrlError('ERR_PRL_CORRUPT', `${file}, line ${line.number}: ${mismatch}`);
+    if (mismatch) throw corruptLine(file, line.number, mismatch);
     rows.push(row);
   }
   return rows;

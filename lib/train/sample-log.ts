@@ -1,4 +1,4 @@
-import type { Shape } from '../base/shape.js';
+import type { Shape } from '../base/json.js';
 import type { Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
 import type { Step } from './step.js';

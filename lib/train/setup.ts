@@ -1,7 +1,6 @@
 // What a Trainer is given, checked.
 import { invalidArgument, unknownOption } from '../base/errors.js';
-import { describe } from '../base/options.js';
-import { resolveOptions } from '../base/options-table.js';
+import { describe, resolveOptions } from '../base/options.js';
 import type { StepOffsets } from '../methods/steps.js';
 import { checkPolicy } from '../policy/generate.js';
 import type { Tokenizer } from '../policy/tokenizer.js';

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { resolveOptions } from '../../lib/base/options-table.js';
+import { resolveOptions } from '../../lib/base/options.js';
 import { benchCommand } from '../../lib/cli/commands/bench.js';
 import { compareCommand } from '../../lib/cli/commands/compare.js';
 import { doctorCommand } from '../../lib/cli/commands/doctor.js';

@@ -140,7 +140,7 @@ cli('responses are found by the ids that a field holds, and judged as math', () 
   assert.equal([sets[0].averageAtN, sets[0].majAtN, sets[0].answeredRatio], [0.5, 1, 0.5]);
   const some = run([...data, '--problems', '11']);
   assert.is(some.status, 1);
-  assert.match(some.stderr, /given\.jsonl, line 1: no problem with the id "p\/11"/);
+  assert.match(some.stderr, /given\.jsonl:1: no problem with the id "p\/11"/);
 });
 
 cli('what does not go together is said', () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { resolveOptions } from '../../lib/base/options-table.js';
+import { resolveOptions } from '../../lib/base/options.js';
 import { savedConfig } from '../../lib/cli/kit/training.js';
 import { RunFolder } from '../../lib/index.js';
 import { settleConfig } from '../../lib/train/checkpoint.js';

@@ -305,38 +305,38 @@ tests('a record of something else is refused, and names what', async () => {
   await rejectsWith(
     spoiled(3, (r) => (r.prompt = '9')),
     ...corrupt,
-    /line 4: problem 2 of "even" is another one/,
+    /:4: problem 2 of "even" is another one/,
   );
   await rejectsWith(
     spoiled(3, (r) => (r.set = 'none')),
     ...corrupt,
-    /line 4: .*another one/,
+    /:4: .*another one/,
   );
   await rejectsWith(
     spoiled(3, (r) => (r.index = 400)),
     ...corrupt,
-    /line 4: .*another one/,
+    /:4: .*another one/,
   );
   await rejectsWith(
     spoiled(3, (r) => r.responses.pop()),
     ...corrupt,
-    /line 4: responses must be an array of 4/,
+    /:4: responses must be an array of 4/,
   );
   await rejectsWith(
     // biome-ignore lint/suspicious/noExplicitAny: a wrong type
     spoiled(5, (r) => ((r.responses[1] as any).reward = '1')),
     ...corrupt,
-    /line 6: responses\[1\] must have/,
+    /:6: responses\[1\] must have/,
   );
   await rejectsWith(
     spoiled(5, (r) => (r.majority = { response: 4, votes: 1 })),
     ...corrupt,
-    /line 6: majority/,
+    /:6: majority/,
   );
   const twice = newFile([...lines, lines[7]]);
   await rejectsWith(again({ records: twice }), ...corrupt, /this problem was there before/);
   const foreign = newFile(['{"some":"thing"}']);
-  await rejectsWith(again({ records: foreign }), ...corrupt, /line 1: this is no record of prl eval/);
+  await rejectsWith(again({ records: foreign }), ...corrupt, /:1: this is no record of prl eval/);
   assert.is(readFileSync(foreign, 'utf8'), '{"some":"thing"}\n');
 });
 
@@ -435,37 +435,34 @@ given('that are wrong are named by line, before any is judged', async () => {
     rejectsWith(judge(newFile(lines), { verifier, sets }), PrlError, 'ERR_PRL_CORRUPT', message);
   const [a, b, c] = LINES;
   await rejectsWith(judge(join(root, 'nowhere')), PrlError, 'ERR_PRL_IO', /cannot read .*nowhere/);
-  await reads([a, '{"id": "even-0", "resp', c], /line 2: no JSON/);
-  await reads([a, '[1]'], /line 2: no object/);
-  await reads([a, 'null'], /line 2: no object/);
+  await reads([a, '{"id": "even-0", "resp', c], /:2: it is not JSON: /);
+  await reads([a, '[1]'], /:2: it does not hold an object/);
+  await reads([a, 'null'], /:2: it does not hold an object/);
   await reads([a, b], /no responses to 1 of the 2 problems of even; the first of them: "even-0"/);
   await reads([], /no responses to 2 of the 2 problems of even/);
-  await reads([a, b, c, a], /line 4: the same problem as in line 1/);
-  await reads([a, { ...b, responses: ['1'] }], /line 2: 1 responses, where the problems before have 2/);
-  await reads([{ ...a, responses: [] }], /line 1: responses must be an array of 1 to/);
-  await reads([{ ...a, responses: 'x' }], /line 1: responses must be an array/);
-  await reads([{ id: 'even-1' }], /line 1: responses must be an array/);
+  await reads([a, b, c, a], /:4: the same problem as in line 1/);
+  await reads([a, { ...b, responses: ['1'] }], /:2: 1 responses, where the problems before have 2/);
+  await reads([{ ...a, responses: [] }], /:1: responses must be an array of 1 to/);
+  await reads([{ ...a, responses: 'x' }], /:1: responses must be an array/);
+  await reads([{ id: 'even-1' }], /:1: responses must be an array/);
   for (const bad of [1, null, {}, { text: 3 }, { text: 'x', finished: 1 }, { text: 'x', tokens: -1 }, ['x']])
-    await reads([{ ...a, responses: ['x', bad] }], /line 1: responses\[1\] must be a string/);
-  await reads([{ id: 'even-9', responses: ['1'] }], /line 1: no problem with the id "even-9"/);
-  await reads([{ prompt: '1', responses: ['1'] }], /line 1: no problem that reads "1"/);
-  await reads([{ prompt: 'x'.repeat(9999), responses: ['1'] }], /line 1: no problem that reads "x{60,300}\.\.\.$/);
-  await reads([{ id: {}, responses: ['1'] }], /line 1: expected 'id', or 'prompt'/);
-  await reads(['{"__proto__": {"id": "even-0"}, "responses": ["1"]}'], /line 1: expected 'id'/);
-  await reads([{ id: '__proto__', responses: ['1'] }], /line 1: no problem with the id "__proto__"/);
+    await reads([{ ...a, responses: ['x', bad] }], /:1: responses\[1\] must be a string/);
+  await reads([{ id: 'even-9', responses: ['1'] }], /:1: no problem with the id "even-9"/);
+  await reads([{ prompt: '1', responses: ['1'] }], /:1: no problem that reads "1"/);
+  await reads([{ prompt: 'x'.repeat(9999), responses: ['1'] }], /:1: no problem that reads "x{60,300}\.\.\.$/);
+  await reads([{ id: {}, responses: ['1'] }], /:1: expected 'id', or 'prompt'/);
+  await reads(['{"__proto__": {"id": "even-0"}, "responses": ["1"]}'], /:1: expected 'id'/);
+  await reads([{ id: '__proto__', responses: ['1'] }], /:1: no problem with the id "__proto__"/);
   const deep = `${'['.repeat(300_000)}${']'.repeat(300_000)}`;
-  await reads(
-    [`{"id": "even-0", "set": ${deep}, "responses": ["1"]}`],
-    /line 1: there is no set a value that is nested/,
-  );
-  await reads([`{"id": "even-0", "responses": ${deep}}`], /line 1: responses\[0\] must be a string/);
-  await reads([{ ...a, set: 'none' }], /line 1: there is no set "none": they are even, odd/);
-  await reads([{ ...a, set: 'odd' }], /line 1: no problem with the id "even-1"/);
+  await reads([`{"id": "even-0", "set": ${deep}, "responses": ["1"]}`], /:1: there is no set a value that is nested/);
+  await reads([`{"id": "even-0", "responses": ${deep}}`], /:1: responses\[0\] must be a string/);
+  await reads([{ ...a, set: 'none' }], /:1: there is no set "none": they are even, odd/);
+  await reads([{ ...a, set: 'odd' }], /:1: no problem with the id "even-1"/);
   const [even] = SETS;
   const doubled = [even, { ...even, name: 'again' }];
-  await reads([a], /line 1: more than one problem with the id "even-1": in even, again\. 'set' says which/, doubled);
+  await reads([a], /:1: more than one problem with the id "even-1": in even, again\. 'set' says which/, doubled);
   const bare = SETS.map((set) => ({ ...set, problems: set.problems.map(({ id: _, ...rest }) => rest) }));
-  await reads([a], /line 1: no problem with the id "even-1": idField says/, bare);
+  await reads([a], /:1: no problem with the id "even-1": idField says/, bare);
   const binary = newFile();
   writeFileSync(binary, new Uint8Array([0x7b, 0xff, 0xfe, 0x0a]));
   await rejectsWith(judge(binary), PrlError, 'ERR_PRL_CORRUPT', /:1: the line is not UTF-8/);

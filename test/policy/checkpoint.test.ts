@@ -269,8 +269,8 @@ wrong('files that are no safetensors', async () => {
   long[0] = 92;
   writeFileSync(path, long);
   await refuses(/not JSON/);
-  await spoiled(() => [], /no object/);
-  await spoiled(() => null, /no object/);
+  await spoiled(() => [], /its header does not hold an object/);
+  await spoiled(() => null, /its header does not hold an object/);
   await spoiled((h) => ({ ...h, a: null }), /tensor 'a' has the dtype undefined/);
   await spoiled((h) => ({ ...h, a: { ...h.a, dtype: 'F31' } }), /tensor 'a' has the dtype "F31"/);
   await spoiled((h) => ({ ...h, a: { ...h.a, dtype: 'constructor' } }), /tensor 'a' has the dtype/);

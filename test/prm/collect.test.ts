@@ -258,40 +258,40 @@ tests('files that are something else are named by line', async () => {
     return all;
   };
   await rejectsWith(readPrmData(join(root, 'nowhere')), PrlError, 'ERR_PRL_IO', /cannot read/);
-  await reads(() => [''], /line 1: no JSON/);
-  await reads(() => ['{}'], /line 1: this is no data of prl prm collect/);
+  await reads(() => [''], /:1: it is not JSON: /);
+  await reads(() => ['{}'], /:1: this is no data of prl prm collect/);
   await reads(
     edit(0, (h) => void (h.version = 2)),
-    /line 1: version 2 is not known/,
+    /:1: version 2 is not known/,
   );
   await reads(
     edit(0, (h) => void (h.continuations = 0)),
-    /line 1: continuations/,
+    /:1: continuations/,
   );
-  await reads((all) => [all[0], all[1].slice(0, -3), all[2]], /line 2: no JSON/);
+  await reads((all) => [all[0], all[1].slice(0, -3), all[2]], /:2: it is not JSON: /);
   await reads(
     edit(2, () => [1]),
-    /line 3: no object/,
+    /:3: it does not hold an object/,
   );
   await reads(
     edit(1, (p) => void (p.prompt = [])),
-    /line 2: prompt must hold token ids/,
+    /:2: prompt must hold token ids/,
   );
   await reads(
     edit(1, (p) => void (p.prompt[0] = -1)),
-    /line 2: prompt/,
+    /:2: prompt/,
   );
   await reads(
     edit(1, (p) => void (p.responses = 3)),
-    /line 2: responses must be an array/,
+    /:2: responses must be an array/,
   );
   await reads(
     edit(1, (p) => void (p.responses[1] = null)),
-    /line 2: responses\[1\]\.tokens/,
+    /:2: responses\[1\]\.tokens/,
   );
   await reads(
     edit(1, (p) => void (p.responses[0].steps = [1])),
-    /line 2: responses\[0\]\.steps must rise from 0/,
+    /:2: responses\[0\]\.steps must rise from 0/,
   );
   await reads(
     edit(1, (p) => void (p.responses[0].steps = [0, 99])),

@@ -108,8 +108,8 @@ test('a state is taken for what it says, and no more', async () => {
 });
 
 for (const [config, code, message] of [
-  ['{"trainer": ', 'ERR_PRL_CORRUPT', /config\.json cannot be read/],
-  ['7', 'ERR_PRL_CORRUPT', /config\.json cannot be read: it does not hold an object/],
+  ['{"trainer": ', 'ERR_PRL_CORRUPT', /config\.json is not JSON: /],
+  ['7', 'ERR_PRL_CORRUPT', /config\.json does not hold an object/],
   ['{"trainer": {"seed": {"deep": []}}}', 'ERR_PRL_INVALID_ARGUMENT', /has seed {"deep":\[\]}, not 3/],
   ['{"trainer": {"__proto__": {"seed": 4}}}', 'ERR_PRL_INVALID_ARGUMENT', /has /],
 ] as const) {

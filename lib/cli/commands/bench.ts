@@ -1,4 +1,4 @@
-import { type OptionTable, resolveOptions } from '../../base/options-table.js';
+import { type OptionTable, resolveOptions } from '../../base/options.js';
 import type { Command } from '../kit/args.js';
 import { Progress } from '../kit/progress.js';
 

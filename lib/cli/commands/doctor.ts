@@ -1,4 +1,4 @@
-import type { OptionTable } from '../../base/options-table.js';
+import type { OptionTable } from '../../base/options.js';
 import type { Command } from '../kit/args.js';
 import { type Cuda, examine, type Machine, whatIsMissing } from '../kit/machine.js';
 

@@ -1,4 +1,4 @@
-import type { OptionTable, ResolvedOptions } from '../../base/options-table.js';
+import type { OptionTable, ResolvedOptions } from '../../base/options.js';
 import { EXTRACTIONS } from '../../tasks/verify/extract.js';
 import { ROLLOUT_OPTIONS } from '../kit/rollout.js';
 import { DATASET_OPTIONS } from './train-dataset.js';

@@ -1,6 +1,6 @@
 import { writeFileAtomic } from '../../base/atomic.js';
 import { invalidArgument } from '../../base/errors.js';
-import { resolveOptions } from '../../base/options-table.js';
+import { resolveOptions } from '../../base/options.js';
 import { evaluate } from '../../eval/evaluate.js';
 import { Policy } from '../../policy/policy.js';
 import { ArithmeticTask } from '../../tasks/arithmetic.js';

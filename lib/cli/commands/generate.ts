@@ -1,4 +1,4 @@
-import { type OptionTable, resolveOptions } from '../../base/options-table.js';
+import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
 import type { Command } from '../kit/args.js';

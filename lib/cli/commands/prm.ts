@@ -1,6 +1,6 @@
 import { writeFileAtomic } from '../../base/atomic.js';
 import { invalidArgument, outOfRange } from '../../base/errors.js';
-import { type OptionTable, resolveOptions } from '../../base/options-table.js';
+import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
 import { collectPrmData } from '../../prm/collect.js';

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { writeFileAtomic } from '../../base/atomic.js';
-import type { OptionTable } from '../../base/options-table.js';
+import type { OptionTable } from '../../base/options.js';
 import type { Command } from '../kit/args.js';
 import { reportPage } from '../report/page.js';
 import { readReport } from '../report/report.js';

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type OptionTable, resolveOptions } from '../../base/options-table.js';
+import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
 import { SERVE_OPTIONS, serve } from '../../rollout/serve/server.js';

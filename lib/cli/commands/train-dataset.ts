@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { basename, extname, join, relative } from 'node:path';
 import { invalidArgument, outOfRange } from '../../base/errors.js';
-import { type OptionsOf, type OptionTable, resolveOptions } from '../../base/options-table.js';
+import { type OptionsOf, type OptionTable, resolveOptions } from '../../base/options.js';
 import { type EvaluationResult, evaluate, type ProblemRecord, RECORDED_EVALUATION } from '../../eval/evaluate.js';
 import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';

@@ -1,6 +1,6 @@
 import { relative } from 'node:path';
 import { invalidArgument } from '../../base/errors.js';
-import { type OptionTable, resolveOptions } from '../../base/options-table.js';
+import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { type EvaluationResult, evaluate, type ProblemRecord, RECORDED_EVALUATION } from '../../eval/evaluate.js';
 import { Policy } from '../../policy/policy.js';
 import type { PolicyLike } from '../../policy/types.js';

@@ -2,10 +2,9 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { closest } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, PrlError } from '../../base/errors.js';
-import { quoted } from '../../base/json.js';
-import { checkChoice } from '../../base/options.js';
-import { resolveOptions } from '../../base/options-table.js';
-import type { Shape } from '../../base/shape.js';
+import type { Shape } from '../../base/json.js';
+import { checkChoice, isCount, resolveOptions } from '../../base/options.js';
+import { quoted } from '../../base/text.js';
 import { methodNeeds } from '../../methods/index.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from '../../train/options.js';
 import { readJsonFile } from '../../train/run-folder.js';
@@ -43,13 +42,8 @@ export async function readRequest(folder: string): Promise<CompareRequest | unde
   const file = join(folder, 'config.json');
   const { compare } = (await readJsonFile(file, { 'compare?': REQUEST })) ?? {};
   if (compare === undefined) return undefined;
-  const isCount = (value: number, low: number, high: number) =>
-    Number.isInteger(value) && value >= low && value <= high;
-  if (
-    !Object.hasOwn(PRESETS, compare.preset) ||
-    !isCount(compare.seeds, 1, 1000) ||
-    !isCount(compare.firstSeed, 0, 2 ** 30)
-  )
+  const { preset, seeds, firstSeed } = compare;
+  if (!Object.hasOwn(PRESETS, preset) || !isCount(seeds, 1000) || seeds === 0 || !isCount(firstSeed, 2 ** 30))
     throw new PrlError('ERR_PRL_CORRUPT', `${file} asks for what no comparison is: ${quoted(compare)}`);
   return compare;
 }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { PrlError } from '../../base/errors.js';
-import type { Shape } from '../../base/shape.js';
+import type { Shape } from '../../base/json.js';
 import { bootstrapInterval } from '../../eval/bootstrap.js';
 import { EVALUATION } from '../../eval/evaluate.js';
 import { readJsonFile } from '../../train/run-folder.js';

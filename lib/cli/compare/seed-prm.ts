@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { sha256 } from '../../base/atomic.js';
-import { resolveOptions } from '../../base/options-table.js';
+import { resolveOptions } from '../../base/options.js';
 import { Policy } from '../../policy/policy.js';
 import { collectPrmData } from '../../prm/collect.js';
 import { readPrmData } from '../../prm/data.js';

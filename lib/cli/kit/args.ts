@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { closest } from 'fastest-levenshtein';
 import { invalidArgument, unknownOption } from '../../base/errors.js';
-import { checkOption, type OptionSpec, type OptionTable } from '../../base/options-table.js';
+import { checkOption, type OptionSpec, type OptionTable } from '../../base/options.js';
 
 export type Values = { [name: string]: unknown };
 

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { invalidArgument } from '../../base/errors.js';
-import type { OptionTable } from '../../base/options-table.js';
+import type { OptionTable } from '../../base/options.js';
 import type { RolloutEngine } from '../../rollout/engine.js';
 import { SglangEngine } from '../../rollout/sglang.js';
 import { VllmEngine } from '../../rollout/vllm.js';

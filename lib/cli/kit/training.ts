@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
-import { invalidArgument, PrlError } from '../../base/errors.js';
-import { quoted } from '../../base/json.js';
+import { invalidArgument } from '../../base/errors.js';
+import type { Shape } from '../../base/json.js';
+import { badRow } from '../../base/lines.js';
+import { quoted } from '../../base/text.js';
 import type { EvaluationResult } from '../../eval/evaluate.js';
 import type { Policy } from '../../policy/policy.js';
 import type { PolicyLike } from '../../policy/types.js';
@@ -25,19 +27,16 @@ export function openRunFolder(
   return RunFolder.open(path, { resume });
 }
 
+const CONFIG: Shape = { 'command?': { 'preset?': 'text', 'model?': 'text', 'prm?': 'text' }, 'trainer?': {} };
+
 /** What config.json says of a run that is gone on with: the settings of the command, and options of the trainer. */
 export async function savedConfig(
   folder: RunFolder,
   // biome-ignore lint/suspicious/noExplicitAny: each command has its own settings, and checks them as it checks what is given
 ): Promise<{ command: any; trainer: object }> {
-  const { command = {}, trainer = {} } = (await folder.readJson('config.json')) ?? {};
-  const corrupt = (what: string) => new PrlError('ERR_PRL_CORRUPT', `${folder.file('config.json')}: ${what}`);
-  for (const [name, section] of Object.entries({ command, trainer }))
-    if (section === null || typeof section !== 'object') throw corrupt(`${name} is no object`);
-  for (const name of ['preset', 'model', 'prm'])
-    if (!['string', 'undefined'].includes(typeof command[name])) throw corrupt(`command.${name} is no string`);
+  const { command = {}, trainer = {} } = (await folder.readJson('config.json', CONFIG)) ?? {};
   if (command.preset !== undefined && !Object.hasOwn(PRESETS, command.preset))
-    throw corrupt(`there is no preset ${quoted(command.preset)}`);
+    throw badRow(folder.file('config.json'), `there is no preset ${quoted(command.preset)}`);
   const known = Object.entries(trainer).filter(([name]) => Object.hasOwn(TRAINER_OPTIONS, name));
   // JSON writes Infinity, which says "none" of bounds, as null.
   return { command, trainer: Object.fromEntries(known.map(([name, value]) => [name, value ?? Infinity])) };

@@ -2,7 +2,8 @@
 // and are not supported are refused, not ignored.
 import { randomInt } from 'node:crypto';
 import { invalidArgument, outOfRange } from '../../base/errors.js';
-import { checkInteger, checkNumber, checkOptions } from '../../base/options.js';
+import type { Json } from '../../base/json.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions } from '../../base/options.js';
 import type { PolicyConfig } from '../../policy/types.js';
 
 export interface ServedCompletions {
@@ -61,8 +62,6 @@ const contextOf = (config: Readonly<PolicyConfig>) => config.max_position_embedd
 /** Characters that a token of text may stand for: beyond, a text is not even encoded. */
 const LONGEST_TOKEN = 128;
 
-type Json = { [name: string]: unknown };
-
 /** @throws TypeError or RangeError that names the field */
 export function readCompletionRequest(given: Json, limits: ServedLimits): ServedCompletions {
   // Looking for the nearest name of a long one would take long.
@@ -119,11 +118,7 @@ function checkNeutral(body: Json): void {
   }
 }
 
-function flag(body: Json, name: string): boolean {
-  const value = body[name] ?? false;
-  if (typeof value !== 'boolean') throw invalidArgument(`${name} must be true or false`);
-  return value;
-}
+const flag = (body: Json, name: string): boolean => checkBoolean(name, body[name] ?? false);
 
 /** Ids, several lists of ids, a text or several. */
 function readPrompts(prompt: unknown, limits: ServedLimits): Int32Array[] {

@@ -1,6 +1,7 @@
 // The plumbing of the server: bodies that end, errors in OpenAI's shape, a key that is compared in constant time.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Json, parseObject } from '../../base/json.js';
 
 /** Answers with a status and a message instead. */
 export class HttpError extends Error {
@@ -14,7 +15,7 @@ export class HttpError extends Error {
 }
 
 /** The JSON object in a request's body. @throws HttpError */
-export async function readBody(request: IncomingMessage, maxBytes: number): Promise<{ [name: string]: unknown }> {
+export async function readBody(request: IncomingMessage, maxBytes: number): Promise<Json> {
   // What browsers send to other sites unasked has another type.
   if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? ''))
     throw new HttpError(415, 'the content-type must be application/json');
@@ -26,15 +27,7 @@ export async function readBody(request: IncomingMessage, maxBytes: number): Prom
     text += chunk;
     if (text.length > maxBytes) throw tooLong;
   }
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch (error) {
-    throw new HttpError(400, `the body is not JSON: ${(error as Error).message.slice(0, 200)}`);
-  }
-  if (body === null || typeof body !== 'object' || Array.isArray(body))
-    throw new HttpError(400, 'the body must be a JSON object');
-  return body as { [name: string]: unknown };
+  return parseObject(text, (what) => new HttpError(400, `the body ${what}`));
 }
 
 export function sendJson(response: ServerResponse, status: number, body: unknown, headers: object = {}): void {

@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { invalidArgument, PrlError } from '../../base/errors.js';
-import { type OptionsOf, type OptionTable, type ResolvedOptions, resolveOptions } from '../../base/options-table.js';
+import type { Json } from '../../base/json.js';
+import { type OptionsOf, type OptionTable, type ResolvedOptions, resolveOptions } from '../../base/options.js';
 import type { Policy } from '../../policy/policy.js';
 import type { Tokenizer } from '../../policy/tokenizer.js';
 import { streamedAnswer, wholeAnswer } from './answer.js';
@@ -89,8 +90,6 @@ function listen(server: Server, { host, port }: { host: string; port: number }):
     server.listen(port, host, done);
   });
 }
-
-type Json = { [name: string]: unknown };
 
 class Service {
   readonly #batcher: Batcher;

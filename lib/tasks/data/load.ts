@@ -2,7 +2,15 @@ import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { invalidArgument, PrlError } from '../../base/errors.js';
 import { badRow } from '../../base/lines.js';
-import { checkChoice, checkInteger, checkOptions, checkSignal, checkString, describe } from '../../base/options.js';
+import {
+  checkChoice,
+  checkFunction,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  checkString,
+  checkText,
+} from '../../base/options.js';
 import { checkTokenizer, type Tokenizer } from '../../policy/tokenizer.js';
 import {
   ANSWER_SOURCES,
@@ -114,8 +122,7 @@ export async function loadDataset(source: string | readonly string[], options: D
 function check(options: DatasetOptions): DatasetOptions {
   options = checkOptions('loadDataset', options, KNOWN);
   for (const name of ['promptField', 'answerField', 'idField', 'levelField'] as const)
-    if (options[name] !== undefined && (typeof options[name] !== 'string' || options[name] === ''))
-      throw invalidArgument(`${name} must be the name of a field, not ${describe(options[name])}`);
+    if (options[name] !== undefined) checkText(name, options[name], 'the name of a field');
   if (options.answerFrom !== undefined) checkChoice('answerFrom', options.answerFrom, ANSWER_SOURCES);
   for (const name of ['onInvalid', 'onFiltered'] as const)
     if (options[name] !== undefined) checkChoice(name, options[name], ['error', 'drop']);
@@ -124,11 +131,9 @@ function check(options: DatasetOptions): DatasetOptions {
   if (options.tokenizer !== undefined) checkTokenizer(options.tokenizer);
   if (options.maxPromptLength !== undefined && !options.tokenizer)
     throw invalidArgument('maxPromptLength counts tokens: it needs the tokenizer');
-  if (options.filter !== undefined && typeof options.filter !== 'function')
-    throw invalidArgument(`filter must be a function of a problem, not ${describe(options.filter)}`);
+  if (options.filter !== undefined) checkFunction('filter', options.filter, 'a function of a problem');
   for (const name of ['onProgress', 'onDownload'] as const)
-    if (options[name] !== undefined && typeof options[name] !== 'function')
-      throw invalidArgument(`${name} must be a function, not ${describe(options[name])}`);
+    if (options[name] !== undefined) checkFunction(name, options[name]);
   if (options.name !== undefined) checkString('name', options.name);
   checkSignal(options.signal);
   checkPrompt(options);

@@ -2,7 +2,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { parse } from 'csv-parse';
 import { PrlError } from '../../base/errors.js';
-import { badRow, MAX_LINE_BYTES, readLines } from '../../base/lines.js';
+import { isObject, MAX_LARGE_BYTES, parseJson } from '../../base/json.js';
+import { badRow, MAX_LINE_BYTES, readJsonLines, readLines } from '../../base/lines.js';
 import { parquetRows } from './parquet.js';
 import type { RawRow, SelectColumns } from './raw-row.js';
 import type { DataFile, Format } from './source.js';
@@ -10,12 +11,9 @@ import type { DataFile, Format } from './source.js';
 /** A row and its place ('train.jsonl:12'); or its error, if the rows after it can still be read. */
 export type Item = { where: string; row: RawRow } | { where: string; error: PrlError };
 
-/** A file of one JSON value is parsed at once. */
-const MAX_JSON_BYTES = 256 << 20;
-
 const READERS: Record<Format, (file: string, select: SelectColumns) => AsyncGenerator<Item, void, void>> = {
-  jsonl: jsonLines,
-  json: jsonArray,
+  jsonl: (file, select) => selecting(jsonLines(file), select),
+  json: (file, select) => selecting(jsonArray(file), select),
   csv: (file, select) => delimited(file, select, ','),
   tsv: (file, select) => delimited(file, select, '\t'),
   parquet,
@@ -24,23 +22,10 @@ const READERS: Record<Format, (file: string, select: SelectColumns) => AsyncGene
 /** The rows of a file, one after the other. Formats with columns give only those that `select` returns. */
 export const readRows = ({ path, format }: DataFile, select: SelectColumns) => READERS[format](path, select);
 
-async function* jsonLines(file: string, select: SelectColumns): AsyncGenerator<Item, void, void> {
+/** The names in the first row are the columns. */
+async function* selecting(items: AsyncIterable<Item>, select: SelectColumns): AsyncGenerator<Item, void, void> {
   let first = true;
-  for await (const line of readLines(file)) {
-    const where = `${file}:${line.number}`;
-    if ('error' in line) {
-      yield { where, error: line.error };
-      continue;
-    }
-    if (line.text.trim() === '') continue;
-    let row: unknown;
-    try {
-      row = JSON.parse(line.text);
-    } catch (cause) {
-      yield { where, error: badRow(where, `not JSON: ${(cause as Error).message}`, cause) };
-      continue;
-    }
-    const item = asItem(where, row);
+  for await (const item of items) {
     if (first && 'row' in item) {
       select(Object.keys(item.row));
       first = false;
@@ -49,34 +34,26 @@ async function* jsonLines(file: string, select: SelectColumns): AsyncGenerator<I
   }
 }
 
-async function* jsonArray(file: string, select: SelectColumns): AsyncGenerator<Item, void, void> {
+async function* jsonLines(file: string): AsyncGenerator<Item, void, void> {
+  for await (const line of readJsonLines(file, { skipBlank: true })) {
+    const where = `${file}:${line.number}`;
+    yield 'error' in line ? { where, error: line.error } : asItem(where, line.value);
+  }
+}
+
+async function* jsonArray(file: string): AsyncGenerator<Item, void, void> {
   const { size } = await stat(file);
-  if (size > MAX_JSON_BYTES)
+  if (size > MAX_LARGE_BYTES)
     throw badRow(
       file,
-      `${size} bytes are too many for one JSON value (${MAX_JSON_BYTES}): write a row per line, as .jsonl`,
+      `${size} bytes are too many for one JSON value (${MAX_LARGE_BYTES}): write a row per line, as .jsonl`,
     );
-  let value: unknown;
-  try {
-    value = JSON.parse(
-      new TextDecoder('utf-8', { fatal: true }).decode((await readFile(file)) as unknown as Uint8Array),
-    );
-  } catch (cause) {
-    throw badRow(file, `not JSON in UTF-8: ${(cause as Error).message}`, cause);
-  }
-  const data = isRow(value) && Object.hasOwn(value, 'data') ? value.data : value;
+  const bytes = (await readFile(file)) as unknown as Uint8Array;
+  const value = parseJson(bytes, (what, cause) => badRow(file, `it ${what}`, cause));
+  const data = isObject(value) && Object.hasOwn(value, 'data') ? value.data : value;
   if (!Array.isArray(data)) throw badRow(file, `expected an array of rows, or an object whose 'data' is one`);
-  let first = true;
-  for (const [index, row] of data.entries()) {
-    const item = asItem(`${file} row ${index + 1}`, row);
-    if (first && 'row' in item) {
-      select(Object.keys(item.row));
-      first = false;
-    }
-    yield item;
-  }
+  for (const [index, row] of data.entries()) yield asItem(`${file} row ${index + 1}`, row);
 }
-
 async function* delimited(file: string, select: SelectColumns, delimiter: string): AsyncGenerator<Item, void, void> {
   // Lines are decoded here, so that an error in UTF-8 has a line number. A quoted field may span several lines.
   const source = Readable.from(
@@ -124,10 +101,8 @@ async function* parquet(file: string, select: SelectColumns): AsyncGenerator<Ite
   for await (const row of parquetRows(file, select)) yield asItem(`${file} row ${++number}`, row);
 }
 
-const isRow = (value: unknown): value is RawRow => typeof value === 'object' && value !== null && !Array.isArray(value);
-
 function asItem(where: string, value: unknown): Item {
-  if (isRow(value)) return { where, row: value };
+  if (isObject(value)) return { where, row: value };
   const kind = Array.isArray(value) ? 'an array' : value === null ? 'null' : `a ${typeof value}`;
   return { where, error: badRow(where, `a row must be an object with named fields, not ${kind}`) };
 }

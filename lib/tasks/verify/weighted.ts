@@ -1,5 +1,5 @@
 import { invalidArgument, outOfRange } from '../../base/errors.js';
-import { checkNumber, checkOptions } from '../../base/options.js';
+import { checkFunction, checkNumber, checkOptions } from '../../base/options.js';
 import { checkVerdict } from './function.js';
 import type { Verifier } from './verifier.js';
 
@@ -25,7 +25,7 @@ export function weightedVerifier(parts: readonly WeightedPart[]): Verifier {
   const all = Array.from(parts, (part) => {
     part = checkOptions('a verifier of weightedVerifier', part, ['name', 'verifier', 'weight']);
     if (typeof part.name !== 'string' || part.name === '') throw invalidArgument('each verifier needs a name');
-    if (typeof part.verifier !== 'function') throw invalidArgument(`the verifier '${part.name}' must be a function`);
+    checkFunction(`the verifier '${part.name}'`, part.verifier);
     return { ...part, weight: checkNumber(`the weight of '${part.name}'`, part.weight ?? 1, 0, Number.MAX_VALUE) };
   });
   if (new Set(all.map(({ name }) => name)).size < all.length) throw invalidArgument('two verifiers have the same name');

@@ -185,6 +185,6 @@ compare('usage', () => {
   cpSync(join(output('whole'), 'cells', 'grpo-seed-0'), other, { recursive: true });
   assert.match(prl('compare', '--output', other).stderr, /holds something else than a comparison/);
   writeFileSync(join(other, 'config.json'), '{');
-  assert.match(prl('compare', '--output', other, '--resume').stderr, /config\.json cannot be read/);
+  assert.match(prl('compare', '--output', other, '--resume').stderr, /config\.json is not JSON: /);
 });
 compare.run();

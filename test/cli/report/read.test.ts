@@ -83,7 +83,7 @@ runs('names what is wrong', async () => {
   await fails([path], 'ERR_PRL_IO', /no finished step yet/);
   await fails([await train('b'), path], 'ERR_PRL_IO', /the run in .*a has no finished step yet/);
   writeFileSync(join(path, 'config.json'), '{"trainer"');
-  await fails([path], 'ERR_PRL_CORRUPT', /config\.json cannot be read/);
+  await fails([path], 'ERR_PRL_CORRUPT', /config\.json is not JSON: /);
 });
 
 runs('labels are the method and what else differs but the seed', async () => {

@@ -32,7 +32,12 @@ hostile('bytes that are not UTF-8', async () => {
     'ERR_PRL_CORRUPT',
     /\.csv:3: .*not UTF-8/,
   );
-  await rejectsWith(loadDataset(file('json', '[', bytes)), PrlError, 'ERR_PRL_CORRUPT', /\.json: not JSON in UTF-8/);
+  await rejectsWith(
+    loadDataset(file('json', '[', bytes)),
+    PrlError,
+    'ERR_PRL_CORRUPT',
+    /\.json: it is not JSON: .*utf-8/,
+  );
   const { problems } = await loadDataset(file('jsonl', GOOD, bytes), { onInvalid: 'drop' });
   assert.is(problems.length, 1);
 });
@@ -105,14 +110,14 @@ hostile('cut short, or too large', async () => {
       loadDataset(file('json', whole.slice(0, length))),
       PrlError,
       'ERR_PRL_CORRUPT',
-      /\.json: not JSON/,
+      /\.json: it is not JSON/,
     );
   for (const length of [1, 20, GOOD.length - 2])
     await rejectsWith(
       loadDataset(file('jsonl', GOOD, GOOD.slice(0, length))),
       PrlError,
       'ERR_PRL_CORRUPT',
-      /\.jsonl:2: not JSON/,
+      /\.jsonl:2: it is not JSON/,
     );
   const large = file('json', whole);
   truncateSync(large, 2 ** 32); // a hole: no disk is used

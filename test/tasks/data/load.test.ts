@@ -148,7 +148,7 @@ load('where the answer is: GSM8K, boxed solutions, or all of the field', async (
 load('rows that cannot be used are an error with their place, or are counted', async () => {
   const good = lines({ problem: 'a', answer: '1' });
   const bad: [string, RegExp][] = [
-    ['{"problem": "b", "ans', /:2: not JSON/],
+    ['{"problem": "b", "ans', /:2: it is not JSON/],
     ['[1]', /:2: a row must be an object .* not an array/],
     ['{"problem": "b"}', /:2: 'answer' is missing/],
     ['{"problem": "", "answer": "1"}', /:2: 'problem' is empty/],
