@@ -18,7 +18,7 @@ const LOSS = (() => {
   };
 })();
 
-// Options of methods and of reasoning steps stand beside their code, in methods/.
+// Options of methods and of reasoning steps stand beside their code, in methods/. Those of the loss are in kernels/loss-table.ts.
 /**
  * Every option of the trainer with its type, bounds, default and meaning. Names are TRL's in camelCase where TRL has the option.
  * Defaults suit small policies trained from scratch on short responses (for a pretrained model lower learningRate to about 1e-6).
