@@ -1,6 +1,7 @@
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
-import { checkNumber } from '../base/options.js';
+import { checkOption } from '../base/options-table.js';
 import type { PolicyLossOptions } from './loss-options.js';
+import { LOSS_TABLE } from './loss-table.js';
 import { copyFloats, copyInts, Tensor } from './tensor.js';
 
 /**
@@ -17,7 +18,7 @@ export function topEntropyThreshold(
   topEntropyQuantile: number,
   mask?: ArrayLike<number>,
 ): number {
-  checkNumber('topEntropyQuantile', topEntropyQuantile, 0, 1);
+  checkOption('topEntropyQuantile', LOSS_TABLE.topEntropyQuantile, topEntropyQuantile);
   const values = copyFloats('entropies', entropies);
   const takesPart = mask === undefined ? undefined : copyInts('mask', mask);
   if (takesPart && takesPart.length !== values.length)
@@ -36,7 +37,7 @@ export function topEntropyThreshold(
 /** The share of the tokens that take part, where its entropy is still to be found; undefined where all do or it is given. */
 export function openQuantile({ topEntropyQuantile, entropyThreshold }: PolicyLossOptions): number | undefined {
   if (topEntropyQuantile === undefined) return undefined;
-  checkNumber('topEntropyQuantile', topEntropyQuantile, 0, 1);
+  checkOption('topEntropyQuantile', LOSS_TABLE.topEntropyQuantile, topEntropyQuantile);
   if (entropyThreshold !== undefined)
     throw invalidArgument('topEntropyQuantile and entropyThreshold say the same: give one of them');
   return topEntropyQuantile < 1 ? topEntropyQuantile : undefined;

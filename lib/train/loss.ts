@@ -1,12 +1,13 @@
 import type { PolicyLossOptions } from '../kernels/loss-options.js';
 import { LOSS_OPTIONS, lossParams } from '../kernels/loss-options.js';
+import { LOSS_TABLE } from '../kernels/loss-table.js';
 import { METHODS } from '../methods/index.js';
 import type { ResolvedTrainerOptions } from './options.js';
 
 /** The trainer's options that are the loss's. */
 export function lossOptions(options: ResolvedTrainerOptions): PolicyLossOptions {
   const own = Object.entries(options).filter(([name]) => (LOSS_OPTIONS as readonly string[]).includes(name));
-  return { lossType: METHODS[options.method].lossType ?? 'dapo', ...Object.fromEntries(own) };
+  return { lossType: METHODS[options.method].lossType ?? LOSS_TABLE.lossType.absent, ...Object.fromEntries(own) };
 }
 
 /** Throws for options of the loss that cannot go together; before anything is spent. */

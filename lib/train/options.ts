@@ -1,11 +1,24 @@
 import type { OptionsOf, OptionTable, ResolvedOptions } from '../base/options.js';
 import { IMPORTANCE_MODES } from '../kernels/importance-weights.js';
-import { LOSS_TYPES } from '../kernels/loss-options.js';
+import { LOSS_TABLE, type LossOption, lineOf } from '../kernels/loss-table.js';
 import { METHOD_DOCS, METHOD_NAMES, METHOD_OPTIONS } from '../methods/index.js';
 import { OUTCOME_OPTIONS } from '../methods/outcome.js';
 import { STEP_OPTIONS } from '../methods/steps.js';
 
-// Options of methods and of reasoning steps stand beside their code, in methods/.
+/** The options of the loss, but for those that the Trainer settles itself. */
+const LOSS = (() => {
+  const { entropyThreshold: _, maxCompletionLength: __, normalizer: ___, ...shared } = LOSS_TABLE;
+  type Shared = typeof shared;
+  const plain = Object.entries<LossOption>(shared).map(([name, option]) => {
+    const { with: _, except: __, absent: ___, details: ____, ...spec } = option;
+    return [name, { ...spec, doc: lineOf(option) }];
+  });
+  return Object.fromEntries(plain) as {
+    [K in keyof Shared]: Omit<Shared[K], 'with' | 'except' | 'absent' | 'details'>;
+  };
+})();
+
+// Options of methods and of reasoning steps stand beside their code, in methods/. Those of the loss are in kernels/loss-table.ts.
 /**
  * Every option of the trainer with its type, bounds, default and meaning. Names are TRL's in camelCase where TRL has the option.
  * Defaults suit small policies trained from scratch on short responses (for a pretrained model lower learningRate to about 1e-6).
@@ -70,50 +83,13 @@ export const TRAINER_OPTIONS = {
     doc: 'Compute activations again on the way back in place of keeping them: a small part of the memory, a third more time, the same bits',
   },
 
+  ...LOSS,
   lossType: {
-    type: 'choice',
-    choices: LOSS_TYPES,
-    doc: 'Term of a token and how terms are averaged (default: dapo; raft with method raft). raft++ is for method raft',
+    ...LOSS.lossType,
+    doc: `${LOSS_TABLE.lossType.doc} (default: dapo; raft with method raft). raft++ is for method raft`,
   },
-  importanceSamplingLevel: {
-    type: 'choice',
-    choices: ['token', 'sequence'],
-    default: 'token',
-    doc: 'Ratio per token, or one per sequence (GSPO); not with vespo and raft',
-  },
-  epsilon: { type: 'number', min: 0, max: 1, doc: 'Lower clip of the ratio: 1 - epsilon (default: 0.2)' },
-  epsilonHigh: {
-    type: 'number',
-    min: 0,
-    doc: 'Upper clip of the ratio: 1 + epsilonHigh (default: epsilon); with cispo the bound itself (default: 5)',
-  },
-  delta: { type: 'number', above: 1, doc: 'Upper bound of the ratio where the advantage is negative (default: none)' },
-  sapoTemperaturePos: {
-    type: 'number',
-    above: 0,
-    doc: 'sapo: steepness of the gate where the advantage is positive (default: 1)',
-  },
-  sapoTemperatureNeg: { type: 'number', above: 0, doc: 'sapo: steepness of the gate elsewhere (default: 1.05)' },
-  vespoKPos: { type: 'number', min: 0, doc: 'vespo: k where the advantage is not negative (default: 2)' },
-  vespoLambdaPos: { type: 'number', above: 0, doc: 'vespo: lambda where the advantage is not negative (default: 3)' },
-  vespoKNeg: { type: 'number', min: 0, doc: 'vespo: k elsewhere (default: 3)' },
-  vespoLambdaNeg: { type: 'number', above: 0, doc: 'vespo: lambda elsewhere (default: 2)' },
-  beta: { type: 'number', default: 0, min: 0, doc: 'Weight of the KL term to the frozen reference' },
-  klEstimator: { type: 'choice', choices: ['k1', 'k2', 'k3'], default: 'k3', doc: 'Estimator of the KL term' },
-  klRatioCorrection: { type: 'boolean', default: true, doc: 'Multiply the KL term by the ratio, as TRL does' },
-  entropyCoef: { type: 'number', default: 0, doc: 'Weight of the entropy bonus' },
-  topEntropyQuantile: {
-    type: 'number',
-    default: 1,
-    min: 0,
-    max: 1,
-    doc: 'Share of the tokens, those of the highest entropy, that the policy term is taken of',
-  },
-  offPolicyMaskThreshold: {
-    type: 'number',
-    min: 0,
-    doc: 'Leave sequences out with a negative advantage and more mean drift of the log-probabilities (default: none)',
-  },
+  // The kernel takes any delta above 0. One below 1 stops the gradient of tokens whose ratio is still 1.
+  delta: { ...LOSS.delta, above: 1 },
   vllmImportanceSamplingCorrection: {
     type: 'boolean',
     doc: 'With a rollout engine: weigh what it sampled by our probability of it over its own (default: true)',

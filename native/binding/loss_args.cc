@@ -4,27 +4,29 @@
 
 namespace prl {
 
+namespace {
+
+void Read(const Args& args, const char* name, double* value) {
+  const Napi::Value given = args.Value(name);
+  *value = given.IsNumber() ? given.As<Napi::Number>().DoubleValue() : NAN;
+  if (std::isnan(*value)) Throw(args.env(), Code::kInvalidArgument, "%s must be a number", name);
+}
+
+void Read(const Args& args, const char* name, bool* value) { *value = args.Boolean(name); }
+
+template <typename Choice>
+void Read(const Args& args, const char* name, Choice* value) {
+  *value = static_cast<Choice>(args.Integer(name, 0, static_cast<int64_t>(Choice::kLast)));
+}
+
+}  // namespace
+
 LossParams ParseLossParams(const Args& args) {
-  LossParams p{};
-  p.surrogate = static_cast<Surrogate>(args.Integer("surrogate", 0, 4));
-  p.ratio_level = static_cast<RatioLevel>(args.Integer("ratioLevel", 0, 1));
-  p.aggregation = static_cast<Aggregation>(args.Integer("aggregation", 0, 3));
-  p.kl_estimator = static_cast<KlEstimator>(args.Integer("klEstimator", 0, 2));
-  p.epsilon_low = args.Number("epsilonLow");
-  p.epsilon_high = args.Number("epsilonHigh");
-  p.delta = args.Has("delta") ? args.Number("delta") : INFINITY;
-  p.temperature = {args.Number("sapoTemperaturePos"), args.Number("sapoTemperatureNeg")};
-  p.vespo_k = {args.Number("vespoKPos"), args.Number("vespoKNeg")};
-  p.vespo_lambda = {args.Number("vespoLambdaPos"), args.Number("vespoLambdaNeg")};
-  p.off_policy_threshold = args.Has("offPolicyMaskThreshold") ? args.Number("offPolicyMaskThreshold") : INFINITY;
-  p.min_entropy = args.Has("entropyThreshold") ? args.Number("entropyThreshold") : -INFINITY;
-  p.beta = args.Number("beta");
-  p.kl_ratio_correction = args.Boolean("klRatioCorrection");
-  p.entropy_coef = args.Number("entropyCoef");
-  p.norm_tokens = args.Number("normTokens");
-  p.norm_sequences = args.Number("normSequences");
-  p.max_length = args.Number("maxLength");
-  return p;
+  LossParams params;
+#define PRL_READ(type, member, name) Read(args, name, &params.member);
+  PRL_LOSS_PARAMS(PRL_READ)
+#undef PRL_READ
+  return params;
 }
 
 LossBatch ParseLossBatch(const Args& args, int64_t tokens) {

@@ -8,8 +8,7 @@
 
 namespace prl {
 
-// ratioLevel, aggregation, epsilonLow ..., as lib/kernels/loss-options.ts resolves them: every value given, except that
-// absent bounds (delta, offPolicyMaskThreshold, entropyThreshold) mean none.
+// PRL_LOSS_PARAMS, all of them: lib/kernels/loss-options.ts fills in the defaults.
 LossParams ParseLossParams(const Args& args);
 // advantages, advantagesPerToken, cuSeqlens, oldLogProbs?, refLogProbs?, importanceWeights?, rolloutLogProbs?, mask? of `tokens` tokens. Borrowed.
 LossBatch ParseLossBatch(const Args& args, int64_t tokens);

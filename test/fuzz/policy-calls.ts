@@ -1,4 +1,5 @@
 // Valid arguments of the addon's functions on policies and quantile heads.
+import { lossParams } from '../../lib/kernels/loss-options.js';
 import { native } from '../../lib/kernels/native.js';
 import type { AddonCall } from './kernel-calls.js';
 import type { Making } from './making.js';
@@ -97,9 +98,10 @@ const optimizer = {
 };
 
 const loss = {
-  ...{ surrogate: 0, ratioLevel: 0, aggregation: 0, klEstimator: 2, epsilonLow: 0.2, epsilonHigh: 0.2 },
-  ...{ sapoTemperaturePos: 1, sapoTemperatureNeg: 1, vespoKPos: 2, vespoKNeg: 3, vespoLambdaPos: 3, vespoLambdaNeg: 2 },
-  ...{ beta: 0, klRatioCorrection: true, entropyCoef: 0.01, normTokens: 10, normSequences: 2, maxLength: 8 },
+  ...lossParams(
+    { entropyCoef: 0.01, maxCompletionLength: 8, normalizer: { tokens: 10, sequences: 2 } },
+    { tokens: 10, sequences: 2 },
+  ),
 };
 
 function rows(m: Making, n = m.int(1, 7)) {

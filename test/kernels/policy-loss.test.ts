@@ -9,117 +9,16 @@ import {
   policyLoss,
   policyLossFromLogits,
   setThreads,
+  Tensor,
   topEntropyThreshold,
 } from '../../lib/index.js';
-import type { PolicyLossOptions } from '../../lib/kernels/loss-options.js';
-import { nativeInfo } from '../../lib/kernels/native.js';
-import { type LossCase, lossValue } from '../reference/clipped-loss.js';
+import { LOSS_OPTIONS, LOSS_TYPES, lossParams, type PolicyLossOptions } from '../../lib/kernels/loss-options.js';
+import { AGGREGATIONS, LOSS_TABLE, SURROGATES } from '../../lib/kernels/loss-table.js';
+import { native, nativeInfo } from '../../lib/kernels/native.js';
+import { B, CU, differences, LENGTHS, lossValue, makeInputs, OPTIONS, T, toCase } from '../reference/clipped-loss.js';
 import { blank, fails, ON_GPU, place } from '../reference/device.js';
 import { near, normals, random, throwsError, UNIT_ROUNDOFF } from '../reference/numbers.js';
 import { softmaxRow, softmaxRowGradient } from '../reference/softmax.js';
-
-// Packed batches: an empty sequence, one token, several; with `holes` some tokens are masked and one sequence is masked whole.
-const LENGTHS = [5, 0, 1, 9, 3, 7];
-const CU = Int32Array.from([0, ...LENGTHS.map((_, i) => LENGTHS.slice(0, i + 1).reduce((a, b) => a + b, 0))]);
-const T = CU[CU.length - 1];
-const B = LENGTHS.length;
-
-interface Inputs {
-  offPolicy?: boolean;
-  perToken?: boolean;
-  holes?: boolean;
-  /** importanceWeights, a few of them 0. */
-  weights?: boolean;
-  rollout?: boolean;
-}
-const OPTIONS: (PolicyLossOptions & Inputs)[] = [];
-for (const lossType of ['grpo', 'dapo', 'bnpo', 'dr_grpo'] as const)
-  for (const importanceSamplingLevel of ['token', 'sequence'] as const)
-    for (const extra of [
-      {},
-      { offPolicy: true, epsilonHigh: 0.28, delta: 3, beta: 0.1, perToken: true, holes: true },
-      { offPolicy: true, beta: 0.5, klRatioCorrection: false, entropyCoef: 0.05 },
-      { beta: 0.3, perToken: true, entropyCoef: 0.02, holes: true },
-      { offPolicy: true, delta: 1.1 },
-    ])
-      OPTIONS.push({ lossType, importanceSamplingLevel, maxCompletionLength: 11, ...extra });
-const LEVELS = ['token', 'sequence'] as const;
-for (const lossType of ['luspo', 'cispo', 'sapo', 'vespo', 'raft', 'raft++'] as const)
-  for (const importanceSamplingLevel of lossType === 'vespo' || lossType === 'raft' ? [undefined] : LEVELS)
-    for (const extra of [
-      { offPolicy: true, weights: true, beta: 0.2, klEstimator: 'k2', perToken: true, holes: true },
-      { offPolicy: true, offPolicyMaskThreshold: 0.05, rollout: true, holes: true, entropyCoef: 0.03 },
-      { beta: 0.3, klEstimator: 'k1', entropyThreshold: 1.2, weights: true },
-      { offPolicy: true, beta: 0.3, klRatioCorrection: false, offPolicyMaskThreshold: 0 },
-    ] as const)
-      OPTIONS.push({ lossType, importanceSamplingLevel, ...extra });
-for (const importanceSamplingLevel of LEVELS)
-  for (const klEstimator of ['k1', 'k2'] as const)
-    OPTIONS.push({
-      lossType: 'dapo',
-      importanceSamplingLevel,
-      ...{ klEstimator, beta: 0.4, offPolicy: true, perToken: true, holes: true },
-      ...{ weights: true, rollout: true, entropyThreshold: 1.2, offPolicyMaskThreshold: 0.02, entropyCoef: 0.01 },
-    });
-
-function makeInputs(seed: number, o: (typeof OPTIONS)[number], cuSeqlens = CU) {
-  const { offPolicy, perToken, holes, weights, rollout, ...options } = o;
-  const next = random(seed);
-  const T = cuSeqlens[cuSeqlens.length - 1];
-  const logProbs = normals(T, seed, 0.5).map((x) => -Math.abs(x) - 0.1);
-  const shifted = (scale: number, by: number) => normals(T, seed + by, scale).map((x, t) => x + logProbs[t]);
-  const mask = Int32Array.from({ length: T }, (_, t) =>
-    t >= cuSeqlens[4] && t < cuSeqlens[5] ? 0 : next() < 0.7 ? 1 : 0,
-  );
-  const batch = {
-    cuSeqlens,
-    advantages: normals(perToken ? T : cuSeqlens.length - 1, seed + 1),
-    oldLogProbs: offPolicy ? shifted(0.3, 2) : undefined,
-    refLogProbs: shifted(0.3, 3),
-    importanceWeights: weights ? normals(T, seed + 5, 0.5).map((x) => (x < -0.7 ? 0 : Math.exp(x))) : undefined,
-    rolloutLogProbs: rollout ? shifted(0.3, 6) : undefined,
-    mask: holes ? mask : undefined,
-  };
-  return { logProbs, entropy: normals(T, seed + 4).map(Math.abs), batch, options, perToken: perToken ?? false };
-}
-
-function toCase({ logProbs, entropy, batch, options, perToken }: ReturnType<typeof makeInputs>): LossCase {
-  return {
-    logProbs,
-    entropy,
-    cuSeqlens: batch.cuSeqlens,
-    advantages: batch.advantages,
-    perToken,
-    old: batch.oldLogProbs,
-    ref: batch.refLogProbs,
-    mask: batch.mask,
-    weights: batch.importanceWeights,
-    rollout: batch.rolloutLogProbs,
-    lossType: options.lossType!,
-    level: options.importanceSamplingLevel ?? 'token',
-    epsilon: 0.2,
-    epsilonHigh: options.epsilonHigh ?? (options.lossType === 'cispo' ? 5 : 0.2),
-    delta: options.delta ?? Infinity,
-    beta: options.beta ?? 0,
-    klEstimator: options.klEstimator ?? 'k3',
-    entropyThreshold: options.entropyThreshold ?? -Infinity,
-    offPolicyMaskThreshold: options.offPolicyMaskThreshold ?? Infinity,
-    klRatioCorrection: options.klRatioCorrection ?? true,
-    entropyCoef: options.entropyCoef ?? 0,
-    maxCompletionLength: options.maxCompletionLength ?? 1,
-    base: logProbs,
-  };
-}
-
-/** Central differences of lossValue in log-probs and in entropies. Steps of 1e-6 in double: good to about 1e-9. */
-function differences(c: LossCase, of: 'logProbs' | 'entropy'): Float64Array {
-  const h = 1e-6;
-  return Float64Array.from({ length: c.logProbs.length }, (_, t) => {
-    const at = (d: number) =>
-      lossValue({ ...c, [of]: Float64Array.from(c[of] as Float32Array, (x, j) => (j === t ? x + d : x)) });
-    return (at(h) - at(-h)) / (2 * h);
-  });
-}
 
 /** The inputs of a call on the device of the tests: one tensor takes the call there. */
 const here = <A extends { logProbs: unknown }>(args: A): A =>
@@ -516,6 +415,45 @@ kinds('options of another loss type are refused', async () => {
   await needs({ topEntropyQuantile: 0.5 }, /entropy is needed with topEntropyQuantile/);
   await needs({ entropyThreshold: 0.5 }, /entropy is needed when there is an entropyThreshold/);
   await needs({ topEntropyQuantile: 0.5, entropyThreshold: 0.5, entropy: new Float32Array(T) }, /give one of them/);
+});
+kinds('every loss type and every option is in the cases that are compared with the reference', () => {
+  for (const lossType of LOSS_TYPES)
+    assert.ok(
+      OPTIONS.some((o) => o.lossType === lossType),
+      lossType,
+    );
+  for (const name of LOSS_OPTIONS)
+    if (name !== 'topEntropyQuantile' && name !== 'normalizer')
+      assert.ok(
+        OPTIONS.some((o) => o[name] !== undefined),
+        name,
+      );
+});
+kinds('the addon takes the parameters of the table, each of them, and no other choices', () => {
+  const call = (change: object) => () =>
+    native().clippedLoss({
+      logProbs: Tensor.from(new Float32Array(1)),
+      advantages: Tensor.from(new Float32Array(1)),
+      advantagesPerToken: true,
+      cuSeqlens: Tensor.from(Int32Array.of(0, 1)),
+      dLogProbs: Tensor.empty([1]),
+      ...lossParams({}, { tokens: 1, sequences: 1 }),
+      ...change,
+    });
+  call({})();
+  for (const name of Object.keys(lossParams({}, { sequences: 1 })))
+    throwsError(call({ [name]: undefined }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', new RegExp(`^${name} must be`));
+  const choices = {
+    surrogate: Object.keys(SURROGATES),
+    aggregation: Object.keys(AGGREGATIONS),
+    importanceSamplingLevel: LOSS_TABLE.importanceSamplingLevel.choices,
+    klEstimator: LOSS_TABLE.klEstimator.choices,
+  };
+  for (const [name, { length }] of Object.entries(choices)) {
+    call({ [name]: length - 1 })();
+    const message = new RegExp(`^${name} must be an integer from 0 to ${length - 1}, not ${length}`);
+    throwsError(call({ [name]: length }), RangeError, 'ERR_PRL_OUT_OF_RANGE', message);
+  }
 });
 kinds('the defaults are those of the papers and of TRL', async () => {
   const { logProbs, batch } = makeInputs(4, { offPolicy: true });

@@ -132,6 +132,8 @@ for (const model_type of ARCHITECTURES) {
     const tokens = { tokens: entropy!.length, sequences: sequences.length };
     const masked = await policy.computeGradients({ ...batch, mask: Int32Array.from(mask) }, { normalizer: tokens });
     near([masked.gradNorm], [expected.gradNorm], 1e-5 * expected.gradNorm, 'as a mask with the divisor of all');
+    const nobody = { ...batch, mask: new Int32Array(entropy!.length) };
+    assert.is((await policy.computeGradients(nobody, { topEntropyQuantile: 0.25 })).gradNorm, 0, 'no active token');
   });
 
   test('importance weights multiply a token as its advantage does', async () => {

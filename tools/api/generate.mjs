@@ -1,19 +1,22 @@
 // Writes the reference, docs/api: a page for each theme from the doc comments of what lib/index.ts exports, the option tables,
-// and the help of every command.
+// and the help of every command. First it writes lib/kernels/policy-loss-options.ts from the table of the loss's options.
 //   node --import tsx tools/api/generate.mjs [--check]     --check: writes nothing, and fails when docs/api is not current
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Application, ReflectionKind, UnknownType } from 'typedoc';
 import { helpOf } from '../../lib/cli/kit/args.ts';
+import * as losses from '../../lib/kernels/loss-table.ts';
 import { PRM_TRAIN_OPTIONS } from '../../lib/prm/train.ts';
 import { TRAINER_OPTIONS } from '../../lib/train/options.ts';
+import { lossTypes, policyLossOptions } from './loss-options.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const scratch = join(root, 'build', 'api');
 const pages = join(scratch, 'pages');
 const docs = join(root, 'docs', 'api');
+const lossOptions = join(root, 'lib', 'kernels', 'policy-loss-options.ts');
 
 /** The page on which a module's exports stand: that of the longest of these paths of lib that leads to it. */
 const THEMES = {
@@ -34,6 +37,7 @@ const THEME_OF = Object.entries(THEMES)
 const problems = [];
 rmSync(scratch, { recursive: true, force: true });
 mkdirSync(pages, { recursive: true });
+writeLossOptions();
 await writeReference(writeEntries());
 for (const name of readdirSync(pages)) write(name, shapesAsCode(read(pages, name)));
 write('options.md', optionsPage());
@@ -43,6 +47,15 @@ if (process.argv.includes('--check')) compare();
 else replace();
 for (const problem of problems) console.error(problem);
 process.exit(problems.length ? 1 : 0);
+
+/** The type of the loss's options, which typedoc reads. */
+function writeLossOptions() {
+  const text = policyLossOptions(losses, root);
+  if (existsSync(lossOptions) && readFileSync(lossOptions, 'utf8') === text) return;
+  if (process.argv.includes('--check'))
+    problems.push('lib/kernels/policy-loss-options.ts is not current: npm run docs');
+  else writeFileSync(lossOptions, text);
+}
 
 /** lib/index.ts cut into one module for each theme. */
 function writeEntries() {
@@ -149,6 +162,13 @@ function optionsPage() {
     '',
     ...table('Trainer', TRAINER_OPTIONS),
     ...table('trainQuantilePrm', PRM_TRAIN_OPTIONS),
+    '## Loss types',
+    '',
+    'rho is the ratio of new to old probability, of a token or (`importanceSamplingLevel`) of a sequence. A is the advantage; [x] is a',
+    'constant to the gradient. Active tokens and sequences are those of the whole optimizer batch (`normalizer`).',
+    '',
+    ...lossTypes(losses),
+    '',
   ].join('\n');
 }
 

@@ -8,32 +8,11 @@
 namespace prl {
 
 Status CheckLoss(const LossBatch& batch, const LossParams& p) {
-  if (!(p.epsilon_low >= 0 && p.epsilon_low <= 1)) return Error(Code::kOutOfRange, "epsilon must be from 0 to 1, not %g", p.epsilon_low);
-  if (!(p.epsilon_high >= 0 && std::isfinite(p.epsilon_high))) {
-    return Error(Code::kOutOfRange, "epsilonHigh must be at least 0 and finite, not %g", p.epsilon_high);
-  }
-  if (!(p.temperature.positive > 0 && p.temperature.negative > 0)) {
-    return Error(Code::kOutOfRange, "the temperatures of sapo must be above 0, not %g and %g", p.temperature.positive, p.temperature.negative);
-  }
-  if (!(p.vespo_lambda.positive > 0 && p.vespo_lambda.negative > 0)) {
-    return Error(Code::kOutOfRange, "the lambdas of vespo must be above 0, not %g and %g", p.vespo_lambda.positive, p.vespo_lambda.negative);
-  }
-  if (!(p.vespo_k.positive >= 0 && p.vespo_k.negative >= 0)) {
-    return Error(Code::kOutOfRange, "the exponents of vespo must be at least 0, not %g and %g", p.vespo_k.positive, p.vespo_k.negative);
-  }
-  if (!(p.off_policy_threshold >= 0)) return Error(Code::kOutOfRange, "offPolicyMaskThreshold must be at least 0, not %g", p.off_policy_threshold);
-  if (!(p.min_entropy < INFINITY)) return Error(Code::kOutOfRange, "entropyThreshold must be finite, not %g", p.min_entropy);
-  if (!(p.delta > 0)) return Error(Code::kOutOfRange, "delta must be above 0, not %g", p.delta);
-  if (!(p.beta >= 0 && std::isfinite(p.beta))) return Error(Code::kOutOfRange, "beta must be at least 0 and finite, not %g", p.beta);
-  if (!std::isfinite(p.entropy_coef)) return Error(Code::kOutOfRange, "entropyCoef must be finite, not %g", p.entropy_coef);
   if (!(p.norm_tokens >= 0 && std::isfinite(p.norm_tokens))) {
     return Error(Code::kOutOfRange, "normalizer.tokens must be at least 0 and finite, not %g", p.norm_tokens);
   }
   if (!(p.norm_sequences > 0 && std::isfinite(p.norm_sequences))) {
     return Error(Code::kOutOfRange, "normalizer.sequences must be above 0 and finite, not %g", p.norm_sequences);
-  }
-  if (p.aggregation == Aggregation::kSequenceMeanTokenSumNorm && !(p.max_length > 0 && std::isfinite(p.max_length))) {
-    return Error(Code::kOutOfRange, "maxCompletionLength must be above 0 and finite, not %g", p.max_length);
   }
   if (p.beta != 0 && batch.tokens > 0 && !batch.ref_logprob) {
     return Error(Code::kInvalidArgument, "refLogProbs is needed when beta is not 0");

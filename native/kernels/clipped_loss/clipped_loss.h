@@ -39,40 +39,51 @@
 
 namespace prl {
 
-// The numbers cross the boundary: add, never renumber.
-enum class RatioLevel : int32_t { kToken = 0, kSequence = 1 };
+// The numbers are places in the lists of lib/kernels/loss-table.ts: add at the end of both, never renumber.
+enum class RatioLevel : int32_t { kToken = 0, kSequence, kLast = kSequence };
 enum class Aggregation : int32_t {
   kTokenMean = 0,           // w = 1 / normalizer.tokens                      dapo, bnpo
   kSequenceMeanTokenMean,   // w_i = 1 / (normalizer.sequences * active_i)    grpo
   kSequenceMeanTokenSum,    // w = 1 / normalizer.sequences                   luspo
-  kSequenceMeanTokenSumNorm // w = 1 / (normalizer.sequences * max_length)    dr_grpo
+  kSequenceMeanTokenSumNorm,  // w = 1 / (normalizer.sequences * max_length)  dr_grpo
+  kLast = kSequenceMeanTokenSumNorm
 };
 
-enum class Surrogate : int32_t { kClipped = 0, kCispo, kSapo, kVespo, kRaft };
-enum class KlEstimator : int32_t { kK1 = 0, kK2, kK3 };
+enum class Surrogate : int32_t { kClipped = 0, kCispo, kSapo, kVespo, kRaft, kLast = kRaft };
+enum class KlEstimator : int32_t { kK1 = 0, kK2, kK3, kLast = kK3 };
 
-// One value where the advantage is positive (kVespo: not negative), another elsewhere.
-struct BySign {
-  double positive, negative;
-};
+// Every parameter: type, member, name in JavaScript. The struct and the binding follow from this list. lib/kernels/loss-table.ts has
+// the meaning, default and bounds of each and checks them; here a value out of bounds gives a wrong number, never a wrong access.
+// Infinity stands for "none": no second side (delta), no sequence left out (off_policy_threshold), no token left out (-infinity,
+// min_entropy). norm_tokens and norm_sequences are the size of the optimizer batch; with norm_tokens 0 the kernel counts the active
+// tokens of this call (1 if none). With beta 0 there is no KL term, and ref is only measured.
+#define PRL_LOSS_PARAMS(X)                                     \
+  X(Surrogate, surrogate, "surrogate")                         \
+  X(Aggregation, aggregation, "aggregation")                   \
+  X(RatioLevel, ratio_level, "importanceSamplingLevel")        \
+  X(double, epsilon_low, "epsilon")                            \
+  X(double, epsilon_high, "epsilonHigh")                       \
+  X(double, delta, "delta")                                    \
+  X(double, sapo_temperature_pos, "sapoTemperaturePos")        \
+  X(double, sapo_temperature_neg, "sapoTemperatureNeg")        \
+  X(double, vespo_k_pos, "vespoKPos")                          \
+  X(double, vespo_lambda_pos, "vespoLambdaPos")                \
+  X(double, vespo_k_neg, "vespoKNeg")                          \
+  X(double, vespo_lambda_neg, "vespoLambdaNeg")                \
+  X(double, beta, "beta")                                      \
+  X(KlEstimator, kl_estimator, "klEstimator")                  \
+  X(bool, kl_ratio_correction, "klRatioCorrection")            \
+  X(double, entropy_coef, "entropyCoef")                       \
+  X(double, min_entropy, "entropyThreshold")                   \
+  X(double, off_policy_threshold, "offPolicyMaskThreshold")    \
+  X(double, max_length, "maxCompletionLength")                 \
+  X(double, norm_tokens, "normTokens")                         \
+  X(double, norm_sequences, "normSequences")
 
 struct LossParams {
-  Surrogate surrogate;
-  RatioLevel ratio_level;
-  Aggregation aggregation;
-  KlEstimator kl_estimator;
-  double epsilon_low, epsilon_high;
-  double delta;              // infinity: no second side
-  BySign temperature;        // tau of kSapo
-  BySign vespo_k, vespo_lambda;
-  double off_policy_threshold;  // infinity: no sequence is left out
-  double min_entropy;        // -infinity: no token is left out
-  double beta;               // 0: no KL term; ref is then only measured
-  bool kl_ratio_correction;  // the KL term times the ratio, with gradient through both (TRL's use_bias_correction_kl)
-  double entropy_coef;       // 0: no entropy term
-  double norm_tokens;        // active tokens of the optimizer batch; 0: those of this call, counted by the kernel (1 if none)
-  double norm_sequences;     // sequences of the optimizer batch
-  double max_length;         // kSequenceMeanTokenSumNorm only
+#define PRL_MEMBER(type, member, name) type member;
+  PRL_LOSS_PARAMS(PRL_MEMBER)
+#undef PRL_MEMBER
 };
 
 // What the tokens of a batch bring besides their log-probabilities. Checked by the caller: offsets rise from 0 to tokens.
@@ -129,7 +140,7 @@ struct ClippedLossArgs {
   LossSums* sums;        // written on success
 };
 
-// What a batch and its parameters must satisfy besides sizes; checked by every kernel with a loss.
+// What a batch and its parameters must satisfy together; checked by every kernel with a loss.
 Status CheckLoss(const LossBatch& batch, const LossParams& params);
 Status CheckClippedLoss(const ClippedLossArgs& args);
 // The parameters with norm_tokens counted when it is 0; on the CPU.

@@ -94,6 +94,11 @@ PRL_HD void AddToTotals(SequenceTotals<N>* totals, const LossParams& p, const To
   if (in.has_importance) totals->log_weight += Clamp(Log(in.importance), kLeastLogWeight, kMostLogRatio);
 }
 
+// One value where the advantage is not negative, another where it is.
+struct BySign {
+  double positive, negative;
+};
+
 // What the loss of a token takes from its sequence.
 struct SequenceTerms {
   double ratio;  // sequence level
@@ -107,8 +112,8 @@ PRL_HD SequenceTerms TermsOf(const LossParams& p, const SequenceTotals<double>& 
   SequenceTerms terms = {exp(totals.log_ratio / active), {1.0, 1.0}, totals.drift / active};
   if (p.surrogate == Surrogate::kVespo) {
     const double log_weight = Clamp(totals.log_weight, kLeastLogWeight, kMostLogRatio);
-    terms.phi.positive = VespoPhi(p.vespo_k.positive, p.vespo_lambda.positive, log_weight);
-    terms.phi.negative = VespoPhi(p.vespo_k.negative, p.vespo_lambda.negative, log_weight);
+    terms.phi.positive = VespoPhi(p.vespo_k_pos, p.vespo_lambda_pos, log_weight);
+    terms.phi.negative = VespoPhi(p.vespo_k_neg, p.vespo_lambda_neg, log_weight);
   }
   return terms;
 }
@@ -135,7 +140,7 @@ PRL_HD PolicyTerm<N> ClippedTerm(const LossParams& p, N advantage, N ratio) {
 // With sigmoid(2 x) = (1 + tanh(x)) / 2: on the GPU it needs fewer registers.
 template <typename N>
 PRL_HD PolicyTerm<N> SapoTerm(const LossParams& p, N advantage, N ratio) {
-  const N tau = advantage > 0.0 ? p.temperature.positive : p.temperature.negative;
+  const N tau = advantage > 0.0 ? p.sapo_temperature_pos : p.sapo_temperature_neg;
   const N h = Tanh(0.5 * tau * (ratio - 1.0));
   return {-2.0 / tau * (1.0 + h) * advantage, -(1.0 - h) * (1.0 + h) * advantage, N(), MaskOf<N>(), MaskOf<N>()};
 }
