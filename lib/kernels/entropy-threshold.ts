@@ -1,5 +1,5 @@
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
-import { checkOption } from '../base/options-table.js';
+import { checkOption } from '../base/options.js';
 import type { PolicyLossOptions } from './loss-options.js';
 import { LOSS_TABLE } from './loss-table.js';
 import { copyFloats, copyInts, Tensor } from './tensor.js';

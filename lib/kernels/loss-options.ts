@@ -1,7 +1,6 @@
 // The options of the loss, checked, as the parameters that the addon takes. The options themselves: loss-table.ts.
 import { invalidArgument } from '../base/errors.js';
-import { checkBoolean, checkNumber, checkOptions } from '../base/options.js';
-import { checkOption, type OptionSpec } from '../base/options-table.js';
+import { checkBoolean, checkNumber, checkOption, checkOptions, type OptionSpec } from '../base/options.js';
 import {
   AGGREGATIONS,
   LOSS_TABLE,

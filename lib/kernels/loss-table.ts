@@ -2,7 +2,7 @@
 // the checks and the kernel's parameters (loss-options.ts), the type of the options (policy-loss-options.ts, written by
 // `npm run docs`), the Trainer's options (train/options.ts), the command line's help, docs/api. How to add to them:
 // docs/adding-a-loss.md.
-import type { OptionSpec } from '../base/options-table.js';
+import type { OptionSpec } from '../base/options.js';
 
 /**
  * The terms of a token, in the order of Surrogate in native/kernels/clipped_loss/clipped_loss.h. rho is the ratio of new to old
