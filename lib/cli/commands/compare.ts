@@ -16,7 +16,7 @@ import { readComparison, writeResults } from '../compare/write.js';
 import type { Command, Values } from '../kit/args.js';
 import { Interrupt } from '../kit/interrupt.js';
 import { PRESET_NAMES } from '../kit/presets.js';
-import { table } from '../kit/summary.js';
+import { table } from '../kit/table.js';
 
 const { method: _method, seed: _seed, ...TRAINER } = TRAINER_OPTIONS;
 

@@ -1,4 +1,4 @@
-import { table } from '../kit/summary.js';
+import { table } from '../kit/table.js';
 import type { CellJob, CompareJob } from './plan.js';
 import { armNames, figureText, readFinished, type Summary, summarize } from './results.js';
 import { isDone } from './run-jobs.js';
