@@ -34,15 +34,15 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
   },
   'prm collect': {
     summary: 'sample responses and continue their steps: data for a process reward model',
-    load: async () => (await import('./commands/prm.js')).prmCollectCommand,
+    load: async () => (await import('./commands/prm-collect.js')).prmCollectCommand,
   },
   'prm train': {
     summary: 'train a process reward model on it',
-    load: async () => (await import('./commands/prm.js')).prmTrainCommand,
+    load: async () => (await import('./commands/prm-train.js')).prmTrainCommand,
   },
   'prm eval': {
     summary: 'how well a process reward model knows which responses end right',
-    load: async () => (await import('./commands/prm.js')).prmEvalCommand,
+    load: async () => (await import('./commands/prm-eval.js')).prmEvalCommand,
   },
   bench: {
     summary: 'measure the kernels, against a copy of memory and PyTorch',

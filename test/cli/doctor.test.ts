@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Machine, whatIsMissing } from '../../lib/cli/kit/machine.js';
+import { type Machine, whatIsMissing } from '../../lib/cli/doctor/machine.js';
 import { nativeInfo, nativePath, packageRoot } from '../../lib/kernels/native.js';
 
 const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;

@@ -18,9 +18,8 @@ options('what was given goes over what the run has', () => {
     model: 'm',
   });
   const other = rolloutSettings({ rolloutEngine: 'sglang' }, first)!;
-  const quiet = () => {};
-  assert.instance(rolloutEngineOf(first, quiet), VllmEngine);
-  assert.instance(rolloutEngineOf(other, quiet), SglangEngine);
+  assert.instance(rolloutEngineOf(first), VllmEngine);
+  assert.instance(rolloutEngineOf(other), SglangEngine);
 });
 options('what belongs together', () => {
   const wrong = (given: object, message: RegExp) =>

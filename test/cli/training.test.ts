@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolveOptions } from '../../lib/base/options.js';
-import { savedConfig } from '../../lib/cli/kit/training.js';
+import { savedConfig } from '../../lib/cli/train/course.js';
 import { RunFolder } from '../../lib/index.js';
 import { settleConfig } from '../../lib/train/checkpoint.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';

@@ -80,7 +80,7 @@ packed('has what it runs on and what an addon is compiled from; no tests, nothin
     [join('prebuilds', `${process.platform}-${process.arch}`, addonName)],
   );
   const foreign =
-    /^(?!dist\/|native\/|prebuilds\/|scripts\/|bench\/peers\/|examples\/|docs\/|lib\/report\/page\/|[^/]+$)/;
+    /^(?!dist\/|native\/|prebuilds\/|scripts\/|bench\/peers\/|examples\/|docs\/|lib\/cli\/report\/page\/|[^/]+$)/;
   assert.equal(
     paths.filter((path) => foreign.test(path) || /\.test\.|\.log$|\.tgz$/.test(path)),
     [],

@@ -1,22 +1,20 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { isAbsolute, join, relative, resolve } from 'node:path';
-import { writeFileAtomic } from '../../base/atomic.js';
 import { invalidArgument, PrlError } from '../../base/errors.js';
 import { lockFolder } from '../../base/lock.js';
 import { type OptionTable, resolveOptions } from '../../base/options.js';
-import { quoted } from '../../base/text.js';
-import { RESUMABLE_OPTIONS, TRAINER_OPTIONS } from '../../train/options.js';
-import { readJsonFile } from '../../train/run-folder.js';
+import { TRAINER_OPTIONS } from '../../train/options.js';
 import { LiveTable } from '../compare/live.js';
-import { type CompareJob, mergeRequests, planJobs, RESULT_FILE, readRequest } from '../compare/plan.js';
-import { CELL, summaryTables } from '../compare/results.js';
-import { isDone, runJobs } from '../compare/run-jobs.js';
-import { readComparison, writeResults } from '../compare/write.js';
-import type { Command, Values } from '../kit/args.js';
+import { type CompareRequest, mergeRequests, planJobs, readRequest, writeRequest } from '../compare/plan.js';
+import { checkFinished, summaryTables } from '../compare/results.js';
+import { runJobs } from '../compare/run-jobs.js';
+import { type Comparison, readComparison, writeResults } from '../compare/write.js';
+import { type Command, part, type Values } from '../kit/args.js';
 import { Interrupt } from '../kit/interrupt.js';
 import { PRESET_NAMES } from '../kit/presets.js';
-import { table } from '../kit/summary.js';
+import { newRunPath } from '../kit/run-path.js';
+import { table } from '../kit/table.js';
 
 const { method: _method, seed: _seed, ...TRAINER } = TRAINER_OPTIONS;
 
@@ -68,28 +66,17 @@ folder per method and seed in cells/. It can be stopped at any moment; what is f
   run: compare,
 };
 
-async function compare(values: Values): Promise<number> {
-  const { output: given, resume, jobs: wanted, ...request } = values;
-  if (resume && given === undefined) throw invalidArgument('--resume needs --output, the folder of the comparison');
-  const stamp = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
-  const output = resolve((given as string | undefined) ?? `runs/compare-${stamp}`);
-  const { jobs: parallel } = resolveOptions('prl compare', { jobs: OPTIONS.jobs }, { jobs: wanted });
-  const configFile = join(output, 'config.json');
-  const known = await readRequest(output);
-  if (existsSync(configFile) && !known)
-    throw new PrlError('ERR_PRL_IO', `${output} holds something else than a comparison`);
-  if (resume && !known) throw invalidArgument(`there is no comparison in ${output} to resume`);
-  if (!resume && known)
-    throw new PrlError('ERR_PRL_IO', `${output} holds a comparison already: resume it, or choose another folder`);
-  for (const name of ['model', 'prm', 'cache'])
-    if (typeof request[name] === 'string' && !isAddress(request[name])) request[name] = absolute(request[name]);
-  const merged = mergeRequests(known, request);
-  const all = planJobs(output, merged);
+async function compare({ output, resume, jobs, ...given }: Values): Promise<number> {
+  const { jobs: parallel } = resolveOptions('prl compare', { jobs: OPTIONS.jobs }, { jobs });
+  if (resume && output === undefined) throw invalidArgument('--resume needs --output, the folder of the comparison');
+  const folder = resolve((output as string | undefined) ?? newRunPath('compare'));
+  const request = mergeRequests(await knownRequest(folder, resume === true), withAbsolutePaths(given));
+  const all = planJobs(folder, request);
   await checkFinished(all);
-  await mkdir(output, { recursive: true });
-  const unlock = await lockFolder(output);
+  await mkdir(folder, { recursive: true });
+  const unlock = await lockFolder(folder);
   try {
-    await writeFileAtomic(configFile, `${JSON.stringify({ compare: merged }, null, 2)}\n`);
+    await writeRequest(folder, request);
     const interrupt = new Interrupt();
     const live = new LiveTable(all);
     await live.begin();
@@ -99,37 +86,39 @@ async function compare(values: Values): Promise<number> {
       onEvent: (...event) => live.onEvent(...event),
     });
     await live.end();
-    const comparison = await readComparison(output, merged, failed, parallel);
-    await writeResults(output, comparison);
-    if (comparison.summary)
-      for (const rows of Object.values(summaryTables(comparison.summary)))
-        if (rows.length > 0) console.log(`\n${table(rows)}`);
-    const shown = relative('', output) || '.';
-    for (const [id, why] of failed) console.error(`prl: ${id} failed: ${why}`);
-    if (interrupt.exitCode !== undefined || failed.size > 0)
-      console.log(`\nGo on with: prl compare --resume --output ${shown}`);
-    console.log(`\n${shown}: results.md, results.json, report.html`);
+    const comparison = await readComparison(folder, request, failed, parallel);
+    await writeResults(folder, comparison);
+    tell(folder, comparison, interrupt.exitCode !== undefined);
     return interrupt.exitCode ?? (failed.size > 0 ? 1 : 0);
   } finally {
     await unlock();
   }
 }
 
-const isAddress = (text: string) => /^https?:\/\//.test(text);
-/** Jobs are done by other processes, maybe resumed from another folder. */
-const absolute = (path: string) => (isAbsolute(path) ? path : resolve(path));
+/** What the comparison that is resumed was asked for; undefined for a new one. */
+async function knownRequest(folder: string, resume: boolean): Promise<CompareRequest | undefined> {
+  const known = await readRequest(folder);
+  if (!known && existsSync(join(folder, 'config.json')))
+    throw new PrlError('ERR_PRL_IO', `${folder} holds something else than a comparison`);
+  if (resume && !known) throw invalidArgument(`there is no comparison in ${folder} to resume`);
+  if (!resume && known)
+    throw new PrlError('ERR_PRL_IO', `${folder} holds a comparison already: resume it, or choose another folder`);
+  return known;
+}
 
-/** Cells that are finished must have been made with the options that are asked for now. */
-async function checkFinished(jobs: readonly CompareJob[]): Promise<void> {
-  for (const job of jobs) {
-    if (job.kind !== 'cell' || !isDone(job)) continue;
-    const { options } = await readJsonFile(join(job.folder, RESULT_FILE.cell), CELL);
-    for (const [name, value] of Object.entries(job.options)) {
-      if ((RESUMABLE_OPTIONS as readonly string[]).includes(name) && name !== 'maxSteps') continue;
-      if (JSON.stringify(options[name]) !== JSON.stringify(value))
-        throw invalidArgument(
-          `${job.arm} has been trained with ${name} ${options[name] === undefined ? 'unset' : quoted(options[name])}, not ${JSON.stringify(value)}: give it another name (NAME=METHOD), or choose another folder`,
-        );
-    }
-  }
+/** Jobs are done by other processes, maybe resumed from another folder. */
+function withAbsolutePaths(given: Values): Values {
+  const { model, prm, cache } = OPTIONS;
+  const paths = Object.entries(part(given, { model, prm, cache }) as Record<string, string>);
+  const absolute = (path: string) => (isAbsolute(path) || /^https?:\/\//.test(path) ? path : resolve(path));
+  return { ...given, ...Object.fromEntries(paths.map(([name, path]) => [name, absolute(path)])) };
+}
+
+/** Prints the tables, what failed, and where everything is. */
+function tell(folder: string, { summary, failed }: Comparison, interrupted: boolean): void {
+  for (const [, rows] of summary ? summaryTables(summary) : []) console.log(`\n${table(rows)}`);
+  const shown = relative('', folder) || '.';
+  for (const [id, why] of failed) console.error(`prl: ${id} failed: ${why}`);
+  if (interrupted || failed.size > 0) console.log(`\nGo on with: prl compare --resume --output ${shown}`);
+  console.log(`\n${shown}: results.md, results.json, report.html`);
 }

@@ -1,6 +1,6 @@
 import type { OptionTable } from '../../base/options.js';
+import { type Cuda, examine, type Machine, whatIsMissing } from '../doctor/machine.js';
 import type { Command } from '../kit/args.js';
-import { type Cuda, examine, type Machine, whatIsMissing } from '../kit/machine.js';
 
 const OPTIONS = { json: { type: 'boolean', doc: 'Print JSON' } } as const satisfies OptionTable;
 

@@ -1,16 +1,11 @@
 import { writeFileAtomic } from '../../base/atomic.js';
 import { invalidArgument } from '../../base/errors.js';
 import { resolveOptions } from '../../base/options.js';
-import { evaluate } from '../../eval/evaluate.js';
-import { Policy } from '../../policy/policy.js';
-import { ArithmeticTask } from '../../tasks/arithmetic.js';
-import { type Command, kebab } from '../kit/args.js';
+import { evaluateOnSets } from '../eval/datasets.js';
+import { ALL, DATA_OPTIONS, type EvalOptions, OPTIONS, TASK_OPTIONS } from '../eval/options.js';
+import { evaluateOnTask } from '../eval/task.js';
+import { type Command, firstGiven, part, type Values } from '../kit/args.js';
 import { Interrupt } from '../kit/interrupt.js';
-import { modelFolder } from '../kit/model-folder.js';
-import { Progress } from '../kit/progress.js';
-import { table } from '../kit/summary.js';
-import { evalData } from './eval-data.js';
-import { ALL, DATA_OPTIONS, type EvalOptions, OPTIONS, TASK_OPTIONS } from './eval-options.js';
 
 export const evalCommand: Command = {
   name: 'eval',
@@ -32,67 +27,27 @@ export const evalCommand: Command = {
   ],
   notes:
     'A set is a file (.jsonl, .json, .csv, .tsv, .parquet), a folder, or a dataset of the hub; NAME=FILE names its column. docs/eval.md has the rest.',
-  async run(values) {
-    const { files, ...given } = values as { files: string[]; data?: string[] };
-    if (given.data) given.data = [...given.data, ...files];
-    else if (files.length > 0)
-      throw invalidArgument(`prl eval takes options only, not '${files[0]}'. Did you mean '--data ${files[0]}'?`);
-    const options = resolveOptions('prl eval', ALL, given);
-    const [own, other, which] = options.data
-      ? [DATA_OPTIONS, TASK_OPTIONS, 'does not go with']
-      : [TASK_OPTIONS, DATA_OPTIONS, 'needs'];
-    const stray = Object.keys(other).find((name) => options[name as keyof EvalOptions] !== undefined && !(name in own));
-    if (stray) throw invalidArgument(`--${kebab(stray)} ${which} --data, the sets to evaluate on`);
-    if (options.model === undefined && options.responses === undefined) throw invalidArgument('prl eval needs --model');
-    return options.data ? evalData(options) : evalTask(options);
-  },
+  run: evaluateModel,
 };
 
-async function evalTask(options: EvalOptions): Promise<number> {
-  const { model, task: _, level, output, json, ...sampling } = options;
-  const folder = await modelFolder(model!);
-  const policy = await Policy.load(folder);
-  const task = new ArithmeticTask();
-  const { signal } = new Interrupt();
-  const results = [];
-  for (const each of level === undefined ? task.levels : [level]) {
-    let progress: Progress | undefined;
-    try {
-      results.push(
-        await evaluate(policy, task, {
-          ...sampling,
-          level: each,
-          signal,
-          onProgress: ({ finished, total, tokens }) => {
-            progress ??= new Progress(each, total, 0, json ? console.error : console.log);
-            progress.update(finished, `${tokens} tokens`);
-          },
-        }),
-      );
-    } finally {
-      progress?.stop();
-    }
-  }
-  if (output !== undefined) await writeFileAtomic(output, `${JSON.stringify({ model: folder, results }, null, 1)}\n`);
-  if (json)
-    console.log(
-      JSON.stringify(
-        results.map(({ records: _, ...figures }) => figures),
-        null,
-        2,
-      ),
-    );
-  else {
-    const interval = ([low, high]: [number, number]) => `[${low.toFixed(3)}, ${high.toFixed(3)}]`;
-    const rows = results.map((result) => [
-      result.level,
-      String(result.problems),
-      `${result.averageAtN.toFixed(3)} ${interval(result.averageAtNInterval)}`,
-      `${result.passAtN.toFixed(3)} ${interval(result.passAtNInterval)}`,
-      result.meanLength.toFixed(1),
-    ]);
-    const [{ n }] = results;
-    console.log(table([['level', 'problems', `average@${n} [95%]`, `pass@${n} [95%]`, 'tokens'], ...rows]));
-  }
+async function evaluateModel(values: Values): Promise<number> {
+  const options = evalOptions(values);
+  const evaluated = await (options.data ? evaluateOnSets : evaluateOnTask)(options, new Interrupt());
+  if (options.output !== undefined) await writeFileAtomic(options.output, `${evaluated.file}\n`);
+  console.log(options.json ? evaluated.json : evaluated.table);
   return 0;
+}
+
+/** What was given, files without a name among the sets. */
+function evalOptions(values: Values): EvalOptions {
+  const { files, ...given } = values as { files: string[]; data?: string[] };
+  if (given.data) given.data = [...given.data, ...files];
+  else if (files.length > 0)
+    throw invalidArgument(`prl eval takes options only, not '${files[0]}'. Did you mean '--data ${files[0]}'?`);
+  const options = resolveOptions('prl eval', ALL, given);
+  const [other, which] = options.data ? [TASK_OPTIONS, 'does not go with'] : [DATA_OPTIONS, 'needs'];
+  const stray = firstGiven(part({ ...options }, other));
+  if (stray) throw invalidArgument(`${stray} ${which} --data, the sets to evaluate on`);
+  if (options.model === undefined && options.responses === undefined) throw invalidArgument('prl eval needs --model');
+  return options;
 }

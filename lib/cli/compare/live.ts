@@ -1,7 +1,6 @@
-import { table } from '../kit/summary.js';
-import type { CellJob, CompareJob } from './plan.js';
+import { table } from '../kit/table.js';
+import { type CellJob, type CompareJob, isDone } from './plan.js';
 import { armNames, figureText, readFinished, type Summary, summarize } from './results.js';
-import { isDone } from './run-jobs.js';
 
 /** How often a line is printed where the table cannot be drawn again and again. */
 const LINE_SECONDS = 15;

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { closest } from 'fastest-levenshtein';
+import { writeFileAtomic } from '../../base/atomic.js';
 import { invalidArgument, outOfRange, PrlError } from '../../base/errors.js';
 import type { Shape } from '../../base/json.js';
 import { checkChoice, isCount, resolveOptions } from '../../base/options.js';
@@ -37,9 +39,11 @@ const REQUEST: Shape = {
   ...{ 'model?': 'text', 'prm?': 'text', prmProblems: 'number', 'cache?': 'text' },
 };
 
+const CONFIG = 'config.json';
+
 /** What the comparison in a folder was asked for; undefined where there is none. */
 export async function readRequest(folder: string): Promise<CompareRequest | undefined> {
-  const file = join(folder, 'config.json');
+  const file = join(folder, CONFIG);
   const { compare } = (await readJsonFile(file, { 'compare?': REQUEST })) ?? {};
   if (compare === undefined) return undefined;
   const { preset, seeds, firstSeed } = compare;
@@ -47,6 +51,9 @@ export async function readRequest(folder: string): Promise<CompareRequest | unde
     throw new PrlError('ERR_PRL_CORRUPT', `${file} asks for what no comparison is: ${quoted(compare)}`);
   return compare;
 }
+
+export const writeRequest = (folder: string, request: CompareRequest): Promise<void> =>
+  writeFileAtomic(join(folder, CONFIG), `${JSON.stringify({ compare: request }, null, 2)}\n`);
 
 export interface Arm {
   name: string;
@@ -95,6 +102,8 @@ export type CompareJob = WarmJob | PrmJob | CellJob;
 
 /** The file that says that a job is done, and what came of it. It is written last, and whole. */
 export const RESULT_FILE = { warm: 'warm.json', prm: 'prm.json', cell: 'cell.json' } as const;
+export const resultFile = ({ folder, kind }: CompareJob): string => join(folder, RESULT_FILE[kind]);
+export const isDone = (job: CompareJob): boolean => existsSync(resultFile(job));
 
 export function armsOf({ methods, settings, trainer, preset }: CompareRequest): Arm[] {
   const arms = methods.split(',').map((part): Arm => {

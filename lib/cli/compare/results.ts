@@ -1,12 +1,14 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { PrlError } from '../../base/errors.js';
+import { invalidArgument, PrlError } from '../../base/errors.js';
 import type { Shape } from '../../base/json.js';
+import { quoted } from '../../base/text.js';
 import { bootstrapInterval } from '../../eval/bootstrap.js';
 import { EVALUATION } from '../../eval/evaluate.js';
+import { RESUMABLE_OPTIONS } from '../../train/options.js';
 import { readJsonFile } from '../../train/run-folder.js';
-import type { CellResult, LevelFigures, WarmResult } from './jobs.js';
-import { type CellJob, type CompareJob, RESULT_FILE } from './plan.js';
+import { withInterval } from '../kit/table.js';
+import type { EvaluationFigures } from '../report/read.js';
+import type { CellResult, WarmResult } from './jobs.js';
+import { type CellJob, type CompareJob, isDone, resultFile } from './plan.js';
 
 export interface Measure {
   name: string;
@@ -31,10 +33,8 @@ export interface Finished {
 /** What finished jobs came to. */
 export async function readFinished(jobs: readonly CompareJob[]): Promise<Finished> {
   const results = async <R>(kind: 'cell' | 'warm', shape: Shape) => {
-    const files = jobs.filter((job) => job.kind === kind).map((job) => join(job.folder, RESULT_FILE[kind]));
-    return (await Promise.all(
-      files.filter((file) => existsSync(file)).map((file) => readJsonFile(file, shape)),
-    )) as R[];
+    const done = jobs.filter((job) => job.kind === kind && isDone(job));
+    return (await Promise.all(done.map((job) => readJsonFile(resultFile(job), shape)))) as R[];
   };
   const found = { cells: await results<CellResult>('cell', CELL), warm: await results<WarmResult>('warm', WARM) };
   const levels = new Set([...found.cells, ...found.warm].map((result) => result.levels.length));
@@ -43,16 +43,31 @@ export async function readFinished(jobs: readonly CompareJob[]): Promise<Finishe
   return found;
 }
 
+/** Cells that are finished must have been made with the options that are asked for now. */
+export async function checkFinished(jobs: readonly CompareJob[]): Promise<void> {
+  for (const job of jobs) {
+    if (job.kind !== 'cell' || !isDone(job)) continue;
+    const { options } = await readJsonFile(resultFile(job), CELL);
+    for (const [name, value] of Object.entries(job.options)) {
+      if ((RESUMABLE_OPTIONS as readonly string[]).includes(name) && name !== 'maxSteps') continue;
+      if (JSON.stringify(options[name]) !== JSON.stringify(value))
+        throw invalidArgument(
+          `${job.arm} has been trained with ${name} ${options[name] === undefined ? 'unset' : quoted(options[name])}, not ${JSON.stringify(value)}: give it another name (NAME=METHOD), or choose another folder`,
+        );
+    }
+  }
+}
+
 /** Of result files, what is counted on. */
 const WARM: Shape = { seed: 'number', levels: [EVALUATION], seconds: 'number' };
-export const CELL: Shape = {
+const CELL: Shape = {
   ...{ arm: 'text', seed: 'number', options: {}, levels: [EVALUATION], seconds: { training: 'number', prm: 'number' } },
   ...{ tokens: { policy: 'number', prm: 'number' }, 'wrongPushedUp?': 'number', 'wrongPushedUpNaive?': 'number' },
 };
 
-export function measuresOf({ levels }: { levels: readonly LevelFigures[] }): Measure[] {
+export function measuresOf({ levels }: { levels: readonly EvaluationFigures[] }): Measure[] {
   const byLevel = levels.flatMap(({ level, n }, i): Measure[] => {
-    const of = (name: string, value: (figures: LevelFigures) => number): Measure => ({
+    const of = (name: string, value: (figures: EvaluationFigures) => number): Measure => ({
       name: `${name} ${level}`,
       digits: 3,
       of: (cell) => value(cell.levels[i]),
@@ -60,7 +75,7 @@ export function measuresOf({ levels }: { levels: readonly LevelFigures[] }): Mea
     });
     return [of(`average@${n}`, ({ averageAtN }) => averageAtN), of(`pass@${n}`, ({ passAtN }) => passAtN)];
   });
-  const trained = (name: string, digits: number, value: (figures: LevelFigures) => number): Measure => ({
+  const trained = (name: string, digits: number, value: (figures: EvaluationFigures) => number): Measure => ({
     ...{ name, digits },
     of: (cell) => value(cell.levels[0]),
     before: (warm) => value(warm.levels[0]),
@@ -145,11 +160,11 @@ export function figureText(figure: Figure | undefined, digits: number, sign = fa
     return `${sign && rounded >= 0 ? '+' : ''}${rounded.toFixed(digits)}`;
   };
   const { mean, interval } = figure;
-  return interval ? `${text(mean)} [${text(interval[0])}, ${text(interval[1])}]` : text(mean);
+  return interval ? withInterval(mean, interval, text) : text(mean);
 }
 
-/** The tables as text: a line per measure, a column per arm. */
-export function summaryTables({ measures, rows, paired }: Summary): { all: string[][]; paired: string[][] } {
+/** The tables as text, with their titles: a line per measure, a column per arm. */
+export function summaryTables({ measures, rows, paired }: Summary): [title: string, rows: string[][]][] {
   const table = (columns: Summary['rows'], sign: boolean) => [
     ['', ...columns.map(({ name }) => name)],
     ...measures.map(({ name, digits }, i) => [
@@ -157,5 +172,6 @@ export function summaryTables({ measures, rows, paired }: Summary): { all: strin
       ...columns.map(({ figures }) => figureText(figures[i], digits, sign)),
     ]),
   ];
-  return { all: table(rows, false), paired: paired.length > 0 ? table(paired, true) : [] };
+  const results: [string, string[][]] = ['Results', table(rows, false)];
+  return paired.length > 0 ? [results, ['Paired by seed', table(paired, true)]] : [results];
 }

@@ -1,13 +1,10 @@
 import { fork } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type CompareJob, RESULT_FILE } from './plan.js';
+import { type CompareJob, isDone } from './plan.js';
 import type { WorkerMessage } from './worker.js';
-
-export const isDone = ({ folder, kind }: CompareJob): boolean => existsSync(join(folder, RESULT_FILE[kind]));
 
 export interface RunJobsOptions {
   /** Processes at once; the machine's threads are divided among them. */

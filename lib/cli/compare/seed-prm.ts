@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { sha256 } from '../../base/atomic.js';
 import { resolveOptions } from '../../base/options.js';
 import { Policy } from '../../policy/policy.js';
-import { collectPrmData } from '../../prm/collect.js';
+import { type CollectOptions, collectPrmData } from '../../prm/collect.js';
 import { readPrmData } from '../../prm/data.js';
 import { evaluatePrm } from '../../prm/evaluate.js';
 import { PRM_TRAIN_OPTIONS, trainQuantilePrm } from '../../prm/train.js';
@@ -20,62 +20,56 @@ export async function trainSeedPrm(
   folder: RunFolder,
   base: string,
   task: Task,
-  { seed, problems, options }: PrmJob,
-  { interrupt, onProgress }: JobHooks,
+  job: PrmJob,
+  hooks: JobHooks,
 ): Promise<PrmResult> {
-  const { signal } = interrupt;
+  const { seed } = job;
+  const { signal } = hooks.interrupt;
   const policy = await Policy.load(base);
-  const data = folder.file('data.jsonl');
-  // What an earlier try has spent counts as well.
-  const before: { tokens: number; seconds: number } = (await folder.readJson('spent.json', {
-    tokens: 'number',
-    seconds: 'number',
-  })) ?? {
+  const file = folder.file('data.jsonl');
+  const weights = await sha256(join(base, 'model.safetensors'));
+  const spent = await collect(folder, job, { policy, model: weights, task, output: file }, hooks);
+  const start = performance.now();
+  const options = resolveOptions('prl prm train', PRM_TRAIN_OPTIONS, { seed });
+  const data = await readPrmData(file);
+  const { model } = await trainQuantilePrm({
+    policy,
+    data,
+    options,
+    signal,
+    onEpoch: ({ epoch }) => hooks.onProgress?.(`epoch ${epoch}/${options.epochs}`),
+  });
+  const { brier, brierConstant, aucLast } = await evaluatePrm(model, data, { signal });
+  if (!existsSync(folder.file('prm')))
+    await model.save(folder.file('prm'), async (backbone) => task.tokenizer.save(backbone));
+  const seconds = spent.seconds + (performance.now() - start) / 1000;
+  return { seed, seconds, tokens: spent.tokens, figures: { brier, brierConstant, aucLast } };
+}
+
+/** @returns what it took, earlier tries included */
+async function collect(
+  folder: RunFolder,
+  { seed, problems, options }: PrmJob,
+  from: Pick<CollectOptions, 'policy' | 'model' | 'task' | 'output'>,
+  { interrupt: { signal }, onProgress }: JobHooks,
+): Promise<{ tokens: number; seconds: number }> {
+  const before = (await folder.readJson('spent.json', { tokens: 'number', seconds: 'number' })) ?? {
     tokens: 0,
     seconds: 0,
   };
+  const { level = from.task.levels[0], maxCompletionLength, temperature } = options;
+  const { stepSplit, stepLength, stepTokens, stepStrings } = options;
   let spent = before;
   const start = performance.now();
   for await (const { done, total, tokens } of collectPrmData({
-    policy,
-    model: await sha256(join(base, 'model.safetensors')),
-    task,
-    output: data,
-    problems,
-    n: RESPONSES,
-    continuations: CONTINUATIONS,
-    split: 'train',
-    level: options.level ?? task.levels[0],
-    maxCompletionLength: options.maxCompletionLength,
-    temperature: options.temperature,
-    stepSplit: options.stepSplit,
-    stepLength: options.stepLength,
-    stepTokens: options.stepTokens,
-    stepStrings: options.stepStrings,
-    seed,
+    ...from,
     signal,
+    ...{ problems, n: RESPONSES, continuations: CONTINUATIONS, split: 'train', level, seed },
+    ...{ maxCompletionLength, temperature, stepSplit, stepLength, stepTokens, stepStrings },
   })) {
     spent = { tokens: before.tokens + tokens, seconds: before.seconds + (performance.now() - start) / 1000 };
     await folder.writeJson('spent.json', spent);
     onProgress?.(`collecting ${done}/${total}`);
   }
-  const training = performance.now();
-  const prmOptions = resolveOptions('prl prm train', PRM_TRAIN_OPTIONS, { seed });
-  const collected = await readPrmData(data);
-  const { model } = await trainQuantilePrm({
-    policy,
-    data: collected,
-    options: prmOptions,
-    signal,
-    onEpoch: ({ epoch }) => onProgress?.(`epoch ${epoch}/${prmOptions.epochs}`),
-  });
-  const { brier, brierConstant, aucLast } = await evaluatePrm(model, collected, { signal });
-  if (!existsSync(folder.file('prm')))
-    await model.save(folder.file('prm'), async (backbone) => task.tokenizer.save(backbone));
-  return {
-    seed,
-    seconds: spent.seconds + (performance.now() - training) / 1000,
-    tokens: spent.tokens,
-    figures: { brier, brierConstant, aucLast },
-  };
+  return spent;
 }

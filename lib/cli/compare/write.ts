@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../base/atomic.js';
 import { PRESETS, type Preset } from '../kit/presets.js';
-import { chartsOf } from '../report/curves.js';
+import { chartsOf, curveSources } from '../report/curves.js';
 import { html } from '../report/html.js';
 import { type ReportPage, reportPage } from '../report/page.js';
 import { type ReportRun, readRun } from '../report/read.js';
@@ -52,11 +52,14 @@ export async function comparisonPage(comparison: Comparison): Promise<ReportPage
     const run = await readRun(job.folder).catch(() => undefined); // it has no step yet
     if (run) runs.push({ ...run, label: job.arm });
   }
-  const tables = summary && summaryTables(summary);
-  const head = tables
-    ? html`<section><h2>Results</h2><p class="note">${settingsText(comparison)}</p>${tableOf(tables.all[0], tables.all.slice(1))}
-${tables.paired.length > 0 && html`<h3>Paired by seed</h3>${tableOf(tables.paired[0], tables.paired.slice(1))}`}</section>`
-    : undefined;
+  const [results, ...others] = (summary ? summaryTables(summary) : []).map(([title, rows]) => ({
+    title,
+    table: tableOf(rows[0], rows.slice(1)),
+  }));
+  const head =
+    results &&
+    html`<section><h2>${results.title}</h2><p class="note">${settingsText(comparison)}</p>${results.table}
+${others.map(({ title, table }) => html`<h3>${title}</h3>${table}`)}</section>`;
   return { title: `Comparison ${request.preset}: ${armNames(jobs).join(', ')}`, runs, head };
 }
 
@@ -82,10 +85,8 @@ export async function writeResults(output: string, comparison: Comparison): Prom
 }
 
 async function writePlots(output: string, runs: readonly ReportRun[]): Promise<string[]> {
-  const labels = [...new Set(runs.map(({ label }) => label))];
-  if (labels.length === 0) return [];
-  const rowsOf = (label: string) => runs.filter((run) => run.label === label).map(({ rows }) => rows);
-  const { main } = chartsOf(labels.map((label) => ({ label, runs: rowsOf(label) })));
+  if (runs.length === 0) return [];
+  const { main } = chartsOf(curveSources(runs));
   const plots: string[] = [];
   for (const [title, name] of PLOTS) {
     const chart = main.find((each) => each.title === title);
@@ -125,7 +126,7 @@ function markdown(comparison: Comparison, plots: readonly string[]): string {
     `# ${arms.map(({ arm }) => arm).join(', ')}: ${request.preset}`,
     settingsText(comparison),
     ...(summary
-      ? tablesOf(summary).flatMap(([title, rows]) => [`## ${title}`, table(rows)])
+      ? summaryTables(summary).flatMap(([title, rows]) => [`## ${title}`, table(rows)])
       : ['No cell is finished.']),
     ...(failed.size > 0 ? ['## Failed', [...failed].map(([id, why]) => `- ${id}: ${cell(why)}`).join('\n')] : []),
     ...(plots.length > 0 ? ['## Curves', plots.join('\n')] : []),
@@ -137,9 +138,4 @@ function markdown(comparison: Comparison, plots: readonly string[]): string {
     `All: ${common.map((name) => `${name} ${shown(arms[0].options[name])}`).join(', ')}.`,
   ];
   return `${parts.join('\n\n')}\n`;
-}
-
-function tablesOf(summary: Summary): [string, string[][]][] {
-  const { all, paired } = summaryTables(summary);
-  return [['Results', all], ...(paired.length > 0 ? [['Paired by seed', paired] as [string, string[][]]] : [])];
 }

@@ -25,6 +25,16 @@ export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) =
 export const commandOptions = ({ groups }: Command): OptionTable =>
   Object.assign({}, ...groups.map(({ options }) => options));
 
+/** The values of the options of one table. */
+export const part = (values: Values, table: OptionTable): Values =>
+  Object.fromEntries(Object.entries(values).filter(([name]) => Object.hasOwn(table, name)));
+
+/** The first of some options that was given, as it is written; undefined where none was. */
+export function firstGiven(values: object): string | undefined {
+  const given = Object.entries(values).find(([, value]) => value !== undefined);
+  return given && `--${kebab(given[0])}`;
+}
+
 /** The options that were given, in the types of the table; defaults are left to the command. */
 export function parseOptions(command: Command, argv: string[]): Values {
   const table = commandOptions(command);

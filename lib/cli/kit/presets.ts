@@ -1,6 +1,6 @@
 import type { PolicyConfig } from '../../policy/types.js';
 import type { Task } from '../../tasks/task.js';
-import type { TrainerOptions } from '../../train/options.js';
+import type { ResolvedTrainerOptions, TrainerOptions } from '../../train/options.js';
 import type { WarmStartPhase } from '../../train/warm-start.js';
 
 /** Everything `prl train` does before and around the trainer's own defaults. */
@@ -105,6 +105,21 @@ export const PRESETS = {
 
 export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as [PresetName, ...PresetName[]];
+
+/** Levels of the evaluations, the one that `options` train on first. */
+export const evaluatedLevels = (
+  { levels: [trained, ...others] }: Preset,
+  { level = trained }: { level?: string },
+): string[] => [level, ...others];
+
+/** Of an evaluation at one of these levels. */
+export const evaluationOptions = (options: ResolvedTrainerOptions) => ({
+  problems: options.evalProblems,
+  n: options.evalSamples,
+  temperature: options.temperature,
+  // Harder levels need longer responses than the one that is trained on.
+  maxCompletionLength: Math.max(96, options.maxCompletionLength),
+});
 
 export function policyConfig({ model }: Preset, task: Task): PolicyConfig {
   return {

@@ -1,10 +1,15 @@
 import { resolve } from 'node:path';
 import { invalidArgument } from '../../base/errors.js';
-import type { OptionTable } from '../../base/options.js';
+import type { OptionsOf, OptionTable } from '../../base/options.js';
+import { checkChoice } from '../../base/options.js';
 import type { RolloutEngine } from '../../rollout/engine.js';
 import { SglangEngine } from '../../rollout/sglang.js';
 import { VllmEngine } from '../../rollout/vllm.js';
-import { kebab } from './args.js';
+import { firstGiven } from './args.js';
+import { warn } from './warn.js';
+
+const ENGINES = { vllm: VllmEngine, sglang: SglangEngine };
+type EngineName = keyof typeof ENGINES;
 
 export const ROLLOUT_OPTIONS = {
   rolloutUrl: {
@@ -13,7 +18,7 @@ export const ROLLOUT_OPTIONS = {
   },
   rolloutEngine: {
     type: 'choice',
-    choices: ['vllm', 'sglang'],
+    choices: Object.keys(ENGINES) as EngineName[],
     doc: 'What they are (default: vllm; also for prl serve)',
   },
   rolloutModel: { type: 'string', doc: 'Name of the served model (default: none is sent)' },
@@ -23,28 +28,21 @@ export const ROLLOUT_OPTIONS = {
 /** What a run remembers of its servers. */
 export interface RolloutSettings {
   urls: readonly string[];
-  engine: 'vllm' | 'sglang';
+  engine: EngineName;
   model?: string;
   syncFolder: string;
 }
 
-interface Given {
-  rolloutUrl?: readonly string[];
-  rolloutEngine?: 'vllm' | 'sglang';
-  rolloutModel?: string;
-  syncFolder?: string;
-}
-
 /** The options that were given, over those that the run has; undefined: the policy samples. */
 export function rolloutSettings(
-  { rolloutUrl, rolloutEngine, rolloutModel, syncFolder }: Given,
+  { rolloutUrl, rolloutEngine, rolloutModel, syncFolder }: OptionsOf<typeof ROLLOUT_OPTIONS>,
   known: RolloutSettings | undefined,
 ): RolloutSettings | undefined {
   const urls = rolloutUrl ?? known?.urls;
   const folder = syncFolder === undefined ? known?.syncFolder : resolve(syncFolder);
   if (urls === undefined) {
-    const alone = Object.entries({ rolloutEngine, rolloutModel, syncFolder }).find(([, value]) => value !== undefined);
-    if (alone) throw invalidArgument(`--${kebab(alone[0])} needs --rollout-url, the servers`);
+    const alone = firstGiven({ rolloutEngine, rolloutModel, syncFolder });
+    if (alone) throw invalidArgument(`${alone} needs --rollout-url, the servers`);
     return undefined;
   }
   if (folder === undefined)
@@ -56,11 +54,13 @@ export function rolloutSettings(
 }
 
 /** The key of the servers is PRL_API_KEY of the environment, where everyone else on the machine does not see it. */
-export function rolloutEngineOf(
-  { urls, engine, model, syncFolder }: Omit<RolloutSettings, 'syncFolder'> & { syncFolder?: string },
-  onWarning: (message: string) => void,
-): RolloutEngine {
+export function rolloutEngineOf({
+  urls,
+  engine,
+  model,
+  syncFolder,
+}: Omit<RolloutSettings, 'syncFolder'> & { syncFolder?: string }): RolloutEngine {
   const apiKey = process.env.PRL_API_KEY || undefined;
-  const Engine = engine === 'vllm' ? VllmEngine : SglangEngine;
-  return new Engine({ urls, model, syncFolder, apiKey, onWarning });
+  const Engine = ENGINES[checkChoice('rolloutEngine', engine, Object.keys(ENGINES) as EngineName[])];
+  return new Engine({ urls, model, syncFolder, apiKey, onWarning: warn });
 }

@@ -6,12 +6,31 @@ import { savePolicy } from '../../train/checkpoint.js';
 import { type RunFolder, readJsonFile } from '../../train/run-folder.js';
 import { warmStart, warmStartSteps } from '../../train/warm-start.js';
 import type { Interrupt } from './interrupt.js';
+import { modelFolder } from './model-folder.js';
 import { type Preset, policyConfig } from './presets.js';
 import { Progress } from './progress.js';
 
 const LOG = 'warm-start.jsonl';
+const SUMMARY = 'warm-start.json';
 const KIND = 'warm-start';
 const SAVE_STEPS = 200;
+
+/** The policy that training on a task with demonstrations starts from: one that is there, or warmed up; undefined: interrupted. */
+export async function startingPolicy(
+  folder: RunFolder,
+  task: Task,
+  preset: Preset,
+  { saved, model, seed }: { saved?: string; model?: string; seed: number },
+  interrupt: Interrupt,
+): Promise<Policy | undefined> {
+  if (saved === undefined && model === undefined) return warmUp(folder, task, preset, seed, interrupt);
+  return Policy.load(saved ?? (await modelFolder(model!, interrupt.signal)));
+}
+
+/** How long the warm start of a run took; 0 where there was none. */
+export async function warmUpSeconds(folder: RunFolder): Promise<number> {
+  return (await folder.readJson(SUMMARY, { seconds: 'number' }))?.seconds ?? 0;
+}
 
 /** Makes a policy and trains it on demonstrations, going on from a checkpoint where there is one; undefined: interrupted. */
 export async function warmUp(
@@ -64,7 +83,7 @@ export async function warmUp(
   } finally {
     progress.stop();
   }
-  await folder.writeJson('warm-start.json', { steps: total, seconds: elapsed() });
+  await folder.writeJson(SUMMARY, { steps: total, seconds: elapsed() });
   progress.done(`${total} steps on demonstrations, loss ${loss.toFixed(3)}, ${policy.parameterCount} parameters`);
   await folder.removeCheckpoints(KIND);
   return policy;

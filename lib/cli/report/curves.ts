@@ -25,6 +25,13 @@ export interface CurveSource {
   runs: readonly (readonly Row[])[];
 }
 
+/** Runs of one label are seeds of one thing. */
+export const curveSources = (runs: readonly { label: string; rows: readonly Row[] }[]): CurveSource[] =>
+  [...new Set(runs.map(({ label }) => label))].map((label) => ({
+    label,
+    runs: runs.filter((run) => run.label === label).map(({ rows }) => rows),
+  }));
+
 export interface ChartSpec {
   title: string;
   doc?: string;

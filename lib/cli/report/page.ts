@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { packageRoot } from '../../kernels/native.js';
 import { creditOf, sampleTable, spread } from './credit.js';
-import { type Chart, chartsOf } from './curves.js';
+import { type Chart, chartsOf, curveSources } from './curves.js';
 import { Html, html, jsonScript } from './html.js';
 import type { ReportRun } from './read.js';
 import { histogramsOf, runsSection, settingsSection } from './sections.js';
@@ -26,8 +26,9 @@ const CREDITED_RUNS = 8;
 export async function reportPage({ title, runs, head }: ReportPage): Promise<string> {
   const labels = [...new Set(runs.map(({ label }) => label))];
   const ofLabel = (label: string) => runs.filter((run) => run.label === label);
-  const { main, other } = chartsOf(labels.map((label) => ({ label, runs: ofLabel(label).map(({ rows }) => rows) })));
-  const seeds = Math.max(...labels.map((label) => ofLabel(label).length));
+  const sources = curveSources(runs);
+  const { main, other } = chartsOf(sources);
+  const seeds = Math.max(...sources.map((source) => source.runs.length));
   const histograms = labels.map((label) =>
     histogramsOf(
       label,

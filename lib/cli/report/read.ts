@@ -52,6 +52,9 @@ export async function readRun(path: string): Promise<ReportRun> {
   };
 }
 
+export const optionText = (value: unknown): string =>
+  value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value);
+
 /** Options that do not make another experiment of a run. */
 const INCIDENTAL = ['seed', 'task', 'method', 'model', ...RESUMABLE_OPTIONS];
 
@@ -64,10 +67,7 @@ export function labelRuns(runs: ReportRun[]): void {
   for (const run of runs) {
     const settings = differing
       .filter((name) => run.options[name] !== undefined)
-      .map((name) => {
-        const value = run.options[name];
-        return `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`;
-      });
+      .map((name) => `${name} ${optionText(run.options[name])}`);
     run.label = [String(run.options.method ?? run.name), ...settings].join(', ');
   }
 }

@@ -1,6 +1,7 @@
 import type { Histogram, SampleRow } from '../../train/sample-log.js';
+import { withInterval } from '../kit/table.js';
 import { type Html, html } from './html.js';
-import type { EvaluationFigures, ReportRun } from './read.js';
+import { type EvaluationFigures, optionText, type ReportRun } from './read.js';
 
 /** Nothing where there is no number: JSON has null for what is not finite. */
 export const figure = (value: number | undefined | null, digits = 3) =>
@@ -50,16 +51,17 @@ function intervals({ before, after }: ReportRun, _: number, runs: readonly Repor
   if (runs.length > 1 || !after) return '';
   const one =
     (when: string) =>
-    ({ level, n, averageAtN, averageAtNInterval: [low, high] }: EvaluationFigures) =>
-      `${when} ${level}: average@${n} ${figure(averageAtN)} [${figure(low)}, ${figure(high)}]`;
+    ({ level, n, averageAtN, averageAtNInterval }: EvaluationFigures) =>
+      `${when} ${level}: average@${n} ${withInterval(averageAtN, averageAtNInterval, figure)}`;
   return `95% intervals over problems: ${[...(before ?? []).map(one('before')), ...after.map(one('after'))].join('; ')}.`;
 }
 
 export function settingsSection(runs: readonly ReportRun[]): Html {
   const names = [...new Set(runs.flatMap(({ options }) => Object.keys(options)))].sort();
-  const shown = (value: unknown) =>
-    value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value);
-  const rows = names.map((name) => [name, [...new Set(runs.map(({ options }) => shown(options[name])))].join(' | ')]);
+  const rows = names.map((name) => [
+    name,
+    [...new Set(runs.map(({ options }) => optionText(options[name])))].join(' | '),
+  ]);
   return html`<section><details><summary><h2>Settings</h2></summary>${tableOf(['option', 'value'], rows)}</details></section>`;
 }
 

@@ -13,7 +13,7 @@ const results = suite('compare: results');
 results('means, intervals and differences paired by seed', () => {
   const cells = [cell('a', 0, 0.2), cell('a', 1, 0.4), cell('a', 2, 0.9), cell('b', 1, 0.5), cell('b', 0, 0.3)];
   const summary = summarize({ cells, warm }, ['a', 'b', 'c'])!;
-  const { all, paired } = summaryTables(summary);
+  const [[, all], [, paired]] = summaryTables(summary);
   assert.equal(all[0], ['', 'before', 'a', 'b', 'c']);
   const row = (name: string) => all.find(([first]) => first === name)!;
   assert.equal(row('average@8 2-4'), ['average@8 2-4', '0.100', '0.500 [0.200, 0.900]', '0.400 [0.300, 0.500]', '']);

@@ -1,7 +1,6 @@
 // prl eval --data: a table over datasets, from a model, servers, or a file of responses.
 import { existsSync } from 'node:fs';
 import { basename, extname } from 'node:path';
-import { writeFileAtomic } from '../../base/atomic.js';
 import { invalidArgument } from '../../base/errors.js';
 import { type DatasetEvaluation, evaluateDatasets } from '../../eval/datasets.js';
 import type { EvaluationRates, SetFigures } from '../../eval/table.js';
@@ -13,18 +12,18 @@ import { describeReport, loadDataset } from '../../tasks/data/load.js';
 import { mathVerifier } from '../../tasks/verify/math.js';
 import { exactVerifier, numericVerifier, regexVerifier } from '../../tasks/verify/simple.js';
 import type { Verifier } from '../../tasks/verify/verifier.js';
-import { kebab } from '../kit/args.js';
-import { Interrupt } from '../kit/interrupt.js';
+import { firstGiven } from '../kit/args.js';
+import type { Interrupt } from '../kit/interrupt.js';
 import { modelFolder, weightsHash } from '../kit/model-folder.js';
 import { Progress } from '../kit/progress.js';
 import { rolloutEngineOf } from '../kit/rollout.js';
-import { table } from '../kit/summary.js';
-import type { EvalOptions } from './eval-options.js';
+import { table, withInterval } from '../kit/table.js';
+import { warn } from '../kit/warn.js';
+import type { EvalOptions, Evaluated } from './options.js';
 
-export async function evalData(options: EvalOptions): Promise<number> {
-  const { records, resume, output, json } = options;
+export async function evaluateOnSets(options: EvalOptions, interrupt: Interrupt): Promise<Evaluated> {
+  const { records, resume, json } = options;
   if (resume && records === undefined) throw invalidArgument('--resume needs --records, the file to go on with');
-  const interrupt = new Interrupt();
   const { signal } = interrupt;
   let progress: Progress | undefined;
   let done = 0;
@@ -40,21 +39,17 @@ export async function evalData(options: EvalOptions): Promise<number> {
         const rate = averageAtN === undefined ? '' : `, ${percent(averageAtN)}% right`;
         progress.update(responses, `${problems} problems${rate}${tokens > 0 ? `, ${tokens} tokens` : ''}`);
       },
-    });
-    progress?.stop();
+    }).finally(() => progress?.stop());
     const text = JSON.stringify(result, null, 2);
-    if (output !== undefined) await writeFileAtomic(output, `${text}\n`);
-    console.log(json ? text : tableText(result));
-    return 0;
+    return { file: text, json: text, table: tableText(result) };
   } catch (error) {
-    progress?.stop();
-    if (!interrupt.isCause(error)) throw error;
-    console.error(
-      records === undefined
-        ? 'Nothing is saved: --records would keep what is done.'
-        : `Saved ${done} problems. The same command with --resume goes on with them.`,
-    );
-    return interrupt.exitCode!;
+    if (interrupt.isCause(error))
+      console.error(
+        records === undefined
+          ? 'Nothing is saved: --records would keep what is done.'
+          : `Saved ${done} problems. The same command with --resume goes on with them.`,
+      );
+    throw error;
   }
 }
 
@@ -68,22 +63,21 @@ async function loadSets(options: EvalOptions, signal: AbortSignal): Promise<Eval
     const fields = { promptField, answerField, answerFrom, idField };
     const source = { config, split, onInvalid, signal };
     const dataset = await loadDataset(path, { name, ...fields, ...source, promptTemplate, systemPrompt });
-    if (dataset.report.kept < dataset.report.rows) console.warn(`prl: ${name}: ${describeReport(dataset.report)}`);
+    if (dataset.report.kept < dataset.report.rows) warn(`${name}: ${describeReport(dataset.report)}`);
     sets.push({ ...dataset, problems: dataset.problems.slice(0, problems) });
   }
   return sets;
 }
 
+type Respondent = Omit<DatasetEvaluationOptions, 'sets' | 'records' | 'resume'>;
+
 /** Who responds, and who judges. */
-async function respondent(
-  options: EvalOptions,
-  signal: AbortSignal,
-): Promise<Omit<DatasetEvaluationOptions, 'sets' | 'records' | 'resume'>> {
-  const { model, responses, records, verifier = 'math', extraction, promptTemplate, systemPrompt } = options;
+async function respondent(options: EvalOptions, signal: AbortSignal): Promise<Respondent> {
+  const { model, responses, verifier = 'math', extraction, promptTemplate, systemPrompt } = options;
   const { n, temperature, topK, topP, maxCompletionLength, seed, chunkSize } = options;
-  const { rolloutUrl, rolloutEngine = 'vllm', rolloutModel } = options;
-  const alone = rolloutUrl ? undefined : firstGiven({ rolloutEngine: options.rolloutEngine, rolloutModel });
-  if (alone) throw invalidArgument(`--${kebab(alone)} needs --rollout-url, the servers`);
+  const { rolloutUrl, rolloutEngine, rolloutModel } = options;
+  const alone = rolloutUrl ? undefined : firstGiven({ rolloutEngine, rolloutModel });
+  if (alone) throw invalidArgument(`${alone} needs --rollout-url, the servers`);
   const judge = {
     verifier: verifierOf(verifier, extraction),
     identity: { verifier, extraction: extraction ?? 'boxed' },
@@ -91,48 +85,43 @@ async function respondent(
   const sampling = { n, temperature, topK, topP, maxCompletionLength, seed, chunkSize };
   if (responses !== undefined) {
     const stray = firstGiven({ model, rolloutUrl, promptTemplate, systemPrompt });
-    if (stray) throw invalidArgument(`--${kebab(stray)} does not go with --responses, which were made elsewhere`);
+    if (stray) throw invalidArgument(`${stray} does not go with --responses, which were made elsewhere`);
     return { ...judge, ...sampling, responses };
   }
-  const identity = (model: string) => ({ ...judge.identity, model });
-  if (rolloutUrl !== undefined) {
-    const settings = { urls: rolloutUrl, engine: rolloutEngine, model: rolloutModel };
-    const policy = rolloutEngineOf(settings, (message) => console.warn(`prl: ${message}`));
-    const folder = await (existsSync(model!) ? modelFolder(model!) : resolveTokenizer(model!, { signal }));
-    const tokenizer = await Tokenizer.load(folder);
-    return { ...judge, ...sampling, policy, tokenizer, identity: identity(`${rolloutModel ?? model} of a server`) };
-  }
+  const { policy, tokenizer, mark } = await (rolloutUrl ? servers : local)(options, signal);
+  const identity = { ...judge.identity, ...(mark && { model: mark }) };
+  return { ...judge, ...sampling, policy, tokenizer, identity };
+}
+
+interface Model extends Pick<Respondent, 'policy' | 'tokenizer'> {
+  /** What tells it from others, where records are compared. */
+  mark: string | undefined;
+}
+
+async function servers(options: EvalOptions, signal: AbortSignal): Promise<Model> {
+  const { model, rolloutUrl, rolloutEngine: engine = 'vllm', rolloutModel } = options;
+  const policy = rolloutEngineOf({ urls: rolloutUrl!, engine, model: rolloutModel });
+  const folder = await (existsSync(model!) ? modelFolder(model!) : resolveTokenizer(model!, { signal }));
+  return { policy, tokenizer: await Tokenizer.load(folder), mark: `${rolloutModel ?? model} of a server` };
+}
+
+async function local({ model, records }: EvalOptions, signal: AbortSignal): Promise<Model> {
   const folder = await modelFolder(model!, signal);
   const tokenizer = await Tokenizer.load(folder);
   const policy = await Policy.load(folder);
-  // What is not written down is not compared.
-  return {
-    ...judge,
-    ...sampling,
-    policy,
-    tokenizer,
-    ...(records !== undefined && { identity: identity(await weightsHash(folder)) }),
-  };
+  return { policy, tokenizer, mark: records === undefined ? undefined : await weightsHash(folder) };
 }
 
-const firstGiven = (options: object) => Object.entries(options).find(([, value]) => value !== undefined)?.[0];
+const VERIFIERS = { math: mathVerifier, exact: exactVerifier, numeric: numericVerifier };
 
 function verifierOf(name: NonNullable<EvalOptions['verifier']>, extraction: EvalOptions['extraction']): Verifier {
-  switch (name) {
-    case 'math':
-      return mathVerifier({ extraction });
-    case 'exact':
-      return exactVerifier({ extraction });
-    case 'numeric':
-      return numericVerifier({ extraction });
-    default:
-      if (extraction !== undefined) throw invalidArgument('--extraction does not go with the verifier regex');
-      return regexVerifier();
-  }
+  if (name !== 'regex') return VERIFIERS[name]({ extraction });
+  if (extraction !== undefined) throw invalidArgument('--extraction does not go with the verifier regex');
+  return regexVerifier();
 }
 
 const percent = (share: number) => (100 * share).toFixed(1);
-const cell = (value: number, [low, high]: [number, number]) => `${percent(value)} [${percent(low)}, ${percent(high)}]`;
+const cell = (value: number, interval: [number, number]) => withInterval(value, interval, percent);
 
 /** As in the papers: a column per set, and their averages. */
 function tableText({ n, sets, allProblems, meanOfSets }: DatasetEvaluation): string {

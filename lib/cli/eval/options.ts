@@ -1,7 +1,8 @@
+// The options of `prl eval`, and what its two evaluators have in common.
 import type { OptionTable, ResolvedOptions } from '../../base/options.js';
 import { EXTRACTIONS } from '../../tasks/verify/extract.js';
+import { DATASET_OPTIONS } from '../kit/dataset.js';
 import { ROLLOUT_OPTIONS } from '../kit/rollout.js';
-import { DATASET_OPTIONS } from './train-dataset.js';
 
 // Defaults belong to the library: they differ between the task and datasets.
 export const OPTIONS = {
@@ -70,3 +71,10 @@ export const DATA_OPTIONS = {
 
 export const ALL = { ...OPTIONS, ...TASK_OPTIONS, ...DATA_OPTIONS };
 export type EvalOptions = ResolvedOptions<typeof ALL>;
+
+/** What came of an evaluation, for --output, --json and the terminal. */
+export interface Evaluated {
+  file: string;
+  json: string;
+  table: string;
+}

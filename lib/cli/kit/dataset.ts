@@ -1,0 +1,112 @@
+// A dataset on the command line: its options, and the task that it becomes.
+import { basename, extname } from 'node:path';
+import { outOfRange } from '../../base/errors.js';
+import type { OptionsOf, OptionTable } from '../../base/options.js';
+import type { Policy } from '../../policy/policy.js';
+import type { Tokenizer } from '../../policy/tokenizer.js';
+import { ANSWER_SOURCES } from '../../tasks/data/fields.js';
+import { type Dataset, type DatasetOptions, describeReport, loadDataset } from '../../tasks/data/load.js';
+import { PROMPT_PRESETS } from '../../tasks/data/prompt.js';
+import { type DatasetTask, datasetTask } from '../../tasks/dataset.js';
+import { Progress } from './progress.js';
+
+export const DATASET_OPTIONS = {
+  dtype: {
+    type: 'choice',
+    choices: ['float32', 'bfloat16'],
+    doc: "Of the model's weights in memory (default: float32); bfloat16 keeps float32 masters from the first step on",
+  },
+  dataset: {
+    type: 'strings',
+    doc: 'Problems to train on: files (.jsonl, .json, .csv, .tsv, .parquet), a folder, or a dataset of the hub (owner/name); needs --model',
+  },
+  evalDataset: { type: 'strings', doc: 'Held-out problems, read with the same options; left out of --dataset' },
+  evalShare: { type: 'number', min: 0, max: 0.5, doc: 'Without --eval-dataset: share of --dataset that is held out' },
+  split: { type: 'string', doc: 'Of a folder or a dataset of the hub (default: train; of --eval-dataset test)' },
+  config: { type: 'string', doc: 'One of several datasets in a folder or of the hub' },
+  promptField: { type: 'string', doc: 'Field of the problem (default: problem, question or prompt)' },
+  answerField: { type: 'string', doc: 'Field of the answer (default: answer, gold, final_answer or ground_truth)' },
+  answerFrom: {
+    type: 'choice',
+    choices: ANSWER_SOURCES,
+    doc: 'Where in it the answer is: all of it, its last \\boxed{}, or after #### (default: what is there)',
+  },
+  levelField: { type: 'string', doc: 'Field whose values --level may name, and evaluations tell apart' },
+  promptTemplate: {
+    type: 'string',
+    doc: `${Object.keys(PROMPT_PRESETS).join(', ')}, or a text with {prompt} (default: prl where the model has a chat template, else question)`,
+  },
+  systemPrompt: { type: 'string', doc: "System message, in place of the template's" },
+  maxPromptLength: {
+    type: 'integer',
+    min: 1,
+    doc: 'Leave out problems with longer prompts, in tokens (default: 1024, or what fits)',
+  },
+  onInvalid: {
+    type: 'choice',
+    choices: ['error', 'drop'],
+    doc: 'What to do with rows that cannot be used (default: error)',
+  },
+  verifier: {
+    type: 'choice',
+    choices: ['math', 'exact', 'numeric', 'regex'],
+    doc: 'What judges responses (default: math)',
+  },
+} as const satisfies OptionTable;
+
+export type DatasetRunOptions = OptionsOf<typeof DATASET_OPTIONS>;
+
+const MAX_PROMPT_LENGTH = 1024;
+
+/** The model that the problems are for. */
+interface Reader {
+  tokenizer: Tokenizer;
+  policy: Policy;
+  /** Of a response, for which a prompt must leave room. */
+  maxCompletionLength: number;
+}
+
+/** The problems of `dataset` as a task; says what was kept of it. */
+export async function loadTask(
+  { dataset, evalDataset, evalShare, verifier, split, dtype: _, ...options }: DatasetRunOptions,
+  reader: Reader,
+  signal: AbortSignal,
+): Promise<DatasetTask> {
+  const { tokenizer } = reader;
+  const maxPromptLength = promptRoom(options.maxPromptLength, reader);
+  const load = async (label: string, source: readonly string[], ofSplit: string | undefined): Promise<Dataset> => {
+    const name = basename(source[0], extname(source[0]));
+    const start = performance.now();
+    let progress: Progress | undefined;
+    const onDownload: DatasetOptions['onDownload'] = ({ file, bytes, totalBytes }) => {
+      progress ??= new Progress('download', totalBytes, bytes);
+      progress.update(bytes, file);
+    };
+    const wanted = { ...options, name, split: ofSplit, tokenizer, maxPromptLength, signal, onDownload };
+    const found = await loadDataset(source, wanted).finally(() => progress?.stop());
+    const seconds = (performance.now() - start) / 1000;
+    console.log(`${label.padEnd(12)} ${source.join(', ')}: ${describeReport(found.report)} (${seconds.toFixed(1)} s)`);
+    return found;
+  };
+  const train = await load('dataset', dataset!, split);
+  const test = evalDataset && (await load('evaluation', evalDataset, isFile(evalDataset) ? undefined : 'test'));
+  const task = datasetTask({ tokenizer, train, test, evalShare, verifier });
+  const { size, leaked, identity } = task;
+  console.log(`${''.padEnd(12)} ${size.train} problems to train on, ${size.test} held out, prompt ${identity?.prompt}`);
+  if (leaked > 0)
+    console.log(`${''.padEnd(12)} ${leaked} problems of the evaluation were in the dataset too: left out there`);
+  return task;
+}
+
+/** The longest prompt that leaves room for a response. */
+function promptRoom(maxPromptLength: number | undefined, { policy, maxCompletionLength }: Reader): number {
+  const { max_position_embeddings: positions = Infinity } = policy.config;
+  const room = positions - maxCompletionLength;
+  const leaves = `the model has ${positions} positions: maxCompletionLength ${maxCompletionLength} leaves`;
+  if (room < 1) throw outOfRange(`${leaves} none for a prompt`);
+  if (maxPromptLength !== undefined && maxPromptLength > room)
+    throw outOfRange(`${leaves} ${room} for a prompt, fewer than maxPromptLength ${maxPromptLength}`);
+  return maxPromptLength ?? Math.min(MAX_PROMPT_LENGTH, room);
+}
+
+const isFile = (sources: readonly string[]) => sources.every((source) => extname(source) !== '');

@@ -1,0 +1,20 @@
+/** Columns as wide as their widest cell, a line under the header. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  const lines = rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]))
+      .join('  ')
+      .trimEnd(),
+  );
+  lines.splice(1, 0, widths.map((width) => '-'.repeat(width)).join('  '));
+  return lines.join('\n');
+}
+
+/** A figure with its interval: `0.512 [0.47, 0.55]`. `text` writes the figure, and its bounds where `bound` does not. */
+export const withInterval = (
+  value: number,
+  [low, high]: readonly [number, number],
+  text: (value: number) => string,
+  bound = text,
+): string => `${text(value)} [${bound(low)}, ${bound(high)}]`;

@@ -1,0 +1,43 @@
+// Figures of a process reward model as text.
+import type { CalibrationBin, PrmEvaluation } from '../../prm/evaluate.js';
+import { table } from '../kit/table.js';
+
+export const auc = (value: number | null) => value?.toFixed(3) ?? 'undefined (all responses end alike)';
+
+export function evaluationText(result: PrmEvaluation): string {
+  const { responses, leftOut, steps, right, quantile, coverage, brier, brierConstant, pinball, pinballConstant } =
+    result;
+  return [
+    ...(leftOut > 0 ? [`${leftOut} responses are left out: the model may have been trained on their problems`] : []),
+    `${responses} responses (${(100 * right).toFixed(0)}% right), ${steps} steps; the score is quantile ${quantile}`,
+    '',
+    table([
+      ['', 'model', 'best constant'],
+      ['Brier score', brier.toFixed(4), brierConstant.toFixed(4)],
+      ['pinball loss', pinball.toFixed(4), pinballConstant.toFixed(4)],
+      ['AUC of the answer, last step', auc(result.aucLast), '0.500'],
+      ['AUC of the answer, any step', auc(result.aucAny), '0.500'],
+    ]),
+    '',
+    table([
+      ['quantile', 'targets below', 'below or equal'],
+      ...coverage.map(({ quantile, below, notAbove }) => [String(quantile), below.toFixed(3), notAbove.toFixed(3)]),
+    ]),
+    'A calibrated quantile lies between the two shares.',
+    '',
+    ...calibrationPlot(result.calibration),
+  ].join('\n');
+}
+
+/** A bar per bin: how many of the continuations ended right, and where it should have ended. */
+function calibrationPlot(bins: readonly CalibrationBin[]): string[] {
+  const width = 40;
+  return [
+    'score      steps  ended right (#), mean score (|)',
+    ...bins.map(({ low, high, steps, score, target }) => {
+      const bar = [...'#'.repeat(Math.round((target ?? 0) * width)).padEnd(width)];
+      if (score !== undefined) bar[Math.min(width - 1, Math.round(score * width))] = '|';
+      return `${low.toFixed(1)}-${high.toFixed(1)} ${String(steps).padStart(8)}  ${bar.join('')}  ${target?.toFixed(2) ?? ''}`.trimEnd();
+    }),
+  ];
+}

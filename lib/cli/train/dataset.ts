@@ -1,0 +1,122 @@
+// Runs of a pretrained model on a dataset.
+import { invalidArgument } from '../../base/errors.js';
+import { resolveOptions } from '../../base/options.js';
+import type { EvaluationResult, ProblemRecord } from '../../eval/evaluate.js';
+import { Policy } from '../../policy/policy.js';
+import { Tokenizer } from '../../policy/tokenizer.js';
+import { PROMPT_PRESETS } from '../../tasks/data/prompt.js';
+import type { DatasetTask } from '../../tasks/dataset.js';
+import type { ResolvedTrainerOptions, TrainerOptions } from '../../train/options.js';
+import { part } from '../kit/args.js';
+import { DATASET_OPTIONS, type DatasetRunOptions, loadTask } from '../kit/dataset.js';
+import { modelFolder } from '../kit/model-folder.js';
+import { table } from '../kit/table.js';
+import type { Maker, Recipe, Run, Trained } from './course.js';
+import { type Exams, evaluationTable } from './evaluation.js';
+import { reinforcement, trainerOptions } from './reinforce.js';
+
+/** PRL's published run script (and the defaults of the trainer that it runs), as far as it sets what this trainer has. */
+const DATASET_DEFAULTS = {
+  eta: 200,
+  stepSplit: 'length',
+  stepLength: 256,
+  promptsPerStep: 128,
+  numGenerations: 5,
+  maxCompletionLength: 3072,
+  learningRate: 1e-6,
+  warmupSteps: 0,
+  adamBeta2: 0.999,
+  weightDecay: 0.01,
+  numMinibatches: 1,
+  advantageEpsilon: 1e-6,
+  evalProblems: 500,
+  saveSteps: 25,
+} as const satisfies TrainerOptions;
+
+export const DATASET_NOTES = `With --dataset the defaults are those of PRL's published run script, and one epoch: ${Object.entries(
+  DATASET_DEFAULTS,
+)
+  .map(([name, value]) => `${name} ${value}`)
+  .join(', ')}. Prompt templates:
+${Object.entries(PROMPT_PRESETS)
+  .map(([name, { doc }]) => `  ${name}: ${doc}`)
+  .join('\n')}`;
+
+/** What may change on a resume: where the same problems are. */
+const MOVABLE = ['dataset', 'evalDataset', 'split', 'config'];
+
+export const datasetRuns: Maker = {
+  name: 'dataset',
+  options: DATASET_OPTIONS,
+  isOf: ({ dataset }) => dataset !== undefined,
+  refusal: (option) => `${option} goes with --dataset`,
+  recipe,
+};
+
+async function recipe(run: Run): Promise<Recipe> {
+  const { given, known, savedBase, interrupt } = run;
+  const { model: knownModel, prm: _, rollout: __, ...before } = known.command;
+  const model: string | undefined = given.model ?? knownModel;
+  if (model === undefined) throw invalidArgument('--dataset needs --model, the model to start from');
+  const own = { ...before, ...part(given, DATASET_OPTIONS) };
+  const data: DatasetRunOptions = resolveOptions('prl train', DATASET_OPTIONS, own);
+  const source = savedBase ?? (await modelFolder(model, interrupt.signal));
+  const tokenizer = await Tokenizer.load(source);
+  const policy = await Policy.load(source, { dtype: data.dtype });
+
+  const { maxCompletionLength, promptsPerStep } = trainerOptions(run, DATASET_DEFAULTS);
+  const task = await loadTask(data, { tokenizer, policy, maxCompletionLength }, interrupt.signal);
+  const epoch = Math.ceil(task.size.train / promptsPerStep);
+  const options = trainerOptions(run, { ...DATASET_DEFAULTS, maxSteps: epoch });
+  const learning = await reinforcement(run, { task, options, settings: { ...data, model }, movable: MOVABLE });
+  const exams = examsOf(task, options);
+  return {
+    ...learning,
+    base: async () => policy,
+    exams,
+    examLine: ({ trained: { n, averageAtN, passAtN, problems } }) =>
+      `average@${n} ${averageAtN.toFixed(3)}, pass@${n} ${passAtN.toFixed(3)} on ${problems} problems`,
+    report: async (trained) => reportOf(task, exams, trained),
+  };
+}
+
+/** The held-out problems, where there are any. */
+function examsOf({ size }: DatasetTask, options: ResolvedTrainerOptions): Exams {
+  if (size.test === 0) return [];
+  const { evalProblems, evalSamples: n, temperature, maxCompletionLength, seed } = options;
+  const problems = Math.min(evalProblems, size.test);
+  return [
+    {
+      key: 'trained',
+      where: 'held out',
+      options: { problems, n, temperature, maxCompletionLength, seed },
+      live: (tokens) => `${tokens} tokens`,
+    },
+  ];
+}
+
+function reportOf(task: DatasetTask, exams: Exams, { before, after }: Trained): string[] {
+  if (exams.length === 0)
+    return ['No problem is held out (--eval-dataset, --eval-share): what this run did is not measured.'];
+  const [a, b] = [before.trained, after.trained];
+  const overlap = b.averageAtNInterval[0] <= a.averageAtNInterval[1];
+  return [
+    evaluationTable(exams, before, after),
+    ...(task.levels.length > 1 ? [levelTable(task, a, b)] : []),
+    `Intervals are 95% bootstrap intervals over problems.${overlap ? ' Those of before and after overlap: this run does not show that the policy got better.' : ''}`,
+  ];
+}
+
+/** The average of each level of the held-out problems. */
+function levelTable(task: DatasetTask, before: EvaluationResult, after: EvaluationResult): string {
+  const { n } = before;
+  const average = ({ records }: EvaluationResult, level: string) => {
+    const own = records.filter((record: ProblemRecord & { level?: string }) => record.level === level);
+    return { count: own.length, mean: own.reduce((sum, { correct }) => sum + correct / n, 0) / own.length };
+  };
+  const rows = task.levels.slice(1).flatMap((level) => {
+    const [a, b] = [average(before, level), average(after, level)];
+    return a.count === 0 ? [] : [[level, String(a.count), a.mean.toFixed(3), b.mean.toFixed(3)]];
+  });
+  return table([['level', 'problems', `average@${n} before`, 'after'], ...rows]);
+}

@@ -1,0 +1,36 @@
+import asciichart from 'asciichart';
+import type { Row } from '../../train/run-folder.js';
+
+/** The course of the run in the terminal. */
+export function plots(rows: readonly Row[]): string {
+  if (rows.length < 2) return '';
+  const series = [
+    ['reward', 'average reward of the training batch (average@n)', 2],
+    ['share_step_by_step', 'share of responses that show their work', 2],
+    ['completions/mean_length', 'tokens per response', 1],
+    ['first_token_entropy', 'entropy of the first token, nats', 2],
+  ] as const;
+  return series
+    .filter(([name]) => rows.every((row) => Number.isFinite(row[name])))
+    .map(([name, title, digits]) => {
+      const values = stretch(
+        rows.map((row) => row[name]),
+        60,
+      );
+      const format = (value: number) => value.toFixed(digits).padStart(8);
+      // A flat series has no range to scale by.
+      const flat = values.every((value) => value === values[0]);
+      const chart = flat ? format(values[0]) : asciichart.plot(values, { height: 7, format });
+      return `${title}, steps ${rows[0].step} to ${rows[rows.length - 1].step}\n${chart}`;
+    })
+    .join('\n\n');
+}
+
+/** `values` drawn over `width` columns: repeated where there are fewer, averaged where there are more. */
+function stretch(values: number[], width: number): number[] {
+  return Array.from({ length: width }, (_, column) => {
+    const from = Math.floor((column * values.length) / width);
+    const to = Math.max(from + 1, Math.floor(((column + 1) * values.length) / width));
+    return values.slice(from, to).reduce((a, b) => a + b, 0) / (to - from);
+  });
+}

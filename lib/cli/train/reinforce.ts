@@ -1,0 +1,80 @@
+// The part of a recipe that is reinforcement learning: options of the trainer, process reward model, servers, the training.
+import { resolveOptions } from '../../base/options.js';
+import type { Policy } from '../../policy/policy.js';
+import type { PolicyLike } from '../../policy/types.js';
+import { loadProcessRewardModel } from '../../prm/load.js';
+import type { ProcessRewardModel } from '../../prm/process-reward-model.js';
+import type { Task } from '../../tasks/task.js';
+import { checkMethod } from '../../train/advantages.js';
+import { checkMismatch } from '../../train/mismatch.js';
+import {
+  RESUMABLE_OPTIONS,
+  type ResolvedTrainerOptions,
+  TRAINER_OPTIONS,
+  type TrainerOptions,
+} from '../../train/options.js';
+import { part } from '../kit/args.js';
+import { Progress } from '../kit/progress.js';
+import { ROLLOUT_OPTIONS, rolloutSettings } from '../kit/rollout.js';
+import { runTrainer, type Training } from '../kit/training.js';
+import type { Recipe, Run } from './course.js';
+
+/** The trainer's options: what is given, what the run has, the defaults of its kind, those of the trainer. */
+export const trainerOptions = ({ given, known }: Run, defaults: TrainerOptions): ResolvedTrainerOptions =>
+  resolveOptions('prl train', TRAINER_OPTIONS, {
+    ...defaults,
+    ...part(known.trainer, TRAINER_OPTIONS),
+    ...part(given, TRAINER_OPTIONS),
+  });
+
+interface Plan {
+  task: Task;
+  options: ResolvedTrainerOptions;
+  /** The command's own, for config.json. */
+  settings: object;
+  /** Those of them in which a resumed run may differ. */
+  movable?: readonly string[];
+}
+
+type Reinforcement = Pick<Recipe, 'task' | 'config' | 'steps' | 'train' | 'head' | 'dispose'> & {
+  processRewardModel: ProcessRewardModel | undefined;
+};
+
+export async function reinforcement(run: Run, { task, options, settings, movable = [] }: Plan): Promise<Reinforcement> {
+  const { folder, given, known, interrupt } = run;
+  const prm: string | undefined = given.prm ?? known.command.prm;
+  const processRewardModel = prm ? await loadProcessRewardModel(prm, task.tokenizer) : undefined;
+  checkMethod(options, { processRewardModel });
+  const rollout = rolloutSettings(part(given, ROLLOUT_OPTIONS), known.command.rollout);
+  checkMismatch(options, rollout);
+  return {
+    task,
+    processRewardModel,
+    config: {
+      // A server may have moved.
+      command: { values: { ...settings, prm, rollout }, changeable: [...movable, 'prm', 'rollout'] },
+      trainer: { values: { task: task.name, ...task.identity, ...options }, changeable: RESUMABLE_OPTIONS },
+    },
+    steps: options.maxSteps,
+    train: (base: Policy) => withProgress({ folder, task, base, options, processRewardModel, rollout, interrupt }),
+    head: { method: options.method, seed: options.seed },
+    dispose: () => processRewardModel?.dispose?.(),
+  };
+}
+
+/** Trains with a bar. */
+async function withProgress(training: Training): Promise<PolicyLike | undefined> {
+  const { method, maxSteps } = training.options;
+  const progress = new Progress(method.toUpperCase(), maxSteps);
+  const policy = await runTrainer(training, ({ step, metrics }) => {
+    progress.update(
+      step,
+      `reward ${metrics.reward.toFixed(3)}  length ${metrics['completions/mean_length'].toFixed(1)}  steps ${metrics['step_count/mean'].toFixed(2)}  ${Math.round(metrics.tokens_per_second)} tokens/s`,
+    );
+  }).finally(() => progress.stop());
+  if (!policy) return undefined;
+  const rewards = (await training.folder.rows('metrics.jsonl')).map(({ reward }) => reward?.toFixed(3));
+  const change = rewards.length > 0 ? `, training reward ${rewards[0]} -> ${rewards[rewards.length - 1]}` : '';
+  progress.done(`${maxSteps} steps${change}`);
+  return policy;
+}
