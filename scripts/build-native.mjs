@@ -174,7 +174,8 @@ export async function buildNative({
     copyFileSync(from, `${to}.new`);
     renameSync(`${to}.new`, to);
   }
-  writeFileSync(join(dirname(target), RECORD), JSON.stringify({ sources: digestOfSources(), cudaArch }));
+  if (isCheckout)
+    writeFileSync(join(dirname(target), RECORD), JSON.stringify({ sources: digestOfSources(), cudaArch }));
   if (!keep) rmSync(work, { recursive: true, force: true });
   const cuda = emulate
     ? ' with CUDA emulated'
