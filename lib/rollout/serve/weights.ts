@@ -65,7 +65,7 @@ export class ServedWeights {
       throw new HttpError(400, `there is no folder ${folder}`);
     });
     const way = relative(await realpath(this.syncFolder), path);
-    if (way === '..' || way.startsWith('../../base/') || isAbsolute(way))
+    if (way === '..' || way.startsWith('../') || isAbsolute(way))
       throw new HttpError(403, `${folder} is not inside the folder of --sync-folder`);
     return path;
   }
