@@ -1,9 +1,10 @@
 // Runs the test files, each in a process of its own, as many at once as there are cores, and counts their tests.
 //   node scripts/test.mjs [PATTERN]        PATTERN: a regular expression for paths under test/, without .test.ts
-// A file that passes is one line; of one that fails, all that it said is shown.
+// A file that passes is one line; of one that fails, all that it said is shown. The command line is tested as it is installed, from
+// dist, which is compiled first where lib is newer.
 // test/runtime/cuda-*.test.ts need a GPU or its emulator: `npm run test:cuda` and `npm run test:emulated` run them.
-import { spawn } from 'node:child_process';
-import { readdirSync, statSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,17 +13,40 @@ import { countTests } from './uvu.mjs';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** These measure time or memory, or use both cores: they run one by one, at the end. */
 const ALONE = /^(endurance|package|bench)\//;
+/** These take longest: they start first. */
+const FIRST = [
+  'cli/main',
+  'cli/compare/compare',
+  'cli/eval',
+  'cli/train-dataset',
+  'kernels/policy-loss',
+  'tasks/verify/pool',
+];
 
-const pattern = new RegExp(`${process.argv[2] ?? ''}.*\\.test\\.ts$`);
+const nameOf = (file) => file.replace('.test.ts', '');
+const pattern = new RegExp(`(?:${process.argv[2] ?? ''}).*\\.test\\.ts$`);
 const onGpu = process.env.PRL_TEST_DEVICE === 'cuda';
 const files = readdirSync(join(root, 'test'), { recursive: true })
-  .filter((file) => pattern.test(`/${file}`) && (onGpu || !/\/cuda-[^/]*$/.test(file)))
-  .map((file) => ({ file, size: statSync(join(root, 'test', file)).size }))
-  .sort((a, b) => b.size - a.size)
+  .filter((file) => pattern.test(file) && (onGpu || !/(^|\/)cuda-[^/]*$/.test(file)))
+  .map((file) => ({ file, size: statSync(join(root, 'test', file)).size, first: FIRST.includes(nameOf(file)) }))
+  .sort((a, b) => b.first - a.first || b.size - a.size)
   .map(({ file }) => file);
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
+
+function compileWhereNewer() {
+  const changed = ['lib', 'bench'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true }).map((file) => statSync(join(root, folder, file)).mtimeMs),
+  );
+  const compiled = join(root, 'dist', 'lib', 'index.js');
+  if (existsSync(compiled) && statSync(compiled).mtimeMs > Math.max(...changed)) return;
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  // Types are the business of `npm run check`.
+  const options = ['-p', 'tsconfig.build.json', '--noCheck'];
+  const { status, stdout } = spawnSync(process.execPath, [tsc, ...options], { cwd: root, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`lib does not compile: ${stdout}`);
+}
 
 /** Runs one file and says how it went. */
 async function run(file) {
@@ -45,9 +69,7 @@ async function run(file) {
   counts.failed += failed;
   counts.skipped += skipped;
   const seconds = ((performance.now() - began) / 1000).toFixed(1).padStart(6);
-  console.log(
-    `${failed ? 'FAIL' : 'ok  '} ${seconds} s ${String(passed).padStart(5)}  ${file.replace('.test.ts', '')}`,
-  );
+  console.log(`${failed ? 'FAIL' : 'ok  '} ${seconds} s ${String(passed).padStart(5)}  ${nameOf(file)}`);
   if (!failed) return;
   failures.push(file);
   console.log(`\n${said.join('').trim()}\n\nended with ${status}\n`);
@@ -58,6 +80,7 @@ async function work(queue) {
   for (let file = queue.shift(); file; file = queue.shift()) await run(file);
 }
 
+compileWhereNewer();
 const together = files.filter((file) => !ALONE.test(file));
 await Promise.all(Array.from({ length: availableParallelism() }, () => work(together)));
 await work(files.filter((file) => ALONE.test(file)));
@@ -68,7 +91,7 @@ if (files.length === 0) {
 }
 if (failures.length) {
   console.log('\nfailed; each again alone with:');
-  for (const file of failures) console.log(`  node scripts/test.mjs '${file.replace('.test.ts', '')}'`);
+  for (const file of failures) console.log(`  node scripts/test.mjs '${nameOf(file)}'`);
 }
 console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
 process.exit(counts.failed ? 1 : 0);
