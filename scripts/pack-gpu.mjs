@@ -96,7 +96,7 @@ copyFileSync(join(root, 'scripts', 'gpu-run.sh'), join(folder, 'run.sh'));
 chmodSync(join(folder, 'run.sh'), 0o755);
 
 const { name, version, imports } = packageJson;
-const exports = { '.': './lib/index.js', './package.json': './package.json' };
+const exports = JSON.parse(JSON.stringify(packageJson.exports).replaceAll('./dist/', './'));
 writeFileSync(
   join(folder, 'package.json'),
   `${JSON.stringify({ name, version, type: 'module', imports, exports }, null, 2)}\n`,
