@@ -1,4 +1,4 @@
-export { PrlError, type PrlErrorCode } from './base/errors.js';
+// What is public, and nothing else. Three rooms can be imported alone: prl-node/kernels, prl-node/verify and prl-node/serve.
 export { type DatasetEvaluation, evaluateDatasets } from './eval/datasets.js';
 export { type EvaluationOptions, type EvaluationResult, evaluate, type ProblemRecord } from './eval/evaluate.js';
 export { type Majority, majorityVote } from './eval/majority.js';
@@ -15,30 +15,7 @@ export {
   resolveModel,
   resolveTokenizer,
 } from './hub/resolve.js';
-export * from './kernels/coherence.js';
-export { topEntropyThreshold } from './kernels/entropy-threshold.js';
-export * from './kernels/group-advantages.js';
-export { type ImportanceWeightsArgs, importanceWeights } from './kernels/importance-weights.js';
-export * from './kernels/linear-policy-loss.js';
-export type { PolicyLossMetrics } from './kernels/loss-batch.js';
-export type { PolicyLossOptions } from './kernels/loss-options.js';
-export { type CudaDevice, cudaDevices, type NativeInfo, nativeInfo, setThreads } from './kernels/native.js';
-export * from './kernels/policy-loss.js';
-export * from './kernels/progrs-advantages.js';
-export { type QuantileLoss, type QuantileLossOptions, quantileLoss } from './kernels/quantile-loss.js';
-export * from './kernels/split-steps.js';
-export * from './kernels/step-advantages.js';
-export {
-  type CudaIpcMemory,
-  type Device,
-  type DType,
-  synchronize,
-  Tensor,
-  type TensorData,
-  type TensorLike,
-  type TensorOptions,
-} from './kernels/tensor.js';
-export { type TokenLogProbs, type TokenLogProbsOptions, tokenLogProbs } from './kernels/token-log-probs.js';
+export * from './kernels/index.js';
 export type { StepOffsets } from './methods/steps.js';
 export type { ChatMessage, ChatOptions } from './policy/chat-template.js';
 export { estimateMemory } from './policy/memory.js';
@@ -66,7 +43,7 @@ export {
 } from './prm/train.js';
 export { promptSeeds, type RolloutEngine } from './rollout/engine.js';
 export type { HttpEngineOptions } from './rollout/http-engine.js';
-export { type RunningServer, type ServeOptions, serve } from './rollout/serve/server.js';
+export * from './rollout/serve/index.js';
 export { SglangEngine } from './rollout/sglang.js';
 export { VllmEngine } from './rollout/vllm.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';

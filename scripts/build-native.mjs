@@ -1,4 +1,5 @@
-// Builds the addon with cmake-js into build/Release/prl.node.
+// Builds the addon into build/Release/prl.node: with cmake-js in a checkout. The package calls CMake itself and brings the headers
+// of Node-API (scripts/headers.mjs), so that whoever gets the prebuilt addon installs nothing that only compiles.
 //
 //   node scripts/build-native.mjs [--out DIR] [--cuda-arch LIST|all|none | --emulate] [--sanitize | --sanitize-threads] [--keep] [--jobs N]
 //
@@ -9,16 +10,29 @@
 // (scripts/test-tsan.mjs).
 // --emulate: the CUDA sources for the emulator in test/emulator, which runs them on the CPU. For tests; give it its own --out.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { findNvcc, missingTools } from './toolchain.mjs';
+import { addonProblem, findNvcc, missingTools, onPath } from './toolchain.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
+
+/** Whether this is a checkout; else it is the installed package. */
+export const isCheckout = existsSync(join(root, 'lib', 'index.ts'));
 
 export const ALL_CUDA_TARGETS = '75-real;80-real;86-real;89-real;90a-real;100a-real;120-real;90-virtual';
 
@@ -32,6 +46,70 @@ function cudaTargets(asked) {
     return sm === '90' || sm === '100' ? `${sm}a-real` : `${sm}-real`;
   });
   return found.length ? found.join(';') : '90a-real';
+}
+
+// The compilers that missingTools looked at; cmake-js and CMake would look for others.
+const compilers = () => ({ c: process.env.CC || 'cc', cxx: process.env.CXX || 'c++' });
+
+function cmakeJs(work, jobs) {
+  const program = [process.execPath, require.resolve('cmake-js/bin/cmake-js')];
+  const { c, cxx } = compilers();
+  const args = ['--directory', root, '--out', work, '--parallel', String(jobs), '--cc', c, '--cxx', cxx];
+  const command = (name) => (definitions) => [...program, name, ...args, ...definitions.map((each) => `--CD${each}`)];
+  return { configure: command('configure'), compile: command('compile') };
+}
+
+/** What cmake-js does on Linux and macOS for an addon of Node-API. */
+function cmake(work, jobs) {
+  const { c, cxx } = compilers();
+  const headers = ['node-api-headers', 'node-addon-api'].map((name) => join(root, 'dist', 'headers', name));
+  const fixed = [
+    'CMAKE_BUILD_TYPE=Release',
+    `CMAKE_LIBRARY_OUTPUT_DIRECTORY=${join(work, 'Release')}`,
+    `CMAKE_JS_INC=${headers.join(';')}`,
+    `CMAKE_C_COMPILER=${c}`,
+    `CMAKE_CXX_COMPILER=${cxx}`,
+    ...(process.platform === 'darwin' ? ['CMAKE_SHARED_LINKER_FLAGS=-undefined dynamic_lookup'] : []),
+  ];
+  const generator = onPath('make') ? [] : ['-G', 'Ninja'];
+  return {
+    configure: (definitions) => {
+      const options = [...fixed, ...definitions].map((each) => `-D${each}`);
+      return ['cmake', '-S', root, '-B', work, ...generator, ...options];
+    },
+    compile: () => ['cmake', '--build', work, '--config', 'Release', '--parallel', String(jobs)],
+  };
+}
+
+/** Beside an addon: what it was made from. */
+const RECORD = 'made-from.json';
+
+/** Of all that decides what the compiled addon is, but for the options and the machine. Not by time: a fresh checkout is all new. */
+function digestOfSources() {
+  const hash = createHash('sha256');
+  const native = readdirSync(join(root, 'native'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+  for (const path of [...native, join(root, 'CMakeLists.txt'), fileURLToPath(import.meta.url)].sort())
+    hash
+      .update(`${relative(root, path)}\0`)
+      .update(readFileSync(path))
+      .update('\0');
+  const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const { 'cmake-js': builder, 'node-addon-api': api, 'node-api-headers': headers } = devDependencies;
+  return hash.update(JSON.stringify([builder, api, headers])).digest('hex');
+}
+
+/** Why the addon of a checkout must be compiled; null where the one that is there has these sources, and the targets that are asked for. */
+export function whyCompileAgain(asked = process.env.PRL_CUDA_ARCH) {
+  const folder = join(root, 'build', 'Release');
+  if (!existsSync(join(folder, 'prl.node'))) return 'this checkout has none yet';
+  if (!existsSync(join(folder, RECORD))) return 'nothing says from which sources the one that is there was made';
+  const { sources, cudaArch } = JSON.parse(readFileSync(join(folder, RECORD), 'utf8'));
+  if (sources !== digestOfSources()) return 'its sources have changed';
+  if (asked && asked !== cudaArch) return `PRL_CUDA_ARCH is ${asked} and was ${cudaArch ?? 'not set'}`;
+  const problem = addonProblem(join(folder, 'prl.node'));
+  return problem && `the one that is there does not work here (${problem})`;
 }
 
 export async function buildNative({
@@ -58,15 +136,13 @@ export async function buildNative({
     'build',
     `cmake${emulate ? '-emulated' : ''}${sanitize ? (sanitize === 'thread' ? '-tsan' : '-asan') : ''}`,
   );
-  const args = ['--directory', root, '--out', work, '--parallel', String(jobs ?? availableParallelism())];
-  // The compilers that missingTools looked at; cmake-js would look for others.
-  args.push('--cc', process.env.CC || 'cc', '--cxx', process.env.CXX || 'c++');
-  if (emulate) args.push('--CDPRL_CUDA_EMULATOR=ON');
-  if (sanitize) args.push(`--CDPRL_SANITIZE=${sanitize}`);
-  const cmake = (command) => {
+  const builder = (isCheckout ? cmakeJs : cmake)(work, jobs ?? availableParallelism());
+  const definitions = [...(emulate ? ['PRL_CUDA_EMULATOR=ON'] : []), ...(sanitize ? [`PRL_SANITIZE=${sanitize}`] : [])];
+  const call = (command) => {
     // PRL_CUDA is said either way: a folder that was kept remembers what the build before was asked.
-    const cuda = nvcc ? ['--CDPRL_CUDA=ON', `--CDPRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`] : ['--CDPRL_CUDA=OFF'];
-    return spawnSync(process.execPath, [require.resolve('cmake-js/bin/cmake-js'), command, ...args, ...cuda], {
+    const cuda = nvcc ? ['PRL_CUDA=ON', `PRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`] : ['PRL_CUDA=OFF'];
+    const [program, ...args] = builder[command]([...definitions, ...cuda]);
+    return spawnSync(program, args, {
       cwd: root,
       // ccache, where it is used, gives up at a precompiled header without this.
       env: { CCACHE_SLOPPINESS: 'pch_defines,time_macros', ...process.env, ...(nvcc && { CUDACXX: nvcc }) },
@@ -75,18 +151,18 @@ export async function buildNative({
     });
   };
   // `compile` alone would not look at the options again in a folder that was kept.
-  let run = cmake('configure');
+  let run = call('configure');
   if (run.status !== 0 && nvcc && !cudaArch) {
     console.error(run.stderr);
     console.error(`prl-node: ${nvcc} does not work here (its messages are above): compiling for the CPU only`);
     nvcc = undefined;
-    run = cmake('configure');
+    run = call('configure');
   }
-  if (run.status === 0) run = cmake('compile');
+  if (run.status === 0) run = call('compile');
   if (run.status !== 0) {
     console.error(run.stdout, run.stderr);
     throw new Error(
-      `the addon did not compile (cmake-js ended with ${run.status ?? run.signal}); the compiler's messages are above.`,
+      `the addon did not compile (the build ended with ${run.status ?? run.signal}); the compiler's messages are above.`,
     );
   }
   const target = resolve(root, out ?? 'build/Release', 'prl.node');
@@ -98,6 +174,8 @@ export async function buildNative({
     copyFileSync(from, `${to}.new`);
     renameSync(`${to}.new`, to);
   }
+  if (isCheckout)
+    writeFileSync(join(dirname(target), RECORD), JSON.stringify({ sources: digestOfSources(), cudaArch }));
   if (!keep) rmSync(work, { recursive: true, force: true });
   const cuda = emulate
     ? ' with CUDA emulated'

@@ -1,19 +1,19 @@
-// npm's install script: keeps the prebuilt addon when it works here, else compiles one.
-// Compiling calls cmake-js directly (not node-gyp), so that it needs no node headers, no python and no network.
+// npm's install script: keeps the prebuilt addon when it works here, else compiles one. In a checkout it compiles what has changed;
+// `npx prl` comes here too, since it installs the checkout. Node-gyp is not used: it would need node's headers, python and a network.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildNative } from './build-native.mjs';
+import { buildNative, isCheckout, whyCompileAgain } from './build-native.mjs';
 import { addonProblem } from './toolchain.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-/** Why the prebuilt addon cannot be used; null when it can. */
+/** Why an addon must be compiled; null when the one that is there serves. */
 function whyCompile() {
-  // A prebuilt addon in a checkout was made from sources that may have changed since.
-  if (existsSync(join(root, 'lib', 'index.ts'))) return 'this is a checkout';
   if (process.env.npm_config_build_from_source === 'true') return 'build-from-source was asked for';
+  // A prebuilt addon in a checkout was made from sources that may have changed since.
+  if (isCheckout) return whyCompileAgain();
   let path;
   try {
     process.env.PREBUILDS_ONLY = '1';
@@ -35,7 +35,7 @@ try {
   if (reason) {
     console.log(`prl-node: compiling the addon, because ${reason}`);
     await buildNative({ reason });
-  } else {
+  } else if (!isCheckout) {
     // What an earlier install compiled would be taken before the prebuilt one.
     rmSync(join(root, 'build'), { recursive: true, force: true });
   }

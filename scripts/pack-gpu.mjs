@@ -51,8 +51,7 @@ function take(from, wanted = () => true) {
 /** The packages that are needed at run time, from the lock file, with those that they need. */
 function runtimePackages() {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
-  const onlyToBuild = new Set(['cmake-js', 'node-addon-api', 'node-api-headers']);
-  const queue = [...Object.keys(packageJson.dependencies).filter((name) => !onlyToBuild.has(name)), 'uvu'];
+  const queue = [...Object.keys(packageJson.dependencies), 'uvu'];
   const found = new Set();
   for (const name of queue) {
     if (found.has(name)) continue;
@@ -85,6 +84,7 @@ run(process.execPath, [
 for (const fixtures of ['advantages', 'loss']) take(`test/fixtures/${fixtures}`);
 for (const scripts of ['bench/peers', 'examples/pytorch-ipc']) take(scripts, (path) => path.endsWith('.py'));
 take('test/fakes', (path) => path.endsWith('.mjs'));
+take('vendor');
 for (const file of ['test-cuda', 'toolchain', 'uvu']) take(`scripts/${file}.mjs`);
 for (const name of runtimePackages()) take(`node_modules/${name}`, (path) => !/\.(map|md|d\.[mc]?ts)$/.test(path));
 
@@ -95,10 +95,11 @@ if (run('strip', [join(folder, 'bin', 'node')]) === undefined)
 copyFileSync(join(root, 'scripts', 'gpu-run.sh'), join(folder, 'run.sh'));
 chmodSync(join(folder, 'run.sh'), 0o755);
 
-const { name, version } = packageJson;
+const { name, version, imports } = packageJson;
+const exports = JSON.parse(JSON.stringify(packageJson.exports).replaceAll('./dist/', './'));
 writeFileSync(
   join(folder, 'package.json'),
-  `${JSON.stringify({ name, version, type: 'module', exports: { '.': './lib/index.js', './package.json': './package.json' } }, null, 2)}\n`,
+  `${JSON.stringify({ name, version, type: 'module', imports, exports }, null, 2)}\n`,
 );
 const about = {
   commit: `${run('git', ['rev-parse', 'HEAD'])}${run('git', ['status', '--porcelain']) ? ' with changes' : ''}`,

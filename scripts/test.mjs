@@ -1,27 +1,97 @@
-// Runs the tests with uvu and counts them.
-//   node scripts/test.mjs [FILE PATTERN]
+// Runs the test files, each in a process of its own, as many at once as there are cores, and counts their tests.
+//   node scripts/test.mjs [PATTERN]        PATTERN: a regular expression for paths under test/, without .test.ts
+// A file that passes is one line; of one that fails, all that it said is shown. The command line is tested as it is installed, from
+// dist, which is compiled first where lib is newer.
 // test/runtime/cuda-*.test.ts need a GPU or its emulator: `npm run test:cuda` and `npm run test:emulated` run them.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { countTests } from './uvu.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const tsx = join(root, 'node_modules', 'tsx', 'dist', 'cli.mjs');
-const uvu = join(root, 'node_modules', 'uvu', 'bin.js');
-const pattern = process.argv[2] ? `${process.argv[2]}.*\\.test\\.ts$` : '\\.test\\.ts$';
-const ignored = process.env.PRL_TEST_DEVICE === 'cuda' ? [] : ['--ignore', '/cuda-[^/]*\\.test\\.ts$'];
+/** These measure time or memory, or use both cores: they run one by one, at the end. */
+const ALONE = /^(endurance|package|bench)\//;
+/** These take longest: they start first. */
+const FIRST = [
+  'cli/main',
+  'cli/compare/compare',
+  'cli/eval',
+  'cli/train-dataset',
+  'kernels/policy-loss',
+  'tasks/verify/pool',
+];
 
-const run = spawnSync(process.execPath, [tsx, uvu, 'test', pattern, ...ignored], {
-  cwd: root,
-  encoding: 'utf8',
-  maxBuffer: 1 << 28,
-  stdio: ['ignore', 'pipe', 'inherit'],
-  env: process.stdout.isTTY
-    ? { ...process.env, FORCE_COLOR: '1' }
-    : { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
-});
-process.stdout.write(run.stdout);
-const { passed, failed, skipped } = countTests(run.stdout, run.status);
-console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);
-process.exit(failed ? 1 : 0);
+const nameOf = (file) => file.replace('.test.ts', '');
+const pattern = new RegExp(`(?:${process.argv[2] ?? ''}).*\\.test\\.ts$`);
+const onGpu = process.env.PRL_TEST_DEVICE === 'cuda';
+const files = readdirSync(join(root, 'test'), { recursive: true })
+  .filter((file) => pattern.test(file) && (onGpu || !/(^|\/)cuda-[^/]*$/.test(file)))
+  .map((file) => ({ file, size: statSync(join(root, 'test', file)).size, first: FIRST.includes(nameOf(file)) }))
+  .sort((a, b) => b.first - a.first || b.size - a.size)
+  .map(({ file }) => file);
+
+const counts = { passed: 0, failed: 0, skipped: 0 };
+const failures = [];
+
+function compileWhereNewer() {
+  const changed = ['lib', 'bench'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true }).map((file) => statSync(join(root, folder, file)).mtimeMs),
+  );
+  const compiled = join(root, 'dist', 'lib', 'index.js');
+  if (existsSync(compiled) && statSync(compiled).mtimeMs > Math.max(...changed)) return;
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  // Types are the business of `npm run check`.
+  const options = ['-p', 'tsconfig.build.json', '--noCheck'];
+  const { status, stdout } = spawnSync(process.execPath, [tsc, ...options], { cwd: root, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`lib does not compile: ${stdout}`);
+}
+
+/** Runs one file and says how it went. */
+async function run(file) {
+  const began = performance.now();
+  const child = spawn(process.execPath, ['--import', 'tsx', join('test', file)], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
+  });
+  const said = [];
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    output += text;
+    said.push(text);
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => said.push(text));
+  const status = await new Promise((resolve) => child.on('close', (code, signal) => resolve(signal ?? code)));
+  const { passed, failed, skipped } = countTests(output, status);
+  counts.passed += passed;
+  counts.failed += failed;
+  counts.skipped += skipped;
+  const seconds = ((performance.now() - began) / 1000).toFixed(1).padStart(6);
+  console.log(`${failed ? 'FAIL' : 'ok  '} ${seconds} s ${String(passed).padStart(5)}  ${nameOf(file)}`);
+  if (!failed) return;
+  failures.push(file);
+  console.log(`\n${said.join('').trim()}\n\nended with ${status}\n`);
+}
+
+/** Takes files from a queue until it is empty. */
+async function work(queue) {
+  for (let file = queue.shift(); file; file = queue.shift()) await run(file);
+}
+
+compileWhereNewer();
+const together = files.filter((file) => !ALONE.test(file));
+await Promise.all(Array.from({ length: availableParallelism() }, () => work(together)));
+await work(files.filter((file) => ALONE.test(file)));
+
+if (files.length === 0) {
+  console.error(`no file under test/ matches ${pattern}`);
+  counts.failed = 1;
+}
+if (failures.length) {
+  console.log('\nfailed; each again alone with:');
+  for (const file of failures) console.log(`  node scripts/test.mjs '${nameOf(file)}'`);
+}
+console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+process.exit(counts.failed ? 1 : 0);

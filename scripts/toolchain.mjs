@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 export const FETCHED_CUDA = join(dirname(fileURLToPath(import.meta.url)), '..', '.cuda');
 
 const PATH = () => (process.env.PATH ?? '').split(':');
-const onPath = (tool) => PATH().some((folder) => existsSync(join(folder, tool)));
+export const onPath = (tool) => PATH().some((folder) => existsSync(join(folder, tool)));
 
 /** The first version number that a tool tells of itself; null when it is not there or does not run. */
 export function versionOf(command) {

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -6,14 +5,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Machine, whatIsMissing } from '../../lib/cli/doctor/machine.js';
 import { nativeInfo, nativePath, packageRoot } from '../../lib/kernels/native.js';
+import { prl } from '../fakes/prl.js';
 
-const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
-const doctor = (args: string[], env: Record<string, string> = {}) =>
-  spawnSync(process.execPath, ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts'), 'doctor', ...args], {
-    cwd: packageRoot,
-    encoding: 'utf8',
-    env: { ...environment, ...env },
-  });
+const doctor = (args: string[], env: Record<string, string> = {}) => prl(['doctor', ...args], env);
 
 const seen = suite('prl doctor');
 seen('says what there is, as JSON and for people', () => {

@@ -11,6 +11,7 @@ import {
   statSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -35,21 +36,24 @@ echo "$@" >> '${asked}'
 [ "$1" = --build ] && mkdir -p "$2/Release" && cp '${addonPath}' "$2/Release/prl.node"
 exit 0`;
 
-function install(env: Record<string, string> = {}, nodeArgs: string[] = []) {
+function install(env: Record<string, string> = {}, nodeArgs: string[] = [], where = installed) {
   rmSync(asked, { force: true });
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    [...nodeArgs, join(installed, 'scripts', 'install.mjs')],
-    { cwd: installed, encoding: 'utf8', env: { PATH: `${bare}:${tools}`, PRL_CUDA_ARCH: 'none', ...env } },
-  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...nodeArgs, join(where, 'scripts', 'install.mjs')], {
+    cwd: where,
+    encoding: 'utf8',
+    env: { PATH: `${bare}:${tools}`, PRL_CUDA_ARCH: 'none', ...env },
+  });
   return { status, stdout, stderr, cmake: existsSync(asked) ? readFileSync(asked, 'utf8') : '' };
+}
+
+function copy(parts: string[], to: string) {
+  for (const part of parts) cpSync(join(packageRoot, part), join(to, part), { recursive: true });
+  symlinkSync(join(packageRoot, 'node_modules'), join(to, 'node_modules'));
 }
 
 const scripts = suite('the install script');
 scripts.before(() => {
-  for (const part of ['scripts', 'package.json', 'CMakeLists.txt'])
-    cpSync(join(packageRoot, part), join(installed, part), { recursive: true });
-  symlinkSync(join(packageRoot, 'node_modules'), join(installed, 'node_modules'));
+  copy(['scripts', 'package.json', 'CMakeLists.txt'], installed);
   binaries(bare, ['node', 'sh', 'mkdir', 'cp']);
   fake(tools, 'cmake', CMAKE);
   fake(tools, 'make', '');
@@ -78,6 +82,8 @@ const compiles = (reason: RegExp, env?: Record<string, string>) => {
   assert.match(stdout, /compiling the addon, because /);
   assert.match(stdout, reason);
   assert.match(cmake, /-DPRL_CUDA=OFF/);
+  const headers = (name: string) => join(installed, 'dist', 'headers', name);
+  assert.ok(cmake.includes(`-DCMAKE_JS_INC=${headers('node-api-headers')};${headers('node-addon-api')}`), cmake);
   assert.match(cmake, /--build/);
   assert.equal(statSync(compiled).size, statSync(addonPath).size);
   assert.equal(existsSync(join(installed, 'build', 'cmake')), false, 'what only the compilation needs is removed');
@@ -182,6 +188,32 @@ scripts('a compilation that fails: its messages, and that it failed', () => {
   assert.match(stderr, /error: line 7/);
   assert.match(stderr, /prl-node: the addon did not compile/);
   assert.not(existsSync(compiled));
+});
+
+scripts('in a checkout it compiles what has changed, by content, and says why', () => {
+  const checkout = join(folder.path, 'checkout');
+  copy(['scripts', 'package.json', 'CMakeLists.txt', 'native', 'lib/index.ts'], checkout);
+  const again = (env?: Record<string, string>) => {
+    const { status, stdout, stderr, cmake } = install(env, [], checkout);
+    assert.is(status, 0, stderr);
+    assert.is(cmake !== '', stdout !== '', stdout);
+    return stdout;
+  };
+  const addon = join(checkout, 'build', 'Release', 'prl.node');
+  assert.match(again(), /compiling the addon, because this checkout has none yet/);
+  assert.is(again(), '');
+  assert.is(again({ PRL_CUDA_ARCH: '' }), '', 'nothing is asked for: any targets serve');
+  const source = join(checkout, 'native', 'binding', 'addon.cc');
+  utimesSync(source, new Date(), new Date());
+  assert.is(again(), '', 'newer, and the same');
+  writeFileSync(source, `${readFileSync(source, 'utf8')}\n`);
+  assert.match(again(), /because its sources have changed/);
+  assert.is(again(), '');
+  truncateSync(addon, 100);
+  assert.match(again(), /because the one that is there does not work here/);
+  assert.match(again({ npm_config_build_from_source: 'true' }), /build-from-source was asked for/);
+  const asked = install({ PRL_CUDA_ARCH: '90a-real', CUDACXX: '' }, [], checkout);
+  assert.match(asked.stdout, /because PRL_CUDA_ARCH is 90a-real and was none/);
 });
 
 scripts('a platform that it does not run on', () => {

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -17,7 +18,8 @@ import * as assert from 'uvu/assert';
 import { packageRoot } from '../../lib/kernels/native.js';
 import { addonPath, binaries, copyOfCheckout, temporaryFolder } from './folder.js';
 
-const BUDGET = 15e6;
+/** Of the tarball, and of all that an install puts on the disk. */
+const BUDGET = { tarball: 5e6, installed: 35e6 };
 const folder = temporaryFolder('package');
 const source = join(folder.path, 'source');
 const app = join(folder.path, 'app');
@@ -67,6 +69,12 @@ packed('has what it runs on and what an addon is compiled from; no tests, nothin
     'CMakeLists.txt',
     'dist/lib/index.js',
     'dist/lib/index.d.ts',
+    'vendor/latex-syntax/latex-syntax.js',
+    'vendor/latex-syntax/LICENSE',
+    'dist/headers/node-addon-api/napi.h',
+    'dist/headers/node-addon-api/LICENSE.md',
+    'dist/headers/node-api-headers/node_api.h',
+    'dist/headers/node-api-headers/LICENSE',
   ])
     assert.ok(paths.includes(path), path);
   for (const script of readdirSync(join(packageRoot, 'scripts')))
@@ -80,7 +88,7 @@ packed('has what it runs on and what an addon is compiled from; no tests, nothin
     [join('prebuilds', `${process.platform}-${process.arch}`, addonName)],
   );
   const foreign =
-    /^(?!dist\/|native\/|prebuilds\/|scripts\/|bench\/peers\/|examples\/|docs\/|lib\/cli\/report\/page\/|[^/]+$)/;
+    /^(?!dist\/|native\/|prebuilds\/|scripts\/|bench\/peers\/|examples\/|docs\/|lib\/cli\/report\/page\/|vendor\/|[^/]+$)/;
   assert.equal(
     paths.filter((path) => foreign.test(path) || /\.test\.|\.log$|\.tgz$/.test(path)),
     [],
@@ -89,7 +97,7 @@ packed('has what it runs on and what an addon is compiled from; no tests, nothin
 
 packed('is below its size', () => {
   const { size } = statSync(tarball);
-  assert.ok(size > 1e5 && size < BUDGET, `${size} bytes`);
+  assert.ok(size > 1e5 && size < BUDGET.tarball, `${size} bytes`);
 });
 
 packed('publint and arethetypeswrong find nothing', () => {
@@ -97,9 +105,14 @@ packed('publint and arethetypeswrong find nothing', () => {
   assert.match(run(process.execPath, [inTools('.bin', 'publint'), tarball, '--strict'], tool), /All good/);
   const attw = [inTools('.bin', 'attw'), tarball, '--profile', 'esm-only', '--no-definitely-typed', '--format', 'json'];
   const { problems } = JSON.parse(run(process.execPath, attw, tool));
-  // CommonJS reaches the package by import() only: what the profile is about.
+  const found: { kind: string; entrypoint: string; resolutionKind: string }[] = Object.values(
+    problems ?? {},
+  ).flat() as never;
+  // CommonJS reaches the package by import() only: what the profile is about. node10 knows no subpaths.
+  const expected = ({ kind, entrypoint, resolutionKind }: (typeof found)[number]) =>
+    kind === 'CJSResolvesToESM' || (resolutionKind === 'node10' && entrypoint !== '.');
   assert.equal(
-    Object.keys(problems ?? {}).filter((kind) => kind !== 'CJSResolvesToESM'),
+    found.filter((problem) => !expected(problem)),
     [],
   );
 });
@@ -125,12 +138,67 @@ packed('installs without a compiler, and the prebuilt addon is what it uses', ()
   for (const compiler of ['cmake', 'c++', 'g++', 'python3'])
     assert.ok(spawnSync(compiler, ['--version'], { env }).error, `${compiler} is not on the PATH`);
   writeFileSync(join(app, 'package.json'), '{ "name": "app", "type": "module", "private": true }');
-  run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', tarball]);
+  // Strict: a dependency that does not support this node is an error.
+  run('npm', ['install', '--engine-strict', '--prefer-offline', '--no-audit', '--no-fund', tarball]);
   assert.not(existsSync(join(app, 'node_modules', 'prl-node', 'build')), 'nothing was compiled');
   const { addon, tools, missing } = JSON.parse(run(join(app, 'node_modules', '.bin', 'prl'), ['doctor', '--json']));
   assert.is(addon.origin, 'prebuilt');
   assert.equal([tools.cmake, tools['c++']], [null, null]);
   assert.equal(missing, []);
+});
+
+packed('what an install puts on the disk is below its size, and has nothing that only compiles', () => {
+  const modules = join(app, 'node_modules');
+  // Blocks of 512 bytes, as du counts.
+  const size = readdirSync(modules, { recursive: true }).reduce(
+    (sum, path) => sum + lstatSync(join(modules, String(path))).blocks * 512,
+    0,
+  );
+  assert.ok(size > 1e6 && size < BUDGET.installed, `${size} bytes`);
+  for (const name of ['cmake-js', 'node-addon-api', 'node-api-headers', '@cortex-js'])
+    assert.not(existsSync(join(modules, name)), name);
+});
+
+const RECORD = `
+  import { writeSync } from 'node:fs';
+  import { register } from 'node:module';
+  const load = 'import { writeSync } from "node:fs"; export const load = (url, context, next) => (writeSync(1, url + "\\\\n"), next(url, context));';
+  register('data:text/javascript,' + encodeURIComponent(load));`;
+
+/** The files that importing this loads. */
+function loadedBy(name: string): string[] {
+  writeFileSync(join(app, 'record.mjs'), RECORD);
+  writeFileSync(join(app, 'import.mjs'), `import '${name}';`);
+  const urls = run('node', ['--import', './record.mjs', 'import.mjs']).trim().split('\n');
+  const files = urls.flatMap((url) => url.split('/node_modules/').slice(1));
+  assert.ok(files.length > 5, urls.join('\n'));
+  return files;
+}
+
+packed('a subpath loads its own part, and no more', () => {
+  const beyond = (name: string, allowed: RegExp) =>
+    assert.equal(
+      loadedBy(name).filter((file) => !allowed.test(file)),
+      [],
+      name,
+    );
+  beyond('prl-node/kernels', /^(prl-node\/dist\/lib\/(kernels|base)|fastest-levenshtein)\//);
+  beyond('prl-node/verify', /^(prl-node\/(dist\/lib\/(tasks\/verify|base)|vendor)|fastest-levenshtein|fraction\.js)\//);
+  beyond('prl-node/serve', /^(prl-node\/dist\/lib\/(rollout\/serve|policy|hub|kernels|base)|fastest-levenshtein)\//);
+});
+
+packed('a subpath exports the same code as the package', () => {
+  const program = `
+    import * as all from 'prl-node';
+    for (const part of ['kernels', 'verify', 'serve']) {
+      const names = Object.entries(await import('prl-node/' + part));
+      if (names.length === 0) throw new Error(part + ' exports nothing');
+      for (const [name, value] of names) if (all[name] !== value) throw new Error(part + ' has a ' + name + ' of its own');
+    }
+    const { verifyMath } = await import('prl-node/verify');
+    console.log((await verifyMath('\\\\boxed{\\\\frac{2}{4}}', '0.5')).correct);`;
+  writeFileSync(join(app, 'subpaths.js'), program);
+  assert.is(run('node', ['subpaths.js']).trim(), 'true');
 });
 
 packed('a program imports it and runs a kernel', () => {
@@ -165,6 +233,7 @@ const MODEL = `
 packed('its commands work', () => {
   const prl = join(app, 'node_modules', '.bin', 'prl');
   assert.is(run(prl, ['--version']).trim(), version);
+  assert.is(run(`${prl}-node`, ['--version']).trim(), version, 'npx prl-node');
   writeFileSync(join(app, 'model.js'), MODEL);
   run('node', ['model.js']);
   const small = ['--max-steps', '1', '--prompts-per-step', '2', '--num-generations', '2', '--eval-problems', '2'];
@@ -174,7 +243,10 @@ packed('its commands work', () => {
 });
 
 const PROGRAM = `
-import { ArithmeticTask, Policy, policyLossFromLogits, Tensor, Trainer, type TrainerOptions } from 'prl-node';
+import { ArithmeticTask, Policy, Tensor, Trainer, type TrainerOptions } from 'prl-node';
+import { policyLossFromLogits } from 'prl-node/kernels';
+import { type ServeOptions, serve } from 'prl-node/serve';
+import { type MathVerdict, verifyMath } from 'prl-node/verify';
 
 const logits: Tensor = Tensor.from(new Float32Array(8), [2, 4], { dtype: 'bfloat16' });
 const advantages = Float32Array.of(1, -0.5);
@@ -183,6 +255,8 @@ const known: number = loss;
 // @ts-expect-error: no such dtype
 Tensor.from(new Float32Array(8), [2, 4], { dtype: 'float8' });
 
+export const verdict: Promise<MathVerdict> = verifyMath('1', '1');
+export const server = (options: ServeOptions) => serve(options);
 export async function train(policy: Policy, options: TrainerOptions): Promise<number> {
   let reward = known;
   const trainer = new Trainer({ policy, task: new ArithmeticTask(), ...options, method: 'prl', eta: 200 });
@@ -193,6 +267,7 @@ export async function train(policy: Policy, options: TrainerOptions): Promise<nu
 /** Those that need no types of node. */
 const EXAMPLES = ['kernels.ts', 'reward.ts', 'task.ts'];
 for (const [module, moduleResolution] of [
+  ['node16', 'node16'],
   ['nodenext', 'nodenext'],
   ['esnext', 'bundler'],
 ] as const)

@@ -195,8 +195,8 @@ test('locks that no process wrote are passed over, and removed', async () => {
 
 test('the lock of a process that has ended, and that its parent has not asked after, is stale', async () => {
   if (!existsSync('/proc/self/stat')) return;
-  // The shell becomes a sleep, which does not ask after the child that it has then.
-  const script = 'sh -c "exit 0" & echo $!; exec sleep 30';
+  // The shell becomes a sleep, which does not ask after the child that it has then. The child must not end before that.
+  const script = 'sleep 30 & echo $!; exec sleep 30';
   const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
   try {
     const pid = Number(await new Promise((resolve) => parent.stdout.once('data', (text) => resolve(String(text)))));
@@ -204,7 +204,12 @@ test('the lock of a process that has ended, and that its parent has not asked af
       readFileSync(`/proc/${pid}/stat`, 'utf8')
         .replace(/^.*\) /s, '')
         .split(' ');
-    while (stat()[0] !== 'Z') await new Promise((resolve) => setTimeout(resolve, 5));
+    const until = async (condition: () => boolean) => {
+      while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    await until(() => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n');
+    process.kill(pid, 'SIGKILL');
+    await until(() => stat()[0] === 'Z');
     const owner = { pid, host: hostname(), started: stat()[19] };
     writeFileSync(join(path, `lock-${pid}-dead`), JSON.stringify(owner));
     const folder = await RunFolder.open(path);

@@ -3,7 +3,7 @@
 //   node --import tsx tools/api/generate.mjs [--check]     --check: writes nothing, and fails when docs/api is not current
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Application, ReflectionKind, UnknownType } from 'typedoc';
 import { helpOf } from '../../lib/cli/kit/args.ts';
@@ -20,10 +20,10 @@ const lossOptions = join(root, 'lib', 'kernels', 'policy-loss-options.ts');
 
 /** The page on which a module's exports stand: that of the longest of these paths of lib that leads to it. */
 const THEMES = {
-  kernels: ['kernels', 'methods'],
+  kernels: ['kernels'],
   tensors: ['base/errors', 'kernels/native', 'kernels/tensor'],
   policy: ['policy'],
-  training: ['train', 'tasks'],
+  training: ['train', 'tasks', 'methods'],
   data: ['tasks/data', 'hub'],
   verifiers: ['tasks/verify'],
   'process-reward-models': ['prm'],
@@ -33,6 +33,16 @@ const THEMES = {
 const THEME_OF = Object.entries(THEMES)
   .flatMap(([theme, paths]) => paths.map((path) => ({ theme, path })))
   .sort((a, b) => b.path.length - a.path.length);
+
+const themeOf = (module) => THEME_OF.find(({ path }) => module === path || module.startsWith(`${path}/`))?.theme;
+
+const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+/** From the index that publishes a part of the package by itself to the name it is imported by. */
+const SUBPATHS = Object.fromEntries(
+  Object.entries(exports)
+    .filter(([path]) => path !== '.' && path !== './package.json')
+    .map(([path, { default: file }]) => [file.match(/dist\/lib\/(.*)\.js/)[1], path.replace('.', 'prl-node')]),
+);
 
 const problems = [];
 rmSync(scratch, { recursive: true, force: true });
@@ -57,13 +67,22 @@ function writeLossOptions() {
   else writeFileSync(lossOptions, text);
 }
 
-/** lib/index.ts cut into one module for each theme. */
+/** The statements of an index, and of those that it exports whole, with the module of lib that each is about, and the index's subpath. */
+function exportsOf(index) {
+  const text = readFileSync(join(root, 'lib', index), 'utf8');
+  const subpath = SUBPATHS[index.replace('.ts', '')];
+  return [...text.matchAll(/^export ([^;]*) from '(\..*)\.js';$/gm)].flatMap(([, names, path]) => {
+    const module = join(dirname(index), path);
+    return basename(module) === 'index' ? exportsOf(`${module}.ts`) : [{ names, module, subpath }];
+  });
+}
+
+/** What lib/index.ts exports, cut into one module for each theme. */
 function writeEntries() {
-  const index = readFileSync(join(root, 'lib', 'index.ts'), 'utf8');
   const modules = Object.fromEntries(Object.keys(THEMES).map((theme) => [theme, '']));
-  for (const [statement, module] of index.matchAll(/^export [^;]* from '\.\/(.*)\.js';$/gm)) {
-    const { theme } = THEME_OF.find(({ path }) => module === path || module.startsWith(`${path}/`)) ?? {};
-    if (theme) modules[theme] += `${statement.replace("'./", "'../../lib/").replace(".js'", ".ts'")}\n`;
+  for (const { names, module } of exportsOf('index.ts')) {
+    const theme = themeOf(module);
+    if (theme) modules[theme] += `export ${names} from '../../lib/${module}.ts';\n`;
     else problems.push(`lib/${module}.ts has exports and no theme in tools/api/generate.mjs`);
   }
   return Object.entries(modules).map(([theme, text]) => {
@@ -200,20 +219,32 @@ function indexPage() {
     const names = [...read(pages, `${theme}.md`).matchAll(/^### (\w+|\w+(?:\\_\w+)+)(?:\(\))?$/gm)].map(
       ([, name]) => name,
     );
-    return `| [${theme}](${theme}.md) | ${names.filter((name) => !/(Options|Args|Setup|Like)$/.test(name)).join(', ')} |`;
+    const shown = names.filter((name) => !/(Options|Args|Setup|Like)$/.test(name)).join(', ');
+    return `| [${theme}](${theme}.md) | ${shown} | ${subpathsOf(theme)} |`;
   });
   return [
     '# API reference',
     '',
-    'Made from the doc comments by `npm run docs`; do not edit. Everything is exported by `prl-node` itself.',
+    'Made from the doc comments by `npm run docs`; do not edit. `prl-node` exports everything. The last column names the smaller',
+    'entries that export the same code and load less.',
     '',
-    '| | |',
-    '|---|---|',
+    '| | | also from |',
+    '|---|---|---|',
     ...themes,
-    '| [options](options.md) | of the Trainer and of trainQuantilePrm, with types, bounds and defaults |',
-    '| [commands](commands.md) | the help of every command |',
+    '| [options](options.md) | of the Trainer and of trainQuantilePrm, with types, bounds and defaults | |',
+    '| [commands](commands.md) | the help of every command | |',
     '',
   ].join('\n');
+}
+
+/** The subpath that a theme is exported by; where that holds for a part of it, with the names. */
+function subpathsOf(theme) {
+  const statements = exportsOf('index.ts').filter(({ module }) => themeOf(module) === theme);
+  const [first] = statements.filter(({ subpath }) => subpath);
+  if (!first) return '';
+  if (statements.every(({ subpath }) => subpath)) return `\`${first.subpath}\``;
+  const names = [...first.names.matchAll(/(?<!type )\b(?!type\b)\w+/g)].map(([name]) => `\`${name}\``);
+  return `${names.join(', ')}: \`${first.subpath}\``;
 }
 
 function compare() {

@@ -1,5 +1,5 @@
-import { LatexSyntax } from '@cortex-js/compute-engine/latex-syntax';
 import Fraction from 'fraction.js';
+import { LatexSyntax } from '#latex-syntax';
 import { LIMITS } from './limits.js';
 
 /** A parsed expression, which the evaluators walk. */

@@ -1,3 +1,4 @@
+// Verifiers of answers: `prl-node/verify`. Loads no addon.
 export { type Extraction, extractAnswer } from './extract.js';
 export { type FunctionVerifierOptions, functionVerifier, type VerifierFunction } from './function.js';
 export type { MathReason, MathVerdict } from './judge.js';

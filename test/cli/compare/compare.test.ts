@@ -9,11 +9,9 @@ import type { CellResult } from '../../../lib/cli/compare/jobs.js';
 import { packageRoot } from '../../../lib/kernels/native.js';
 import { ArithmeticTask } from '../../../lib/tasks/arithmetic.js';
 import { nativePolicy } from '../../fakes/native-policy.js';
+import { environment, main } from '../../fakes/prl.js';
 import { openPage } from '../report/browser.js';
 
-// Node warns on stderr when both are set.
-const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env;
-const main = ['--import', 'tsx', join(packageRoot, 'lib', 'cli', 'main.ts')];
 const options = { cwd: packageRoot, encoding: 'utf8' as const, env: environment };
 const prl = (...args: string[]) => spawnSync(process.execPath, [...main, ...args], options);
 
