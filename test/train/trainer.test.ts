@@ -494,7 +494,12 @@ errors('options', () => {
   );
   throwsError(make({ numGenerations: 1.5 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /numGenerations/);
   throwsError(make({ temperature: 0 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /temperature must be above 0/);
-  throwsError(make({ maskTruncatedCompletions: 1 }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /boolean/);
+  throwsError(
+    make({ maskTruncatedCompletions: 1 }),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /maskTruncatedCompletions must be true or false/,
+  );
   throwsError(make({ policy: undefined }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /policy/);
   throwsError(
     make({ policy: new TablePolicy(5) }),
