@@ -63,7 +63,7 @@ async function withAddon(addon: string) {
 
 test('the examples touch as many files as their headings say', () => {
   rmSync(copy, { recursive: true, force: true });
-  for (const folder of ['lib', 'native', 'test/reference'])
+  for (const folder of ['lib', 'native', 'vendor', 'test/reference'])
     cpSync(join(packageRoot, folder), join(copy, folder), { recursive: true });
   cpSync(join(packageRoot, 'package.json'), join(copy, 'package.json'));
   let examples = 0;
