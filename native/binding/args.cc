@@ -49,7 +49,8 @@ const char* KindOf(Napi::Value value) {
 bool NameIs(Napi::Value value, const char* name) {
   char text[16];
   size_t length = 0;
-  return napi_get_value_string_utf8(value.Env(), value, text, sizeof text, &length) == napi_ok && std::strcmp(text, name) == 0;
+  return napi_get_value_string_utf8(value.Env(), value, text, sizeof text, &length) == napi_ok &&
+         std::strcmp(text, name) == 0;
 }
 
 }  // namespace
@@ -59,7 +60,8 @@ Napi::Error ToError(Napi::Env env, const Status& status) {
   if (status.code != Code::kInvalidArgument && status.code != Code::kOutOfRange) {
     AddonData* data = env.GetInstanceData<AddonData>();
     if (data && !data->prl_error.IsEmpty()) {
-      Napi::Object error = data->prl_error.New({Napi::String::New(env, code), Napi::String::New(env, status.message)}).As<Napi::Object>();
+      Napi::Object error = data->prl_error.New({Napi::String::New(env, code), Napi::String::New(env, status.message)})
+                               .As<Napi::Object>();
       return Napi::Error(env, error);
     }
   }
@@ -98,7 +100,8 @@ TypedArrayMemory TypedArrayMemoryOf(Napi::Env env, Napi::Value value, const char
     Throw(env, Code::kInvalidArgument, "%s could not be read", name);
   }
   if (!is_array_buffer) {
-    Throw(env, Code::kInvalidArgument, "%s is backed by a SharedArrayBuffer: another thread could change it during the call; copy it", name);
+    Throw(env, Code::kInvalidArgument,
+          "%s is backed by a SharedArrayBuffer: another thread could change it during the call; copy it", name);
   }
   if (napi_is_detached_arraybuffer(env, buffer, &is_detached) != napi_ok || is_detached) {
     Throw(env, Code::kInvalidArgument, "%s is backed by a detached ArrayBuffer", name);
@@ -114,7 +117,9 @@ Args::Args(const Napi::CallbackInfo& info, Devices devices) : env_(info.Env()), 
   const Napi::Object object = info[0].As<Napi::Object>();
   napi_value keys = nullptr;
   const auto filter = static_cast<napi_key_filter>(napi_key_enumerable | napi_key_skip_symbols);
-  if (napi_get_all_property_names(env_, object, napi_key_own_only, filter, napi_key_numbers_to_strings, &keys) != napi_ok) throw Napi::Error::New(env_);
+  if (napi_get_all_property_names(env_, object, napi_key_own_only, filter, napi_key_numbers_to_strings, &keys) !=
+      napi_ok)
+    throw Napi::Error::New(env_);
   const Napi::Array names(env_, keys);
   const uint32_t count = names.Length();
   if (count > 1000) Throw(env_, Code::kInvalidArgument, "an object of %u arguments", count);
@@ -123,7 +128,8 @@ Args::Args(const Napi::CallbackInfo& info, Devices devices) : env_(info.Env()), 
     const Napi::Value name = names.Get(i);
     Field field{};
     size_t length = 0;
-    if (napi_get_value_string_utf8(env_, name, field.name, sizeof field.name, &length) != napi_ok) throw Napi::Error::New(env_);
+    if (napi_get_value_string_utf8(env_, name, field.name, sizeof field.name, &length) != napi_ok)
+      throw Napi::Error::New(env_);
     if (length + 1 == sizeof field.name) continue;  // cut short: no argument has such a name
     field.value = object.Get(name);
     if (field.value.IsArray()) ReadNumbers(field.value.As<Napi::Array>(), kMostNumbers, &field);
@@ -205,7 +211,8 @@ TensorArg Args::Tensor(const char* name, std::vector<DType> allowed) const {
     legal = legal || candidate == tensor.dtype;
     expected += (expected.empty() ? "" : " or ") + std::string(NameOf(candidate));
   }
-  if (!legal) Throw(env_, Code::kInvalidArgument, "%s must be %s, not %s", name, expected.c_str(), NameOf(tensor.dtype));
+  if (!legal)
+    Throw(env_, Code::kInvalidArgument, "%s must be %s, not %s", name, expected.c_str(), NameOf(tensor.dtype));
 
   if (!field->has_device) Throw(env_, Code::kInvalidArgument, "%s has no device", name);
   tensor.device = field->on_gpu ? Device::kCuda : Device::kCpu;
@@ -235,30 +242,34 @@ void Args::CheckMemory(const Field& field, const TensorArg& tensor) const {
   const TypedArrayMemory& memory = field.memory;
   if (tensor.on_gpu()) {
     if (memory.bytes / SizeOf(tensor.dtype) >= static_cast<size_t>(tensor.elements)) return;
-    Throw(env_, Code::kOutOfRange, "%s has a shape of %lld elements but memory of %zu bytes", field.name, (long long)tensor.elements, memory.bytes);
+    Throw(env_, Code::kOutOfRange, "%s has a shape of %lld elements but memory of %zu bytes", field.name,
+          (long long)tensor.elements, memory.bytes);
   }
   const napi_typedarray_type wanted = tensor.dtype == DType::kFloat32 ? napi_float32_array
                                       : tensor.dtype == DType::kInt32 ? napi_int32_array
                                                                       : napi_uint16_array;
   if (memory.type != wanted) {
-    Throw(env_, Code::kInvalidArgument, "%s is %s but its data is a typed array of another kind", field.name, NameOf(tensor.dtype));
+    Throw(env_, Code::kInvalidArgument, "%s is %s but its data is a typed array of another kind", field.name,
+          NameOf(tensor.dtype));
   }
   if (memory.length != static_cast<size_t>(tensor.elements)) {
-    Throw(env_, Code::kOutOfRange, "%s has a shape of %lld elements but data of %zu", field.name, (long long)tensor.elements, memory.length);
+    Throw(env_, Code::kOutOfRange, "%s has a shape of %lld elements but data of %zu", field.name,
+          (long long)tensor.elements, memory.length);
   }
 }
 
 void Args::CheckDevice(const char* name, Device device) const {
   if (device == Device::kCuda && devices_ == kCpuOnly) {
-    Throw(env_, Code::kUnsupported, "%s is on the GPU, but this function runs on the CPU only: await %s.read() gives its values", name, name);
+    Throw(env_, Code::kUnsupported,
+          "%s is on the GPU, but this function runs on the CPU only: await %s.read() gives its values", name, name);
   }
   if (first_tensor_.empty()) {
     first_tensor_ = name;
     device_ = device;
   } else if (device != device_) {
     const auto place = [](Device d) { return d == Device::kCuda ? "the GPU" : "the CPU"; };
-    Throw(env_, Code::kInvalidArgument, "%s is on %s but %s is on %s: the tensors of a call live on one device", first_tensor_.c_str(),
-          place(device_), name, place(device));
+    Throw(env_, Code::kInvalidArgument, "%s is on %s but %s is on %s: the tensors of a call live on one device",
+          first_tensor_.c_str(), place(device_), name, place(device));
   }
 }
 
@@ -270,15 +281,22 @@ TensorArg Args::Exact(const char* name, DType dtype, int64_t elements, bool opti
   if (optional && !Has(name)) return TensorArg{};
   TensorArg tensor = Tensor(name, {dtype});
   if (tensor.elements != elements) {
-    Throw(env_, Code::kOutOfRange, "%s must have %lld elements, not %lld", name, (long long)elements, (long long)tensor.elements);
+    Throw(env_, Code::kOutOfRange, "%s must have %lld elements, not %lld", name, (long long)elements,
+          (long long)tensor.elements);
   }
   return tensor;
 }
 
-TensorArg Args::Floats(const char* name, int64_t elements) const { return Exact(name, DType::kFloat32, elements, false); }
-TensorArg Args::OptionalFloats(const char* name, int64_t elements) const { return Exact(name, DType::kFloat32, elements, true); }
+TensorArg Args::Floats(const char* name, int64_t elements) const {
+  return Exact(name, DType::kFloat32, elements, false);
+}
+TensorArg Args::OptionalFloats(const char* name, int64_t elements) const {
+  return Exact(name, DType::kFloat32, elements, true);
+}
 TensorArg Args::Ints(const char* name, int64_t elements) const { return Exact(name, DType::kInt32, elements, false); }
-TensorArg Args::OptionalInts(const char* name, int64_t elements) const { return Exact(name, DType::kInt32, elements, true); }
+TensorArg Args::OptionalInts(const char* name, int64_t elements) const {
+  return Exact(name, DType::kInt32, elements, true);
+}
 
 TensorArg Args::Output(const char* name, std::vector<DType> allowed, const char* in_place) const {
   TensorArg tensor = Tensor(name, std::move(allowed));
@@ -304,7 +322,8 @@ void Args::CheckApart(const char* name, const char* in_place) const {
     const auto begin = reinterpret_cast<uintptr_t>(field.memory.data), end = begin + field.memory.bytes;
     if (begin >= last || first >= end || begin == end || first == last) continue;
     if (in_place && std::strcmp(field.name, in_place) == 0 && begin == first && end == last) continue;
-    Throw(env_, Code::kInvalidArgument, "%s and %s share memory: what is written needs memory of its own", name, field.name);
+    Throw(env_, Code::kInvalidArgument, "%s and %s share memory: what is written needs memory of its own", name,
+          field.name);
   }
 }
 
@@ -319,7 +338,8 @@ double Args::Number(const char* name) const {
 int64_t Args::Integer(const char* name, int64_t low, int64_t high) const {
   const double number = Number(name);
   if (number != std::floor(number) || number < static_cast<double>(low) || number > static_cast<double>(high)) {
-    Throw(env_, Code::kOutOfRange, "%s must be an integer from %lld to %lld, not %g", name, (long long)low, (long long)high, number);
+    Throw(env_, Code::kOutOfRange, "%s must be an integer from %lld to %lld, not %g", name, (long long)low,
+          (long long)high, number);
   }
   return static_cast<int64_t>(number);
 }
@@ -338,7 +358,8 @@ std::string Args::String(const char* name) const {
 
 std::vector<double> Args::Numbers(const char* name, int most) const {
   const Field* field = Find(name);
-  if (!field || !field->value.IsArray()) Throw(env_, Code::kInvalidArgument, "%s must be an array, not %s", name, KindOf(Value(name)));
+  if (!field || !field->value.IsArray())
+    Throw(env_, Code::kInvalidArgument, "%s must be an array, not %s", name, KindOf(Value(name)));
   if (field->length < 1 || field->length > static_cast<uint32_t>(most)) {
     Throw(env_, Code::kOutOfRange, "%s must hold 1 to %d numbers, not %u", name, most, field->length);
   }
@@ -349,23 +370,29 @@ int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, 
   const int64_t n = offsets.elements;
   if (offsets.on_gpu()) {
     if (n < 1) Throw(env, Code::kOutOfRange, "%s must start with 0", name);
-    if (n == 1 && total != 0) Throw(env, Code::kOutOfRange, "%s must end at %lld, the number of %s, not at 0", name, (long long)total, things);
+    if (n == 1 && total != 0)
+      Throw(env, Code::kOutOfRange, "%s must end at %lld, the number of %s, not at 0", name, (long long)total, things);
     return n - 1;
   }
   const int32_t* o = offsets.i32();
   if (n < 1 || o[0] != 0) Throw(env, Code::kOutOfRange, "%s must start with 0", name);
   for (int64_t i = 1; i < n; ++i) {
-    if (o[i] < o[i - 1]) Throw(env, Code::kOutOfRange, "%s[%lld] = %d is less than the entry before it, %d", name, (long long)i, o[i], o[i - 1]);
+    if (o[i] < o[i - 1])
+      Throw(env, Code::kOutOfRange, "%s[%lld] = %d is less than the entry before it, %d", name, (long long)i, o[i],
+            o[i - 1]);
   }
   if (o[n - 1] != total) {
-    Throw(env, Code::kOutOfRange, "%s must end at %lld, the number of %s, not at %d", name, (long long)total, things, o[n - 1]);
+    Throw(env, Code::kOutOfRange, "%s must end at %lld, the number of %s, not at %d", name, (long long)total, things,
+          o[n - 1]);
   }
   return n - 1;
 }
 
 PackedFloats ReadPacked(const Args& args, const char* values_name, const char* offsets_name, const char* things) {
-  const TensorArg values = args.Tensor(values_name, {DType::kFloat32}), offsets = args.Tensor(offsets_name, {DType::kInt32});
-  return {values, values.elements, CheckOffsets(args.env(), offsets_name, offsets, values.elements, things), offsets.i32()};
+  const TensorArg values = args.Tensor(values_name, {DType::kFloat32}),
+                  offsets = args.Tensor(offsets_name, {DType::kInt32});
+  return {values, values.elements, CheckOffsets(args.env(), offsets_name, offsets, values.elements, things),
+          offsets.i32()};
 }
 
 namespace {

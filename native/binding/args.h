@@ -1,10 +1,10 @@
 // Reading JavaScript arguments. Everything JavaScript sends is checked here, again, whatever lib/ has checked: nothing
 // that arrives may reach memory it should not. Failures are thrown as JavaScript errors with a stable `code`.
 //
-// Reading a field can run JavaScript (a getter, a proxy), which can detach a buffer that was checked, rewrite offsets that were
-// checked, or start a task on a policy that was idle. So the constructor of Args reads every field of every argument, once; after
-// it no JavaScript runs until the call returns or fails. That is why memory of a typed array can be borrowed for a synchronous
-// call. What a background task needs is copied.
+// Reading a field can run JavaScript (a getter, a proxy), which can detach a buffer that was checked, rewrite offsets
+// that were checked, or start a task on a policy that was idle. So the constructor of Args reads every field of every
+// argument, once; after it no JavaScript runs until the call returns or fails. That is why memory of a typed array can
+// be borrowed for a synchronous call. What a background task needs is copied.
 #pragma once
 
 #include <napi.h>
@@ -29,7 +29,8 @@ void ThrowIfError(Napi::Env env, const Status& status);
 // printf-style, thrown at once.
 [[noreturn]] void Throw(Napi::Env env, Code code, const char* format, ...) __attribute__((format(printf, 3, 4)));
 
-// A tensor argument: { dtype, shape, device, data or memory }, as lib/tensor.ts makes them. `data` points to the device's memory.
+// A tensor argument: { dtype, shape, device, data or memory }, as lib/tensor.ts makes them. `data` points to the
+// device's memory.
 struct TensorArg {
   DType dtype;
   Device device = Device::kCpu;
@@ -74,13 +75,14 @@ class Args {
   TensorArg Ints(const char* name, int64_t elements) const;
   TensorArg OptionalInts(const char* name, int64_t elements) const;
 
-  // The same for a tensor that is written. It must share no memory with any other tensor of the call, or a number that was checked
-  // could change before it is used; but it may be exactly the tensor `in_place`.
+  // The same for a tensor that is written. It must share no memory with any other tensor of the call, or a number that
+  // was checked could change before it is used; but it may be exactly the tensor `in_place`.
   TensorArg Output(const char* name, std::vector<DType> allowed = {}, const char* in_place = nullptr) const;
   TensorArg OutputFloats(const char* name, int64_t elements, const char* in_place = nullptr) const;
   TensorArg OptionalOutputFloats(const char* name, int64_t elements) const;
 
-  // Where the tensors that were read so far are: a call's tensors live on one device, which is checked as they are read.
+  // Where the tensors that were read so far are: a call's tensors live on one device, which is checked as they are
+  // read.
   Device device() const { return device_; }
   bool on_gpu() const { return device_ == Device::kCuda; }
 
@@ -119,10 +121,11 @@ class Args {
   mutable std::string first_tensor_;  // for the message when another is on another device
 };
 
-// Offsets of packed sequences: int32, starts at 0, never falls, ends at `total`; at least one entry. Returns the number of pieces.
-// On the GPU the kernel checks them (PieceOf in runtime/cuda/device_code.h).
+// Offsets of packed sequences: int32, starts at 0, never falls, ends at `total`; at least one entry. Returns the number
+// of pieces. On the GPU the kernel checks them (PieceOf in runtime/cuda/device_code.h).
 // `things` names what is packed, for the message.
-int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total, const char* things = "tokens");
+int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total,
+                     const char* things = "tokens");
 
 // A float32 per packed thing, and the offsets of the sequences (or what else they are packed by).
 struct PackedFloats {

@@ -23,7 +23,8 @@ Napi::Object Box(Napi::Env env, const napi_type_tag& tag, T value, int64_t bytes
     Grow(env, -static_cast<int64_t>(reinterpret_cast<intptr_t>(bytes)));
   };
   void* const hint = reinterpret_cast<void*>(static_cast<intptr_t>(bytes));
-  if (napi_wrap(env, object, held.get(), finalize, hint, nullptr) != napi_ok) Throw(env, Code::kInternal, "a value could not be wrapped");
+  if (napi_wrap(env, object, held.get(), finalize, hint, nullptr) != napi_ok)
+    Throw(env, Code::kInternal, "a value could not be wrapped");
   Grow(env, bytes);
   T* const kept = held.release();
   (void)kept;
@@ -36,7 +37,8 @@ template <typename T>
 T& Unbox(Napi::Env env, const napi_type_tag& tag, Napi::Value value, const char* name, const char* what) {
   bool ours = false;
   void* data = nullptr;
-  if (!value.IsObject() || napi_check_object_type_tag(env, value, &tag, &ours) != napi_ok || !ours || napi_unwrap(env, value, &data) != napi_ok) {
+  if (!value.IsObject() || napi_check_object_type_tag(env, value, &tag, &ours) != napi_ok || !ours ||
+      napi_unwrap(env, value, &data) != napi_ok) {
     Throw(env, Code::kInvalidArgument, "%s must be %s", name, what);
   }
   return *static_cast<T*>(data);

@@ -20,8 +20,8 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.d_entropy = args.OptionalOutputFloats("dEntropy", tokens).f32();
   const int64_t floats = LossWorkspaceFloats(kernel.batch.sequences);
   if (args.on_gpu()) {
-    return PendingSums(args.env(), RunOnCuda(args.env(), "policyLoss", tokens, static_cast<size_t>(floats) * sizeof(float),
-                                             [&](const CudaCall& call) {
+    return PendingSums(args.env(), RunOnCuda(args.env(), "policyLoss", tokens,
+                                             static_cast<size_t>(floats) * sizeof(float), [&](const CudaCall& call) {
                                                kernel.workspace = static_cast<float*>(call.workspace);
                                                return ClippedLossCuda(kernel, call);
                                              }));

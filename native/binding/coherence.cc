@@ -32,7 +32,8 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.cu_scores = scores.offsets;
   kernel.out = args.OutputFloats("coherence", kernel.responses).f32();
   if (args.on_gpu()) {
-    RunOnCuda(args.env(), "coherence", kernel.scores, 0, [&](const CudaCall& call) { return CoherenceCuda(kernel, call); });
+    RunOnCuda(args.env(), "coherence", kernel.scores, 0,
+              [&](const CudaCall& call) { return CoherenceCuda(kernel, call); });
   } else {
     ThrowIfError(args.env(), CoherenceCpu(kernel));
   }

@@ -18,7 +18,8 @@ using SharedMemoryHandle = std::shared_ptr<DeviceMemory>;
 // The garbage collector is told what hangs on the small object of memory that is ours.
 void TellCollector(napi_env env, const DeviceMemory& memory, int sign) {
   int64_t ignored;
-  if (memory.origin == DeviceMemory::kAllocated) napi_adjust_external_memory(env, sign * static_cast<int64_t>(memory.bytes), &ignored);
+  if (memory.origin == DeviceMemory::kAllocated)
+    napi_adjust_external_memory(env, sign * static_cast<int64_t>(memory.bytes), &ignored);
 }
 
 void Release(napi_env env, DeviceMemory* memory) {
@@ -34,9 +35,9 @@ Napi::Object BoxMemory(Napi::Env env, const DeviceMemory& memory) {
   const napi_env raw = env;
   // The deleter runs when JavaScript has forgotten the tensor.
   return Box(env, kMemoryTag, SharedMemoryHandle(new DeviceMemory(memory), [raw](DeviceMemory* m) {
-    Release(raw, m);
-    delete m;
-  }));
+               Release(raw, m);
+               delete m;
+             }));
 }
 
 const SharedMemoryHandle& Alive(Napi::Env env, Napi::Value value, const char* name) {
@@ -64,7 +65,8 @@ Napi::Value Upload(const Napi::CallbackInfo& info) {
   const Args args(info);
   const DeviceMemory& memory = MemoryArg(args);
   const TypedArrayMemory data = TypedArrayMemoryOf(args.env(), args.Value("data"), "data");
-  if (data.bytes > memory.bytes) Throw(args.env(), Code::kOutOfRange, "%zu bytes do not fit in the tensor's %zu", data.bytes, memory.bytes);
+  if (data.bytes > memory.bytes)
+    Throw(args.env(), Code::kOutOfRange, "%zu bytes do not fit in the tensor's %zu", data.bytes, memory.bytes);
   ThrowIfError(args.env(), CudaUpload(memory.pointer, data.data, data.bytes));
   return args.env().Undefined();
 }
@@ -73,7 +75,8 @@ Napi::Value Upload(const Napi::CallbackInfo& info) {
 class Wait : public Napi::AsyncWorker {
  public:
   Wait(Napi::Env env, std::function<Status()> work, std::function<Napi::Value(Napi::Env)> result)
-      : Napi::AsyncWorker(env, "prl-cuda"), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)), result_(std::move(result)) {}
+      : Napi::AsyncWorker(env, "prl-cuda"), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)),
+        result_(std::move(result)) {}
   Napi::Promise promise() const { return deferred_.Promise(); }
   void Execute() override { status_ = work_(); }
   void OnOK() override {
@@ -93,22 +96,25 @@ class Wait : public Napi::AsyncWorker {
   Status status_;
 };
 
-// A promise of an ArrayBuffer with the first bytes of the memory. Another thread fills it before JavaScript knows it: nobody can
-// detach it meanwhile.
+// A promise of an ArrayBuffer with the first bytes of the memory. Another thread fills it before JavaScript knows it:
+// nobody can detach it meanwhile.
 Napi::Value Read(const Napi::CallbackInfo& info) {
   const Args args(info);
   const SharedMemoryHandle memory = Alive(args.env(), args.Value("memory"), "the tensor");
   const size_t bytes = static_cast<size_t>(BytesArg(args));
-  if (bytes > memory->bytes) Throw(args.env(), Code::kOutOfRange, "the tensor has %zu bytes, not %zu", memory->bytes, bytes);
+  if (bytes > memory->bytes)
+    Throw(args.env(), Code::kOutOfRange, "the tensor has %zu bytes, not %zu", memory->bytes, bytes);
   const auto values = std::make_shared<std::unique_ptr<char[]>>(new char[bytes]);
   std::shared_ptr<CudaDownload> download;
   ThrowIfError(args.env(), CudaBeginDownload(memory->pointer, bytes, &download));
-  Wait* wait = new Wait(args.env(), [download, values] { return CudaFinishDownload(download, values->get()); }, [values, bytes](Napi::Env env) {
-    const auto free = [](Napi::Env, void* data) { delete[] static_cast<char*>(data); };
-    const Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, values->get(), bytes, free);
-    (void)values->release();
-    return buffer;
-  });
+  Wait* wait = new Wait(
+      args.env(), [download, values] { return CudaFinishDownload(download, values->get()); },
+      [values, bytes](Napi::Env env) {
+        const auto free = [](Napi::Env, void* data) { delete[] static_cast<char*>(data); };
+        const Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, values->get(), bytes, free);
+        (void)values->release();
+        return buffer;
+      });
   const Napi::Promise promise = wait->promise();
   wait->Queue();
   return promise;
@@ -117,10 +123,13 @@ Napi::Value Read(const Napi::CallbackInfo& info) {
 Napi::Value Synchronize(const Napi::CallbackInfo& info) {
   CudaMark mark;
   ThrowIfError(info.Env(), CudaMarkNow(&mark));
-  Wait* wait = new Wait(info.Env(), [mark] {
-    PRL_RETURN_IF_ERROR(CudaWaitFor(mark));
-    return CudaFailuresUntil(mark);
-  }, [](Napi::Env env) { return env.Undefined(); });
+  Wait* wait = new Wait(
+      info.Env(),
+      [mark] {
+        PRL_RETURN_IF_ERROR(CudaWaitFor(mark));
+        return CudaFailuresUntil(mark);
+      },
+      [](Napi::Env env) { return env.Undefined(); });
   const Napi::Promise promise = wait->promise();
   wait->Queue();
   return promise;
@@ -128,7 +137,8 @@ Napi::Value Synchronize(const Napi::CallbackInfo& info) {
 
 Napi::Value Dispose(const Napi::CallbackInfo& info) {
   const Args args(info);
-  Release(args.env(), Unbox<SharedMemoryHandle>(args.env(), kMemoryTag, args.Value("memory"), "memory", "memory of the GPU").get());
+  Release(args.env(),
+          Unbox<SharedMemoryHandle>(args.env(), kMemoryTag, args.Value("memory"), "memory", "memory of the GPU").get());
   return args.env().Undefined();
 }
 
@@ -143,10 +153,12 @@ Napi::Value Wrap(const Napi::CallbackInfo& info) {
   if (!value.IsBigInt()) Throw(args.env(), Code::kInvalidArgument, "pointer must be a bigint");
   bool lossless = false;
   const uint64_t address = value.As<Napi::BigInt>().Uint64Value(&lossless);
-  if (!lossless || address == 0) Throw(args.env(), Code::kOutOfRange, "pointer must be an address of 64 bits other than 0");
+  if (!lossless || address == 0)
+    Throw(args.env(), Code::kOutOfRange, "pointer must be an address of 64 bits other than 0");
   const int64_t alignment = args.Integer("alignment", 1, 16);
   if (address % static_cast<uint64_t>(alignment) != 0) {
-    Throw(args.env(), Code::kOutOfRange, "pointer must be a multiple of %lld, the size of an element", (long long)alignment);
+    Throw(args.env(), Code::kOutOfRange, "pointer must be a multiple of %lld, the size of an element",
+          (long long)alignment);
   }
   DeviceMemory memory;
   memory.pointer = reinterpret_cast<void*>(static_cast<uintptr_t>(address));
@@ -160,7 +172,8 @@ Napi::Value ExportIpc(const Napi::CallbackInfo& info) {
   const Args args(info);
   const DeviceMemory& memory = MemoryArg(args);
   if (memory.origin == DeviceMemory::kIpc) {
-    Throw(args.env(), Code::kInvalidArgument, "the tensor came from another process: only the process that allocated it can share it");
+    Throw(args.env(), Code::kInvalidArgument,
+          "the tensor came from another process: only the process that allocated it can share it");
   }
   unsigned char handle[64];
   int64_t offset = 0;
@@ -181,7 +194,8 @@ Napi::Value ImportIpc(const Napi::CallbackInfo& info) {
   DeviceMemory memory;
   memory.bytes = static_cast<size_t>(BytesArg(args));
   memory.origin = DeviceMemory::kIpc;
-  ThrowIfError(args.env(), CudaImportIpc(static_cast<const unsigned char*>(handle.data), static_cast<size_t>(offset), memory.bytes, &memory.ipc_base));
+  ThrowIfError(args.env(), CudaImportIpc(static_cast<const unsigned char*>(handle.data), static_cast<size_t>(offset),
+                                         memory.bytes, &memory.ipc_base));
   memory.pointer = static_cast<char*>(memory.ipc_base) + offset;
   return BoxMemory(args.env(), memory);
 }
@@ -204,7 +218,9 @@ Napi::Value EventRecord(const Napi::CallbackInfo& info) {
 
 Napi::Value EventElapsed(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const auto mark = [&](const char* name) { return Unbox<CudaMark>(args.env(), kMarkTag, args.Value(name), name, "what cudaEventRecord gave"); };
+  const auto mark = [&](const char* name) {
+    return Unbox<CudaMark>(args.env(), kMarkTag, args.Value(name), name, "what cudaEventRecord gave");
+  };
   float milliseconds = 0;
   ThrowIfError(args.env(), CudaElapsed(mark("start"), mark("end"), &milliseconds));
   return Napi::Number::New(args.env(), milliseconds);
@@ -212,13 +228,17 @@ Napi::Value EventElapsed(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-const DeviceMemory& DeviceMemoryOf(Napi::Env env, Napi::Value value, const char* name) { return *Alive(env, value, name); }
+const DeviceMemory& DeviceMemoryOf(Napi::Env env, Napi::Value value, const char* name) {
+  return *Alive(env, value, name);
+}
 
 Napi::Value BoxTicket(Napi::Env env, CudaTicketPtr ticket) { return Box(env, kTicketTag, std::move(ticket)); }
 
 const double* ValuesOf(const Args& args, const char* name) {
   const double* values = nullptr;
-  ThrowIfError(args.env(), CudaWait(Unbox<CudaTicketPtr>(args.env(), kTicketTag, args.Value(name), name, "the ticket of a call"), &values));
+  ThrowIfError(
+      args.env(),
+      CudaWait(Unbox<CudaTicketPtr>(args.env(), kTicketTag, args.Value(name), name, "the ticket of a call"), &values));
   return values;
 }
 

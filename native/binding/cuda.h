@@ -6,9 +6,10 @@
 
 namespace prl {
 
-// The memory behind a tensor with device 'cuda'. What it points to is given back when JavaScript disposes of it or forgets it.
+// The memory behind a tensor with device 'cuda'. What it points to is given back when JavaScript disposes of it or
+// forgets it.
 struct DeviceMemory {
-  void* pointer = nullptr;   // null: disposed of
+  void* pointer = nullptr;  // null: disposed of
   size_t bytes = 0;
   enum Origin { kAllocated, kBorrowed, kIpc } origin = kAllocated;
   void* ipc_base = nullptr;  // kIpc: what was opened
@@ -18,7 +19,8 @@ const DeviceMemory& DeviceMemoryOf(Napi::Env env, Napi::Value value, const char*
 
 // Begin, the kernel, End. `kernel` is the public name of what runs and `bounds` what its failures compare with.
 template <typename Run>
-CudaTicketPtr RunOnCuda(Napi::Env env, const char* kernel, FailureBounds bounds, size_t workspace_bytes, const Run& run) {
+CudaTicketPtr RunOnCuda(Napi::Env env, const char* kernel, FailureBounds bounds, size_t workspace_bytes,
+                        const Run& run) {
   CudaCall call;
   CudaTicketPtr ticket;
   ThrowIfError(env, call.Begin(workspace_bytes));

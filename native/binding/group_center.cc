@@ -21,7 +21,8 @@ Napi::Value GroupAdvantage(const Napi::CallbackInfo& info) {
   kernel.singleton_raw = args.Boolean("singletonRaw");
   kernel.out = args.OutputFloats("advantages", rewards.elements).f32();
   if (args.on_gpu()) {
-    RunOnCuda(args.env(), "groupAdvantages", 0, 0, [&](const CudaCall& call) { return GroupAdvantageCuda(kernel, call); });
+    RunOnCuda(args.env(), "groupAdvantages", 0, 0,
+              [&](const CudaCall& call) { return GroupAdvantageCuda(kernel, call); });
   } else {
     std::vector<double> workspace(static_cast<size_t>(3 * kernel.groups));
     kernel.workspace = workspace.data();
@@ -42,7 +43,8 @@ Napi::Value OutcomeCenter(const Napi::CallbackInfo& info) {
   kernel.center_correct = args.Boolean("centerCorrect");
   kernel.out = args.OutputFloats("centered", scores.elements).f32();
   if (args.on_gpu()) {
-    RunOnCuda(args.env(), "outcomeConditionedCenter", 0, 0, [&](const CudaCall& call) { return OutcomeCenterCuda(kernel, call); });
+    RunOnCuda(args.env(), "outcomeConditionedCenter", 0, 0,
+              [&](const CudaCall& call) { return OutcomeCenterCuda(kernel, call); });
   } else {
     std::vector<double> workspace(static_cast<size_t>(4 * kernel.groups));
     kernel.workspace = workspace.data();

@@ -24,7 +24,8 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.clip_max = args.Has("clipMax") ? args.Number("clipMax") : INFINITY;
   kernel.out = args.OutputFloats("weights", kernel.tokens).f32();
   if (args.on_gpu()) {
-    RunOnCuda(args.env(), "importanceWeights", kernel.tokens, 0, [&](const CudaCall& call) { return ImportanceWeightCuda(kernel, call); });
+    RunOnCuda(args.env(), "importanceWeights", kernel.tokens, 0,
+              [&](const CudaCall& call) { return ImportanceWeightCuda(kernel, call); });
   } else {
     ThrowIfError(args.env(), ImportanceWeightCpu(kernel));
   }

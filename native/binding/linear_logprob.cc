@@ -12,7 +12,8 @@ int64_t ChunkOf(const Args& args, int64_t vocab, DType dtype) {
   const int64_t bytes = args.Integer("workspaceBytes", 1, int64_t{1} << 46);
   const int64_t row = args.on_gpu() ? LinearCudaRowBytes(vocab, dtype) : vocab * static_cast<int64_t>(SizeOf(dtype));
   if (bytes < row) {
-    Throw(args.env(), Code::kOutOfRange, "workspaceBytes must have room for the logits of one token, %lld bytes; it is %lld", (long long)row,
+    Throw(args.env(), Code::kOutOfRange,
+          "workspaceBytes must have room for the logits of one token, %lld bytes; it is %lld", (long long)row,
           (long long)bytes);
   }
   return row ? bytes / row : bytes;
@@ -25,7 +26,8 @@ LinearLogprobArgs Parse(const Args& args) {
   }
   if (hidden.shape.size() != 2) Throw(args.env(), Code::kOutOfRange, "hidden must have the shape [tokens, width]");
   if (head.shape.size() != 2 || head.shape[1] != hidden.shape[1]) {
-    Throw(args.env(), Code::kOutOfRange, "head must have the shape [vocab, %lld], the width of hidden", (long long)hidden.shape[1]);
+    Throw(args.env(), Code::kOutOfRange, "head must have the shape [vocab, %lld], the width of hidden",
+          (long long)hidden.shape[1]);
   }
   LinearLogprobArgs linear{};
   linear.tokens = hidden.shape[0];
@@ -69,14 +71,16 @@ Napi::Value PolicyLoss(const Napi::CallbackInfo& info) {
   kernel.batch = ParseLossBatch(args, linear.tokens);
   kernel.params = ParseLossParams(args);
   const TensorArg d_hidden = args.Output("dHidden", {linear.dtype});
-  if (d_hidden.elements != linear.tokens * linear.width) Throw(args.env(), Code::kOutOfRange, "dHidden must have the shape of hidden");
+  if (d_hidden.elements != linear.tokens * linear.width)
+    Throw(args.env(), Code::kOutOfRange, "dHidden must have the shape of hidden");
   kernel.d_hidden = d_hidden.data;
   kernel.d_head = args.OutputFloats("dHead", linear.vocab * linear.width).f32();
   kernel.add_to_head = args.Boolean("accumulate");
   const int64_t sequences = kernel.batch.sequences;
   if (args.on_gpu()) {
     const LinearCudaLayout layout = LayOutLinear(linear, sequences, kernel.batch.mask != nullptr);
-    return PendingSums(args.env(), RunOnCuda(args.env(), "linearPolicyLoss", {linear.vocab, linear.tokens}, static_cast<size_t>(layout.bytes),
+    return PendingSums(args.env(), RunOnCuda(args.env(), "linearPolicyLoss", {linear.vocab, linear.tokens},
+                                             static_cast<size_t>(layout.bytes),
                                              [&](const CudaCall& call) { return LinearPolicyLossCuda(kernel, call); }));
   }
   LossSums sums;

@@ -49,7 +49,8 @@ float ReadTemperature(const Args& args) {
   const double value = args.Number("temperature");
   const float temperature = static_cast<float>(value);
   if (!(value > 0) || !std::isfinite(temperature) || !std::isfinite(1.0f / temperature)) {
-    Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, and it and its inverse float32 numbers, not %g", value);
+    Throw(args.env(), Code::kOutOfRange, "temperature must be above 0, and it and its inverse float32 numbers, not %g",
+          value);
   }
   return temperature;
 }
@@ -85,6 +86,8 @@ Napi::Object PendingSums(Napi::Env env, CudaTicketPtr ticket) {
   return result;
 }
 
-std::unique_ptr<float[]> Scratch(int64_t floats) { return std::unique_ptr<float[]>(new float[static_cast<size_t>(floats)]); }
+std::unique_ptr<float[]> Scratch(int64_t floats) {
+  return std::unique_ptr<float[]>(new float[static_cast<size_t>(floats)]);
+}
 
 }  // namespace prl

@@ -10,7 +10,8 @@ namespace prl {
 
 // PRL_LOSS_PARAMS, all of them: lib/kernels/loss-options.ts fills in the defaults.
 LossParams ParseLossParams(const Args& args);
-// advantages, advantagesPerToken, cuSeqlens, oldLogProbs?, refLogProbs?, importanceWeights?, rolloutLogProbs?, mask? of `tokens` tokens. Borrowed.
+// advantages, advantagesPerToken, cuSeqlens, oldLogProbs?, refLogProbs?, importanceWeights?, rolloutLogProbs?, mask? of
+// `tokens` tokens. Borrowed.
 LossBatch ParseLossBatch(const Args& args, int64_t tokens);
 // The field `temperature`; what divides logits by it multiplies with its inverse, which must be a finite float32 too.
 float ReadTemperature(const Args& args);

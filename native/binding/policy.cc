@@ -27,9 +27,11 @@ ModelConfig ParseConfig(const Args& args) {
   c.qk_norm = args.Boolean("qkNorm");
   c.tied = args.Boolean("tied");
   if (c.heads % c.kv_heads != 0) {
-    Throw(args.env(), Code::kOutOfRange, "heads (%lld) must be a multiple of kvHeads (%lld)", (long long)c.heads, (long long)c.kv_heads);
+    Throw(args.env(), Code::kOutOfRange, "heads (%lld) must be a multiple of kvHeads (%lld)", (long long)c.heads,
+          (long long)c.kv_heads);
   }
-  if (c.head_dim % 2 != 0) Throw(args.env(), Code::kOutOfRange, "headDim must be even, not %lld", (long long)c.head_dim);
+  if (c.head_dim % 2 != 0)
+    Throw(args.env(), Code::kOutOfRange, "headDim must be even, not %lld", (long long)c.head_dim);
   const TensorArg inv_freq = args.Floats("invFreq", c.head_dim / 2);
   c.inv_freq.assign(inv_freq.f32(), inv_freq.f32() + inv_freq.elements);
   return c;
@@ -38,9 +40,12 @@ ModelConfig ParseConfig(const Args& args) {
 Napi::Value Create(const Napi::CallbackInfo& info) {
   const Args args(info);
   const std::string dtype = args.String("dtype");
-  if (dtype != "float32" && dtype != "bfloat16") Throw(args.env(), Code::kOutOfRange, "dtype must be float32 or bfloat16");
+  if (dtype != "float32" && dtype != "bfloat16")
+    Throw(args.env(), Code::kOutOfRange, "dtype must be float32 or bfloat16");
   const ModelConfig config = ParseConfig(args);
-  return WrapPolicy(args.env(), [&] { return std::make_shared<Policy>(config, dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32); });
+  return WrapPolicy(args.env(), [&] {
+    return std::make_shared<Policy>(config, dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32);
+  });
 }
 
 Napi::Value Init(const Napi::CallbackInfo& info) {
@@ -82,7 +87,8 @@ const Parameter& ParameterOf(const Args& args, const Policy& policy) {
 
 Arena ArenaOf(const Args& args) { return static_cast<Arena>(args.Integer("arena", 0, 4)); }
 
-// Copies values of the tensor `name` of `arena` (policy.h, Arena), from `first` on, to `out`; returns false, `out` untouched, when its arena has not been made.
+// Copies values of the tensor `name` of `arena` (policy.h, Arena), from `first` on, to `out`; returns false, `out`
+// untouched, when its arena has not been made.
 Napi::Value Read(const Napi::CallbackInfo& info) {
   const Args args(info);
   const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
@@ -90,8 +96,8 @@ Napi::Value Read(const Napi::CallbackInfo& info) {
   const TensorArg out = args.Tensor("out");
   const int64_t first = args.Integer("first", 0, p.size);
   if (out.elements > p.size - first) {
-    Throw(args.env(), Code::kOutOfRange, "'%s' has %lld elements from %lld on, not %lld", p.name.c_str(), (long long)(p.size - first),
-          (long long)first, (long long)out.elements);
+    Throw(args.env(), Code::kOutOfRange, "'%s' has %lld elements from %lld on, not %lld", p.name.c_str(),
+          (long long)(p.size - first), (long long)first, (long long)out.elements);
   }
   return Napi::Boolean::New(args.env(), policy->Read(ArenaOf(args), p, first, out.elements, out.dtype, out.data));
 }
@@ -122,7 +128,8 @@ Napi::Value Load(const Napi::CallbackInfo& info) {
   const DType type = dtype == "F32" ? DType::kFloat32 : dtype == "BF16" ? DType::kBFloat16 : DType::kFloat16;
   if (type == DType::kFloat16 && dtype != "F16") Throw(args.env(), Code::kOutOfRange, "dtype must be F32, BF16 or F16");
   return RunOnPolicy(
-      args, [=](Policy& policy) { return policy.Load(arena, *p, fd, offset, type); }, [](Napi::Env env) { return env.Undefined(); });
+      args, [=](Policy& policy) { return policy.Load(arena, *p, fd, offset, type); },
+      [](Napi::Env env) { return env.Undefined(); });
 }
 
 Napi::Value Steps(const Napi::CallbackInfo& info) {
@@ -152,7 +159,11 @@ Napi::Value LogProbs(const Napi::CallbackInfo& info) {
   state->logprob.resize(scored);
   if (state->with_entropy) state->entropy.resize(scored);
   return RunOnPolicy(
-      args, [state](Policy& p) { return p.LogProbs(state->sequences, state->logprob.data(), state->with_entropy ? state->entropy.data() : nullptr); },
+      args,
+      [state](Policy& p) {
+        return p.LogProbs(state->sequences, state->logprob.data(),
+                          state->with_entropy ? state->entropy.data() : nullptr);
+      },
       [state](Napi::Env env) {
         Napi::Object result = Napi::Object::New(env);
         result.Set("logProbs", ToFloat32Array(env, state->logprob));
@@ -183,7 +194,8 @@ TrainingBatch ParseBatch(const Args& args, const ModelConfig& config) {
   batch.recompute = args.Boolean("gradientCheckpointing");
   const int64_t tokens = batch.sequences.ScoredOffsets().back();
   batch.advantages_per_token = args.Boolean("advantagesPerToken");
-  batch.advantages = CopyFloats(args.Floats("advantages", batch.advantages_per_token ? tokens : batch.sequences.count()));
+  batch.advantages =
+      CopyFloats(args.Floats("advantages", batch.advantages_per_token ? tokens : batch.sequences.count()));
   batch.old_logprob = CopyFloats(args.OptionalFloats("oldLogProbs", tokens));
   batch.ref_logprob = CopyFloats(args.OptionalFloats("refLogProbs", tokens));
   batch.importance_weight = CopyFloats(args.OptionalFloats("importanceWeights", tokens));
@@ -235,13 +247,14 @@ void ReadIds(const Args& args, const ModelConfig& config, std::vector<int32_t>* 
     const int64_t begin = offsets.i32()[s], length = offsets.i32()[s + 1] - begin;
     if (length < 1) Throw(args.env(), Code::kOutOfRange, "sequence %lld is empty", (long long)s);
     if (length > config.max_positions) {
-      Throw(args.env(), Code::kOutOfRange, "sequence %lld has %lld tokens, more than the policy's max_position_embeddings, %lld", (long long)s,
+      Throw(args.env(), Code::kOutOfRange,
+            "sequence %lld has %lld tokens, more than the policy's max_position_embeddings, %lld", (long long)s,
             (long long)length, (long long)config.max_positions);
     }
     for (int64_t i = begin; i < begin + length; ++i) {
       if (id.i32()[i] < 0 || id.i32()[i] >= config.vocab) {
-        Throw(args.env(), Code::kOutOfRange, "token %lld of sequence %lld is %d, outside the vocabulary [0, %lld)", (long long)(i - begin),
-              (long long)s, id.i32()[i], (long long)config.vocab);
+        Throw(args.env(), Code::kOutOfRange, "token %lld of sequence %lld is %d, outside the vocabulary [0, %lld)",
+              (long long)(i - begin), (long long)s, id.i32()[i], (long long)config.vocab);
       }
     }
   }
@@ -258,7 +271,8 @@ Sequences ParseSequences(const Args& args, const ModelConfig& config) {
   for (int64_t i = 0; i < count; ++i) {
     const int32_t length = s.cu_seqlens[i + 1] - s.cu_seqlens[i];
     if (s.start[i] < 1 || s.start[i] > length) {
-      Throw(args.env(), Code::kOutOfRange, "start[%lld] = %d must be from 1 to %d, the length of the sequence", (long long)i, s.start[i], length);
+      Throw(args.env(), Code::kOutOfRange, "start[%lld] = %d must be from 1 to %d, the length of the sequence",
+            (long long)i, s.start[i], length);
     }
   }
   s.temperature = ReadTemperature(args);
@@ -292,7 +306,8 @@ OptimizerParams ParseOptimizer(const Args& args) {
   o.epsilon = args.Number("adamEpsilon");
   o.max_grad_norm = args.Has("maxGradNorm") ? args.Number("maxGradNorm") : INFINITY;
   for (double beta : {o.beta1, o.beta2}) {
-    if (!(beta >= 0 && beta < 1)) Throw(args.env(), Code::kOutOfRange, "adamBeta1 and adamBeta2 must be in [0, 1), not %g", beta);
+    if (!(beta >= 0 && beta < 1))
+      Throw(args.env(), Code::kOutOfRange, "adamBeta1 and adamBeta2 must be in [0, 1), not %g", beta);
   }
   return o;
 }

@@ -28,9 +28,10 @@ PolicyHandle& PolicyOf(const Args& args);
 // Its policy; no task may be running: else kBusy.
 std::shared_ptr<Policy> IdlePolicyOf(const Args& args);
 
-// Runs `work` off the event loop and returns a promise of what `result` then makes of it on the JavaScript thread. The handle is
-// busy until it has ended. `work` must not touch JavaScript; what it needs it owns.
-Napi::Value RunOnPolicy(const Args& args, std::function<Status(Policy&)> work, std::function<Napi::Value(Napi::Env)> result);
+// Runs `work` off the event loop and returns a promise of what `result` then makes of it on the JavaScript thread. The
+// handle is busy until it has ended. `work` must not touch JavaScript; what it needs it owns.
+Napi::Value RunOnPolicy(const Args& args, std::function<Status(Policy&)> work,
+                        std::function<Napi::Value(Napi::Env)> result);
 
 // ids and cuSeqlens: token ids in the vocabulary, sequences of at least one token and at most max_positions.
 void ReadIds(const Args& args, const ModelConfig& config, std::vector<int32_t>* ids, std::vector<int32_t>* cu_seqlens);

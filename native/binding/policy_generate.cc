@@ -18,22 +18,26 @@ GenerateRequest ParseRequest(const Args& args, const ModelConfig& config) {
   request.max_new_tokens = args.Integer("maxNewTokens", 1, config.max_positions);
   request.max_batch = args.Integer("maxBatch", 0, 1 << 20);
   request.most_batch = args.Integer("mostBatch", 1, 1 << 28);
-  if (prompts * request.n > (int64_t{1} << 28)) Throw(args.env(), Code::kOutOfRange, "more than 2^28 completions in one call");
+  if (prompts * request.n > (int64_t{1} << 28))
+    Throw(args.env(), Code::kOutOfRange, "more than 2^28 completions in one call");
   for (int64_t p = 0; p < prompts; ++p) {
     const int64_t length = request.cu_prompts[static_cast<size_t>(p) + 1] - request.cu_prompts[static_cast<size_t>(p)];
     if (length + request.max_new_tokens > config.max_positions) {
-      Throw(args.env(), Code::kOutOfRange, "prompt %lld (%lld tokens) and maxNewTokens (%lld) exceed max_position_embeddings, %lld",
-            (long long)p, (long long)length, (long long)request.max_new_tokens, (long long)config.max_positions);
+      Throw(args.env(), Code::kOutOfRange,
+            "prompt %lld (%lld tokens) and maxNewTokens (%lld) exceed max_position_embeddings, %lld", (long long)p,
+            (long long)length, (long long)request.max_new_tokens, (long long)config.max_positions);
     }
   }
   const double top_p = args.Number("topP");
-  if (!(top_p > 0 && top_p <= 1)) Throw(args.env(), Code::kOutOfRange, "topP must be above 0 and at most 1, not %g", top_p);
+  if (!(top_p > 0 && top_p <= 1))
+    Throw(args.env(), Code::kOutOfRange, "topP must be above 0 and at most 1, not %g", top_p);
   const float temperature = args.Number("temperature") == 0 ? 0.0f : ReadTemperature(args);
   request.sampling = {temperature, static_cast<int32_t>(args.Integer("topK", 0, INT32_MAX)), static_cast<float>(top_p)};
   // A seed is two words, low first: JavaScript has no 64-bit integers in int32 arrays.
   const TensorArg seeds = args.Ints("seeds", 2 * prompts), streams = args.Ints("streams", prompts);
   for (int64_t p = 0; p < prompts; ++p) {
-    const uint64_t low = static_cast<uint32_t>(seeds.i32()[2 * p]), high = static_cast<uint32_t>(seeds.i32()[2 * p + 1]);
+    const uint64_t low = static_cast<uint32_t>(seeds.i32()[2 * p]),
+                   high = static_cast<uint32_t>(seeds.i32()[2 * p + 1]);
     request.keys.push_back(high << 32 | low);
     request.streams.push_back(static_cast<uint32_t>(streams.i32()[p]));
   }
@@ -47,8 +51,9 @@ struct Told {
   std::shared_ptr<Policy> policy;
 };
 
-// `env` is null when the environment has ended before what was queued could be told. Of a worker thread that is terminated Node waits
-// for our work before it tells anybody; but JavaScript cannot be called any more. That is how generation learns that nobody waits for it.
+// `env` is null when the environment has ended before what was queued could be told. Of a worker thread that is
+// terminated Node waits for our work before it tells anybody; but JavaScript cannot be called any more. That is how
+// generation learns that nobody waits for it.
 void Tell(Napi::Env env, Napi::Function function, void*, Told* queued) {
   const std::unique_ptr<Told> told(queued);
   if (static_cast<napi_env>(env) == nullptr) return;
@@ -95,14 +100,15 @@ Napi::Value Generate(const Napi::CallbackInfo& info) {
   state->request = ParseRequest(args, policy->config);
   const Napi::Value given = args.Value("onProgress");
   const auto nobody = [](const Napi::CallbackInfo&) {};
-  const Napi::Function on_progress = given.IsFunction() ? given.As<Napi::Function>() : Napi::Function::New(args.env(), nobody);
+  const Napi::Function on_progress =
+      given.IsFunction() ? given.As<Napi::Function>() : Napi::Function::New(args.env(), nobody);
   state->progress = std::make_unique<Progress>(args.env(), on_progress, policy);
   return RunOnPolicy(
       args,
       [state](Policy& p) {
         const Status status = p.generator().Run(
-            p.weights(), state->request, p.cancelled, [&](const GenerateProgress& progress) { (*state->progress)(progress); },
-            &state->completions);
+            p.weights(), state->request, p.cancelled,
+            [&](const GenerateProgress& progress) { (*state->progress)(progress); }, &state->completions);
         state->progress.reset();
         return status;
       },

@@ -46,7 +46,8 @@ PolicyHandle& Alive(const Args& args) {
 
 class Task : public Napi::AsyncWorker {
  public:
-  Task(Napi::Env env, SharedHandle handle, std::function<Status(Policy&)> work, std::function<Napi::Value(Napi::Env)> result)
+  Task(Napi::Env env, SharedHandle handle, std::function<Status(Policy&)> work,
+       std::function<Napi::Value(Napi::Env)> result)
       : Napi::AsyncWorker(env, "prl-policy"), deferred_(Napi::Promise::Deferred::New(env)), handle_(std::move(handle)),
         policy_(handle_->policy), work_(std::move(work)), result_(std::move(result)) {
     policy_->cancelled = false;
@@ -108,7 +109,8 @@ Napi::Value WrapPolicy(Napi::Env env, const std::function<std::shared_ptr<Policy
     Throw(env, Code::kInternal, "the policy could not be wrapped");
   }
   Tell(env, handle.release()->get(), bytes);
-  if (napi_type_tag_object(env, object, &kPolicyTag) != napi_ok) Throw(env, Code::kInternal, "the policy could not be tagged");
+  if (napi_type_tag_object(env, object, &kPolicyTag) != napi_ok)
+    Throw(env, Code::kInternal, "the policy could not be tagged");
   return object;
 }
 
@@ -133,7 +135,8 @@ void DisposePolicy(const Args& args) {
   Forget(args.env(), &handle);
 }
 
-Napi::Value RunOnPolicy(const Args& args, std::function<Status(Policy&)> work, std::function<Napi::Value(Napi::Env)> result) {
+Napi::Value RunOnPolicy(const Args& args, std::function<Status(Policy&)> work,
+                        std::function<Napi::Value(Napi::Env)> result) {
   IdlePolicyOf(args);
   Task* task = new Task(args.env(), *Unwrap(args), std::move(work), std::move(result));
   const Napi::Promise promise = task->promise();

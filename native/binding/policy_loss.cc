@@ -31,8 +31,8 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   }
   if (args.on_gpu()) {
     const int64_t floats = PolicyLossCudaWorkspaceFloats(tokens, kernel.batch.sequences);
-    return PendingSums(args.env(), RunOnCuda(args.env(), "policyLossFromLogits", {rows.vocab, tokens}, static_cast<size_t>(floats) * sizeof(float),
-                                             [&](const CudaCall& call) {
+    return PendingSums(args.env(), RunOnCuda(args.env(), "policyLossFromLogits", {rows.vocab, tokens},
+                                             static_cast<size_t>(floats) * sizeof(float), [&](const CudaCall& call) {
                                                kernel.workspace = static_cast<float*>(call.workspace);
                                                return PolicyLossCuda(kernel, call);
                                              }));

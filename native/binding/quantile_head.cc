@@ -36,7 +36,8 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   const int64_t hidden = args.Integer("hidden", 1, 1 << 20), features = args.Integer("features", 0, 1 << 10);
   const int64_t width = args.Integer("width", 1, 1 << 14);
   const int64_t before = BufferBytes();
-  SharedHead head = std::make_shared<LockedHead>(hidden, features, width, std::vector<double>(level, level + quantiles));
+  SharedHead head =
+      std::make_shared<LockedHead>(hidden, features, width, std::vector<double>(level, level + quantiles));
   // What a task takes for the head later is told with the policy that it ran on.
   return Box(args.env(), kHeadTag, std::move(head), BufferBytes() - before);
 }
@@ -62,7 +63,8 @@ Napi::Value Access(const Args& args, const char* tensor, Copy copy) {
 }
 
 Napi::Value Read(const Napi::CallbackInfo& info) {
-  return Access(Args(info), "out", [](const float* values, float* out, size_t bytes) { std::memcpy(out, values, bytes); });
+  return Access(Args(info), "out",
+                [](const float* values, float* out, size_t bytes) { std::memcpy(out, values, bytes); });
 }
 
 Napi::Value Write(const Napi::CallbackInfo& info) {
@@ -82,7 +84,8 @@ OwnRows ReadRows(const Args& args, const QuantileHead& head, bool with_targets) 
   OwnRows own;
   const TensorArg hidden = args.Tensor("hidden", {DType::kFloat32});
   own.rows = hidden.elements / head.hidden;
-  if (own.rows * head.hidden != hidden.elements) Throw(args.env(), Code::kOutOfRange, "hidden must have rows of %lld", (long long)head.hidden);
+  if (own.rows * head.hidden != hidden.elements)
+    Throw(args.env(), Code::kOutOfRange, "hidden must have rows of %lld", (long long)head.hidden);
   own.hidden = CopyFloats(hidden);
   own.features = CopyFloats(args.Floats("features", own.rows * head.features));
   if (with_targets) own.targets = CopyFloats(args.Floats("targets", own.rows));
@@ -144,7 +147,8 @@ Napi::Value Update(const Napi::CallbackInfo& info) {
         const std::lock_guard<std::mutex> lock(head->mutex);
         QuantileHead& h = head->head;
         h.ClearGradients();
-        const Status status = h.AddGradients(state->rows.view(), state->rows.targets.data(), 0.0, &state->loss, nullptr);
+        const Status status =
+            h.AddGradients(state->rows.view(), state->rows.targets.data(), 0.0, &state->loss, nullptr);
         if (status.code == Code::kNonFinite) return NotFinite(state.get());
         PRL_RETURN_IF_ERROR(status);
         state->norm = std::sqrt(h.SumSquaresOfGradients());
@@ -161,7 +165,8 @@ std::vector<int32_t> ReadStepEnds(const Args& args, int32_t scored) {
   for (int64_t i = 0; i < ends.elements; ++i) {
     const int32_t before = i > 0 ? ends.i32()[i - 1] : -1;
     if (ends.i32()[i] <= before || ends.i32()[i] >= scored) {
-      Throw(args.env(), Code::kOutOfRange, "stepEnds[%lld] = %d must rise and be below %d, the number of completion tokens", (long long)i,
+      Throw(args.env(), Code::kOutOfRange,
+            "stepEnds[%lld] = %d must rise and be below %d, the number of completion tokens", (long long)i,
             ends.i32()[i], scored);
     }
   }
@@ -175,7 +180,8 @@ Napi::Value FinetuneUpdate(const Napi::CallbackInfo& info) {
   const auto state = ReadUpdate(args);
   const auto sequences = std::make_shared<Sequences>(ParseSequences(args, IdlePolicyOf(args)->config));
   const auto ends = std::make_shared<std::vector<int32_t>>(ReadStepEnds(args, sequences->ScoredOffsets().back()));
-  if (IdlePolicyOf(args)->config.hidden != head->head.hidden) Throw(args.env(), Code::kOutOfRange, "the head is of another width than the policy");
+  if (IdlePolicyOf(args)->config.hidden != head->head.hidden)
+    Throw(args.env(), Code::kOutOfRange, "the head is of another width than the policy");
   const int64_t steps = static_cast<int64_t>(ends->size());
   state->rows.features = CopyFloats(args.Floats("features", steps * head->head.features));
   state->rows.targets = CopyFloats(args.Floats("targets", steps));
@@ -189,8 +195,9 @@ Napi::Value FinetuneUpdate(const Napi::CallbackInfo& info) {
         double squares = 0;
         const Policy::StepLoss loss = [&](int64_t first, int64_t n, const float* states, float* d_states) {
           double part = 0;
-          PRL_RETURN_IF_ERROR(h.AddGradients({n, states, state->rows.features.data() + first * h.features}, state->rows.targets.data() + first,
-                                             static_cast<double>(steps), &part, d_states));
+          PRL_RETURN_IF_ERROR(h.AddGradients({n, states, state->rows.features.data() + first * h.features},
+                                             state->rows.targets.data() + first, static_cast<double>(steps), &part,
+                                             d_states));
           state->loss += part;
           return Ok();
         };
@@ -201,8 +208,8 @@ Napi::Value FinetuneUpdate(const Napi::CallbackInfo& info) {
         state->norm = std::sqrt(squares + h.SumSquaresOfGradients());
         OptimizerParams backbone = state->optimizer;
         backbone.learning_rate = state->backbone_learning_rate;
-        state->applied =
-            state->step && std::isfinite(state->norm) && h.StaysFinite(state->optimizer, state->norm) && policy.Step(backbone, state->norm);
+        state->applied = state->step && std::isfinite(state->norm) && h.StaysFinite(state->optimizer, state->norm) &&
+                         policy.Step(backbone, state->norm);
         if (state->applied) h.Step(state->optimizer, state->norm);
         return Ok();
       },
@@ -229,8 +236,8 @@ Napi::Value StepStates(const Napi::CallbackInfo& info) {
   return RunOnPolicy(
       args,
       [=](Policy& p) {
-        return p.StepStates(state->sequences, state->ends, hidden ? state->hidden.data() : nullptr, logprob ? state->logprob.data() : nullptr,
-                            &state->tokens);
+        return p.StepStates(state->sequences, state->ends, hidden ? state->hidden.data() : nullptr,
+                            logprob ? state->logprob.data() : nullptr, &state->tokens);
       },
       [=](Napi::Env env) {
         Napi::Object result = Napi::Object::New(env);

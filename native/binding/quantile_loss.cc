@@ -9,7 +9,8 @@ namespace prl {
 int32_t ReadQuantiles(const Args& args, double* level) {
   const std::vector<double> list = args.Numbers("quantiles", kMaxQuantiles);
   for (size_t j = 0; j < list.size(); ++j) {
-    if (!(list[j] > 0.0 && list[j] < 1.0)) Throw(args.env(), Code::kOutOfRange, "quantiles[%zu] must be above 0 and below 1", j);
+    if (!(list[j] > 0.0 && list[j] < 1.0))
+      Throw(args.env(), Code::kOutOfRange, "quantiles[%zu] must be above 0 and below 1", j);
     level[j] = list[j];
   }
   return static_cast<int32_t>(list.size());
@@ -24,7 +25,8 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.norm_rows = args.Number("normRows");
   const TensorArg values = args.Tensor("values", {DType::kFloat32});
   if (values.shape.size() != 2 || values.shape[1] != kernel.quantiles) {
-    Throw(args.env(), Code::kOutOfRange, "values must have the shape [rows, %d], one column per quantile", kernel.quantiles);
+    Throw(args.env(), Code::kOutOfRange, "values must have the shape [rows, %d], one column per quantile",
+          kernel.quantiles);
   }
   kernel.rows = values.shape[0];
   kernel.values = values.f32();

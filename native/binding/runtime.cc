@@ -22,7 +22,9 @@ Napi::Value Initialize(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-std::string CudaVersion(int32_t version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+std::string CudaVersion(int32_t version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
 
 Napi::Object DeviceObject(Napi::Env env, int32_t index) {
   CudaDevice device;
@@ -60,7 +62,8 @@ Napi::Value Info(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("isa", CpuIsaName(CpuIsa()));
   Napi::Array isas = Napi::Array::New(env);
-  for (int i = 0; i <= static_cast<int>(BestCpuIsa()); ++i) isas.Set(static_cast<uint32_t>(i), CpuIsaName(static_cast<Isa>(i)));
+  for (int i = 0; i <= static_cast<int>(BestCpuIsa()); ++i)
+    isas.Set(static_cast<uint32_t>(i), CpuIsaName(static_cast<Isa>(i)));
   result.Set("isas", isas);
   result.Set("threads", NumThreads());
   result.Set("cudaCompiled", CudaCompiled());
@@ -93,23 +96,38 @@ Napi::Value Gemm(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
   const int64_t limit = int64_t{1} << 31;
   const int64_t m = args.Integer("m", 0, limit), n = args.Integer("n", 0, limit), k = args.Integer("k", 0, limit);
-  const bool transpose_a = args.Boolean("transposeA"), transpose_b = args.Boolean("transposeB"), accumulate = args.Boolean("accumulate");
-  const TensorArg a = args.Tensor("a"), b = args.Tensor("b", {a.dtype}), c = args.Output("c", {a.dtype, DType::kFloat32});
+  const bool transpose_a = args.Boolean("transposeA"), transpose_b = args.Boolean("transposeB"),
+             accumulate = args.Boolean("accumulate");
+  const TensorArg a = args.Tensor("a"), b = args.Tensor("b", {a.dtype}),
+                  c = args.Output("c", {a.dtype, DType::kFloat32});
   const auto check = [&](const char* name, const TensorArg& tensor, int64_t elements) {
     if (tensor.elements == elements) return;
-    Throw(args.env(), Code::kOutOfRange, "%s must have %lld elements, not %lld", name, (long long)elements, (long long)tensor.elements);
+    Throw(args.env(), Code::kOutOfRange, "%s must have %lld elements, not %lld", name, (long long)elements,
+          (long long)tensor.elements);
   };
   check("a", a, m * k);
   check("b", b, k * n);
   check("c", c, m * n);
   if (args.on_gpu()) {
-    ThrowIfError(args.env(), GemmCuda("gemm", {m, n, k, a.dtype, a.data, transpose_a ? m : k, transpose_a, b.data, transpose_b ? k : n,
-                                               transpose_b, c.dtype, c.data, n, accumulate}));
+    ThrowIfError(args.env(), GemmCuda("gemm", {m, n, k, a.dtype, a.data, transpose_a ? m : k, transpose_a, b.data,
+                                               transpose_b ? k : n, transpose_b, c.dtype, c.data, n, accumulate}));
     return args.env().Undefined();
   }
-  if (a.dtype != DType::kFloat32) Throw(args.env(), Code::kInvalidArgument, "on the CPU a must be float32, not %s", NameOf(a.dtype));
-  GemmArgs gemm{m, n, k, a.f32(), transpose_a ? 1 : k, transpose_a ? m : 1, b.f32(), transpose_b ? 1 : n, transpose_b ? k : 1,
-                static_cast<float*>(c.data), n, accumulate, nullptr};
+  if (a.dtype != DType::kFloat32)
+    Throw(args.env(), Code::kInvalidArgument, "on the CPU a must be float32, not %s", NameOf(a.dtype));
+  GemmArgs gemm{m,
+                n,
+                k,
+                a.f32(),
+                transpose_a ? 1 : k,
+                transpose_a ? m : 1,
+                b.f32(),
+                transpose_b ? 1 : n,
+                transpose_b ? k : 1,
+                static_cast<float*>(c.data),
+                n,
+                accumulate,
+                nullptr};
   std::vector<float> packed;
   if (args.Boolean("pack")) {
     packed.resize(static_cast<size_t>(PackedBSize(k, n)));
@@ -131,7 +149,8 @@ Napi::Value Copy(const Napi::CallbackInfo& info) {
     return args.env().Undefined();
   }
   ParallelRows(bytes, 1 << 20, [&](int64_t begin, int64_t end) {
-    std::memmove(static_cast<char*>(to.data) + begin, static_cast<const char*>(from.data) + begin, static_cast<size_t>(end - begin));
+    std::memmove(static_cast<char*>(to.data) + begin, static_cast<const char*>(from.data) + begin,
+                 static_cast<size_t>(end - begin));
   });
   return args.env().Undefined();
 }

@@ -27,8 +27,8 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.baseline = args.Boolean("baseline");
   kernel.out = args.OutputFloats("out", kernel.tokens).f32();
   if (args.on_gpu()) {
-    RunOnCuda(args.env(), kernel.cu_steps ? "prlAdvantages" : "frpoAdvantages", kernel.tokens, StepRewardCudaWorkspace(kernel),
-              [&](const CudaCall& call) { return StepRewardCuda(kernel, call); });
+    RunOnCuda(args.env(), kernel.cu_steps ? "prlAdvantages" : "frpoAdvantages", kernel.tokens,
+              StepRewardCudaWorkspace(kernel), [&](const CudaCall& call) { return StepRewardCuda(kernel, call); });
   } else {
     ThrowIfError(args.env(), StepRewardCpu(kernel));
   }

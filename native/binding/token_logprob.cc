@@ -27,7 +27,8 @@ Napi::Value Forward(const Napi::CallbackInfo& info) {
   kernel.entropy = args.OptionalOutputFloats("entropy", kernel.rows).f32();
   kernel.lse = args.OptionalOutputFloats("logSumExp", kernel.rows).f32();
   if (args.on_gpu()) {
-    RunOnCuda(args.env(), "tokenLogProbs", kernel.vocab, 0, [&](const CudaCall& call) { return TokenLogprobCuda(kernel, call); });
+    RunOnCuda(args.env(), "tokenLogProbs", kernel.vocab, 0,
+              [&](const CudaCall& call) { return TokenLogprobCuda(kernel, call); });
   } else {
     ThrowIfError(args.env(), TokenLogprobCpu(kernel));
   }

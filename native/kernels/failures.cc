@@ -23,7 +23,8 @@ Status DescribeFailure(uint64_t failure, FailureBounds bounds) {
   };
   const char* const active = ": what an active token brings must be finite";
   const auto offsets = [&](const char* name) {
-    return Error(Code::kOutOfRange, "%s must rise from 0 to %lld; piece %lld ends at %d", name, (long long)bounds.total, index, integer);
+    return Error(Code::kOutOfRange, "%s must rise from 0 to %lld; piece %lld ends at %d", name, (long long)bounds.total,
+                 index, integer);
   };
   switch (kind) {
     case Failure::kOffsets: return offsets("cuSeqlens");
@@ -44,10 +45,13 @@ Status DescribeFailure(uint64_t failure, FailureBounds bounds) {
     case Failure::kLossOverflow:
       return Error(Code::kNonFinite, "the loss of token %lld overflows: log-ratio %g to oldLogProbs", index, real);
     case Failure::kStepInside:
-      return Error(Code::kOutOfRange, "cuSteps must hold the start of every sequence, but cuSeqlens[%lld] = %d is inside a step", index, integer);
+      return Error(Code::kOutOfRange,
+                   "cuSteps must hold the start of every sequence, but cuSeqlens[%lld] = %d is inside a step", index,
+                   integer);
     case Failure::kOutcome: return non_finite("outcomeAdvantages");
     case Failure::kAdvantageOverflow:
-      return Error(Code::kNonFinite, "the advantage of token %lld overflows: its log-ratio old - ref is %g", index, real);
+      return Error(Code::kNonFinite, "the advantage of token %lld overflows: its log-ratio old - ref is %g", index,
+                   real);
     case Failure::kReward: return non_finite("rewards");
     case Failure::kScore: return non_finite("scores");
     case Failure::kStepScore: return ScoreOutside(index, real);

@@ -1,6 +1,6 @@
-// What a kernel found wrong in memory of the GPU, where the host cannot look before the kernel runs: a kind, the index of the
-// culprit and its value in one 64-bit word, so that "the first one" is one atomic minimum. The host turns it into the same
-// Status that the CPU gives.
+// What a kernel found wrong in memory of the GPU, where the host cannot look before the kernel runs: a kind, the index
+// of the culprit and its value in one 64-bit word, so that "the first one" is one atomic minimum. The host turns it
+// into the same Status that the CPU gives.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +11,11 @@
 namespace prl {
 
 enum class Failure : uint32_t {
-  kOffsets = 0,       // cuSeqlens
-  kTarget,            // outside the vocabulary
-  kRowNonFinite,      // NaN or +inf among the logits
-  kRowAllMasked,      // every logit is -inf
-  kLogProb,           // the inputs of an active token's loss
+  kOffsets = 0,   // cuSeqlens
+  kTarget,        // outside the vocabulary
+  kRowNonFinite,  // NaN or +inf among the logits
+  kRowAllMasked,  // every logit is -inf
+  kLogProb,       // the inputs of an active token's loss
   kAdvantage,
   kOldLogProb,
   kRefLogProb,
@@ -23,16 +23,16 @@ enum class Failure : uint32_t {
   kWeightNegative,
   kRolloutLogProb,
   kEntropy,
-  kLossOverflow,      // finite inputs, but no finite loss; the value is the log-ratio
-  kStepOffsets,       // cuSteps
-  kStepInside,        // a sequence starts inside a step
-  kOutcome,           // outcomeAdvantages
-  kAdvantageOverflow, // the value is the log-ratio old - ref
+  kLossOverflow,       // finite inputs, but no finite loss; the value is the log-ratio
+  kStepOffsets,        // cuSteps
+  kStepInside,         // a sequence starts inside a step
+  kOutcome,            // outcomeAdvantages
+  kAdvantageOverflow,  // the value is the log-ratio old - ref
   kReward,
   kScore,
   kStepScore,
-  kScoreOffsets,      // cuScores
-  kQuantileValue,     // of a row; the index is the row's
+  kScoreOffsets,   // cuScores
+  kQuantileValue,  // of a row; the index is the row's
   kQuantileTarget,
 };
 

@@ -9,9 +9,9 @@ namespace prl {
 struct ModelConfig {
   int64_t vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, max_positions;
   float norm_eps;
-  bool qkv_bias;  // Qwen2
-  bool qk_norm;   // Qwen3: an RMSNorm per head on queries and keys, before rope
-  bool tied;      // the output head is the embedding
+  bool qkv_bias;                // Qwen2
+  bool qk_norm;                 // Qwen3: an RMSNorm per head on queries and keys, before rope
+  bool tied;                    // the output head is the embedding
   std::vector<float> inv_freq;  // [head_dim / 2], scaling applied
 
   int64_t q_width() const { return heads * head_dim; }

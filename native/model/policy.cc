@@ -15,10 +15,10 @@
 namespace prl {
 namespace {
 
-// Some of the sequences, as the forward pass takes them: what comes before the first scored token (the prompt) is a sequence of
-// its own, the prefix of what follows, and neighbours with the same prompt share it. The last token of a sequence predicts
-// nothing that is asked for, and a sequence without scored tokens nothing at all: neither goes through the network. (With `whole`
-// the last token does: its own hidden state is asked for.)
+// Some of the sequences, as the forward pass takes them: what comes before the first scored token (the prompt) is a
+// sequence of its own, the prefix of what follows, and neighbours with the same prompt share it. The last token of a
+// sequence predicts nothing that is asked for, and a sequence without scored tokens nothing at all: neither goes
+// through the network. (With `whole` the last token does: its own hidden state is asked for.)
 struct MicroBatch {
   explicit MicroBatch(bool whole_sequences = false) : whole(whole_sequences) {}
 
@@ -29,16 +29,20 @@ struct MicroBatch {
   std::vector<int32_t> query_of_token;       // with `whole`: the query that each is
   std::vector<int32_t> ids, cu_seqlens, query_begin, cu_queries, prefix;  // as in PackedBatch
 
-  // Sequences from `first` on, until `micro_batch_tokens` go through the network; at least one. Returns the sequence after the last.
+  // Sequences from `first` on, until `micro_batch_tokens` go through the network; at least one. Returns the sequence
+  // after the last.
   int64_t Fill(const Sequences& all, const std::vector<int32_t>& cu_scored, int64_t first) {
-    for (std::vector<int32_t>* list : {&targets, &query_of_target, &query_of_token, &ids, &query_begin, &prefix}) list->clear();
+    for (std::vector<int32_t>* list : {&targets, &query_of_target, &query_of_token, &ids, &query_begin, &prefix})
+      list->clear();
     for (std::vector<int32_t>* list : {&cu_targets, &cu_seqlens, &cu_queries}) list->assign(1, 0);
     int64_t s = first, shared = -1;  // the sequence whose prompt went in last
     int32_t root = -1;               // that prompt's place in the packed batch
     for (; s < all.count(); ++s) {
-      const int32_t *begin = all.ids.data() + all.cu_seqlens[s], *end = all.ids.data() + all.cu_seqlens[s + 1], *start = begin + all.start[s];
+      const int32_t *begin = all.ids.data() + all.cu_seqlens[s], *end = all.ids.data() + all.cu_seqlens[s + 1],
+                    *start = begin + all.start[s];
       if (start < end) {
-        const bool shares = shared >= 0 && all.start[shared] == all.start[s] && std::equal(begin, start, all.ids.data() + all.cu_seqlens[shared]);
+        const bool shares = shared >= 0 && all.start[shared] == all.start[s] &&
+                            std::equal(begin, start, all.ids.data() + all.cu_seqlens[shared]);
         const int32_t* fed_end = whole ? end : end - 1;
         const int64_t fed = (shares ? 0 : start - begin) + (fed_end - start);
         if (s > first && static_cast<int64_t>(ids.size()) + fed > all.micro_batch_tokens) break;
@@ -48,8 +52,10 @@ struct MicroBatch {
           shared = s;
         }
         query_of_target.push_back(cu_queries[static_cast<size_t>(root) + 1] - 1);
-        for (int64_t i = 0; i < end - 1 - start; ++i) query_of_target.push_back(cu_queries.back() + static_cast<int32_t>(i));
-        for (int64_t i = 0; whole && i < end - start; ++i) query_of_token.push_back(cu_queries.back() + static_cast<int32_t>(i));
+        for (int64_t i = 0; i < end - 1 - start; ++i)
+          query_of_target.push_back(cu_queries.back() + static_cast<int32_t>(i));
+        for (int64_t i = 0; whole && i < end - start; ++i)
+          query_of_token.push_back(cu_queries.back() + static_cast<int32_t>(i));
         if (fed_end > start) Push(start, fed_end, 0, root);
         targets.insert(targets.end(), start, end);
       }
@@ -63,19 +69,28 @@ struct MicroBatch {
   }
 
   PackedBatch packed() const {
-    return {static_cast<int64_t>(ids.size()), static_cast<int64_t>(prefix.size()), cu_queries.back(), ids.data(), cu_seqlens.data(),
-            query_begin.data(), cu_queries.data(), prefix.data()};
+    return {static_cast<int64_t>(ids.size()),
+            static_cast<int64_t>(prefix.size()),
+            cu_queries.back(),
+            ids.data(),
+            cu_seqlens.data(),
+            query_begin.data(),
+            cu_queries.data(),
+            prefix.data()};
   }
 
-  // hidden [queries, width] -> the rows of some queries (one may come more than once); and the sum of those rows' gradients back.
+  // hidden [queries, width] -> the rows of some queries (one may come more than once); and the sum of those rows'
+  // gradients back.
   static void Gather(const float* hidden, int64_t width, const std::vector<int32_t>& which, float* rows) {
     ParallelRows(static_cast<int64_t>(which.size()), 256, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) std::memcpy(rows + t * width, hidden + which[t] * width, static_cast<size_t>(width) * sizeof(float));
+      for (int64_t t = begin; t < end; ++t)
+        std::memcpy(rows + t * width, hidden + which[t] * width, static_cast<size_t>(width) * sizeof(float));
     });
   }
   void ScatterAdd(const float* d_rows, int64_t width, const std::vector<int32_t>& which, float* d_hidden) const {
     std::memset(d_hidden, 0, static_cast<size_t>(cu_queries.back() * width) * sizeof(float));
-    for (size_t t = 0; t < which.size(); ++t) AddColumnSumsCpu(1, width, d_rows + t * width, width, d_hidden + which[t] * width);
+    for (size_t t = 0; t < which.size(); ++t)
+      AddColumnSumsCpu(1, width, d_rows + t * width, width, d_hidden + which[t] * width);
   }
 
   // The queries of the steps that end here; `ends` among all scored tokens, rising. *first: the first of them.
@@ -115,13 +130,16 @@ LossSums NoSums() {
   return sums;
 }
 
-const float* From(const std::vector<float>& values, int64_t first) { return values.empty() ? nullptr : values.data() + first; }
+const float* From(const std::vector<float>& values, int64_t first) {
+  return values.empty() ? nullptr : values.data() + first;
+}
 
 }  // namespace
 
 std::vector<int32_t> Sequences::ScoredOffsets() const {
   std::vector<int32_t> offsets(1, 0);
-  for (int64_t s = 0; s < count(); ++s) offsets.push_back(offsets.back() + (cu_seqlens[s + 1] - cu_seqlens[s] - start[s]));
+  for (int64_t s = 0; s < count(); ++s)
+    offsets.push_back(offsets.back() + (cu_seqlens[s + 1] - cu_seqlens[s] - start[s]));
   return offsets;
 }
 
@@ -135,7 +153,8 @@ AdamWStep StepOf(const OptimizerParams& params, int64_t steps, double norm, bool
   step.one_minus_beta2 = static_cast<float>(1.0 - params.beta2);
   step.epsilon = static_cast<float>(params.epsilon);
   step.keep = decays ? static_cast<float>(1.0 - params.learning_rate * params.weight_decay) : 1.0f;
-  step.step_size = static_cast<float>(params.learning_rate / (1.0 - std::pow(params.beta1, static_cast<double>(steps))));
+  step.step_size =
+      static_cast<float>(params.learning_rate / (1.0 - std::pow(params.beta1, static_cast<double>(steps))));
   step.correction = static_cast<float>(std::sqrt(1.0 - std::pow(params.beta2, static_cast<double>(steps))));
   return step;
 }
@@ -167,7 +186,9 @@ void Policy::Initialize(uint64_t seed) {
 std::unique_ptr<Policy> Policy::Clone() const {
   auto copy = std::make_unique<Policy>(config, dtype);
   const auto fill = [](auto* to, const auto* from, int64_t n) {
-    ParallelRows(n, 1 << 18, [&](int64_t begin, int64_t end) { std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin) * sizeof(*to)); });
+    ParallelRows(n, 1 << 18, [&](int64_t begin, int64_t end) {
+      std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin) * sizeof(*to));
+    });
   };
   fill(copy->values_.data(), values_.data(), bf16_.data() ? layout.vectors : layout.size);
   if (bf16_.data()) fill(copy->bf16_.data(), bf16_.data(), layout.size);
@@ -176,7 +197,8 @@ std::unique_ptr<Policy> Policy::Clone() const {
 
 // Keeps the float32 copy of a vector.
 void Policy::Changed(const Parameter& p) {
-  if (bf16_.data() && !p.matrix()) ConvertCpu(p.size, DType::kBFloat16, bf16_.data() + p.offset, DType::kFloat32, values_.data() + p.offset);
+  if (bf16_.data() && !p.matrix())
+    ConvertCpu(p.size, DType::kBFloat16, bf16_.data() + p.offset, DType::kFloat32, values_.data() + p.offset);
 }
 
 void Policy::MakeOptimizer() {
@@ -197,7 +219,8 @@ bool Policy::Read(Arena arena, const Parameter& p, int64_t first, int64_t n, DTy
   if (arena == Arena::kMaster) {
     if (!has_masters_ || type != DType::kFloat32) return false;
     ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) static_cast<float*>(out)[i] = MasterOf(bf16_.data()[offset + i].bits, low_.data()[offset + i]);
+      for (int64_t i = begin; i < end; ++i)
+        static_cast<float*>(out)[i] = MasterOf(bf16_.data()[offset + i].bits, low_.data()[offset + i]);
     });
     return true;
   }
@@ -244,10 +267,13 @@ static Status CheckState(Arena arena, int64_t n, const float* values) {
   std::atomic<bool> legal{true};
   ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
     bool good = true;
-    for (int64_t i = begin; i < end; ++i) good = good && std::isfinite(values[i]) && (arena != Arena::kMoment2 || values[i] >= 0.0f);
+    for (int64_t i = begin; i < end; ++i)
+      good = good && std::isfinite(values[i]) && (arena != Arena::kMoment2 || values[i] >= 0.0f);
     if (!good) legal = false;
   });
-  return legal ? Ok() : Error(Code::kCorrupt, "it holds a number that is not finite%s", arena == Arena::kMoment2 ? ", or negative" : "");
+  return legal ? Ok()
+               : Error(Code::kCorrupt, "it holds a number that is not finite%s",
+                       arena == Arena::kMoment2 ? ", or negative" : "");
 }
 
 Status Policy::Load(Arena arena, const Parameter& p, int fd, int64_t offset, DType type) {
@@ -278,29 +304,31 @@ void Policy::ResetOptimizer() {
   steps = 0;
 }
 
-// The output head over these rows, a chunk of them at a time: about 16 MB of logits, and no more rows than keep that small.
-// `sequences` of a loss; 0 without one.
-LinearLogprobArgs Policy::HeadOf(const float* hidden, const std::vector<int32_t>& targets, int64_t sequences, float temperature,
-                                 float* logprob, float* entropy) {
+// The output head over these rows, a chunk of them at a time: about 16 MB of logits, and no more rows than keep that
+// small. `sequences` of a loss; 0 without one.
+LinearLogprobArgs Policy::HeadOf(const float* hidden, const std::vector<int32_t>& targets, int64_t sequences,
+                                 float temperature, float* logprob, float* entropy) {
   LinearLogprobArgs head{};
   head.tokens = static_cast<int64_t>(targets.size());
   head.width = config.hidden;
   head.vocab = config.vocab;
   head.hidden = hidden;
-  head.head = dtype == DType::kBFloat16 ? static_cast<const void*>(bf16_.data() + layout.head) : values_.data() + layout.head;
+  head.head =
+      dtype == DType::kBFloat16 ? static_cast<const void*>(bf16_.data() + layout.head) : values_.data() + layout.head;
   head.bf16_head = dtype == DType::kBFloat16;
   head.targets = targets.data();
   head.temperature = temperature;
   head.logprob = logprob;
   head.entropy = entropy;
   head.chunk = std::clamp<int64_t>((int64_t{1} << 22) / config.vocab, 32, 2048);
-  head.workspace = workspace_.Reserve(LinearWorkspaceFloats(head.tokens, sequences, config.hidden, config.vocab, head.chunk));
+  head.workspace =
+      workspace_.Reserve(LinearWorkspaceFloats(head.tokens, sequences, config.hidden, config.vocab, head.chunk));
   return head;
 }
 
 // Of targets, each predicted by a row of hidden [queries, hidden].
-Status Policy::ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets, const float* hidden, float temperature,
-                           float* logprob, float* entropy) {
+Status Policy::ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets,
+                           const float* hidden, float temperature, float* logprob, float* entropy) {
   float* rows = hidden_.Reserve(static_cast<int64_t>(targets.size()) * config.hidden);
   MicroBatch::Gather(hidden, config.hidden, queries, rows);
   return LinearLogprobCpu(HeadOf(rows, targets, 0, temperature, logprob, entropy));
@@ -314,13 +342,14 @@ Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy) {
     next = micro.Fill(all, cu_scored, next);
     if (micro.scored == 0) continue;
     const float* hidden = transformer_.Forward(weights(), micro.packed(), Transformer::Keep::kNothing);
-    PRL_RETURN_IF_ERROR(ScoreTokens(micro.query_of_target, micro.targets, hidden, all.temperature, logprob + micro.first_scored,
-                                    entropy ? entropy + micro.first_scored : nullptr));
+    PRL_RETURN_IF_ERROR(ScoreTokens(micro.query_of_target, micro.targets, hidden, all.temperature,
+                                    logprob + micro.first_scored, entropy ? entropy + micro.first_scored : nullptr));
   }
   return Ok();
 }
 
-Status Policy::StepStates(const Sequences& all, const std::vector<int32_t>& ends, float* states, float* logprob, int64_t* tokens) {
+Status Policy::StepStates(const Sequences& all, const std::vector<int32_t>& ends, float* states, float* logprob,
+                          int64_t* tokens) {
   const std::vector<int32_t> cu_scored = all.ScoredOffsets();
   MicroBatch micro{true};
   *tokens = 0;
@@ -334,13 +363,15 @@ Status Policy::StepStates(const Sequences& all, const std::vector<int32_t>& ends
     const std::vector<int32_t> queries = micro.QueriesOfSteps(ends, &first);
     if (states) micro.Gather(hidden, config.hidden, queries, states + first * config.hidden);
     if (logprob) {
-      PRL_RETURN_IF_ERROR(ScoreTokens(micro.query_of_target, micro.targets, hidden, all.temperature, logprob + micro.first_scored, nullptr));
+      PRL_RETURN_IF_ERROR(ScoreTokens(micro.query_of_target, micro.targets, hidden, all.temperature,
+                                      logprob + micro.first_scored, nullptr));
     }
   }
   return Ok();
 }
 
-Status Policy::StepGradients(const Sequences& all, const std::vector<int32_t>& ends, const StepLoss& loss, double* sum_squares) {
+Status Policy::StepGradients(const Sequences& all, const std::vector<int32_t>& ends, const StepLoss& loss,
+                             double* sum_squares) {
   const std::vector<int32_t> cu_scored = all.ScoredOffsets();
   has_gradients_ = false;
   float* gradients = gradients_.Reserve(layout.size);
@@ -369,9 +400,11 @@ Status Policy::StepGradients(const Sequences& all, const std::vector<int32_t>& e
 Status Policy::Logits(const std::vector<int32_t>& ids, float* logits) {
   const int32_t n = static_cast<int32_t>(ids.size()), offsets[2] = {0, n}, begin[1] = {0};
   if (n == 0) return Ok();
-  const float* hidden = transformer_.Forward(weights(), {n, 1, n, ids.data(), offsets, begin, offsets, nullptr}, Transformer::Keep::kNothing);
+  const float* hidden = transformer_.Forward(weights(), {n, 1, n, ids.data(), offsets, begin, offsets, nullptr},
+                                             Transformer::Keep::kNothing);
   const Operand head = InPlace(weights(), layout.head);
-  GemmCpu({n, config.vocab, config.hidden, hidden, config.hidden, 1, head.f32, 1, config.hidden, logits, config.vocab, false, nullptr, head.bf16});
+  GemmCpu({n, config.vocab, config.hidden, hidden, config.hidden, 1, head.f32, 1, config.hidden, logits, config.vocab,
+           false, nullptr, head.bf16});
   return Ok();
 }
 
@@ -393,7 +426,8 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     const size_t scored = static_cast<size_t>(micro.scored);
     logprob.resize(scored);
     entropy.resize(scored);
-    float *hidden = hidden_.Reserve(micro.scored * config.hidden), *d_hidden = d_hidden_.Reserve(micro.scored * config.hidden);
+    float *hidden = hidden_.Reserve(micro.scored * config.hidden),
+          *d_hidden = d_hidden_.Reserve(micro.scored * config.hidden);
     const Transformer::Keep keep = batch.recompute ? Transformer::Keep::kInputs : Transformer::Keep::kAll;
     micro.Gather(transformer_.Forward(weights(), micro.packed(), keep), config.hidden, micro.query_of_target, hidden);
     LossSums part;
@@ -403,7 +437,8 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     args.batch.sequences = micro.sequences;
     args.batch.cu_seqlens = micro.cu_targets.data();
     args.batch.advantages_per_token = batch.advantages_per_token;
-    args.batch.advantages = batch.advantages.data() + (batch.advantages_per_token ? micro.first_scored : micro.first_sequence);
+    args.batch.advantages =
+        batch.advantages.data() + (batch.advantages_per_token ? micro.first_scored : micro.first_sequence);
     args.batch.old_logprob = From(batch.old_logprob, micro.first_scored);
     args.batch.ref_logprob = From(batch.ref_logprob, micro.first_scored);
     args.batch.importance_weight = From(batch.importance_weight, micro.first_scored);

@@ -1,5 +1,6 @@
-// The policy network as one object: weights, gradients, optimizer moments, workspace; and what is done with them: scoring
-// sequences, gradients of the policy loss, optimizer steps. Knows nothing of Node; one operation at a time (the caller sees to it).
+// The policy network as one object: weights, gradients, optimizer moments, workspace; and what is done with them:
+// scoring sequences, gradients of the policy loss, optimizer steps. Knows nothing of Node; one operation at a time (the
+// caller sees to it).
 #pragma once
 
 #include <atomic>
@@ -21,7 +22,8 @@
 namespace prl {
 
 // Sequences, packed: ids of all, offsets, and where in each the scored tokens begin (at least 1: the first token has no
-// prediction; at most its length). Scored tokens of all sequences, packed, are what outputs and token-wise inputs run over.
+// prediction; at most its length). Scored tokens of all sequences, packed, are what outputs and token-wise inputs run
+// over.
 struct Sequences {
   std::vector<int32_t> ids, cu_seqlens, start;
   float temperature;
@@ -66,12 +68,14 @@ class Policy {
   void Initialize(uint64_t seed);
   std::unique_ptr<Policy> Clone() const;
 
-  // Copies of a parameter, in any floating-point type (masters: float32); Read: of n of its values from `first` on. Read is false, `out`
-  // untouched, for gradients that were not computed, and moments and masters before the first step; Write makes them, but for
-  // gradients, where it is false. A value that is written is rounded to the policy's type, its master with it.
+  // Copies of a parameter, in any floating-point type (masters: float32); Read: of n of its values from `first` on.
+  // Read is false, `out` untouched, for gradients that were not computed, and moments and masters before the first
+  // step; Write makes them, but for gradients, where it is false. A value that is written is rounded to the policy's
+  // type, its master with it.
   bool Read(Arena arena, const Parameter& parameter, int64_t first, int64_t n, DType type, void* out);
   bool Write(Arena arena, const Parameter& parameter, const float* values);
-  // The same from a place in a file (tensor_file.h); not for gradients. kCorrupt for moments and masters that no step leaves.
+  // The same from a place in a file (tensor_file.h); not for gradients. kCorrupt for moments and masters that no step
+  // leaves.
   Status Load(Arena arena, const Parameter& parameter, int fd, int64_t offset, DType type);
   Weights weights() const;
   Generator& generator() { return generator_; }
@@ -81,32 +85,36 @@ class Policy {
 
   // logprob, entropy (or null): [scored tokens].
   Status LogProbs(const Sequences& sequences, float* logprob, float* entropy);
-  // Hidden states (after the final norm) of the last token of each step [steps, hidden], and log-probabilities of the scored tokens;
-  // either may be null. `ends`: the steps' last tokens among the scored ones, rising. *tokens: those that the network read.
-  Status StepStates(const Sequences& sequences, const std::vector<int32_t>& ends, float* states, float* logprob, int64_t* tokens);
-  // A loss of those hidden states: states [steps, hidden] of the steps from `first` on -> their gradient. Called once per micro-batch.
+  // Hidden states (after the final norm) of the last token of each step [steps, hidden], and log-probabilities of the
+  // scored tokens; either may be null. `ends`: the steps' last tokens among the scored ones, rising. *tokens: those
+  // that the network read.
+  Status StepStates(const Sequences& sequences, const std::vector<int32_t>& ends, float* states, float* logprob,
+                    int64_t* tokens);
+  // A loss of those hidden states: states [steps, hidden] of the steps from `first` on -> their gradient. Called once
+  // per micro-batch.
   using StepLoss = std::function<Status(int64_t first, int64_t steps, const float* states, float* d_states)>;
   // The backbone's gradients of it, in place of those that were there, and the sum of their squares.
-  Status StepGradients(const Sequences& sequences, const std::vector<int32_t>& ends, const StepLoss& loss, double* sum_squares);
+  Status StepGradients(const Sequences& sequences, const std::vector<int32_t>& ends, const StepLoss& loss,
+                       double* sum_squares);
   // Logits of every position of one sequence, [ids, vocab].
   Status Logits(const std::vector<int32_t>& ids, float* logits);
   // Gradients of the loss, in place of those that were there, their global norm and the sums behind the metrics.
   // `finite` false: a logit, the loss or the norm was not finite.
   Status ComputeGradients(const TrainingBatch& batch, LossSums* sums, double* norm, bool* finite);
-  // One AdamW step with the gradients as they are, clipped to max_grad_norm. False, and nothing changed, where a weight or a moment would
-  // not be finite after it.
+  // One AdamW step with the gradients as they are, clipped to max_grad_norm. False, and nothing changed, where a weight
+  // or a moment would not be finite after it.
   bool Step(const OptimizerParams& params, double norm);
 
   // Asks the operation that runs to end at the next micro-batch, with kAborted.
   std::atomic<bool> cancelled{false};
 
  private:
-  Status ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets, const float* hidden, float temperature,
-                     float* logprob, float* entropy);
+  Status ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets, const float* hidden,
+                     float temperature, float* logprob, float* entropy);
   void Changed(const Parameter& parameter);
   void MakeOptimizer();
-  LinearLogprobArgs HeadOf(const float* hidden, const std::vector<int32_t>& targets, int64_t sequences, float temperature, float* logprob,
-                           float* entropy);
+  LinearLogprobArgs HeadOf(const float* hidden, const std::vector<int32_t>& targets, int64_t sequences,
+                           float temperature, float* logprob, float* entropy);
 
   Buffer<float> values_;  // the arena; of a policy in bfloat16 float32 copies of the vectors
   Buffer<BFloat16> bf16_;

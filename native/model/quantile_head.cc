@@ -25,7 +25,8 @@ void Linear(int64_t rows, int64_t n, int64_t k, const float* x, const float* wei
 }
 
 // d weight [n, k] += d_out [rows, n] transposed . x [rows, k], and d bias.
-void AddLinearGradients(int64_t rows, int64_t n, int64_t k, const float* d_out, const float* x, float* d_weight, float* d_bias) {
+void AddLinearGradients(int64_t rows, int64_t n, int64_t k, const float* d_out, const float* x, float* d_weight,
+                        float* d_bias) {
   GemmCpu({n, k, rows, d_out, 1, n, x, k, 1, d_weight, k, true, nullptr});
   AddColumnSumsCpu(rows, n, d_out, n, d_bias);
 }
@@ -82,7 +83,8 @@ void QuantileHead::ForwardRows(const HeadRows& in, int64_t begin, int64_t n, flo
   for (int64_t r = 0; r < n; ++r) {
     float* row = x + r * inputs();
     std::memcpy(row, in.hidden + (begin + r) * hidden, static_cast<size_t>(hidden) * sizeof(float));
-    for (int64_t f = 0; f < features; ++f) row[hidden + f] = (in.features[(begin + r) * features + f] - mean[f]) / deviation[f];
+    for (int64_t f = 0; f < features; ++f)
+      row[hidden + f] = (in.features[(begin + r) * features + f] - mean[f]) / deviation[f];
   }
   Linear(n, width, inputs(), x, at(kWeight1), at(kBias1), before);
   ForElements(n * width, [&](int64_t i) { after[i] = before[i] * Sigmoid(before[i]); });
@@ -101,7 +103,8 @@ void QuantileHead::ClearGradients() {
   has_gradients_ = true;
 }
 
-Status QuantileHead::AddGradients(const HeadRows& in, const float* targets, double norm_rows, double* loss, float* d_hidden) {
+Status QuantileHead::AddGradients(const HeadRows& in, const float* targets, double norm_rows, double* loss,
+                                  float* d_hidden) {
   *loss = 0.0;
   for (int64_t begin = 0; begin < in.rows; begin += kChunk) {
     const int64_t n = std::min(kChunk, in.rows - begin);
@@ -129,7 +132,8 @@ Status QuantileHead::AddGradients(const HeadRows& in, const float* targets, doub
     });
     AddLinearGradients(n, width, inputs(), d_after, x_.data(), gradient(kWeight1), gradient(kBias1));
     if (d_hidden) {
-      GemmCpu({n, hidden, width, d_after, width, 1, at(kWeight1), inputs(), 1, d_hidden + begin * hidden, hidden, false, nullptr});
+      GemmCpu({n, hidden, width, d_after, width, 1, at(kWeight1), inputs(), 1, d_hidden + begin * hidden, hidden, false,
+               nullptr});
     }
   }
   return Ok();
@@ -150,8 +154,9 @@ bool QuantileHead::StaysFinite(const OptimizerParams& params, double norm) {
   MakeMoments();
   for (size_t i = kWeight1; i <= kBias2; ++i) {
     const Parameter& p = parameters_[i];
-    if (!AdamWStaysFiniteCpu(StepOf(params, steps_ + 1, norm, p.matrix()), p.size, gradients_.data() + p.offset, values_.data() + p.offset,
-                             nullptr, nullptr, moment1_.data() + p.offset, moment2_.data() + p.offset)) {
+    if (!AdamWStaysFiniteCpu(StepOf(params, steps_ + 1, norm, p.matrix()), p.size, gradients_.data() + p.offset,
+                             values_.data() + p.offset, nullptr, nullptr, moment1_.data() + p.offset,
+                             moment2_.data() + p.offset)) {
       return false;
     }
   }

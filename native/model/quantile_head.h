@@ -1,11 +1,12 @@
-// The head of a process reward model: for the end of each reasoning step, quantiles of how likely a response is to end right that
-// goes on from there.
+// The head of a process reward model: for the end of each reasoning step, quantiles of how likely a response is to end
+// right that goes on from there.
 //
 //   x = [hidden state of the step's last token, (feature - mean) / deviation]
 //   p = sigmoid(W2 silu(W1 x + b1) + b2)         one per quantile
 //
-// Trained on the pinball loss (kernels/quantile_loss). Knows nothing of where hidden states and features come from. A row's
-// numbers depend on nothing but the row; gradients are added up in the order of the rows: the same bits for any number of threads.
+// Trained on the pinball loss (kernels/quantile_loss). Knows nothing of where hidden states and features come from. A
+// row's numbers depend on nothing but the row; gradients are added up in the order of the rows: the same bits for any
+// number of threads.
 #pragma once
 
 #include <vector>
@@ -33,8 +34,8 @@ class QuantileHead {
   const std::vector<double> quantiles;
   int64_t outputs() const { return static_cast<int64_t>(quantiles.size()); }
 
-  // hidden.weight [width, hidden + features], hidden.bias, output.weight [quantiles, width], output.bias: trained; after them
-  // features.mean and features.deviation [features], which are not.
+  // hidden.weight [width, hidden + features], hidden.bias, output.weight [quantiles, width], output.bias: trained;
+  // after them features.mean and features.deviation [features], which are not.
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const Parameter* Find(const std::string& name) const;
   // Null for gradients that were not computed and moments before the first step.
@@ -45,7 +46,8 @@ class QuantileHead {
 
   // Gradients of the loss over all rows of the optimizer batch: Clear, then Add for each part of it.
   void ClearGradients();
-  // norm_rows: rows of the whole batch. d_hidden [rows, hidden] or null. Fails with kNonFinite for an output or target that is not.
+  // norm_rows: rows of the whole batch. d_hidden [rows, hidden] or null. Fails with kNonFinite for an output or target
+  // that is not.
   Status AddGradients(const HeadRows& in, const float* targets, double norm_rows, double* loss, float* d_hidden);
   double SumSquaresOfGradients();
   // Whether the values and moments would be finite after Step; nothing changes.

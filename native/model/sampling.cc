@@ -11,8 +11,12 @@ Candidates KeepLikeliest(const SampleArgs& args, float max, double sum) {
   thread_local std::vector<int32_t> token;
   thread_local std::vector<double> weight;
   const float* logits = args.logits;
-  const auto likelier = [logits](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; };
-  const auto weight_of = [&](int32_t j) { return std::exp((static_cast<double>(logits[j]) - max) / args.params.temperature); };
+  const auto likelier = [logits](int32_t a, int32_t b) {
+    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+  };
+  const auto weight_of = [&](int32_t j) {
+    return std::exp((static_cast<double>(logits[j]) - max) / args.params.temperature);
+  };
 
   token.resize(static_cast<size_t>(args.vocab));
   std::iota(token.begin(), token.end(), 0);

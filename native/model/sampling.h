@@ -1,7 +1,7 @@
 // CONTRACT of sampling: one row of logits -> one token and its log-probability.
 //
-//   p = softmax(logits / temperature); the token is drawn from p by inversion: the first j with p_0 + ... + p_j > u, where u in
-//   (0, 1) is made of (key, stream, position) by a counter-based generator: no state, no order.
+//   p = softmax(logits / temperature); the token is drawn from p by inversion: the first j with p_0 + ... + p_j > u,
+//   where u in (0, 1) is made of (key, stream, position) by a counter-based generator: no state, no order.
 //   temperature 0: the first of the largest logits; its log-probability is taken at temperature 1.
 //   top_k > 0 keeps the k likeliest, then top_p < 1 the smallest set of likeliest tokens whose share of what top_k kept
 //   reaches top_p (at least one); the draw is from the kept ones, equal ones in order of their index.

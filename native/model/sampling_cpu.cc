@@ -41,7 +41,8 @@ int32_t Draw(const SampleArgs& args, float max, float inv_temperature, double u)
   double mark = u * total;
   int64_t block = 0;
   while (block + 1 < blocks && !((double)sums[block] > mark)) mark -= (double)sums[block++];
-  // Rounding may leave the mark at the end of the last block that has any weight: its last token with weight is then meant.
+  // Rounding may leave the mark at the end of the last block that has any weight: its last token with weight is then
+  // meant.
   while (block > 0 && sums[block] == 0.0f) --block;
   const int64_t first = block * kBlock, n = args.vocab - first < kBlock ? args.vocab - first : kBlock;
   WeightsOfBlock(args.logits + first, n, max, inv_temperature, weight);

@@ -1,5 +1,5 @@
-// Values from a place in a file straight into memory, converted on the way: read, not mapped, so that a file that is cut off meanwhile
-// is an error and not a signal that ends the process.
+// Values from a place in a file straight into memory, converted on the way: read, not mapped, so that a file that is
+// cut off meanwhile is an error and not a signal that ends the process.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,8 @@
 
 namespace prl {
 
-// n values of `from_type` at `offset` of the open file `fd` -> `to`. In pieces, on the pool: beyond `to` it takes a few MB per thread.
+// n values of `from_type` at `offset` of the open file `fd` -> `to`. In pieces, on the pool: beyond `to` it takes a few
+// MB per thread.
 Status ReadValues(int fd, int64_t offset, DType from_type, int64_t n, DType to_type, void* to);
 
 }  // namespace prl

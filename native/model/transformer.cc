@@ -16,8 +16,8 @@
 namespace prl {
 namespace {
 
-// Rows that run a chain of layers together: a multiple of the rows that the matrix product keeps in registers. The gradients of
-// norms and biases are added up per block first, so its size is part of their rounding.
+// Rows that run a chain of layers together: a multiple of the rows that the matrix product keeps in registers. The
+// gradients of norms and biases are added up per block first, so its size is part of their rounding.
 constexpr int64_t kRowBlock = 96;
 
 void Copy(float* to, const float* from, int64_t n) {
@@ -31,8 +31,11 @@ struct LayerMatrices {
   Matrix q, kv, o, gate_up, down;
 };
 LayerMatrices MatricesOf(const ModelConfig& c, const LayerOffsets& o) {
-  return {{o.q, c.q_width(), c.hidden}, {o.kv, c.kv_width(), c.hidden}, {o.o, c.hidden, c.q_width()},
-          {o.gate_up, 2 * c.intermediate, c.hidden}, {o.down, c.hidden, c.intermediate}};
+  return {{o.q, c.q_width(), c.hidden},
+          {o.kv, c.kv_width(), c.hidden},
+          {o.o, c.hidden, c.q_width()},
+          {o.gate_up, 2 * c.intermediate, c.hidden},
+          {o.down, c.hidden, c.intermediate}};
 }
 
 int64_t PackedFloats(const Matrix& m, PackFor direction) {
@@ -59,17 +62,21 @@ Operand InPlace(const Weights& weights, int64_t offset) {
 }
 
 LayerOperands LayerInPlace(const LayerOffsets& o, const Weights& weights) {
-  return {InPlace(weights, o.q), InPlace(weights, o.kv), InPlace(weights, o.o), InPlace(weights, o.gate_up), InPlace(weights, o.down)};
+  return {InPlace(weights, o.q), InPlace(weights, o.kv), InPlace(weights, o.o), InPlace(weights, o.gate_up),
+          InPlace(weights, o.down)};
 }
 
-void Embed(const ModelConfig& config, const Layout& layout, const Weights& weights, int64_t n, const int32_t* ids, float* x) {
+void Embed(const ModelConfig& config, const Layout& layout, const Weights& weights, int64_t n, const int32_t* ids,
+           float* x) {
   if (weights.f32) return EmbeddingCpu(n, config.hidden, weights.f32 + layout.embedding, ids, x);
   for (int64_t r = 0; r < n; ++r) {
-    ConvertCpu(config.hidden, DType::kBFloat16, weights.bf16 + layout.embedding + ids[r] * config.hidden, DType::kFloat32, x + r * config.hidden);
+    ConvertCpu(config.hidden, DType::kBFloat16, weights.bf16 + layout.embedding + ids[r] * config.hidden,
+               DType::kFloat32, x + r * config.hidden);
   }
 }
 
-LayerOperands PackLayer(const ModelConfig& config, const LayerOffsets& layer, const Weights& weights, PackFor direction, float* into) {
+LayerOperands PackLayer(const ModelConfig& config, const LayerOffsets& layer, const Weights& weights, PackFor direction,
+                        float* into) {
   const LayerMatrices m = MatricesOf(config, layer);
   const Matrix matrices[5] = {m.q, m.kv, m.o, m.gate_up, m.down};
   float* places[5];
@@ -81,7 +88,8 @@ LayerOperands PackLayer(const ModelConfig& config, const LayerOffsets& layer, co
     const Matrix& w = matrices[i];
     // Forward: y = x W^T, so B is W^T [in, out]. Backward: dx = dy W, so B is W [out, in].
     const bool forward = direction == PackFor::kForward;
-    const int64_t k = forward ? w.in : w.out, n = forward ? w.out : w.in, row = forward ? 1 : w.in, col = forward ? w.in : 1;
+    const int64_t k = forward ? w.in : w.out, n = forward ? w.out : w.in, row = forward ? 1 : w.in,
+                  col = forward ? w.in : 1;
     if (weights.bf16) {
       PackBBFloat16(k, n, weights.bf16 + w.offset, row, col, places[i]);
     } else {
@@ -110,8 +118,8 @@ const float* RopeTable::Get(const ModelConfig& config, int64_t positions) {
   return table_.data();
 }
 
-void LayerInputRows(const LayerContext& layer, int64_t rows, const float* x, const int32_t* positions, float* normed, float* q,
-                    float* q_raw, float* kv, float* k_raw) {
+void LayerInputRows(const LayerContext& layer, int64_t rows, const float* x, const int32_t* positions, float* normed,
+                    float* q, float* q_raw, float* kv, float* k_raw) {
   const ModelConfig& c = layer.config;
   const LayerOffsets& o = layer.offsets;
   const float* w = layer.vectors;
@@ -139,8 +147,8 @@ void LayerInputRows(const LayerContext& layer, int64_t rows, const float* x, con
   }
 }
 
-void LayerOutputRows(const LayerContext& layer, int64_t rows, const float* attended, const float* x, float* mid, float* normed,
-                     float* gate_up, float* activated, float* out) {
+void LayerOutputRows(const LayerContext& layer, int64_t rows, const float* attended, const float* x, float* mid,
+                     float* normed, float* gate_up, float* activated, float* out) {
   const ModelConfig& c = layer.config;
   Copy(mid, x, rows * c.hidden);
   Product(rows, c.q_width(), c.hidden, attended, layer.matrices.o, mid, true);
@@ -176,11 +184,22 @@ void Transformer::IndexRows(const PackedBatch& batch) {
 }
 
 // Below the last layer every token is a query.
-AttentionArgs Transformer::AttentionOf(const PackedBatch& batch, int64_t layer, const float* q, const float* kv, float* out, float* lse) {
+AttentionArgs Transformer::AttentionOf(const PackedBatch& batch, int64_t layer, const float* q, const float* kv,
+                                       float* out, float* lse) {
   const ModelConfig& c = config_;
   const bool last = layer == c.layers - 1;
-  return {batch.sequences, c.heads, c.kv_heads, c.head_dim, batch.cu_seqlens, last ? batch.cu_queries : batch.cu_seqlens,
-          last ? batch.query_begin : from_start_.data(), batch.prefix, q, kv, out, lse};
+  return {batch.sequences,
+          c.heads,
+          c.kv_heads,
+          c.head_dim,
+          batch.cu_seqlens,
+          last ? batch.cu_queries : batch.cu_seqlens,
+          last ? batch.query_begin : from_start_.data(),
+          batch.prefix,
+          q,
+          kv,
+          out,
+          lse};
 }
 
 Transformer::Kept& Transformer::KeptOf(int64_t layer) {
@@ -206,33 +225,37 @@ const float* Transformer::EmbeddingTable(const Weights& weights) {
   return table;
 }
 
-// What the first layer computes before rope depends on the token alone, not on its place. Where the vocabulary is small beside
-// the batch it is computed once per symbol: the same numbers, since rows do not depend on each other.
-void Transformer::InputById(const LayerContext& layer, const float* x, const PackedBatch& batch, float* normed, float* q, float* q_raw, float* kv,
-                            float* k_raw) {
+// What the first layer computes before rope depends on the token alone, not on its place. Where the vocabulary is small
+// beside the batch it is computed once per symbol: the same numbers, since rows do not depend on each other.
+void Transformer::InputById(const LayerContext& layer, const float* x, const PackedBatch& batch, float* normed,
+                            float* q, float* q_raw, float* kv, float* k_raw) {
   const ModelConfig& c = config_;
   float *q_of_id = q_of_id_.Reserve(c.vocab * c.q_width()), *kv_of_id = kv_of_id_.Reserve(c.vocab * c.kv_width());
   ParallelRows(c.vocab, kRowBlock, [&](int64_t begin, int64_t end) {
-    LayerInputRows(layer, end - begin, x + begin * c.hidden, nullptr, normed + begin * c.hidden, q_of_id + begin * c.q_width(),
-                   q_raw ? q_raw + begin * c.q_width() : nullptr, kv_of_id + begin * c.kv_width(),
-                   k_raw ? k_raw + begin * c.k_width() : nullptr);
+    LayerInputRows(layer, end - begin, x + begin * c.hidden, nullptr, normed + begin * c.hidden,
+                   q_of_id + begin * c.q_width(), q_raw ? q_raw + begin * c.q_width() : nullptr,
+                   kv_of_id + begin * c.kv_width(), k_raw ? k_raw + begin * c.k_width() : nullptr);
   });
   ParallelRows(batch.tokens, kRowBlock, [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin;
     EmbeddingCpu(n, c.q_width(), q_of_id, batch.ids + begin, q + begin * c.q_width());
     EmbeddingCpu(n, c.kv_width(), kv_of_id, batch.ids + begin, kv + begin * c.kv_width());
-    RopeCpu({n, c.heads, c.head_dim, q + begin * c.q_width(), c.q_width(), positions_.data() + begin, layer.rope, false});
-    RopeCpu({n, c.kv_heads, c.head_dim, kv + begin * c.kv_width(), c.kv_width(), positions_.data() + begin, layer.rope, false});
+    RopeCpu(
+        {n, c.heads, c.head_dim, q + begin * c.q_width(), c.q_width(), positions_.data() + begin, layer.rope, false});
+    RopeCpu({n, c.kv_heads, c.head_dim, kv + begin * c.kv_width(), c.kv_width(), positions_.data() + begin, layer.rope,
+             false});
   });
 }
 
-void Transformer::RunLayer(const Weights& weights, const PackedBatch& batch, int64_t l, float* x, float* out, const KvSink* sink) {
+void Transformer::RunLayer(const Weights& weights, const PackedBatch& batch, int64_t l, float* x, float* out,
+                           const KvSink* sink) {
   const ModelConfig& c = config_;
   const bool last = l == c.layers - 1, compact = compact_ && last, keep = keep_ != Keep::kNothing;
   const int64_t tokens = batch.tokens, rows = last ? batch.queries : tokens;
   const LayerOffsets& offsets = layout_.layers[static_cast<size_t>(l)];
   float* packed = packed_.Reserve(PackedLayerFloats(c, PackFor::kForward));
-  const LayerContext layer{c, offsets, weights.vectors, PackLayer(c, offsets, weights, PackFor::kForward, packed), rope_.Get(c, 0)};
+  const LayerContext layer{c, offsets, weights.vectors, PackLayer(c, offsets, weights, PackFor::kForward, packed),
+                           rope_.Get(c, 0)};
   Kept& kept = KeptOf(l);
   float* q = kept.q.Reserve(rows * c.q_width());
   float* kv = kept.kv.Reserve(tokens * c.kv_width());
@@ -251,9 +274,11 @@ void Transformer::RunLayer(const Weights& weights, const PackedBatch& batch, int
   if (compact) {
     float* query_x = query_x_.Reserve(rows * c.hidden);
     ParallelRows(rows, kRowBlock, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) Copy(query_x + r * c.hidden, x + query_rows_.data()[r] * c.hidden, c.hidden);
-      LayerInputRows(layer, end - begin, query_x + begin * c.hidden, query_positions_.data() + begin, normed + begin * c.hidden,
-                     q + begin * c.q_width(), q_raw ? q_raw + begin * c.q_width() : nullptr, nullptr, nullptr);
+      for (int64_t r = begin; r < end; ++r)
+        Copy(query_x + r * c.hidden, x + query_rows_.data()[r] * c.hidden, c.hidden);
+      LayerInputRows(layer, end - begin, query_x + begin * c.hidden, query_positions_.data() + begin,
+                     normed + begin * c.hidden, q + begin * c.q_width(), q_raw ? q_raw + begin * c.q_width() : nullptr,
+                     nullptr, nullptr);
     });
     x = query_x;
   }
@@ -311,8 +336,10 @@ void AddWeightGradient(int64_t rows, int64_t in, int64_t out, const float* d_y, 
 
 }  // namespace
 
-// Gradient of the layer's output (d_x_) -> of the stream after attention (d_mid_) and of attention's result (d_attended_).
-void Transformer::BackwardOutput(const Weights& weights, const LayerOperands& matrices, int64_t layer, int64_t rows, float* gradients) {
+// Gradient of the layer's output (d_x_) -> of the stream after attention (d_mid_) and of attention's result
+// (d_attended_).
+void Transformer::BackwardOutput(const Weights& weights, const LayerOperands& matrices, int64_t layer, int64_t rows,
+                                 float* gradients) {
   const ModelConfig& c = config_;
   const LayerOffsets& o = layout_.layers[static_cast<size_t>(layer)];
   Kept& kept = KeptOf(layer);
@@ -328,8 +355,8 @@ void Transformer::BackwardOutput(const Weights& weights, const LayerOperands& ma
     SwiGluBackwardCpu(n, inner, gate_up + begin * 2 * inner, activated + begin * inner);
     Product(n, 2 * inner, h, gate_up + begin * 2 * inner, matrices.gate_up, d_normed + begin * h, false);
     RmsNormCpu({n, h, mid + begin * h, h, weights.vectors + o.mlp_norm, c.norm_eps, normed + begin * h, h});
-    RmsNormBackwardCpu({n, h, mid + begin * h, h, weights.vectors + o.mlp_norm, c.norm_eps, d_normed + begin * h, h, d_x + begin * h, h,
-                        d_mid + begin * h, h, d_norm_weight});
+    RmsNormBackwardCpu({n, h, mid + begin * h, h, weights.vectors + o.mlp_norm, c.norm_eps, d_normed + begin * h, h,
+                        d_x + begin * h, h, d_mid + begin * h, h, d_norm_weight});
     Product(n, h, c.q_width(), d_mid + begin * h, matrices.o, d_attended + begin * c.q_width(), false);
   });
   AddColumnSumsCpu(blocks, h, partial, h, gradients + o.mlp_norm);
@@ -344,31 +371,33 @@ namespace {
 struct InputPartials {
   int64_t norm, q_norm, k_norm, q_bias, kv_bias, width;
   explicit InputPartials(const ModelConfig& c)
-      : norm(0), q_norm(c.hidden), k_norm(q_norm + c.head_dim), q_bias(k_norm + c.head_dim), kv_bias(q_bias + c.q_width()),
-        width(kv_bias + c.kv_width()) {}
+      : norm(0), q_norm(c.hidden), k_norm(q_norm + c.head_dim), q_bias(k_norm + c.head_dim),
+        kv_bias(q_bias + c.q_width()), width(kv_bias + c.kv_width()) {}
 };
 
-// Back through rope (unless positions is null), the norm of the heads and the bias: `heads` heads in rows of `row` floats.
-void BackwardHeads(const ModelConfig& c, int64_t rows, int64_t heads, float* d, int64_t row, const float* raw, const float* norm_weight,
-                   const int32_t* positions, const float* rope, float* d_norm_weight) {
+// Back through rope (unless positions is null), the norm of the heads and the bias: `heads` heads in rows of `row`
+// floats.
+void BackwardHeads(const ModelConfig& c, int64_t rows, int64_t heads, float* d, int64_t row, const float* raw,
+                   const float* norm_weight, const int32_t* positions, const float* rope, float* d_norm_weight) {
   if (positions) RopeCpu({rows, heads, c.head_dim, d, row, positions, rope, true});
   for (int64_t r = 0; c.qk_norm && r < rows; ++r) {
-    RmsNormBackwardCpu({heads, c.head_dim, raw + r * heads * c.head_dim, c.head_dim, norm_weight, c.norm_eps, d + r * row, c.head_dim,
-                        nullptr, 0, d + r * row, c.head_dim, d_norm_weight});
+    RmsNormBackwardCpu({heads, c.head_dim, raw + r * heads * c.head_dim, c.head_dim, norm_weight, c.norm_eps,
+                        d + r * row, c.head_dim, nullptr, 0, d + r * row, c.head_dim, d_norm_weight});
   }
 }
 
 }  // namespace
 
-// The way back of InputById: gradients of queries, keys, values and the residual stream, turned back by rope and added up per
-// symbol, which then stand for the rows of the layer's input.
+// The way back of InputById: gradients of queries, keys, values and the residual stream, turned back by rope and added
+// up per symbol, which then stand for the rows of the layer's input.
 Transformer::InputRows Transformer::RowsById(const Weights& weights, const PackedBatch& batch) {
   const ModelConfig& c = config_;
   const float* rope = rope_.Get(c, 0);
   ParallelRows(batch.tokens, kRowBlock, [&](int64_t begin, int64_t end) {
     const int32_t* positions = positions_.data() + begin;
     RopeCpu({end - begin, c.heads, c.head_dim, d_q_.data() + begin * c.q_width(), c.q_width(), positions, rope, true});
-    RopeCpu({end - begin, c.kv_heads, c.head_dim, d_kv_.data() + begin * c.kv_width(), c.kv_width(), positions, rope, true});
+    RopeCpu({end - begin, c.kv_heads, c.head_dim, d_kv_.data() + begin * c.kv_width(), c.kv_width(), positions, rope,
+             true});
   });
   const auto by_id = [&](int64_t width, const float* rows, Buffer<float>* into) {
     float* sums = into->Reserve(c.vocab * width);
@@ -376,12 +405,19 @@ Transformer::InputRows Transformer::RowsById(const Weights& weights, const Packe
     EmbeddingBackwardCpu(c.vocab, width, order_.data(), starts_.data(), rows, sums);
     return sums;
   };
-  return {c.vocab, c.vocab, false, EmbeddingTable(weights), nullptr, by_id(c.q_width(), d_q_.data(), &q_of_id_),
-          by_id(c.kv_width(), d_kv_.data(), &kv_of_id_), by_id(c.hidden, d_mid_.data(), &d_mid_of_id_)};
+  return {c.vocab,
+          c.vocab,
+          false,
+          EmbeddingTable(weights),
+          nullptr,
+          by_id(c.q_width(), d_q_.data(), &q_of_id_),
+          by_id(c.kv_width(), d_kv_.data(), &kv_of_id_),
+          by_id(c.hidden, d_mid_.data(), &d_mid_of_id_)};
 }
 
 // Gradients of queries, keys, values and of the residual stream after attention -> of the layer's input (d_x_).
-void Transformer::BackwardInput(const Weights& weights, const LayerOperands& matrices, int64_t layer, const InputRows& in, float* gradients) {
+void Transformer::BackwardInput(const Weights& weights, const LayerOperands& matrices, int64_t layer,
+                                const InputRows& in, float* gradients) {
   const ModelConfig& c = config_;
   const LayerOffsets& o = layout_.layers[static_cast<size_t>(layer)];
   const bool compact = in.compact;
@@ -392,7 +428,8 @@ void Transformer::BackwardInput(const Weights& weights, const LayerOperands& mat
   std::fill_n(partial, (blocks + query_blocks) * at.width, 0.0f);
   const float* rope = rope_.Get(c, 0);
   Kept& kept = KeptOf(layer);
-  float *d_x = d_x_.Reserve(tokens * h), *normed = normed_.Reserve(tokens * h), *d_normed = d_normed_.Reserve(tokens * h);
+  float *d_x = d_x_.Reserve(tokens * h), *normed = normed_.Reserve(tokens * h),
+        *d_normed = d_normed_.Reserve(tokens * h);
   // When the queries are rows of their own: theirs.
   const float* query_x = compact ? query_x_.data() : in.x;
   float* query_normed = compact ? query_normed_.Reserve(queries * h) : normed;
@@ -402,14 +439,16 @@ void Transformer::BackwardInput(const Weights& weights, const LayerOperands& mat
   const auto query_part = [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin, width = c.q_width();
     float *sums = partial + (blocks + begin / kRowBlock) * at.width, *d = in.d_q + begin * width;
-    BackwardHeads(c, n, c.heads, d, width, c.qk_norm ? kept.q_raw.data() + begin * width : nullptr, weights.vectors + o.q_norm,
-                  query_positions ? query_positions + begin : nullptr, rope, sums + at.q_norm);
+    BackwardHeads(c, n, c.heads, d, width, c.qk_norm ? kept.q_raw.data() + begin * width : nullptr,
+                  weights.vectors + o.q_norm, query_positions ? query_positions + begin : nullptr, rope,
+                  sums + at.q_norm);
     if (c.qkv_bias) AddColumnSumsCpu(n, width, d, width, sums + at.q_bias);
     Product(n, width, h, d, matrices.q, d_query_normed + begin * h, !compact);
   };
   if (compact) {
     ParallelRows(queries, kRowBlock, [&](int64_t begin, int64_t end) {
-      RmsNormCpu({end - begin, h, query_x + begin * h, h, weights.vectors + o.input_norm, c.norm_eps, query_normed + begin * h, h});
+      RmsNormCpu({end - begin, h, query_x + begin * h, h, weights.vectors + o.input_norm, c.norm_eps,
+                  query_normed + begin * h, h});
       query_part(begin, end);
     });
   }
@@ -417,8 +456,8 @@ void Transformer::BackwardInput(const Weights& weights, const LayerOperands& mat
     const int64_t n = end - begin, width = c.kv_width();
     float *sums = partial + begin / kRowBlock * at.width, *d = in.d_kv + begin * width;
     const float* x = in.x + begin * h;
-    BackwardHeads(c, n, c.kv_heads, d, width, c.qk_norm ? kept.k_raw.data() + begin * c.k_width() : nullptr, weights.vectors + o.k_norm,
-                  in.positions ? in.positions + begin : nullptr, rope, sums + at.k_norm);
+    BackwardHeads(c, n, c.kv_heads, d, width, c.qk_norm ? kept.k_raw.data() + begin * c.k_width() : nullptr,
+                  weights.vectors + o.k_norm, in.positions ? in.positions + begin : nullptr, rope, sums + at.k_norm);
     if (c.qkv_bias) AddColumnSumsCpu(n, width, d, width, sums + at.kv_bias);
     Product(n, width, h, d, matrices.kv, d_normed + begin * h, false);
     if (compact) {
@@ -467,8 +506,8 @@ void Transformer::Backward(const Weights& weights, const PackedBatch& batch, con
   ParallelRows(queries, kRowBlock, [&](int64_t begin, int64_t end) {
     float* d_norm_weight = partial + begin / kRowBlock * h;
     std::fill_n(d_norm_weight, h, 0.0f);
-    RmsNormBackwardCpu({end - begin, h, final_x_.data() + begin * h, h, weights.vectors + layout_.final_norm, c.norm_eps, d_hidden + begin * h, h,
-                        nullptr, 0, d_x + begin * h, h, d_norm_weight});
+    RmsNormBackwardCpu({end - begin, h, final_x_.data() + begin * h, h, weights.vectors + layout_.final_norm,
+                        c.norm_eps, d_hidden + begin * h, h, nullptr, 0, d_x + begin * h, h, d_norm_weight});
   });
   AddColumnSumsCpu(blocks, h, partial, h, gradients + layout_.final_norm);
   SortByIdCpu(batch.tokens, c.vocab, batch.ids, order_.Reserve(batch.tokens), starts_.Reserve(c.vocab + 1));
@@ -479,13 +518,16 @@ void Transformer::Backward(const Weights& weights, const PackedBatch& batch, con
     if (keep_ == Keep::kInputs && l < c.layers - 1) RunLayer(weights, batch, l, x, nullptr, nullptr);
     Kept& kept = KeptOf(l);
     float* packed = packed_.Reserve(PackedLayerFloats(c, PackFor::kBackward));
-    const LayerOperands matrices = PackLayer(c, layout_.layers[static_cast<size_t>(l)], weights, PackFor::kBackward, packed);
+    const LayerOperands matrices =
+        PackLayer(c, layout_.layers[static_cast<size_t>(l)], weights, PackFor::kBackward, packed);
     BackwardOutput(weights, matrices, l, rows, gradients);
-    AttentionBackwardCpu({AttentionOf(batch, l, kept.q.data(), kept.kv.data(), kept.attended.data(), kept.lse.data()), d_attended_.data(),
-                          d_q_.Reserve(rows * c.q_width()), d_kv_.Reserve(batch.tokens * c.kv_width())});
-    const InputRows in = l == 0 && by_id_ ? RowsById(weights, batch)
-                                          : InputRows{batch.tokens, rows, rows != batch.tokens, x, positions_.data(),
-                                                      d_q_.data(), d_kv_.data(), d_mid_.data()};
+    AttentionBackwardCpu({AttentionOf(batch, l, kept.q.data(), kept.kv.data(), kept.attended.data(), kept.lse.data()),
+                          d_attended_.data(), d_q_.Reserve(rows * c.q_width()),
+                          d_kv_.Reserve(batch.tokens * c.kv_width())});
+    const InputRows in = l == 0 && by_id_
+                             ? RowsById(weights, batch)
+                             : InputRows{batch.tokens,      rows,        rows != batch.tokens, x,
+                                         positions_.data(), d_q_.data(), d_kv_.data(),         d_mid_.data()};
     BackwardInput(weights, matrices, l, in, gradients);
   }
   if (by_id_) {

@@ -37,7 +37,8 @@ Layout::Layout(const ModelConfig& config) {
 void Layout::Build(const ModelConfig& c) {
   embedding = Add("model.embed_tokens.weight", {c.vocab, c.hidden});
   for (int64_t l = 0; l < c.layers; ++l) {
-    const std::string layer = "model.layers." + std::to_string(l) + ".", attention = layer + "self_attn.", mlp = layer + "mlp.";
+    const std::string layer = "model.layers." + std::to_string(l) + ".", attention = layer + "self_attn.",
+                      mlp = layer + "mlp.";
     LayerOffsets o{};
     o.q_bias = o.kv_bias = o.q_norm = o.k_norm = -1;
     o.input_norm = Add(layer + "input_layernorm.weight", {c.hidden});
@@ -107,7 +108,8 @@ void Initialize(const ModelConfig& config, const Layout& layout, size_t paramete
     for (int64_t block = begin; block < end; ++block) {
       float four[4];
       FourNormals(seed, parameter, static_cast<uint64_t>(block), four);
-      for (int64_t i = 4 * block; i < std::min(4 * block + 4, p.size); ++i) into[i] = static_cast<float>(four[i - 4 * block] * deviation);
+      for (int64_t i = 4 * block; i < std::min(4 * block + 4, p.size); ++i)
+        into[i] = static_cast<float>(four[i - 4 * block] * deviation);
     }
   });
 }

@@ -1,8 +1,8 @@
-// Where every parameter lives: one arena for the values, of float32 or bfloat16, and equal ones of float32 for gradients and optimizer
-// moments. Vectors (norms, biases) come first, matrices after them.
+// Where every parameter lives: one arena for the values, of float32 or bfloat16, and equal ones of float32 for
+// gradients and optimizer moments. Vectors (norms, biases) come first, matrices after them.
 //
-// q, k, v of a layer are neighbours, as are gate and up, so that each group is one matrix of a product; Hugging Face's names
-// are slices of it.
+// q, k, v of a layer are neighbours, as are gate and up, so that each group is one matrix of a product; Hugging Face's
+// names are slices of it.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct LayerOffsets {
   int64_t q_norm, k_norm;   // [head_dim]
   int64_t o;                // [hidden, q_width]
   int64_t mlp_norm;
-  int64_t gate_up;          // [2 * intermediate, hidden]
-  int64_t down;             // [hidden, intermediate]
+  int64_t gate_up;  // [2 * intermediate, hidden]
+  int64_t down;     // [hidden, intermediate]
 };
 
 struct Layout {
@@ -58,8 +58,9 @@ struct Weights {
   const BFloat16* bf16;  // this one
 };
 
-// Draws initial values of a parameter: embedding N(0, 0.02), matrices N(0, 1 / sqrt(inputs)), the two that write to the residual stream
-// divided by sqrt(2 * layers) besides, norms 1, biases 0. A value depends on the seed, its parameter and its place alone.
+// Draws initial values of a parameter: embedding N(0, 0.02), matrices N(0, 1 / sqrt(inputs)), the two that write to the
+// residual stream divided by sqrt(2 * layers) besides, norms 1, biases 0. A value depends on the seed, its parameter
+// and its place alone.
 void Initialize(const ModelConfig& config, const Layout& layout, size_t parameter, uint64_t seed, float* into);
 
 }  // namespace prl

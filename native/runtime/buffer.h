@@ -7,8 +7,8 @@
 
 namespace prl {
 
-// What the calling thread has taken for buffers, less what it has given back. The difference over an operation is what the operation's
-// owner has grown by: buffers are taken by the thread that runs it, not by the pool.
+// What the calling thread has taken for buffers, less what it has given back. The difference over an operation is what
+// the operation's owner has grown by: buffers are taken by the thread that runs it, not by the pool.
 int64_t& BufferBytes();
 
 template <typename T>
@@ -28,7 +28,8 @@ class Buffer {
     }
     return data_;
   }
-  // n elements that are all zero bits. Large ones are pages that the system clears when they are first touched: this takes no time.
+  // n elements that are all zero bits. Large ones are pages that the system clears when they are first touched: this
+  // takes no time.
   T* Zeros(int64_t n) {
     Free();
     block_ = std::calloc(BytesOf(n) + 64, 1);

@@ -22,7 +22,11 @@ inline const char* NameOf(DType dtype) {
 }
 
 // Distinct types for the 16-bit storages, so that templates and overloads tell them apart.
-struct BFloat16 { uint16_t bits; };
-struct Float16 { uint16_t bits; };
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Float16 {
+  uint16_t bits;
+};
 
 }  // namespace prl

@@ -1,6 +1,7 @@
-// The numbers of arithmetic that is shared between skeletons: templates over N, which is double on the GPU and where tokens come one by
-// one, and in files compiled per instruction set also a vector of doubles. A vector's comparison is a vector too, so that `c ? a : b`
-// chooses lane by lane; a double beside a vector stands for all lanes. Nothing there may rely on a branch not being taken.
+// The numbers of arithmetic that is shared between skeletons: templates over N, which is double on the GPU and where
+// tokens come one by one, and in files compiled per instruction set also a vector of doubles. A vector's comparison is
+// a vector too, so that `c ? a : b` chooses lane by lane; a double beside a vector stands for all lanes. Nothing there
+// may rely on a branch not being taken.
 #pragma once
 
 #include <cmath>

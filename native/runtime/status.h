@@ -1,5 +1,6 @@
-// What every kernel returns. A plain struct with its message inside, so that the per-ISA sources need no STL and a failed
-// call allocates nothing. A function that returns a failure has left its outputs untouched unless its contract says otherwise.
+// What every kernel returns. A plain struct with its message inside, so that the per-ISA sources need no STL and a
+// failed call allocates nothing. A function that returns a failure has left its outputs untouched unless its contract
+// says otherwise.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +15,13 @@ enum class Code : int32_t {
   kNonFinite,        // NaN or infinity where a finite number is needed
   kUnsupported,      // legal, but not available in this build or on this device
   kOutOfMemory,
-  kAborted,          // the caller asked to stop
-  kDisposed,         // a tensor or policy was used after dispose()
-  kBusy,             // the object is in use by a call that has not ended
+  kAborted,   // the caller asked to stop
+  kDisposed,  // a tensor or policy was used after dispose()
+  kBusy,      // the object is in use by a call that has not ended
   kCuda,
   kInternal,
   kIo,
-  kCorrupt,          // a file does not hold what it should
+  kCorrupt,  // a file does not hold what it should
 };
 
 struct Status {
@@ -35,8 +36,8 @@ Status Error(Code code, const char* format, ...) __attribute__((format(printf, 2
 
 }  // namespace prl
 
-#define PRL_RETURN_IF_ERROR(expression)              \
-  do {                                               \
-    const ::prl::Status prl_status_ = (expression);  \
-    if (!prl_status_.ok()) return prl_status_;       \
+#define PRL_RETURN_IF_ERROR(expression)             \
+  do {                                              \
+    const ::prl::Status prl_status_ = (expression); \
+    if (!prl_status_.ok()) return prl_status_;      \
   } while (0)

@@ -34,7 +34,9 @@ struct cluster_group {
   static unsigned query_shared_rank(const void* shared) { return (unsigned)prl_emulator::RankOfShared(shared); }
   static unsigned block_rank() { return prl_emulator::current->block->rank; }
   static unsigned num_blocks() { return prl_emulator::ClusterBlocks(); }
-  static unsigned thread_rank() { return block_rank() * prl_emulator::current->block->threads + prl_emulator::current->rank; }
+  static unsigned thread_rank() {
+    return block_rank() * prl_emulator::current->block->threads + prl_emulator::current->rank;
+  }
   static unsigned num_threads() { return num_blocks() * prl_emulator::current->block->threads; }
   static dim3 dim_blocks() { return prl_emulator::current->block->cluster; }
 };

@@ -2,8 +2,12 @@
 
 #include "device.h"
 
-struct __nv_bfloat16_raw { unsigned short x; };
-struct alignas(4) __nv_bfloat162_raw { unsigned short x, y; };
+struct __nv_bfloat16_raw {
+  unsigned short x;
+};
+struct alignas(4) __nv_bfloat162_raw {
+  unsigned short x, y;
+};
 struct __nv_bfloat16 {
   unsigned short __x;
   __nv_bfloat16() = default;

@@ -2,8 +2,12 @@
 
 #include "device.h"
 
-struct __half_raw { unsigned short x; };
-struct alignas(4) __half2_raw { unsigned short x, y; };
+struct __half_raw {
+  unsigned short x;
+};
+struct alignas(4) __half2_raw {
+  unsigned short x, y;
+};
 struct __half {
   unsigned short __x;
   __half() = default;

@@ -1,5 +1,5 @@
-// Stands in for CUDA's header when the .cu files are compiled by the host's compiler (PRL_CUDA_EMULATOR). Host API here,
-// device side in device.h, written from the API's documentation. What is not here is not emulated.
+// Stands in for CUDA's header when the .cu files are compiled by the host's compiler (PRL_CUDA_EMULATOR). Host API
+// here, device side in device.h, written from the API's documentation. What is not here is not emulated.
 #pragma once
 
 #include <functional>
@@ -12,33 +12,33 @@
 #define CUDART_VERSION 13000
 #define CUDART_CB
 
-#define PRL_EMULATOR_ERRORS(X)                                                      \
-  X(cudaSuccess, 0, "no error")                                                     \
-  X(cudaErrorInvalidValue, 1, "invalid argument")                                   \
-  X(cudaErrorMemoryAllocation, 2, "out of memory")                                  \
-  X(cudaErrorInitializationError, 3, "initialization error")                        \
-  X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")             \
-  X(cudaErrorInvalidSymbol, 13, "invalid device symbol")                            \
-  X(cudaErrorInvalidDevicePointer, 17, "invalid device pointer")                    \
-  X(cudaErrorInvalidMemcpyDirection, 21, "invalid copy direction for memcpy")       \
-  X(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version") \
-  X(cudaErrorInvalidDeviceFunction, 98, "invalid device function")                  \
-  X(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                   \
-  X(cudaErrorInvalidDevice, 101, "invalid device ordinal")                          \
-  X(cudaErrorDeviceUninitialized, 201, "invalid device context")                    \
+#define PRL_EMULATOR_ERRORS(X)                                                                        \
+  X(cudaSuccess, 0, "no error")                                                                       \
+  X(cudaErrorInvalidValue, 1, "invalid argument")                                                     \
+  X(cudaErrorMemoryAllocation, 2, "out of memory")                                                    \
+  X(cudaErrorInitializationError, 3, "initialization error")                                          \
+  X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")                               \
+  X(cudaErrorInvalidSymbol, 13, "invalid device symbol")                                              \
+  X(cudaErrorInvalidDevicePointer, 17, "invalid device pointer")                                      \
+  X(cudaErrorInvalidMemcpyDirection, 21, "invalid copy direction for memcpy")                         \
+  X(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")  \
+  X(cudaErrorInvalidDeviceFunction, 98, "invalid device function")                                    \
+  X(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                                     \
+  X(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                            \
+  X(cudaErrorDeviceUninitialized, 201, "invalid device context")                                      \
   X(cudaErrorNoKernelImageForDevice, 209, "no kernel image is available for execution on the device") \
-  X(cudaErrorSharedObjectSymbolNotFound, 302, "shared object symbol not found")     \
-  X(cudaErrorOperatingSystem, 304, "OS call failed or operation not supported on this OS") \
-  X(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                 \
-  X(cudaErrorSymbolNotFound, 500, "named symbol not found")                         \
-  X(cudaErrorNotReady, 600, "device not ready")                                     \
-  X(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")       \
-  X(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch")  \
-  X(cudaErrorMisalignedAddress, 716, "misaligned address")                          \
-  X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                      \
-  X(cudaErrorNotPermitted, 800, "operation not permitted")                          \
-  X(cudaErrorNotSupported, 801, "operation not supported")                          \
-  X(cudaErrorInvalidClusterSize, 912, "invalid cluster size")                       \
+  X(cudaErrorSharedObjectSymbolNotFound, 302, "shared object symbol not found")                       \
+  X(cudaErrorOperatingSystem, 304, "OS call failed or operation not supported on this OS")            \
+  X(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                                   \
+  X(cudaErrorSymbolNotFound, 500, "named symbol not found")                                           \
+  X(cudaErrorNotReady, 600, "device not ready")                                                       \
+  X(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")                         \
+  X(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch")                    \
+  X(cudaErrorMisalignedAddress, 716, "misaligned address")                                            \
+  X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                        \
+  X(cudaErrorNotPermitted, 800, "operation not permitted")                                            \
+  X(cudaErrorNotSupported, 801, "operation not supported")                                            \
+  X(cudaErrorInvalidClusterSize, 912, "invalid cluster size")                                         \
   X(cudaErrorUnknown, 999, "unknown error")
 #define PRL_EMULATOR_ENUMERATOR(name, value, text) name = value,
 enum cudaError_t { PRL_EMULATOR_ERRORS(PRL_EMULATOR_ENUMERATOR) };
@@ -54,7 +54,13 @@ enum { cudaHostAllocDefault = 0, cudaHostAllocPortable = 1, cudaHostAllocMapped 
 enum { cudaHostRegisterDefault = 0, cudaHostRegisterPortable = 1 };
 enum { cudaIpcMemLazyEnablePeerAccess = 1 };
 enum { cudaEnableDefault = 0 };
-enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
+enum cudaMemcpyKind {
+  cudaMemcpyHostToHost,
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault
+};
 enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
 enum cudaFuncAttribute {
   cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
@@ -81,9 +87,15 @@ enum cudaLaunchAttributeID {
   cudaLaunchAttributeProgrammaticStreamSerialization = 6,
   cudaLaunchAttributePriority = 8,
 };
-enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess, cudaDriverEntryPointSymbolNotFound, cudaDriverEntryPointVersionNotSufficent };
+enum cudaDriverEntryPointQueryResult {
+  cudaDriverEntryPointSuccess,
+  cudaDriverEntryPointSymbolNotFound,
+  cudaDriverEntryPointVersionNotSufficent
+};
 
-struct cudaUUID_t { char bytes[16]; };
+struct cudaUUID_t {
+  char bytes[16];
+};
 struct cudaDeviceProp {
   char name[256];
   cudaUUID_t uuid;
@@ -100,12 +112,15 @@ struct cudaPointerAttributes {
 };
 struct cudaFuncAttributes {
   size_t sharedSizeBytes, constSizeBytes, localSizeBytes;
-  int maxThreadsPerBlock, numRegs, ptxVersion, binaryVersion, cacheModeCA, maxDynamicSharedSizeBytes, preferredShmemCarveout;
+  int maxThreadsPerBlock, numRegs, ptxVersion, binaryVersion, cacheModeCA, maxDynamicSharedSizeBytes,
+      preferredShmemCarveout;
 };
 struct cudaLaunchAttribute {
   cudaLaunchAttributeID id;
   union cudaLaunchAttributeValue {
-    struct { unsigned x, y, z; } clusterDim;
+    struct {
+      unsigned x, y, z;
+    } clusterDim;
     int cooperative, priority, programmaticStreamSerializationAllowed;
   } val;
 };
@@ -117,7 +132,9 @@ struct cudaLaunchConfig_t {
   cudaLaunchAttribute* attrs;
   unsigned numAttrs;
 };
-struct cudaIpcMemHandle_t { char reserved[64]; };
+struct cudaIpcMemHandle_t {
+  char reserved[64];
+};
 typedef void (*cudaHostFn_t)(void*);
 
 cudaError_t cudaGetLastError();
@@ -145,14 +162,21 @@ cudaError_t cudaFreeHost(void* pointer);
 cudaError_t cudaHostRegister(void* pointer, size_t bytes, unsigned flags);
 cudaError_t cudaHostUnregister(void* pointer);
 template <typename T>
-cudaError_t cudaMalloc(T** pointer, size_t bytes) { return cudaMalloc(reinterpret_cast<void**>(pointer), bytes); }
+cudaError_t cudaMalloc(T** pointer, size_t bytes) {
+  return cudaMalloc(reinterpret_cast<void**>(pointer), bytes);
+}
 template <typename T>
-cudaError_t cudaMallocHost(T** pointer, size_t bytes) { return cudaMallocHost(reinterpret_cast<void**>(pointer), bytes); }
+cudaError_t cudaMallocHost(T** pointer, size_t bytes) {
+  return cudaMallocHost(reinterpret_cast<void**>(pointer), bytes);
+}
 template <typename T>
-cudaError_t cudaHostAlloc(T** pointer, size_t bytes, unsigned flags) { return cudaHostAlloc(reinterpret_cast<void**>(pointer), bytes, flags); }
+cudaError_t cudaHostAlloc(T** pointer, size_t bytes, unsigned flags) {
+  return cudaHostAlloc(reinterpret_cast<void**>(pointer), bytes, flags);
+}
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer);
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream = nullptr);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream = nullptr);
 cudaError_t cudaMemset(void* to, int value, size_t bytes);
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream = nullptr);
 
@@ -176,7 +200,8 @@ cudaError_t cudaIpcOpenMemHandle(void** pointer, cudaIpcMemHandle_t handle, unsi
 cudaError_t cudaIpcCloseMemHandle(void* pointer);
 cudaError_t cudaGetDriverEntryPoint(const char* symbol, void** function, unsigned long long flags,
                                     cudaDriverEntryPointQueryResult* result = nullptr);
-cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned version, unsigned long long flags,
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned version,
+                                             unsigned long long flags,
                                              cudaDriverEntryPointQueryResult* result = nullptr);
 
 namespace prl_emulator {
@@ -184,7 +209,8 @@ struct Piece {
   const void* data;
   size_t bytes;
 };
-cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread, std::vector<Piece> arguments);
+cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread,
+                   std::vector<Piece> arguments);
 cudaError_t SetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 cudaError_t GetAttributes(cudaFuncAttributes* attributes, const void* kernel);
 cudaError_t MaxActiveBlocks(int* blocks, int threads, size_t shared_bytes);
@@ -195,14 +221,20 @@ cudaError_t MaxActiveClusters(int* clusters, const cudaLaunchConfig_t& config);
 template <typename... Expected, typename... Actual>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Expected...), Actual&&... actual) {
   static_assert((std::is_trivially_copyable<Expected>::value && ...), "kernel arguments are copied as bytes");
-  auto arguments = std::make_shared<std::tuple<std::decay_t<Expected>...>>(static_cast<Expected>(std::forward<Actual>(actual))...);
+  auto arguments =
+      std::make_shared<std::tuple<std::decay_t<Expected>...>>(static_cast<Expected>(std::forward<Actual>(actual))...);
   std::vector<prl_emulator::Piece> pieces;
 #if defined(__has_builtin) && __has_builtin(__builtin_clear_padding)
   // Without what lay in the gaps between fields before: the launch looks for pointers that a GPU could not follow.
-  std::apply([&](auto&... one) { ((__builtin_clear_padding(&one), pieces.push_back({&one, sizeof one})), ...); }, *arguments);
+  std::apply(
+      [&](auto&... one) {
+        ((__builtin_clear_padding(&one), pieces.push_back({&one, sizeof one})), ...);
+      },
+      *arguments);
 #endif
-  return prl_emulator::Launch(*config, reinterpret_cast<const void*>(kernel),
-                              [kernel, arguments] { std::apply(kernel, *arguments); }, std::move(pieces));
+  return prl_emulator::Launch(
+      *config, reinterpret_cast<const void*>(kernel), [kernel, arguments] { std::apply(kernel, *arguments); },
+      std::move(pieces));
 }
 template <typename T>
 cudaError_t cudaFuncSetAttribute(T* kernel, cudaFuncAttribute attribute, int value) {

@@ -1,5 +1,5 @@
-// The device side of cuda_runtime.h: keywords, built-in variables, intrinsics. Only what nvcc has, so that a kernel that
-// compiles here compiles there; float atomics are left out on purpose (their order is not fixed).
+// The device side of cuda_runtime.h: keywords, built-in variables, intrinsics. Only what nvcc has, so that a kernel
+// that compiles here compiles there; float atomics are left out on purpose (their order is not fixed).
 #pragma once
 
 #include <math.h>
@@ -19,7 +19,8 @@
 #define __cluster_dims__(...)
 #define __grid_constant__
 // One block at a time runs on an OS thread, so a thread's static variable is the block's; in a cluster it would be all
-// blocks', hence only dynamic shared memory there. It is not poisoned: a block finds in it what the previous block left.
+// blocks', hence only dynamic shared memory there. It is not poisoned: a block finds in it what the previous block
+// left.
 #define __shared__ static thread_local
 
 #define threadIdx (::prl_emulator::current->index)
@@ -29,12 +30,18 @@ extern __thread dim3 blockDim __attribute__((tls_model("initial-exec")));
 extern __thread dim3 gridDim __attribute__((tls_model("initial-exec")));
 constexpr int warpSize = 32;
 
-#define PRL_EMULATOR_VECTOR(T, name, alignment)                                    \
-  struct alignas(2 * sizeof(T)) name##2 { T x, y; };                               \
-  struct name##3 { T x, y, z; };                                                   \
-  struct alignas(alignment) name##4 { T x, y, z, w; };                             \
-  inline name##2 make_##name##2(T x, T y) { return {x, y}; }                       \
-  inline name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; }               \
+#define PRL_EMULATOR_VECTOR(T, name, alignment)                      \
+  struct alignas(2 * sizeof(T)) name##2 {                            \
+    T x, y;                                                          \
+  };                                                                 \
+  struct name##3 {                                                   \
+    T x, y, z;                                                       \
+  };                                                                 \
+  struct alignas(alignment) name##4 {                                \
+    T x, y, z, w;                                                    \
+  };                                                                 \
+  inline name##2 make_##name##2(T x, T y) { return {x, y}; }         \
+  inline name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; } \
   inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
 PRL_EMULATOR_VECTOR(signed char, char, 4)
 PRL_EMULATOR_VECTOR(unsigned char, uchar, 4)
@@ -45,16 +52,24 @@ PRL_EMULATOR_VECTOR(float, float, 16)
 PRL_EMULATOR_VECTOR(long long, longlong, 16)
 PRL_EMULATOR_VECTOR(unsigned long long, ulonglong, 16)
 PRL_EMULATOR_VECTOR(double, double, 16)
-struct alignas(8) uint2 { unsigned x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x, y, z}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 // ---- barriers and warps
 inline void __syncthreads(PRL_EMULATOR_WHERE) { prl_emulator::SyncThreads(0, {function, file, line}); }
-inline int __syncthreads_or(int p, PRL_EMULATOR_WHERE) { return prl_emulator::SyncThreads(p, {function, file, line}).any; }
-inline int __syncthreads_count(int p, PRL_EMULATOR_WHERE) { return prl_emulator::SyncThreads(p, {function, file, line}).count; }
+inline int __syncthreads_or(int p, PRL_EMULATOR_WHERE) {
+  return prl_emulator::SyncThreads(p, {function, file, line}).any;
+}
+inline int __syncthreads_count(int p, PRL_EMULATOR_WHERE) {
+  return prl_emulator::SyncThreads(p, {function, file, line}).count;
+}
 inline int __syncthreads_and(int p, PRL_EMULATOR_WHERE) {
   const prl_emulator::Vote vote = prl_emulator::SyncThreads(p, {function, file, line});
   return vote.count == vote.threads;
@@ -64,20 +79,27 @@ inline unsigned __clusterSizeInBlocks() { return prl_emulator::ClusterBlocks(); 
 inline unsigned __clusterRelativeBlockRank() { return prl_emulator::current->block->rank; }
 inline void __cluster_barrier_arrive() { prl_emulator::ClusterArrive(); }
 inline void __cluster_barrier_wait(PRL_EMULATOR_WHERE) { prl_emulator::ClusterWait({function, file, line}); }
-inline void* __cluster_map_shared_rank(const void* shared, unsigned rank) { return prl_emulator::MapSharedRank(shared, rank); }
+inline void* __cluster_map_shared_rank(const void* shared, unsigned rank) {
+  return prl_emulator::MapSharedRank(shared, rank);
+}
 inline void __syncwarp(unsigned mask = 0xffffffffu, PRL_EMULATOR_WHERE) {
   prl_emulator::WarpWait(prl_emulator::WarpOp::kSync, mask, 0, 0, {function, file, line});
 }
 inline unsigned __ballot_sync(unsigned mask, int p, PRL_EMULATOR_WHERE) {
   return (unsigned)prl_emulator::WarpWait(prl_emulator::WarpOp::kBallot, mask, p != 0, 0, {function, file, line});
 }
-inline int __any_sync(unsigned mask, int p, PRL_EMULATOR_WHERE) { return __ballot_sync(mask, p, function, file, line) != 0; }
-inline int __all_sync(unsigned mask, int p, PRL_EMULATOR_WHERE) { return __ballot_sync(mask, !p, function, file, line) == 0; }
+inline int __any_sync(unsigned mask, int p, PRL_EMULATOR_WHERE) {
+  return __ballot_sync(mask, p, function, file, line) != 0;
+}
+inline int __all_sync(unsigned mask, int p, PRL_EMULATOR_WHERE) {
+  return __ballot_sync(mask, !p, function, file, line) == 0;
+}
 
 namespace prl_emulator {
 template <typename T>
 T Shuffle(unsigned mask, T value, int source, Where where) {
-  static_assert(std::is_trivially_copyable<T>::value && (sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8), "no such shuffle");
+  static_assert(std::is_trivially_copyable<T>::value && (sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8),
+                "no such shuffle");
   uint64_t bits = 0;
   memcpy(&bits, &value, sizeof value);
   bits = WarpWait(WarpOp::kShuffle, mask, bits, source, where);
@@ -99,7 +121,8 @@ T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, PRL_EMU
 template <typename T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, PRL_EMULATOR_WHERE) {
   const int lane = prl_emulator::Lane(), in = lane & (width - 1);
-  return prl_emulator::Shuffle(mask, value, in + (int)delta >= width ? lane : lane + (int)delta, {function, file, line});
+  return prl_emulator::Shuffle(mask, value, in + (int)delta >= width ? lane : lane + (int)delta,
+                               {function, file, line});
 }
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32, PRL_EMULATOR_WHERE) {
@@ -108,24 +131,26 @@ T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32, PRL_EMULATO
 }
 
 // ---- atomics: real ones, for kernels of two streams run on two OS threads
-#define PRL_EMULATOR_ATOMIC(T)                                                                                     \
-  inline T atomicExch(T* p, T v) { return __atomic_exchange_n(p, v, __ATOMIC_RELAXED); }                           \
-  inline T atomicCAS(T* p, T expected, T v) {                                                                      \
-    __atomic_compare_exchange_n(p, &expected, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);                       \
-    return expected;                                                                                               \
+#define PRL_EMULATOR_ATOMIC(T)                                                               \
+  inline T atomicExch(T* p, T v) { return __atomic_exchange_n(p, v, __ATOMIC_RELAXED); }     \
+  inline T atomicCAS(T* p, T expected, T v) {                                                \
+    __atomic_compare_exchange_n(p, &expected, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED); \
+    return expected;                                                                         \
   }
-#define PRL_EMULATOR_ATOMIC_ORDER(T)                                                                               \
-  inline T atomicMin(T* p, T v) {                                                                                  \
-    T old = __atomic_load_n(p, __ATOMIC_RELAXED);                                                                  \
-    while (v < old && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}      \
-    return old;                                                                                                    \
-  }                                                                                                                \
-  inline T atomicMax(T* p, T v) {                                                                                  \
-    T old = __atomic_load_n(p, __ATOMIC_RELAXED);                                                                  \
-    while (v > old && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}      \
-    return old;                                                                                                    \
-  }                                                                                                                \
-  inline T atomicAnd(T* p, T v) { return __atomic_fetch_and(p, v, __ATOMIC_RELAXED); }                             \
+#define PRL_EMULATOR_ATOMIC_ORDER(T)                                                                         \
+  inline T atomicMin(T* p, T v) {                                                                            \
+    T old = __atomic_load_n(p, __ATOMIC_RELAXED);                                                            \
+    while (v < old && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { \
+    }                                                                                                        \
+    return old;                                                                                              \
+  }                                                                                                          \
+  inline T atomicMax(T* p, T v) {                                                                            \
+    T old = __atomic_load_n(p, __ATOMIC_RELAXED);                                                            \
+    while (v > old && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { \
+    }                                                                                                        \
+    return old;                                                                                              \
+  }                                                                                                          \
+  inline T atomicAnd(T* p, T v) { return __atomic_fetch_and(p, v, __ATOMIC_RELAXED); }                       \
   inline T atomicOr(T* p, T v) { return __atomic_fetch_or(p, v, __ATOMIC_RELAXED); }
 #define PRL_EMULATOR_ATOMIC_ADD(T) \
   inline T atomicAdd(T* p, T v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
@@ -147,16 +172,21 @@ inline void __threadfence_system() { __threadfence(); }
 namespace prl_emulator {
 template <typename T>
 const T* Aligned(const T* p) {
-  if (reinterpret_cast<uintptr_t>(p) % sizeof(T)) Fail("misaligned address %p in an access of %zu bytes", (const void*)p, sizeof(T));
+  if (reinterpret_cast<uintptr_t>(p) % sizeof(T))
+    Fail("misaligned address %p in an access of %zu bytes", (const void*)p, sizeof(T));
   return p;
 }
 }  // namespace prl_emulator
-#define PRL_EMULATOR_LOAD(name) \
-  template <typename T>         \
-  T name(const T* p) { return *prl_emulator::Aligned(p); }
-#define PRL_EMULATOR_STORE(name) \
-  template <typename T>          \
-  void name(T* p, std::common_type_t<T> v) { *const_cast<T*>(prl_emulator::Aligned(p)) = v; }
+#define PRL_EMULATOR_LOAD(name)       \
+  template <typename T>               \
+  T name(const T* p) {                \
+    return *prl_emulator::Aligned(p); \
+  }
+#define PRL_EMULATOR_STORE(name)                   \
+  template <typename T>                            \
+  void name(T* p, std::common_type_t<T> v) {       \
+    *const_cast<T*>(prl_emulator::Aligned(p)) = v; \
+  }
 PRL_EMULATOR_LOAD(__ldg)
 PRL_EMULATOR_LOAD(__ldcs)
 PRL_EMULATOR_LOAD(__ldcg)
@@ -175,7 +205,9 @@ inline float __log2f(float x) { return log2f(x); }
 inline float __log10f(float x) { return log2f(x) * 0.3010299956639812f; }
 inline float __exp10f(float x) { return exp2f(x * 3.3219280948873623f); }
 inline float __powf(float x, float y) { return exp2f(y * log2f(x)); }
-inline float __fdividef(float x, float y) { return fabsf(y) > 8.507059173023462e37f && fabsf(y) < INFINITY ? (isinf(x) ? NAN : 0.0f) : x / y; }
+inline float __fdividef(float x, float y) {
+  return fabsf(y) > 8.507059173023462e37f && fabsf(y) < INFINITY ? (isinf(x) ? NAN : 0.0f) : x / y;
+}
 inline float __saturatef(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
@@ -218,11 +250,13 @@ inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return (unsigned long long)(((unsigned __int128)a * b) >> 64);
 }
-inline size_t __cvta_generic_to_shared(const void* p) { return (size_t)((const unsigned char*)p - prl_emulator::current->block->shared); }
+inline size_t __cvta_generic_to_shared(const void* p) {
+  return (size_t)((const unsigned char*)p - prl_emulator::current->block->shared);
+}
 [[noreturn]] inline void __trap() { prl_emulator::Fail("__trap()"); }
 
-#define PRL_EMULATOR_MINMAX(R, A, B)                                \
-  inline R min(A a, B b) { return (R)a < (R)b ? (R)a : (R)b; }      \
+#define PRL_EMULATOR_MINMAX(R, A, B)                           \
+  inline R min(A a, B b) { return (R)a < (R)b ? (R)a : (R)b; } \
   inline R max(A a, B b) { return (R)a > (R)b ? (R)a : (R)b; }
 PRL_EMULATOR_MINMAX(int, int, int)
 PRL_EMULATOR_MINMAX(unsigned, unsigned, unsigned)

@@ -23,8 +23,8 @@
 #endif
 
 #if defined(__x86_64__) && !defined(PRL_EMULATOR_UCONTEXT)
-// Saves what a call must keep, changes the stack, takes the other side's back. swapcontext would do the same, and also ask
-// the kernel for the signal mask each time.
+// Saves what a call must keep, changes the stack, takes the other side's back. swapcontext would do the same, and also
+// ask the kernel for the signal mask each time.
 extern "C" void prl_emulator_switch(void** save, void* to) __attribute__((visibility("hidden")));
 asm(R"(
 .text
@@ -71,9 +71,9 @@ enum State : uint8_t { kNew, kRunnable, kAtBarrier, kAtWarp, kAtCluster, kExited
 
 }  // namespace
 
-// A stack and what is needed to go on where it stopped. A runner starts threads one after the other for as long as none of
-// them waits: a kernel without barriers runs as a plain loop, on one stack, without a switch. When a thread waits, its
-// runner is its fiber, and another runner starts the rest.
+// A stack and what is needed to go on where it stopped. A runner starts threads one after the other for as long as none
+// of them waits: a kernel without barriers runs as a plain loop, on one stack, without a switch. When a thread waits,
+// its runner is its fiber, and another runner starts the rest.
 struct Runner {
   unsigned char* stack;
   void* saved = nullptr;
@@ -109,7 +109,8 @@ class Scheduler {
   void ClusterArrive();
   Block* BlockOf(unsigned rank) { return rank < blocks_.size() ? &blocks_[rank] : nullptr; }
   unsigned blocks() const { return (unsigned)blocks_.size(); }
-  [[noreturn]] void Fail(const char* message) {  // no objects here or in the caller: nothing on this stack is destroyed any more
+  // No objects here or in the caller: nothing on this stack is destroyed any more
+  [[noreturn]] void Fail(const char* message) {
     reason_ = message;
     failed_ = true;
     SwitchFrom(nullptr, nullptr);
@@ -142,7 +143,7 @@ class Scheduler {
   std::vector<Block> blocks_;
   std::vector<unsigned char*> shared_;
   size_t started_ = 0, alive_ = 0;
-  size_t cursor_ = 0;  // how far the pass over order_ is
+  size_t cursor_ = 0;             // how far the pass over order_ is
   const Block* ahead_ = nullptr;  // whose threads this pass runs: the block of the first that can
   size_t cluster_arrived_ = 0;
   uint64_t cluster_phase_ = 0;
@@ -192,7 +193,8 @@ void Scheduler::ResetRunner(Runner* runner) {
 Runner* Scheduler::FreshRunner() {
   if (free_.empty()) {
     auto runner = std::make_unique<Runner>();
-    void* stack = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* stack =
+        mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stack == MAP_FAILED) {
       fprintf(stderr, "prl emulator: no memory for the stack of fiber %zu\n", runners_.size());
       abort();
@@ -222,7 +224,8 @@ void Scheduler::ToRunner(Runner* runner) {
 void Scheduler::SwitchFrom(Runner* from, Runner* to) {
   Runner& runner = *running_;
   (void)from;
-  PRL_ASAN(__sanitizer_start_switch_fiber(from ? &runner.fake : nullptr, to ? to->stack : bottom_, to ? kStackBytes : bottom_size_);)
+  PRL_ASAN(__sanitizer_start_switch_fiber(from ? &runner.fake : nullptr, to ? to->stack : bottom_,
+                                          to ? kStackBytes : bottom_size_);)
   if (to) running_ = to;
 #if defined(PRL_EMULATOR_UCONTEXT)
   swapcontext(&runner.context, to ? &to->context : &context_);
@@ -232,8 +235,8 @@ void Scheduler::SwitchFrom(Runner* from, Runner* to) {
   PRL_ASAN(__sanitizer_finish_switch_fiber(runner.fake, nullptr, nullptr);)
 }
 
-// A pass is over one block of the cluster: it gets ahead of the others for as long as it can, so that a missing cluster barrier
-// shows.
+// A pass is over one block of the cluster: it gets ahead of the others for as long as it can, so that a missing cluster
+// barrier shows.
 Runner* Scheduler::NextRunnable() {
   while (cursor_ < order_.size()) {
     const uint32_t i = order_[cursor_++];
@@ -264,7 +267,8 @@ void Scheduler::RunnerLoop() {
 }
 
 // ---- waiting
-// From fiber to fiber, not by way of the scheduler: all of them then stop at the same instruction, which the processor predicts.
+// From fiber to fiber, not by way of the scheduler: all of them then stop at the same instruction, which the processor
+// predicts.
 void Scheduler::GiveWay(Thread& thread) {
   thread.runner = running_;
   SwitchFrom(running_, started_ < order_.size() ? FreshRunner() : NextRunnable());
@@ -302,9 +306,10 @@ void Scheduler::TryBarrier(Block& block) {
     const Thread& thread = threads_[block.first_thread + i];
     if (where && !(thread.where == *where)) {
       char message[512];
-      snprintf(message, sizeof message, "threads of block (%u, %u, %u) wait at different barriers: %s (%s:%d) and %s (%s:%d)", block.index.x,
-               block.index.y, block.index.z, where->function, where->file, where->line, thread.where.function, thread.where.file,
-               thread.where.line);
+      snprintf(message, sizeof message,
+               "threads of block (%u, %u, %u) wait at different barriers: %s (%s:%d) and %s (%s:%d)", block.index.x,
+               block.index.y, block.index.z, where->function, where->file, where->line, thread.where.function,
+               thread.where.file, thread.where.line);
       Fail(message);
     }
     where = &thread.where;
@@ -343,7 +348,9 @@ void Scheduler::TryWarp(const Thread& one) {
       case WarpOp::kSync: break;
       case WarpOp::kBallot: thread.result = ballot; break;
       case WarpOp::kShuffle:  // from a lane that takes no part: undefined, so poison
-        thread.result = thread.source >= 0 && thread.source < 32 && (present >> thread.source & 1) ? first[thread.source].value : ~0ull;
+        thread.result = thread.source >= 0 && thread.source < 32 && (present >> thread.source & 1)
+                            ? first[thread.source].value
+                            : ~0ull;
         break;
     }
     state_[block.first_thread + warp * 32 + lane] = kRunnable;
@@ -393,7 +400,8 @@ void Scheduler::ReportDeadlock() {
       ++exited;
       continue;
     }
-    auto place = std::find_if(places.begin(), places.end(), [&](auto& p) { return p.first->where == threads_[i].where; });
+    auto place =
+        std::find_if(places.begin(), places.end(), [&](auto& p) { return p.first->where == threads_[i].where; });
     if (place == places.end()) places.push_back({&threads_[i], 1});
     else ++place->second;
   }
@@ -402,8 +410,8 @@ void Scheduler::ReportDeadlock() {
             std::to_string(block.index.z) + "):";
   for (auto& [thread, count] : places) {
     if (++shown > 4) break;
-    reason_ += " " + std::to_string(count) + " threads wait in " + thread->where.function + " (" + thread->where.file + ":" +
-               std::to_string(thread->where.line) + "), the first is " + std::to_string(thread->rank) + ";";
+    reason_ += " " + std::to_string(count) + " threads wait in " + thread->where.function + " (" + thread->where.file +
+               ":" + std::to_string(thread->where.line) + "), the first is " + std::to_string(thread->rank) + ";";
   }
   reason_ += " " + std::to_string(exited) + " of " + std::to_string(threads_.size()) + " threads have ended";
   failed_ = true;
@@ -431,11 +439,13 @@ void Scheduler::Permute(std::vector<uint32_t>& order) {
 
 void Scheduler::SetUp(const LaunchShape& shape, uint64_t cluster) {
   const dim3 across(shape.grid.x / shape.cluster.x, shape.grid.y / shape.cluster.y);
-  const uint3 corner = {(unsigned)(cluster % across.x) * shape.cluster.x, (unsigned)(cluster / across.x % across.y) * shape.cluster.y,
+  const uint3 corner = {(unsigned)(cluster % across.x) * shape.cluster.x,
+                        (unsigned)(cluster / across.x % across.y) * shape.cluster.y,
                         (unsigned)(cluster / across.x / across.y) * shape.cluster.z};
   const unsigned threads = shape.block.x * shape.block.y * shape.block.z;
   for (unsigned rank = 0; rank < blocks_.size(); ++rank) {
-    const uint3 at = {rank % shape.cluster.x, rank / shape.cluster.x % shape.cluster.y, rank / shape.cluster.x / shape.cluster.y};
+    const uint3 at = {rank % shape.cluster.x, rank / shape.cluster.x % shape.cluster.y,
+                      rank / shape.cluster.x / shape.cluster.y};
     Block& block = blocks_[rank];
     block = {};
     block.index = {corner.x + at.x, corner.y + at.y, corner.z + at.z};
@@ -534,7 +544,8 @@ Vote SyncThreads(int predicate, Where where) {
 uint64_t WarpWait(WarpOp op, uint32_t mask, uint64_t value, int source, Where where) {
   Thread& thread = *current;
   if (!(mask >> (thread.rank % 32) & 1)) {
-    Fail("%s (%s:%d): the mask %08x is without the calling lane %u", where.function, where.file, where.line, mask, thread.rank % 32);
+    Fail("%s (%s:%d): the mask %08x is without the calling lane %u", where.function, where.file, where.line, mask,
+         thread.rank % 32);
   }
   thread.op = op;
   thread.mask = mask;
@@ -550,7 +561,8 @@ void ClusterArrive() { scheduler->ClusterArrive(); }
 void ClusterWait(Where where) {
   Thread& thread = *current;
   if (thread.cluster_phase == 0) {
-    Fail("%s (%s:%d): a thread waits at a cluster barrier where it did not arrive", where.function, where.file, where.line);
+    Fail("%s (%s:%d): a thread waits at a cluster barrier where it did not arrive", where.function, where.file,
+         where.line);
   }
   thread.where = where;
   scheduler->WaitForCluster();
@@ -583,7 +595,8 @@ void Fail(const char* format, ...) {
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
   const uint3 at = current->block->index;
-  snprintf(with_place, sizeof with_place, "%s [block (%u, %u, %u), thread %u]", message, at.x, at.y, at.z, current->rank);
+  snprintf(with_place, sizeof with_place, "%s [block (%u, %u, %u), thread %u]", message, at.x, at.y, at.z,
+           current->rank);
   scheduler->Fail(with_place);
 }
 

@@ -1,7 +1,8 @@
-// Stands in for libcublas.so where the addon runs on the emulator: the functions that native/runtime/cuda/cublas.cc asks for, written
-// from cuBLAS's documentation. A product is three loops in double. Like cuBLAS it is only queued: it runs in the order of the stream.
-// What cuBLAS refuses is refused with its status; what it would read or write out of bounds fails, and so does what this project must
-// not do (a product without a workspace of its own, arithmetic other than float32's). The reason goes to stderr.
+// Stands in for libcublas.so where the addon runs on the emulator: the functions that native/runtime/cuda/cublas.cc
+// asks for, written from cuBLAS's documentation. A product is three loops in double. Like cuBLAS it is only queued: it
+// runs in the order of the stream. What cuBLAS refuses is refused with its status; what it would read or write out of
+// bounds fails, and so does what this project must not do (a product without a workspace of its own, arithmetic other
+// than float32's). The reason goes to stderr.
 #include <dlfcn.h>
 #include <link.h>
 
@@ -14,7 +15,14 @@
 
 namespace {
 
-enum Status { kSuccess = 0, kNotInitialized = 1, kInvalidValue = 7, kExecutionFailed = 13, kInternalError = 14, kNotSupported = 15 };
+enum Status {
+  kSuccess = 0,
+  kNotInitialized = 1,
+  kInvalidValue = 7,
+  kExecutionFailed = 13,
+  kInternalError = 14,
+  kNotSupported = 15
+};
 enum Type { kFloat32 = 0, kFloat16 = 2, kBFloat16 = 14 };
 
 Status Refuse(Status status, const char* why) {
@@ -22,13 +30,15 @@ Status Refuse(Status status, const char* why) {
   return status;
 }
 
-// What the emulator in prl.node exports (test/emulator/runtime.cc). The addon is loaded already, but not for all to see.
+// What the emulator in prl.node exports (test/emulator/runtime.cc). The addon is loaded already, but not for all to
+// see.
 struct Emulator {
   int (*queue)(void* stream, void (*function)(void*), void* data) = nullptr;
   bool (*on_device)(const void* pointer, size_t bytes) = nullptr;
 };
 int LookIn(dl_phdr_info* info, size_t, void* found) {
-  void* const library = info->dlpi_name && *info->dlpi_name ? dlopen(info->dlpi_name, RTLD_LAZY | RTLD_NOLOAD) : nullptr;
+  void* const library =
+      info->dlpi_name && *info->dlpi_name ? dlopen(info->dlpi_name, RTLD_LAZY | RTLD_NOLOAD) : nullptr;
   if (!library) return 0;
   auto* emulator = static_cast<Emulator*>(found);
   emulator->queue = reinterpret_cast<decltype(emulator->queue)>(dlsym(library, "prl_emulator_queue"));
@@ -152,7 +162,8 @@ PRL_EXPORT int cublasSetWorkspace_v2(void* handle, void* workspace, size_t bytes
   Handle* h = Valid(handle);
   if (!h) return kNotInitialized;
   if ((uintptr_t)workspace % 256) return Refuse(kInvalidValue, "the workspace is not on a 256-byte boundary");
-  if (!TheEmulator().on_device(workspace, bytes)) return Refuse(kInvalidValue, "the workspace is not memory of the device");
+  if (!TheEmulator().on_device(workspace, bytes))
+    return Refuse(kInvalidValue, "the workspace is not memory of the device");
   h->workspace = workspace;
   return kSuccess;
 }
@@ -181,8 +192,9 @@ PRL_EXPORT const char* cublasGetStatusName(int status) {
 }
 PRL_EXPORT const char* cublasGetStatusString(int) { return "as the fake cuBLAS says on stderr"; }
 
-PRL_EXPORT int cublasGemmEx(void* handle, int op_a, int op_b, int m, int n, int k, const void* alpha, const void* a, int a_type, int lda,
-                            const void* b, int b_type, int ldb, const void* beta, void* c, int c_type, int ldc, int compute, int algorithm) {
+PRL_EXPORT int cublasGemmEx(void* handle, int op_a, int op_b, int m, int n, int k, const void* alpha, const void* a,
+                            int a_type, int lda, const void* b, int b_type, int ldb, const void* beta, void* c,
+                            int c_type, int ldc, int compute, int algorithm) {
   Handle* h = Valid(handle);
   if (!h) return kNotInitialized;
   if (op_a < 0 || op_a > 2 || op_b < 0 || op_b > 2) return Refuse(kInvalidValue, "an operation that there is not");
@@ -193,10 +205,13 @@ PRL_EXPORT int cublasGemmEx(void* handle, int op_a, int op_b, int m, int n, int 
     return Refuse(kInvalidValue, "a leading dimension is less than the rows");
   }
   const bool known = (a_type == kFloat32 || a_type == kFloat16 || a_type == kBFloat16) && a_type == b_type;
-  if (!known || (c_type != a_type && c_type != kFloat32)) return Refuse(kNotSupported, "a combination of types that is not supported");
-  if (compute != 68 || algorithm != -1) return Refuse(kNotSupported, "arithmetic other than float32, or an algorithm of one's own");
+  if (!known || (c_type != a_type && c_type != kFloat32))
+    return Refuse(kNotSupported, "a combination of types that is not supported");
+  if (compute != 68 || algorithm != -1)
+    return Refuse(kNotSupported, "arithmetic other than float32, or an algorithm of one's own");
   if (m == 0 || n == 0) return kSuccess;
-  const size_t a_bytes = k ? Extent(rows_a, columns_a, lda, a_type) : 0, b_bytes = k ? Extent(rows_b, columns_b, ldb, b_type) : 0;
+  const size_t a_bytes = k ? Extent(rows_a, columns_a, lda, a_type) : 0,
+               b_bytes = k ? Extent(rows_b, columns_b, ldb, b_type) : 0;
   const size_t c_bytes = Extent(m, n, ldc, c_type);
   if ((k && (!a || !b)) || !c) return Refuse(kInvalidValue, "a matrix is null");
   const Emulator& emulator = TheEmulator();
@@ -206,10 +221,25 @@ PRL_EXPORT int cublasGemmEx(void* handle, int op_a, int op_b, int m, int n, int 
   if ((uintptr_t)a % SizeOf(a_type) || (uintptr_t)b % SizeOf(b_type) || (uintptr_t)c % SizeOf(c_type)) {
     return Refuse(kExecutionFailed, "a matrix lies between elements");
   }
-  if (Overlap(a, a_bytes, c, c_bytes) || Overlap(b, b_bytes, c, c_bytes)) return Refuse(kExecutionFailed, "the result overlaps an operand");
+  if (Overlap(a, a_bytes, c, c_bytes) || Overlap(b, b_bytes, c, c_bytes))
+    return Refuse(kExecutionFailed, "the result overlaps an operand");
   if (!h->workspace) return Refuse(kInternalError, "no workspace was set after the stream");
   if (h->math_mode != 16) return Refuse(kInternalError, "sums of 16-bit results may be rounded on the way");
-  auto* product = new Product{op_a != 0, op_b != 0, m, n, k, lda, ldb, ldc, a, b, c, a_type, b_type, c_type, *static_cast<const float*>(alpha),
+  auto* product = new Product{op_a != 0,
+                              op_b != 0,
+                              m,
+                              n,
+                              k,
+                              lda,
+                              ldb,
+                              ldc,
+                              a,
+                              b,
+                              c,
+                              a_type,
+                              b_type,
+                              c_type,
+                              *static_cast<const float*>(alpha),
                               *static_cast<const float*>(beta)};
   if (emulator.queue(h->stream, Run, product) == 0) return kSuccess;
   delete product;

@@ -1,8 +1,8 @@
 // What the emulator's headers need of its scheduler (emulator.cc): which CUDA thread runs, and how it waits for others.
 //
-// A launch runs on the OS thread of its stream: clusters one after the other, all threads of a cluster as fibers that run
-// until they wait at a barrier or a warp operation. So between two waits a thread runs alone, and whether a kernel forgot
-// to synchronise shows as a result that depends on the order (PRL_EMULATOR_ORDER), not as a matter of luck.
+// A launch runs on the OS thread of its stream: clusters one after the other, all threads of a cluster as fibers that
+// run until they wait at a barrier or a warp operation. So between two waits a thread runs alone, and whether a kernel
+// forgot to synchronise shows as a result that depends on the order (PRL_EMULATOR_ORDER), not as a matter of luck.
 #pragma once
 
 #include <cstddef>
@@ -56,7 +56,7 @@ struct Block {
   dim3 cluster;
   unsigned first_thread;  // in the scheduler's list
   unsigned threads, alive, waiting;
-  int any, count;         // of the predicates given to the barrier so far
+  int any, count;  // of the predicates given to the barrier so far
   int last_any, last_count, last_threads;
   unsigned char* shared;  // dynamic, shared_bytes exactly
   size_t shared_bytes;

@@ -13,7 +13,8 @@ struct LaunchShape {
   size_t shared_bytes;
 };
 
-// Runs all threads of a launch on this OS thread; false when it failed (a deadlock, a broken contract), with the reason.
+// Runs all threads of a launch on this OS thread; false when it failed (a deadlock, a broken contract), with the
+// reason.
 bool RunLaunch(const LaunchShape& shape, const std::function<void()>& thread, std::string* reason);
 
 }  // namespace prl_emulator

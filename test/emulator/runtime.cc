@@ -1,5 +1,5 @@
-// The host API: device memory, streams and events. A stream is an OS thread with a queue; what is queued runs later, also
-// a copy, so that a host buffer that is reused too early shows as a wrong result, as on a GPU.
+// The host API: device memory, streams and events. A stream is an OS thread with a queue; what is queued runs later,
+// also a copy, so that a host buffer that is reused too early shows as a wrong result, as on a GPU.
 //
 //   PRL_EMULATOR_DEVICES      how many devices there are (1)
 //   PRL_EMULATOR_CAPABILITY   compute capability (9.0)
@@ -131,9 +131,9 @@ cudaError_t Ready() {
   Lock lock(runtime().mutex);
   return Done(runtime().broken);
 }
-#define PRL_READY()                                           \
-  do {                                                        \
-    if (const cudaError_t error_ = Ready()) return error_;    \
+#define PRL_READY()                                        \
+  do {                                                     \
+    if (const cudaError_t error_ = Ready()) return error_; \
   } while (0)
 
 // ---- streams
@@ -185,15 +185,21 @@ void Push(prl_emulator_stream* stream, std::function<void()> run, bool always = 
 void PushWait(prl_emulator_stream* waiter, prl_emulator_stream* other) {
   if (other->completed >= other->submitted) return;
   auto mark = std::make_shared<Mark>();
-  Push(other, [mark] {
-    Lock lock(runtime().mutex);
-    mark->done = true;
-    runtime().changed.notify_all();
-  }, true);
-  Push(waiter, [mark] {
-    Lock lock(runtime().mutex);
-    while (!mark->done) runtime().changed.wait(lock);
-  }, true);
+  Push(
+      other,
+      [mark] {
+        Lock lock(runtime().mutex);
+        mark->done = true;
+        runtime().changed.notify_all();
+      },
+      true);
+  Push(
+      waiter,
+      [mark] {
+        Lock lock(runtime().mutex);
+        while (!mark->done) runtime().changed.wait(lock);
+      },
+      true);
 }
 
 // Queues; the null stream and the blocking ones wait for each other.
@@ -264,7 +270,8 @@ const Allocation* FindAllocation(const void* pointer, const void** base = nullpt
   auto next = all.upper_bound(pointer);
   if (next == all.begin()) return nullptr;
   --next;
-  if (static_cast<const unsigned char*>(pointer) >= static_cast<const unsigned char*>(next->first) + next->second.bytes) return nullptr;
+  if (static_cast<const unsigned char*>(pointer) >= static_cast<const unsigned char*>(next->first) + next->second.bytes)
+    return nullptr;
   if (base) *base = next->first;
   return &next->second;
 }
@@ -280,7 +287,8 @@ bool OnHost(const void* pointer, size_t bytes) {
   const void* base = nullptr;
   const Allocation* allocation = FindAllocation(pointer, &base);
   if (!allocation) return pointer != nullptr;
-  return allocation->type == cudaMemoryTypeHost && (size_t)((const unsigned char*)pointer - (const unsigned char*)base) + bytes <= allocation->bytes;
+  return allocation->type == cudaMemoryTypeHost &&
+         (size_t)((const unsigned char*)pointer - (const unsigned char*)base) + bytes <= allocation->bytes;
 }
 
 bool CopyIsLegal(const void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -321,14 +329,16 @@ cudaError_t cudaGetLastError() {
 }
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
-#define PRL_NAME(name, value, text) case name: return #name;
+#define PRL_NAME(name, value, text) \
+  case name: return #name;
     PRL_EMULATOR_ERRORS(PRL_NAME)
   }
   return "unrecognized error code";
 }
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
-#define PRL_TEXT(name, value, text) case name: return text;
+#define PRL_TEXT(name, value, text) \
+  case name: return text;
     PRL_EMULATOR_ERRORS(PRL_TEXT)
   }
   return "unrecognized error code";
@@ -436,7 +446,8 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (bytes > Memory() || r.used > Memory() - bytes) return Done(cudaErrorMemoryAllocation);
   if (r.memory_file < 0) r.memory_file = memfd_create("prl-emulator", MFD_CLOEXEC);
   const size_t mapped = PageUp(bytes);
-  if (r.memory_file < 0 || ftruncate(r.memory_file, r.memory_end + (off_t)mapped) != 0) return Done(cudaErrorMemoryAllocation);
+  if (r.memory_file < 0 || ftruncate(r.memory_file, r.memory_end + (off_t)mapped) != 0)
+    return Done(cudaErrorMemoryAllocation);
   unsigned char* memory = Map(r.memory_file, mapped, r.memory_end);
   if (!memory) return Done(cudaErrorMemoryAllocation);
   memset(memory, 0xff, bytes);  // NaN in every format: what was never written shows
@@ -465,7 +476,8 @@ cudaError_t cudaFree(void* pointer) {
   auto* memory = static_cast<unsigned char*>(pointer);
   memset(memory, 0xff, found->second.bytes);
   ASAN_POISON_MEMORY_REGION(memory, found->second.mapped);
-  // Kept for a while, so that a use after the free reads NaN (the sanitizer: reports it) and not someone else's numbers.
+  // Kept for a while, so that a use after the free reads NaN (the sanitizer: reports it) and not someone else's
+  // numbers.
   r.freed.push_back({memory, found->second});
   r.freed_bytes += found->second.mapped;
   r.used -= found->second.bytes;
@@ -475,7 +487,9 @@ cudaError_t cudaFree(void* pointer) {
     r.freed.pop_front();
     r.freed_bytes -= allocation.mapped;
     Unmap(old, allocation);
-    if (fallocate(r.memory_file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, allocation.offset, (off_t)allocation.mapped) != 0) break;
+    if (fallocate(r.memory_file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, allocation.offset,
+                  (off_t)allocation.mapped) != 0)
+      break;
   }
   return cudaSuccess;
 }
@@ -495,7 +509,8 @@ cudaError_t cudaFreeHost(void* pointer) {
   if (!pointer) return cudaSuccess;
   Lock lock(runtime().mutex);
   auto found = runtime().allocations.find(pointer);
-  if (found == runtime().allocations.end() || found->second.type != cudaMemoryTypeHost || !found->second.mine) return Done(cudaErrorInvalidValue);
+  if (found == runtime().allocations.end() || found->second.type != cudaMemoryTypeHost || !found->second.mine)
+    return Done(cudaErrorInvalidValue);
   runtime().allocations.erase(found);
   free(pointer);
   return cudaSuccess;
@@ -511,7 +526,8 @@ cudaError_t cudaHostUnregister(void* pointer) {
   PRL_READY();
   Lock lock(runtime().mutex);
   auto found = runtime().allocations.find(pointer);
-  if (found == runtime().allocations.end() || found->second.type != cudaMemoryTypeHost || found->second.mine) return Done(cudaErrorInvalidValue);
+  if (found == runtime().allocations.end() || found->second.type != cudaMemoryTypeHost || found->second.mine)
+    return Done(cudaErrorInvalidValue);
   runtime().allocations.erase(found);
   return cudaSuccess;
 }
@@ -521,7 +537,9 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
   const Allocation* allocation = FindAllocation(pointer);
   void* address = const_cast<void*>(pointer);
   if (!allocation) *attributes = {cudaMemoryTypeUnregistered, -2, nullptr, address};
-  else *attributes = {allocation->type, allocation->device, address, allocation->type == cudaMemoryTypeHost ? address : nullptr};
+  else
+    *attributes = {allocation->type, allocation->device, address,
+                   allocation->type == cudaMemoryTypeHost ? address : nullptr};
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
@@ -586,7 +604,8 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void*
   });
 }
 // For libraries that a real program loads at run time and that stand in for CUDA's own here (fake_cublas.cc).
-extern "C" __attribute__((visibility("default"))) int prl_emulator_queue(void* stream, void (*function)(void*), void* data) {
+extern "C" __attribute__((visibility("default"))) int prl_emulator_queue(void* stream, void (*function)(void*),
+                                                                         void* data) {
   return cudaLaunchHostFunc(static_cast<cudaStream_t>(stream), function, data);
 }
 extern "C" __attribute__((visibility("default"))) bool prl_emulator_on_device(const void* pointer, size_t bytes) {
@@ -610,12 +629,15 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     if (!runtime().events.count(event)) return Done(cudaErrorInvalidResourceHandle);
     event->mark = mark;
   }
-  return Submit(stream, [mark] {
-    Lock lock(runtime().mutex);
-    mark->time = Clock::now();
-    mark->done = true;
-    runtime().changed.notify_all();
-  }, true);
+  return Submit(
+      stream,
+      [mark] {
+        Lock lock(runtime().mutex);
+        mark->time = Clock::now();
+        mark->done = true;
+        runtime().changed.notify_all();
+      },
+      true);
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   PRL_READY();
@@ -626,10 +648,13 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     mark = event->mark;  // this recording, not a later one
   }
   if (!mark) return cudaSuccess;
-  return Submit(stream, [mark] {
-    Lock lock(runtime().mutex);
-    while (!mark->done) runtime().changed.wait(lock);
-  }, true);
+  return Submit(
+      stream,
+      [mark] {
+        Lock lock(runtime().mutex);
+        while (!mark->done) runtime().changed.wait(lock);
+      },
+      true);
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   PRL_READY();
@@ -647,7 +672,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   PRL_READY();
   Lock lock(runtime().mutex);
-  if (!runtime().events.count(from) || !runtime().events.count(to) || !from->timed || !to->timed || !from->mark || !to->mark) {
+  if (!runtime().events.count(from) || !runtime().events.count(to) || !from->timed || !to->timed || !from->mark ||
+      !to->mark) {
     return Done(cudaErrorInvalidResourceHandle);
   }
   if (!from->mark->done || !to->mark->done) return Done(cudaErrorNotReady);
@@ -678,7 +704,8 @@ cudaError_t cudaIpcOpenMemHandle(void** pointer, cudaIpcMemHandle_t handle, unsi
   PRL_READY();
   IpcHandle ipc;
   memcpy(&ipc, handle.reserved, sizeof ipc);
-  if (memcmp(ipc.magic, kIpcMagic, sizeof ipc.magic) != 0 || flags != cudaIpcMemLazyEnablePeerAccess) return Done(cudaErrorInvalidValue);
+  if (memcmp(ipc.magic, kIpcMagic, sizeof ipc.magic) != 0 || flags != cudaIpcMemLazyEnablePeerAccess)
+    return Done(cudaErrorInvalidValue);
   if (ipc.pid == getpid()) return Done(cudaErrorDeviceUninitialized);  // as CUDA has it: a process cannot open its own
   char path[64];
   snprintf(path, sizeof path, "/proc/%lld/fd/%d", (long long)ipc.pid, ipc.file);
@@ -704,7 +731,8 @@ cudaError_t cudaIpcCloseMemHandle(void* pointer) {
   return cudaSuccess;
 }
 
-// The one driver function there is: CUresult cuMemGetAddressRange(CUdeviceptr* base, size_t* bytes, CUdeviceptr pointer).
+// The one driver function there is: CUresult cuMemGetAddressRange(CUdeviceptr* base, size_t* bytes, CUdeviceptr
+// pointer).
 static int AddressRange(unsigned long long* base, size_t* bytes, unsigned long long pointer) {
   Lock lock(runtime().mutex);
   const void* start = nullptr;
@@ -714,7 +742,8 @@ static int AddressRange(unsigned long long* base, size_t* bytes, unsigned long l
   if (bytes) *bytes = allocation->bytes;
   return 0;
 }
-cudaError_t cudaGetDriverEntryPoint(const char* symbol, void** function, unsigned long long, cudaDriverEntryPointQueryResult* result) {
+cudaError_t cudaGetDriverEntryPoint(const char* symbol, void** function, unsigned long long,
+                                    cudaDriverEntryPointQueryResult* result) {
   PRL_READY();
   const bool found = !strcmp(symbol, "cuMemGetAddressRange");
   *function = found ? reinterpret_cast<void*>(&AddressRange) : nullptr;
@@ -758,7 +787,8 @@ cudaError_t GetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
 cudaError_t MaxActiveBlocks(int* blocks, int threads, size_t shared_bytes) {
   PRL_READY();
   if (threads < 1 || threads > 1024) return Done(cudaErrorInvalidValue);
-  const size_t by_shared = ((size_t)SharedOptin() + 1024) / (shared_bytes + 1024);  // a block costs 1 KB more than it asks for
+  // A block costs 1 KB more than it asks for
+  const size_t by_shared = ((size_t)SharedOptin() + 1024) / (shared_bytes + 1024);
   *blocks = (int)std::min({(size_t)32, (size_t)(2048 / ((threads + 31) / 32 * 32)), by_shared});
   return cudaSuccess;
 }
@@ -781,7 +811,8 @@ static cudaError_t CheckShape(const cudaLaunchConfig_t& config, const FunctionLi
   const dim3 grid = config.gridDim, block = config.blockDim;
   const uint64_t threads = (uint64_t)block.x * block.y * block.z;
   if (threads == 0 || threads > 1024 || block.z > 64) return cudaErrorInvalidConfiguration;
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) return cudaErrorInvalidConfiguration;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+    return cudaErrorInvalidConfiguration;
   if (config.dynamicSmemBytes > (size_t)limits.shared_bytes) return cudaErrorInvalidValue;
   *cluster = dim3(1, 1, 1);
   for (unsigned i = 0; i < config.numAttrs; ++i) {
@@ -798,8 +829,9 @@ static cudaError_t CheckShape(const cudaLaunchConfig_t& config, const FunctionLi
   return cudaSuccess;
 }
 
-// A pointer among a kernel's arguments that a GPU could not follow: pageable host memory, or device memory that was freed. Any
-// eight bytes that look like an address are taken for one when something is mapped there; below 2^45 it is a pair of small numbers.
+// A pointer among a kernel's arguments that a GPU could not follow: pageable host memory, or device memory that was
+// freed. Any eight bytes that look like an address are taken for one when something is mapped there; below 2^45 it is a
+// pair of small numbers.
 static bool PointsElsewhere(const std::vector<Piece>& arguments) {
   Runtime& r = runtime();
   Lock lock(r.mutex);
@@ -813,14 +845,17 @@ static bool PointsElsewhere(const std::vector<Piece>& arguments) {
       if (mincore(reinterpret_cast<void*>(word & ~(PageUp(1) - 1)), 1, &resident) != 0) continue;
       const void* end = static_cast<const char*>(address) - 1;  // one past an allocation is a legal pointer
       if (FindAllocation(end)) continue;
-      fprintf(stderr, "prl emulator: byte %zu of argument %zu of a kernel points to host memory or to freed memory: %p\n", at, i, address);
+      fprintf(stderr,
+              "prl emulator: byte %zu of argument %zu of a kernel points to host memory or to freed memory: %p\n", at,
+              i, address);
       return true;
     }
   }
   return false;
 }
 
-cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread, std::vector<Piece> arguments) {
+cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread,
+                   std::vector<Piece> arguments) {
   PRL_READY();
   if (PointsElsewhere(arguments)) return Done(cudaErrorInvalidValue);
   FunctionLimits limits;

@@ -10,24 +10,24 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <string>
-#include <thread>
-#include <vector>
 #include <cub/block/block_reduce.cuh>
 #include <cub/block/block_scan.cuh>
 #include <cub/warp/warp_reduce.cuh>
+#include <string>
+#include <thread>
+#include <vector>
 
 namespace cg = cooperative_groups;
 
 static int failures = 0;
 static std::string program;
 
-#define EXPECT(condition)                                                      \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
-      printf("  line %d: %s\n", __LINE__, #condition);                         \
-      ++failures;                                                              \
-    }                                                                          \
+#define EXPECT(condition)                              \
+  do {                                                 \
+    if (!(condition)) {                                \
+      printf("  line %d: %s\n", __LINE__, #condition); \
+      ++failures;                                      \
+    }                                                  \
   } while (0)
 #define OK(call) EXPECT((call) == cudaSuccess)
 
@@ -36,7 +36,9 @@ struct Device {  // an array on the device
   T* at = nullptr;
   size_t n;
   explicit Device(size_t count) : n(count) { OK(cudaMalloc(&at, n * sizeof(T))); }
-  explicit Device(const std::vector<T>& values) : Device(values.size()) { OK(cudaMemcpy(at, values.data(), n * sizeof(T), cudaMemcpyHostToDevice)); }
+  explicit Device(const std::vector<T>& values) : Device(values.size()) {
+    OK(cudaMemcpy(at, values.data(), n * sizeof(T), cudaMemcpyHostToDevice));
+  }
   ~Device() { cudaFree(at); }
   std::vector<T> Read() const {
     std::vector<T> values(n);
@@ -71,7 +73,8 @@ static cudaError_t Run(const Shape& shape, void (*kernel)(P...), A... arguments)
 __global__ void Indices(uint3* out) {
   const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
-  out[block * blockDim.x * blockDim.y * blockDim.z + thread] = make_uint3(block, thread, cg::this_thread_block().thread_rank());
+  out[block * blockDim.x * blockDim.y * blockDim.z + thread] =
+      make_uint3(block, thread, cg::this_thread_block().thread_rank());
 }
 static void TestIndices() {
   Device<uint3> out(2 * 3 * 2 * 4 * 3 * 2);
@@ -99,7 +102,8 @@ __global__ void Collectives(const float* in, float* sums, int* scans, int2* wide
   int inclusive, exclusive, total, total2;
   Scan(scan).InclusiveSum(i + 1, inclusive, total);
   __syncthreads();
-  Scan(scan).ExclusiveScan(i + 1, exclusive, 1000, [](int a, int b) { return a > b ? a : b; }, total2);
+  Scan(scan).ExclusiveScan(
+      i + 1, exclusive, 1000, [](int a, int b) { return a > b ? a : b; }, total2);
   scans[4 * at] = inclusive;
   scans[4 * at + 1] = exclusive;
   scans[4 * at + 2] = total;
@@ -150,7 +154,8 @@ __global__ void Tiles(const int* in, int* out, int n) {
   __shared__ typename Scan::TempStorage storage;
   Carry carry{0};
   for (int at = threadIdx.x; at < n; at += 64) {
-    Scan(storage).InclusiveScan(in[at], out[at], [](int a, int b) { return a + b; }, carry);
+    Scan(storage).InclusiveScan(
+        in[at], out[at], [](int a, int b) { return a + b; }, carry);
     __syncthreads();
   }
 }
@@ -196,7 +201,8 @@ static void TestWarps() {
 }
 __global__ void EarlyExit(int* out) {
   if (threadIdx.x % 2) return;  // barriers and warp operations then count the rest
-  const int n = __syncthreads_count(threadIdx.x % 4 == 0), all = __syncthreads_and(1), any = __syncthreads_or(threadIdx.x == 6);
+  const int n = __syncthreads_count(threadIdx.x % 4 == 0), all = __syncthreads_and(1),
+            any = __syncthreads_or(threadIdx.x == 6);
   out[threadIdx.x] = n * 100 + all * 10 + any;
   out[threadIdx.x + 1] = __shfl_xor_sync(0x55555555u, (int)threadIdx.x, 2);
 }
@@ -270,7 +276,8 @@ static void TestSharedLimits() {
   const size_t much = 200 * 1024;
   EXPECT(Run({2, 64, much}, FillShared, out.at, (int)much / 4) == cudaErrorInvalidValue);
   EXPECT(cudaGetLastError() == cudaErrorInvalidValue);
-  EXPECT(cudaFuncSetAttribute(FillShared, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 * 1024) == cudaErrorInvalidValue);
+  EXPECT(cudaFuncSetAttribute(FillShared, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 * 1024) ==
+         cudaErrorInvalidValue);
   cudaGetLastError();
   OK(cudaFuncSetAttribute(FillShared, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)much));
   OK(Run({2, 64, much}, FillShared, out.at, (int)much / 4));
@@ -300,7 +307,8 @@ static void TestMemory() {
   cudaGetLastError();
 
   std::vector<float> host(200);
-  EXPECT(cudaMemcpy(host.data(), fresh.at, 101 * sizeof(float), cudaMemcpyDeviceToHost) == cudaErrorInvalidValue);  // past its end
+  // Past its end
+  EXPECT(cudaMemcpy(host.data(), fresh.at, 101 * sizeof(float), cudaMemcpyDeviceToHost) == cudaErrorInvalidValue);
   EXPECT(cudaMemcpy(host.data(), fresh.at, 4, cudaMemcpyHostToDevice) == cudaErrorInvalidValue);
   cudaGetLastError();
   void* pinned = nullptr;
@@ -366,13 +374,17 @@ static void TestAsync() {
     std::atomic<int> calls{0};
     cudaError_t error = cudaSuccess;
   } seen;
-  OK(cudaLaunchHostFunc(a, [](void* data) {
-    auto* s = static_cast<Seen*>(data);
-    void* p;
-    s->error = cudaMalloc(&p, 4);
-    ++s->calls;
-  }, &seen));
-  while (seen.calls == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // without a wait it runs too, later
+  OK(cudaLaunchHostFunc(
+      a,
+      [](void* data) {
+        auto* s = static_cast<Seen*>(data);
+        void* p;
+        s->error = cudaMalloc(&p, 4);
+        ++s->calls;
+      },
+      &seen));
+  // Without a wait it runs too, later
+  while (seen.calls == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT(seen.error == cudaErrorNotPermitted);
 
   // The null stream waits for blocking streams, not for the others.
@@ -398,8 +410,7 @@ static void TestAsync() {
 __global__ void Divergent(int* out) {
   if (threadIdx.x < 32) __syncwarp(~0u);
   if (threadIdx.x < 40) __syncthreads();
-  else
-    __syncthreads();
+  else __syncthreads();
   out[threadIdx.x] = 1;
 }
 __global__ void HalfWarp() {
@@ -495,7 +506,8 @@ static void TestFormats() {
     const float h = __half2float(__ushort_as_half((unsigned short)bits));
     if (h == h) EXPECT(__half_as_ushort(__float2half_rn(h)) == bits);
   }
-  EXPECT(__bfloat16_as_ushort(__float2bfloat16_rn(1.00390625f)) == 0x3f80 && __bfloat16_as_ushort(__float2bfloat16_rn(1.01171875f)) == 0x3f82);
+  EXPECT(__bfloat16_as_ushort(__float2bfloat16_rn(1.00390625f)) == 0x3f80 &&
+         __bfloat16_as_ushort(__float2bfloat16_rn(1.01171875f)) == 0x3f82);
   EXPECT(__half2float(__float2half_rn(65520.0f)) == INFINITY && std::isnan(__half2float(__float2half_rn(NAN))));
   EXPECT(fabsf(__expf(1.0f) - 2.7182817f) < 1e-6f && __expf(-INFINITY) == 0.0f && __fdividef(1.0f, 1e38f) == 0.0f);
 }
@@ -618,10 +630,15 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)();
-  } checks[] = {{"indices", TestIndices}, {"collectives", TestCollectives}, {"tiles", TestTiles}, {"warps", TestWarps},
-                {"early exit", TestEarlyExit}, {"clusters", TestClusters}, {"too late", TestTooLate}, {"shared limits", TestSharedLimits},
-                {"memory", TestMemory}, {"async", TestAsync}, {"mistakes", TestMistakes}, {"races", TestRaces}, {"formats", TestFormats},
-                {"atomics", TestAtomics}, {"devices", TestDevices}, {"ipc", TestIpc}, {"speed", TestSpeed}};
+  } checks[] = {{"indices", TestIndices},      {"collectives", TestCollectives},
+                {"tiles", TestTiles},          {"warps", TestWarps},
+                {"early exit", TestEarlyExit}, {"clusters", TestClusters},
+                {"too late", TestTooLate},     {"shared limits", TestSharedLimits},
+                {"memory", TestMemory},        {"async", TestAsync},
+                {"mistakes", TestMistakes},    {"races", TestRaces},
+                {"formats", TestFormats},      {"atomics", TestAtomics},
+                {"devices", TestDevices},      {"ipc", TestIpc},
+                {"speed", TestSpeed}};
   int bad = 0;
   for (const auto& check : checks) {
     failures = 0;

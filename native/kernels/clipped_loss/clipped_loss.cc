@@ -23,8 +23,10 @@ Status CheckLoss(const LossBatch& batch, const LossParams& p) {
 Status CheckClippedLoss(const ClippedLossArgs& args) {
   PRL_RETURN_IF_ERROR(CheckLoss(args.batch, args.params));
   if (args.entropy || args.batch.tokens == 0) return Ok();
-  if (args.params.entropy_coef != 0.0) return Error(Code::kInvalidArgument, "entropy is needed when entropyCoef is not 0");
-  if (args.params.min_entropy > -INFINITY) return Error(Code::kInvalidArgument, "entropy is needed when there is an entropyThreshold");
+  if (args.params.entropy_coef != 0.0)
+    return Error(Code::kInvalidArgument, "entropy is needed when entropyCoef is not 0");
+  if (args.params.min_entropy > -INFINITY)
+    return Error(Code::kInvalidArgument, "entropy is needed when there is an entropyThreshold");
   return Ok();
 }
 
@@ -58,17 +60,20 @@ Status BadLossToken(const ClippedLossArgs& args, int64_t token) {
                   {"entropy", args.entropy, t}};
     for (const auto& input : inputs) {
       if (input.values && !std::isfinite(input.values[input.index])) {
-        return Error(Code::kNonFinite, "%s[%lld] is %g: what an active token brings must be finite", input.name, (long long)input.index,
-                     input.values[input.index]);
+        return Error(Code::kNonFinite, "%s[%lld] is %g: what an active token brings must be finite", input.name,
+                     (long long)input.index, input.values[input.index]);
       }
     }
     if (batch.importance_weight && batch.importance_weight[t] < 0) {
-      return Error(Code::kOutOfRange, "importanceWeights[%lld] is %g: a weight must be at least 0", (long long)t, batch.importance_weight[t]);
+      return Error(Code::kOutOfRange, "importanceWeights[%lld] is %g: a weight must be at least 0", (long long)t,
+                   batch.importance_weight[t]);
     }
   }
-  return Error(Code::kNonFinite, "the loss of token %lld overflows: log-ratio %g to oldLogProbs, %g to refLogProbs, advantage %g",
+  return Error(Code::kNonFinite,
+               "the loss of token %lld overflows: log-ratio %g to oldLogProbs, %g to refLogProbs, advantage %g",
                (long long)token, batch.old_logprob ? args.logprob[token] - batch.old_logprob[token] : 0.0f,
-               batch.ref_logprob ? args.logprob[token] - batch.ref_logprob[token] : 0.0f, batch.advantages[advantage_at(token)]);
+               batch.ref_logprob ? args.logprob[token] - batch.ref_logprob[token] : 0.0f,
+               batch.advantages[advantage_at(token)]);
 }
 
 }  // namespace prl

@@ -2,17 +2,18 @@
 //
 // Tokens are packed: sequence i owns tokens cu_seqlens[i] .. cu_seqlens[i+1]-1 (flash-attention's varlen convention).
 //
-//   log-ratio d_t = logprob_t - old_t (0 when old is null: on-policy, the ratio is 1 and the gradient flows through logprob)
+//   log-ratio d_t = logprob_t - old_t          0 when old is null: on-policy, the ratio is 1, its gradient logprob's
 //   rho_t = exp(d_t)                               token level
-//         = exp(mean of d over active tokens)      sequence level (GSPO, arXiv 2507.18071), the same for each of its tokens
+//         = exp(mean of d over active tokens)      sequence level (GSPO, arXiv 2507.18071), one for all of its tokens
 //   term_t = keep_t * importance_weight_t * surrogate_t  +  beta * kl_t [* rho_t]
 //
 //   surrogate, with [x] for a factor that is a constant to the gradient:
-//     kClipped  -min( min(rho, delta) A, clip(rho, 1 - epsilon_low, 1 + epsilon_high) A )     PPO, 1707.06347; delta: two-sided
+//     kClipped  -min( min(rho, delta) A, clip(rho, 1 - epsilon_low, 1 + epsilon_high) A )    PPO, 1707.06347
+//               delta: the second side of two-sided clipping
 //     kCispo    -[min(rho, epsilon_high)] A logprob                                           MiniMax-M1, 2506.13585
 //     kSapo     -4 / tau * sigmoid(tau (rho - 1)) A,  tau by A > 0                            SAPO, 2511.20347
-//     kVespo    -[phi(w)] A logprob,  phi(w) = exp(lambda + k log w - lambda w), (k, lambda) by A >= 0, w the product of the
-//               sequence's ratios and importance weights                                      VESPO, 2602.10693
+//     kVespo    -[phi(w)] A logprob,  phi(w) = exp(lambda + k log w - lambda w), (k, lambda) by A >= 0, w the product
+//               of the sequence's ratios and importance weights                               VESPO, 2602.10693
 //     kRaft     -A logprob                                                                    RAFT, 2304.06767
 //   with r = ref_t - logprob_t,  kl_t = -r (k1) | r^2 / 2 (k2) | exp(r) - r - 1 (k3)          Schulman 2020
 //   importance_weight_t corrects for the engine that sampled (kernels/importance_weight); kVespo has it in w instead
@@ -20,17 +21,19 @@
 //            sampling - logprob over the sequence is above off_policy_threshold (DeepSeek-V3.2, 2512.02556); else 1.
 //            Such a token keeps its KL and its place in the divisors.
 //   loss = sum_i w_i sum_{active t in i} term_t  -  entropy_coef * sum_{active t} entropy_t / normalizer.tokens
-//   with w_i from the aggregation and the normalizer; the entropy bonus is a mean over tokens whatever the aggregation (TRL)
+//   with w_i from the aggregation and the normalizer; the entropy bonus is a mean over tokens with any of them (TRL)
 //
 // At a clip boundary the gradient passes; at a tie of the min each side gives half, so that on-policy it is whole.
 // The normalizer is that of the whole optimizer batch, so that micro-batches add up to the batch's loss and gradient.
 //
 // A masked token contributes exactly 0 and gets gradient 0, whatever its inputs hold (NaN too: they are not read).
-// Of an active token every input must be finite, and so must its term and its gradient: else kNonFinite, naming the token.
-// The log-ratio is not clamped (as in TRL; verl clamps it to 20, which stops the gradient of the tokens that need it most):
-// only a log-ratio above 80 or so can overflow, and that says the old log-probabilities are of another policy.
+// Of an active token every input must be finite, and so must its term and its gradient: else kNonFinite, naming the
+// token. The log-ratio is not clamped (as in TRL; verl clamps it to 20, which stops the gradient of the tokens that
+// need it most): only a log-ratio above 80 or so can overflow, and that says the old log-probabilities are of another
+// policy.
 // Per-token arithmetic is in double: it is nothing beside the row of logits behind the token, and k3 cancels.
-// Sums run over the tokens of a sequence, lane by lane, then over its lanes, then over sequences: the same bits for any number of threads.
+// Sums run over the tokens of a sequence, lane by lane, then over its lanes, then over sequences: the same bits for any
+// number of threads.
 #pragma once
 
 #include "runtime/cpu/isa.h"
@@ -42,9 +45,9 @@ namespace prl {
 // The numbers are places in the lists of lib/kernels/loss-table.ts: add at the end of both, never renumber.
 enum class RatioLevel : int32_t { kToken = 0, kSequence, kLast = kSequence };
 enum class Aggregation : int32_t {
-  kTokenMean = 0,           // w = 1 / normalizer.tokens                      dapo, bnpo
-  kSequenceMeanTokenMean,   // w_i = 1 / (normalizer.sequences * active_i)    grpo
-  kSequenceMeanTokenSum,    // w = 1 / normalizer.sequences                   luspo
+  kTokenMean = 0,             // w = 1 / normalizer.tokens                      dapo, bnpo
+  kSequenceMeanTokenMean,     // w_i = 1 / (normalizer.sequences * active_i)    grpo
+  kSequenceMeanTokenSum,      // w = 1 / normalizer.sequences                   luspo
   kSequenceMeanTokenSumNorm,  // w = 1 / (normalizer.sequences * max_length)  dr_grpo
   kLast = kSequenceMeanTokenSumNorm
 };
@@ -52,32 +55,33 @@ enum class Aggregation : int32_t {
 enum class Surrogate : int32_t { kClipped = 0, kCispo, kSapo, kVespo, kRaft, kLast = kRaft };
 enum class KlEstimator : int32_t { kK1 = 0, kK2, kK3, kLast = kK3 };
 
-// Every parameter: type, member, name in JavaScript. The struct and the binding follow from this list. lib/kernels/loss-table.ts has
-// the meaning, default and bounds of each and checks them; here a value out of bounds gives a wrong number, never a wrong access.
-// Infinity stands for "none": no second side (delta), no sequence left out (off_policy_threshold), no token left out (-infinity,
-// min_entropy). norm_tokens and norm_sequences are the size of the optimizer batch; with norm_tokens 0 the kernel counts the active
-// tokens of this call (1 if none). With beta 0 there is no KL term, and ref is only measured.
-#define PRL_LOSS_PARAMS(X)                                     \
-  X(Surrogate, surrogate, "surrogate")                         \
-  X(Aggregation, aggregation, "aggregation")                   \
-  X(RatioLevel, ratio_level, "importanceSamplingLevel")        \
-  X(double, epsilon_low, "epsilon")                            \
-  X(double, epsilon_high, "epsilonHigh")                       \
-  X(double, delta, "delta")                                    \
-  X(double, sapo_temperature_pos, "sapoTemperaturePos")        \
-  X(double, sapo_temperature_neg, "sapoTemperatureNeg")        \
-  X(double, vespo_k_pos, "vespoKPos")                          \
-  X(double, vespo_lambda_pos, "vespoLambdaPos")                \
-  X(double, vespo_k_neg, "vespoKNeg")                          \
-  X(double, vespo_lambda_neg, "vespoLambdaNeg")                \
-  X(double, beta, "beta")                                      \
-  X(KlEstimator, kl_estimator, "klEstimator")                  \
-  X(bool, kl_ratio_correction, "klRatioCorrection")            \
-  X(double, entropy_coef, "entropyCoef")                       \
-  X(double, min_entropy, "entropyThreshold")                   \
-  X(double, off_policy_threshold, "offPolicyMaskThreshold")    \
-  X(double, max_length, "maxCompletionLength")                 \
-  X(double, norm_tokens, "normTokens")                         \
+// Every parameter: type, member, name in JavaScript. The struct and the binding follow from this list.
+// lib/kernels/loss-table.ts has the meaning, default and bounds of each and checks them; here a value out of bounds
+// gives a wrong number, never a wrong access. Infinity stands for "none": no second side (delta), no sequence left out
+// (off_policy_threshold), no token left out (-infinity, min_entropy). norm_tokens and norm_sequences are the size of
+// the optimizer batch; with norm_tokens 0 the kernel counts the active tokens of this call (1 if none). With beta 0
+// there is no KL term, and ref is only measured.
+#define PRL_LOSS_PARAMS(X)                                  \
+  X(Surrogate, surrogate, "surrogate")                      \
+  X(Aggregation, aggregation, "aggregation")                \
+  X(RatioLevel, ratio_level, "importanceSamplingLevel")     \
+  X(double, epsilon_low, "epsilon")                         \
+  X(double, epsilon_high, "epsilonHigh")                    \
+  X(double, delta, "delta")                                 \
+  X(double, sapo_temperature_pos, "sapoTemperaturePos")     \
+  X(double, sapo_temperature_neg, "sapoTemperatureNeg")     \
+  X(double, vespo_k_pos, "vespoKPos")                       \
+  X(double, vespo_lambda_pos, "vespoLambdaPos")             \
+  X(double, vespo_k_neg, "vespoKNeg")                       \
+  X(double, vespo_lambda_neg, "vespoLambdaNeg")             \
+  X(double, beta, "beta")                                   \
+  X(KlEstimator, kl_estimator, "klEstimator")               \
+  X(bool, kl_ratio_correction, "klRatioCorrection")         \
+  X(double, entropy_coef, "entropyCoef")                    \
+  X(double, min_entropy, "entropyThreshold")                \
+  X(double, off_policy_threshold, "offPolicyMaskThreshold") \
+  X(double, max_length, "maxCompletionLength")              \
+  X(double, norm_tokens, "normTokens")                      \
   X(double, norm_sequences, "normSequences")
 
 struct LossParams {
@@ -86,36 +90,39 @@ struct LossParams {
 #undef PRL_MEMBER
 };
 
-// What the tokens of a batch bring besides their log-probabilities. Checked by the caller: offsets rise from 0 to tokens.
+// What the tokens of a batch bring besides their log-probabilities. Checked by the caller: offsets rise from 0 to
+// tokens.
 struct LossBatch {
   int64_t tokens, sequences;
-  const int32_t* cu_seqlens;    // [sequences + 1]
-  const float* advantages;      // [tokens] or [sequences]
+  const int32_t* cu_seqlens;  // [sequences + 1]
+  const float* advantages;    // [tokens] or [sequences]
   bool advantages_per_token;
-  const float* old_logprob;     // [tokens] or null: on-policy
-  const float* ref_logprob;     // [tokens] or null; needed when beta != 0
+  const float* old_logprob;        // [tokens] or null: on-policy
+  const float* ref_logprob;        // [tokens] or null; needed when beta != 0
   const float* importance_weight;  // [tokens], 0 or more; or null: 1
   const float* sampling_logprob;   // [tokens], the off-policy mask's; or null: old_logprob
-  const int32_t* mask;          // [tokens], 0: the token takes no part; or null: all do
+  const int32_t* mask;             // [tokens], 0: the token takes no part; or null: all do
 };
 
-// Plain sums, so that micro-batches add. lib/ turns them into the means that it reports. N: double, or a vector of them within a
-// sequence (runtime/number.h).
+// Plain sums, so that micro-batches add. lib/ turns them into the means that it reports. N: double, or a vector of them
+// within a sequence (runtime/number.h).
 template <typename N>
 struct LossSumsOf {
-  N loss;                        // already weighted: the loss itself
-  N tokens, sequences;           // active tokens; sequences with at least one
-  N entropy;                     // over active tokens
-  N kl;                          // k3 to the reference, over active tokens (0 without a reference)
-  N old_kl_k1, old_kl_k3;        // approximate KL to the old policy, over active tokens
-  N ratio, ratio_squared;        // over active tokens (token level) or sequences (sequence level)
-  N ratio_max, ratio_min;        // combined by max and min, not by sum; -inf and +inf when there is none
-  N ratio_count;                 // how many: active tokens, or sequences with one
-  N clip_low, clip_high;         // counts: A < 0 and ratio < 1 - epsilon_low; A > 0 and min(ratio, delta) > 1 + epsilon_high
-                                 // (kCispo: > epsilon_high)
-  N phi;                         // kVespo: sum of the weights
-  N clip_count;                  // of how many, both: sequences where the loss is at sequence level with one advantage each,
-                                 // else active tokens
+  N loss;                  // already weighted: the loss itself
+  N tokens, sequences;     // active tokens; sequences with at least one
+  N entropy;               // over active tokens
+  N kl;                    // k3 to the reference, over active tokens (0 without a reference)
+  N old_kl_k1, old_kl_k3;  // approximate KL to the old policy, over active tokens
+  N ratio, ratio_squared;  // over active tokens (token level) or sequences (sequence level)
+  N ratio_max, ratio_min;  // combined by max and min, not by sum; -inf and +inf when there is none
+  N ratio_count;           // how many: active tokens, or sequences with one
+  // Counts: A < 0 and ratio < 1 - epsilon_low; A > 0 and min(ratio, delta) > 1 + epsilon_high
+  N clip_low, clip_high;
+  // (kCispo: > epsilon_high)
+  N phi;  // kVespo: sum of the weights
+  // Of how many, both: sequences where the loss is at sequence level with one advantage each,
+  N clip_count;
+  // else active tokens
 };
 using LossSums = LossSumsOf<double>;
 
@@ -127,7 +134,9 @@ struct SequenceState {
 };
 // Scratch for `sequences` sequences, in floats; it must be aligned to 8 bytes.
 // In whole 16 bytes: policy_loss_cuda.cu has its lines of 16 behind it.
-inline int64_t LossWorkspaceFloats(int64_t sequences) { return (sequences * (int64_t)(sizeof(SequenceState) / sizeof(float)) + 3) / 4 * 4; }
+inline int64_t LossWorkspaceFloats(int64_t sequences) {
+  return (sequences * (int64_t)(sizeof(SequenceState) / sizeof(float)) + 3) / 4 * 4;
+}
 
 struct ClippedLossArgs {
   LossBatch batch;
@@ -150,8 +159,8 @@ Status BadLossToken(const ClippedLossArgs& args, int64_t token);
 
 PRL_CPU_ENTRY(Status, ClippedLossCpu, (const ClippedLossArgs& args), (args))
 
-// Device pointers; queued, not run, when it returns. The offsets are checked by the kernel. The sums go to the report's values, in
-// the order of LossSums; args.sums is not used.
+// Device pointers; queued, not run, when it returns. The offsets are checked by the kernel. The sums go to the report's
+// values, in the order of LossSums; args.sums is not used.
 PRL_CUDA_ENTRY(ClippedLossCuda, (const ClippedLossArgs& args, const CudaCall& call))
 
 }  // namespace prl

@@ -36,7 +36,9 @@ PRL_INLINE TokenInputs<VD> InputsOf(const ClippedLossArgs& args, int64_t i, cons
   in.has_ref = batch.ref_logprob != nullptr;
   in.ref_ratio = in.has_ref ? Read(batch.ref_logprob, g, VD{}) - in.logprob : VD{};
   in.drift = batch.sampling_logprob ? Read(batch.sampling_logprob, g, VD{}) - in.logprob : -in.log_ratio;
-  in.advantage = batch.advantages_per_token ? Read(batch.advantages, g, VD{}) : g.active ? SplatDouble((double)batch.advantages[i]) : VD{};
+  in.advantage = batch.advantages_per_token ? Read(batch.advantages, g, VD{})
+                 : g.active                 ? SplatDouble((double)batch.advantages[i])
+                                            : VD{};
   in.has_importance = batch.importance_weight != nullptr;
   in.importance = in.has_importance ? Read(batch.importance_weight, g, SplatDouble(1.0)) : SplatDouble(1.0);
   in.has_entropy = args.entropy != nullptr;
@@ -47,16 +49,20 @@ PRL_INLINE TokenInputs<VD> InputsOf(const ClippedLossArgs& args, int64_t i, cons
 SequenceTerms TermsOfSequence(const ClippedLossArgs& args, int64_t i, double active) {
   const int64_t begin = args.batch.cu_seqlens[i], end = args.batch.cu_seqlens[i + 1];
   SequenceTotals<VD> totals = {};
-  for (int64_t t = begin; t < end; t += kDoubles) AddToTotals(&totals, args.params, InputsOf(args, i, GroupAt<false>(args.batch, t, end)));
-  return TermsOf(args.params, {ReduceAdd(totals.log_ratio), ReduceAdd(totals.log_weight), ReduceAdd(totals.drift)}, active);
+  for (int64_t t = begin; t < end; t += kDoubles)
+    AddToTotals(&totals, args.params, InputsOf(args, i, GroupAt<false>(args.batch, t, end)));
+  return TermsOf(args.params, {ReduceAdd(totals.log_ratio), ReduceAdd(totals.log_weight), ReduceAdd(totals.drift)},
+                 active);
 }
 
 // The first of tokens [t, end) without a finite loss; one of them has none.
-int64_t FirstBad(const ClippedLossArgs& args, int64_t i, const SequenceState& s, const SequenceTerms& terms, int64_t t, int64_t end) {
+int64_t FirstBad(const ClippedLossArgs& args, int64_t i, const SequenceState& s, const SequenceTerms& terms, int64_t t,
+                 int64_t end) {
   const bool by_sequence = args.params.ratio_level == RatioLevel::kSequence;
   for (; t + 1 < end; ++t) {
     if (!IsActive(args.batch, t)) continue;
-    const TokenInputs<double> in = InputsOfToken(args.batch, i, t, args.logprob[t], args.entropy ? args.entropy + t : nullptr);
+    const TokenInputs<double> in =
+        InputsOfToken(args.batch, i, t, args.logprob[t], args.entropy ? args.entropy + t : nullptr);
     const double ratio = by_sequence ? terms.ratio : exp(in.log_ratio);
     const TokenLoss<double> token = LossOfToken(args.params, in, ratio, terms);
     const float d_logprob = (float)(s.weight * (by_sequence ? token.d_direct : token.d_direct + token.d_ratio * ratio));
@@ -124,7 +130,8 @@ PRL_INLINE bool LossOfChunk(const ClippedLossArgs& args, int64_t begin, int64_t 
     total += g.active ? token.total * 0.0 : VD{};  // NaN, and so it stays, where it is not finite
     d_total += d_logprob * 0.0f;
     if (args.d_logprob) StoreFloats(args.d_logprob + t, g.n, d_logprob);
-    if (args.d_entropy) StoreFloats(args.d_entropy + t, g.n, ToFloats(g.active ? SplatDouble(EntropyGradient(p)) : VD{}));
+    if (args.d_entropy)
+      StoreFloats(args.d_entropy + t, g.n, ToFloats(g.active ? SplatDouble(EntropyGradient(p)) : VD{}));
   }
   s->sums = sums;
   return ReduceAdd(total) == 0.0 && ReduceAdd(__builtin_convertvector(d_total, VD)) == 0.0;

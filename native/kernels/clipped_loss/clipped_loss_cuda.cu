@@ -46,7 +46,9 @@ __device__ unsigned long long WhatIsWrong(const ClippedLossArgs& args, int64_t s
     if (!IsActive(batch, t)) continue;
     const int64_t advantage = batch.advantages_per_token ? t : sequence;
     const auto bad = [](const float* values, int64_t i) { return values && !IsFinite(values[i]); };
-    const auto found = [](Failure kind, const float* values, int64_t i) { return PackFailure(kind, i, __float_as_uint(values[i])); };
+    const auto found = [](Failure kind, const float* values, int64_t i) {
+      return PackFailure(kind, i, __float_as_uint(values[i]));
+    };
     if (bad(args.logprob, t)) return found(Failure::kLogProb, args.logprob, t);
     if (bad(batch.advantages, advantage)) return found(Failure::kAdvantage, batch.advantages, advantage);
     if (bad(batch.old_logprob, t)) return found(Failure::kOldLogProb, batch.old_logprob, t);
@@ -54,9 +56,11 @@ __device__ unsigned long long WhatIsWrong(const ClippedLossArgs& args, int64_t s
     if (bad(batch.importance_weight, t)) return found(Failure::kImportanceWeight, batch.importance_weight, t);
     if (bad(batch.sampling_logprob, t)) return found(Failure::kRolloutLogProb, batch.sampling_logprob, t);
     if (bad(args.entropy, t)) return found(Failure::kEntropy, args.entropy, t);
-    if (batch.importance_weight && batch.importance_weight[t] < 0.0f) return found(Failure::kWeightNegative, batch.importance_weight, t);
+    if (batch.importance_weight && batch.importance_weight[t] < 0.0f)
+      return found(Failure::kWeightNegative, batch.importance_weight, t);
   }
-  return PackFailure(Failure::kLossOverflow, token, __float_as_uint((float)LogRatio(batch, token, args.logprob[token])));
+  return PackFailure(Failure::kLossOverflow, token,
+                     __float_as_uint((float)LogRatio(batch, token, args.logprob[token])));
 }
 
 // One sequence by the block: its gradient when it is asked for; its sums in thread 0.
@@ -87,7 +91,8 @@ __device__ SequenceSums LossOfSequence(const ClippedLossArgs& args, const LossPa
   for (int64_t t = first; t < piece.end; t += kLossThreads) {
     float d_logprob = 0.0f, d_entropy = 0.0f;
     if (IsActive(batch, t)) {
-      const TokenInputs<double> in = InputsOfToken(batch, i, t, args.logprob[t], args.entropy ? args.entropy + t : nullptr);
+      const TokenInputs<double> in =
+          InputsOfToken(batch, i, t, args.logprob[t], args.entropy ? args.entropy + t : nullptr);
       const double ratio = by_sequence ? terms.ratio : exp(in.log_ratio);
       AddOldKl(&sums, in.log_ratio, expm1(in.log_ratio));
       if (!by_sequence) AddRatio(&sums, ratio, true);
@@ -153,7 +158,8 @@ __global__ void __launch_bounds__(kLossThreads) LossKernel(ClippedLossArgs args,
 __global__ void __launch_bounds__(kLossThreads) CountKernel(const int32_t* mask, int64_t tokens, CudaReport* report) {
   double mine = 0.0;
   const int64_t step = (int64_t)gridDim.x * kLossThreads;
-  for (int64_t t = (int64_t)blockIdx.x * kLossThreads + threadIdx.x; t < tokens; t += step) mine += mask[t] != 0 ? 1.0 : 0.0;
+  for (int64_t t = (int64_t)blockIdx.x * kLossThreads + threadIdx.x; t < tokens; t += step)
+    mine += mask[t] != 0 ? 1.0 : 0.0;
   const double sum = SharedAs<BlockSum<kLossThreads>>()(mine);
   if (threadIdx.x == 0) atomicAdd(&report->count, (unsigned)sum);
 }

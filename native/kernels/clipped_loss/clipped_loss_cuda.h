@@ -9,8 +9,8 @@ namespace prl {
 
 constexpr int kLossThreads = 256;  // a block per sequence
 
-// Settles norm_tokens when it is to be counted: here where there is no mask, else by a kernel that leaves the number in the
-// report. Once per call, before what needs it.
+// Settles norm_tokens when it is to be counted: here where there is no mask, else by a kernel that leaves the number in
+// the report. Once per call, before what needs it.
 Status CountTokens(const LossBatch& batch, LossParams* params, const CudaCall& call);
 // ClippedLossCuda after CountTokens.
 Status ClippedLossCounted(const ClippedLossArgs& args, const CudaCall& call);

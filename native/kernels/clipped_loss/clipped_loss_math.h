@@ -1,5 +1,5 @@
-// The arithmetic of the clipped loss, one for host and device, for a token or a vector of them (N: runtime/number.h): the term of a
-// token, its derivatives, its metrics.
+// The arithmetic of the clipped loss, one for host and device, for a token or a vector of them (N: runtime/number.h):
+// the term of a token, its derivatives, its metrics.
 #pragma once
 
 #include "kernels/clipped_loss/clipped_loss.h"
@@ -39,15 +39,16 @@ PRL_HD double LogRatio(const LossBatch& batch, int64_t t, float logprob) {
 template <typename N>
 struct TokenInputs {
   N logprob;
-  N log_ratio;   // new - old
-  N ref_ratio;   // ref - new
-  N drift;       // sampling - new
+  N log_ratio;  // new - old
+  N ref_ratio;  // ref - new
+  N drift;      // sampling - new
   N advantage, importance, entropy;
   bool has_ref, has_importance, has_entropy;  // of the batch
 };
 
 // `sequence` owns t.
-PRL_HD TokenInputs<double> InputsOfToken(const LossBatch& batch, int64_t sequence, int64_t t, float logprob, const float* entropy) {
+PRL_HD TokenInputs<double> InputsOfToken(const LossBatch& batch, int64_t sequence, int64_t t, float logprob,
+                                         const float* entropy) {
   TokenInputs<double> in;
   in.logprob = (double)logprob;
   in.log_ratio = LogRatio(batch, t, logprob);
@@ -63,11 +64,14 @@ PRL_HD TokenInputs<double> InputsOfToken(const LossBatch& batch, int64_t sequenc
 }
 
 // d loss / d entropy of an active token.
-PRL_HD double EntropyGradient(const LossParams& p) { return p.entropy_coef == 0.0 ? 0.0 : -p.entropy_coef / p.norm_tokens; }
+PRL_HD double EntropyGradient(const LossParams& p) {
+  return p.entropy_coef == 0.0 ? 0.0 : -p.entropy_coef / p.norm_tokens;
+}
 
 // Whether a token's gradient depends on the other tokens of its sequence: the rows of its logits are then read twice.
 PRL_HD bool NeedsSequence(const LossParams& p) {
-  return p.ratio_level == RatioLevel::kSequence || p.surrogate == Surrogate::kVespo || p.off_policy_threshold < INFINITY;
+  return p.ratio_level == RatioLevel::kSequence || p.surrogate == Surrogate::kVespo ||
+         p.off_policy_threshold < INFINITY;
 }
 
 template <typename N>
@@ -106,7 +110,9 @@ struct SequenceTerms {
   double drift;  // mean of sampling - new
 };
 
-PRL_HD double VespoPhi(double k, double lambda, double log_weight) { return exp(lambda + k * log_weight - lambda * exp(log_weight)); }
+PRL_HD double VespoPhi(double k, double lambda, double log_weight) {
+  return exp(lambda + k * log_weight - lambda * exp(log_weight));
+}
 
 PRL_HD SequenceTerms TermsOf(const LossParams& p, const SequenceTotals<double>& totals, double active) {
   SequenceTerms terms = {exp(totals.log_ratio / active), {1.0, 1.0}, totals.drift / active};
@@ -118,7 +124,8 @@ PRL_HD SequenceTerms TermsOf(const LossParams& p, const SequenceTotals<double>& 
   return terms;
 }
 
-// A token's own part of the loss and how it changes with the ratio, and with the log-probability when the ratio is held.
+// A token's own part of the loss and how it changes with the ratio, and with the log-probability when the ratio is
+// held.
 template <typename N>
 struct PolicyTerm {
   N term, d_ratio, d_direct;
@@ -128,13 +135,15 @@ struct PolicyTerm {
 template <typename N>
 PRL_HD PolicyTerm<N> ClippedTerm(const LossParams& p, N advantage, N ratio) {
   const double low = 1.0 - p.epsilon_low, high = 1.0 + p.epsilon_high;
-  const auto below = ratio < low, above = ratio > high;
+  const auto below = ratio<low, above = ratio> high;
   const N capped = ratio < p.delta ? ratio : p.delta;
   const N x = capped * advantage, y = (below ? low : above ? high : ratio) * advantage;
-  // The smaller of the two carries the gradient; at a tie, half each. A bound passes the gradient when the ratio is on it.
+  // The smaller of the two carries the gradient; at a tie, half each. A bound passes the gradient when the ratio is on
+  // it.
   const N share = x < y ? 1.0 : x > y ? N() : N() + 0.5;
   const N pass_x = ratio <= p.delta ? share : 0.0, pass_y = below || above ? 0.0 : 1.0 - share;
-  return {-(x < y ? x : y), -advantage * (pass_x + pass_y), N(), below && advantage < 0.0, capped > high && advantage > 0.0};
+  return {-(x < y ? x : y), -advantage * (pass_x + pass_y), N(),
+          below && advantage<0.0, capped> high && advantage > 0.0};
 }
 
 // With sigmoid(2 x) = (1 + tanh(x)) / 2: on the GPU it needs fewer registers.
@@ -158,7 +167,8 @@ PRL_HD N PhiOf(N advantage, const SequenceTerms& sequence) {
 }
 
 template <typename N>
-PRL_HD PolicyTerm<N> SurrogateTerm(const LossParams& p, N advantage, N logprob, N ratio, const SequenceTerms& sequence) {
+PRL_HD PolicyTerm<N> SurrogateTerm(const LossParams& p, N advantage, N logprob, N ratio,
+                                   const SequenceTerms& sequence) {
   switch (p.surrogate) {
     case Surrogate::kClipped: break;
     case Surrogate::kCispo: {
@@ -197,13 +207,14 @@ struct TokenLoss {
   N kl;        // k3 to the reference, 0 without one
   N phi;       // kVespo, else 0
   MaskOf<N> clip_low, clip_high;
-  N total;     // of inputs and results: finite only where all of them are, and the importance weight is not negative
+  N total;  // of inputs and results: finite only where all of them are, and the importance weight is not negative
 };
 
 // `terms` are read where NeedsSequence.
 template <typename N>
 PRL_HD TokenLoss<N> LossOfToken(const LossParams& p, const TokenInputs<N>& in, N ratio, const SequenceTerms& terms) {
-  const bool vespo = p.surrogate == Surrogate::kVespo, by_entropy = p.min_entropy > -INFINITY, drifted = terms.drift > p.off_policy_threshold;
+  const bool vespo = p.surrogate == Surrogate::kVespo, by_entropy = p.min_entropy > -INFINITY,
+             drifted = terms.drift > p.off_policy_threshold;
   const PolicyTerm<N> policy = SurrogateTerm(p, in.advantage, in.logprob, ratio, terms);
 
   TokenLoss<N> out;
@@ -293,8 +304,8 @@ PRL_HD bool CountsSequences(const LossParams& p, const LossBatch& batch) {
 
 // A token of weight w_i. Where it is inactive its kl and its entropy are 0 and nothing clips.
 template <typename N>
-PRL_HD void AddToken(LossSumsOf<N>* sums, const LossParams& p, const TokenInputs<N>& in, const TokenLoss<N>& token, double weight,
-                     MaskOf<N> active) {
+PRL_HD void AddToken(LossSumsOf<N>* sums, const LossParams& p, const TokenInputs<N>& in, const TokenLoss<N>& token,
+                     double weight, MaskOf<N> active) {
   N loss = weight * token.term;
   if (in.has_entropy) {
     loss += EntropyGradient(p) * in.entropy;
@@ -308,7 +319,8 @@ PRL_HD void AddToken(LossSumsOf<N>* sums, const LossParams& p, const TokenInputs
 }
 
 // What is counted once per sequence, after its tokens; at least one of them is active.
-PRL_HD void CloseSequence(LossSums* sums, const LossParams& p, const LossBatch& batch, const SequenceTerms& terms, double active) {
+PRL_HD void CloseSequence(LossSums* sums, const LossParams& p, const LossBatch& batch, const SequenceTerms& terms,
+                          double active) {
   const bool by_sequence = p.ratio_level == RatioLevel::kSequence, once = CountsSequences(p, batch);
   if (by_sequence) AddRatio(sums, terms.ratio, true);
   sums->tokens = active;

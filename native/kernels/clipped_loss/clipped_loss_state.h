@@ -1,4 +1,5 @@
-// The weights of the sequences, before any token. Shared by the CPU skeletons of clipped_loss, policy_loss and linear_logprob.
+// The weights of the sequences, before any token. Shared by the CPU skeletons of clipped_loss, policy_loss and
+// linear_logprob.
 #pragma once
 
 #include "kernels/clipped_loss/clipped_loss_math.h"

@@ -35,7 +35,8 @@ double Response(const CoherenceArgs& a, const float* scores, int64_t steps) {
 }  // namespace
 
 Status ScoreOutside(int64_t index, float score) {
-  return Error(score != score ? Code::kNonFinite : Code::kOutOfRange, "stepScores[%lld] = %g is outside [0, 1]", (long long)index, score);
+  return Error(score != score ? Code::kNonFinite : Code::kOutOfRange, "stepScores[%lld] = %g is outside [0, 1]",
+               (long long)index, score);
 }
 
 Status CoherenceCpu(const CoherenceArgs& a) {

@@ -11,7 +11,8 @@ Status Check(const char* name, const float* values, const int32_t* group, int64_
   for (int64_t i = 0; i < responses; ++i) {
     if (!std::isfinite(values[i])) return Error(Code::kNonFinite, "%s[%lld] is %g", name, (long long)i, values[i]);
     if (group[i] < 0 || group[i] >= groups) {
-      return Error(Code::kOutOfRange, "group[%lld] = %d is outside [0, %lld)", (long long)i, group[i], (long long)groups);
+      return Error(Code::kOutOfRange, "group[%lld] = %d is outside [0, %lld)", (long long)i, group[i],
+                   (long long)groups);
     }
   }
   return Ok();

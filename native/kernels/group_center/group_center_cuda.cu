@@ -1,5 +1,6 @@
-// One block per response, which finds its group by looking at the ids of all: B^2 comparisons are nothing for the B of a batch.
-// Each block sums in the same order over the responses, so what two responses of a group take from it is the same bit for bit.
+// One block per response, which finds its group by looking at the ids of all: B^2 comparisons are nothing for the B of
+// a batch. Each block sums in the same order over the responses, so what two responses of a group take from it is the
+// same bit for bit.
 #include "kernels/group_center/group_center.h"
 #include "kernels/group_center/group_center_math.h"
 #include "runtime/cuda/block_sum.h"
@@ -20,7 +21,8 @@ struct Moments {
   double count, mean, squares;
 };
 template <typename Belongs>
-__device__ Moments MomentsOf(const float* values, int64_t n, const Belongs& belongs, BlockSum<kGroupThreads>& block_sum) {
+__device__ Moments MomentsOf(const float* values, int64_t n, const Belongs& belongs,
+                             BlockSum<kGroupThreads>& block_sum) {
   double count = 0.0, sum = 0.0, squares = 0.0;
   for (int64_t i = threadIdx.x; i < n; i += kGroupThreads) {
     if (!belongs(i)) continue;
@@ -41,9 +43,12 @@ __global__ void __launch_bounds__(kGroupThreads) GroupAdvantageKernel(GroupAdvan
   const float reward = a.rewards[blockIdx.x];
   const int32_t id = a.group[blockIdx.x];
   CheckOwn(reward, Failure::kReward, report);
-  const Moments group = MomentsOf(a.rewards, a.responses, [&](int64_t i) { return a.group[i] == id; }, block_sum);
+  const Moments group = MomentsOf(
+      a.rewards, a.responses, [&](int64_t i) { return a.group[i] == id; }, block_sum);
   Moments spread = group;
-  if (a.batch_deviation) spread = MomentsOf(a.rewards, a.responses, [](int64_t) { return true; }, block_sum);
+  if (a.batch_deviation)
+    spread = MomentsOf(
+        a.rewards, a.responses, [](int64_t) { return true; }, block_sum);
   const double deviation = Deviation(spread.squares, spread.count, a.population);
   if (threadIdx.x == 0) a.out[blockIdx.x] = GroupAdvantage(a, (double)reward, group.count, group.mean, deviation);
 }

@@ -19,7 +19,8 @@ PRL_HD float GroupAdvantage(const GroupAdvantageArgs& a, double reward, double n
   const double centered = reward - mean;
   if (n == 1.0) return a.singleton_raw ? (float)reward : 0.0f;
   if (a.centering == Centering::kLeaveOneOut) return (float)(centered * (n / (n - 1.0)));
-  if (a.centering == Centering::kScaled && centered != 0.0) return (float)(centered / (deviation + a.epsilon));  // 0 / 0 when epsilon is 0
+  // 0 / 0 when epsilon is 0
+  if (a.centering == Centering::kScaled && centered != 0.0) return (float)(centered / (deviation + a.epsilon));
   return (float)centered;
 }
 

@@ -7,7 +7,8 @@ namespace prl {
 namespace {
 
 Status NotFinite(const char* name, int64_t t, float value) {
-  return Error(Code::kNonFinite, "%s[%lld] is %g: what an active token brings must be finite", name, (long long)t, value);
+  return Error(Code::kNonFinite, "%s[%lld] is %g: what an active token brings must be finite", name, (long long)t,
+               value);
 }
 
 void WeighSequence(const ImportanceWeightArgs& a, int64_t begin, int64_t end) {
@@ -24,8 +25,10 @@ void WeighSequence(const ImportanceWeightArgs& a, int64_t begin, int64_t end) {
 }  // namespace
 
 Status CheckImportanceWeight(const ImportanceWeightArgs& a) {
-  if (!(a.clip_min >= 0 && std::isfinite(a.clip_min))) return Error(Code::kOutOfRange, "clipMin must be at least 0 and finite, not %g", a.clip_min);
-  if (!(a.clip_max > a.clip_min)) return Error(Code::kOutOfRange, "clipMax must be above clipMin, %g, not %g", a.clip_min, a.clip_max);
+  if (!(a.clip_min >= 0 && std::isfinite(a.clip_min)))
+    return Error(Code::kOutOfRange, "clipMin must be at least 0 and finite, not %g", a.clip_min);
+  if (!(a.clip_max > a.clip_min))
+    return Error(Code::kOutOfRange, "clipMax must be above clipMin, %g, not %g", a.clip_min, a.clip_max);
   return Ok();
 }
 

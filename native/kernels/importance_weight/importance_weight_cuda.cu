@@ -21,7 +21,8 @@ __global__ void __launch_bounds__(kWeightThreads) ImportanceWeightKernel(Importa
   const Piece own = PieceOf(a.cu_seqlens, blockIdx.x, a.sequences, a.tokens, report, Failure::kOffsets);
   double sum = 0.0;
   if (a.level == WeightLevel::kSequence) {
-    for (int64_t t = own.begin + threadIdx.x; t < own.end; t += kWeightThreads) sum += TakesPart(a, t) ? LogWeight(a, t) : 0.0;
+    for (int64_t t = own.begin + threadIdx.x; t < own.end; t += kWeightThreads)
+      sum += TakesPart(a, t) ? LogWeight(a, t) : 0.0;
     sum = SharedAs<BlockSum<kWeightThreads>>()(sum);
   }
   for (int64_t t = own.begin + threadIdx.x; t < own.end; t += kWeightThreads) {
@@ -30,7 +31,8 @@ __global__ void __launch_bounds__(kWeightThreads) ImportanceWeightKernel(Importa
       const double log_weight = a.level == WeightLevel::kSequence ? sum : LogWeight(a, t);
       weight = BoundedWeight(a, log_weight);
       // A bad input spoils the sum for the whole sequence, but only its own token says so.
-      if (!ReportedInput(a, t, report) && isfinite(log_weight) && !isfinite(weight)) ReportFailure(report, Failure::kImportanceWeight, t, weight);
+      if (!ReportedInput(a, t, report) && isfinite(log_weight) && !isfinite(weight))
+        ReportFailure(report, Failure::kImportanceWeight, t, weight);
     }
     a.out[t] = weight;
   }

@@ -1,20 +1,20 @@
-// CONTRACT of linear_logprob: hidden states x output head -> log-probabilities, or the policy loss and its gradients, with
-// the logits made a chunk of tokens at a time and never stored whole.
+// CONTRACT of linear_logprob: hidden states x output head -> log-probabilities, or the policy loss and its gradients,
+// with the logits made a chunk of tokens at a time and never stored whole.
 //
 //   logits[t] = hidden[t] . head^T           hidden [tokens, width], head [vocab, width], row-major, both of one type:
 //                                            float32 on the CPU, where head may be bfloat16 all the same; float32 |
 //                                            bfloat16 | float16 on the GPU
-//   then exactly token_logprob / policy_loss on the chunk;   d_hidden = d_logits . head,   d_head (+)= d_logits^T . hidden
+//   then exactly token_logprob / policy_loss on the chunk; d_hidden = d_logits . head, d_head (+)= d_logits^T . hidden
 //
-// Logits and their gradient have the type of hidden, as has d_hidden; products are summed in float32, and d_head is float32.
-// Log-probabilities, the loss and d_hidden do not depend on the chunk (on the GPU: but for roundings, since cuBLAS chooses its method
-// by the sizes); d_head is a sum over tokens, rounded chunk by chunk. d_hidden is written; d_head is written, or added to
-// (micro-batches accumulate). On failure d_hidden and d_head hold garbage.
-// Masked tokens: as policy_loss (log-probability, entropy and gradient 0; their targets and hidden states are not looked at).
-// Tokens without a gradient (masked, clipped, advantage 0) are left out of the gradient's matrix products on the CPU; on the GPU, where
-// the host does not know them, their rows are zeros.
-// Sequence-level ratios, kVespo and the off-policy mask need every log-probability of a sequence first: the chunks are then made
-// twice, unless there is one.
+// Logits and their gradient have the type of hidden, as has d_hidden; products are summed in float32, and d_head is
+// float32. Log-probabilities, the loss and d_hidden do not depend on the chunk (on the GPU: but for roundings, since
+// cuBLAS chooses its method by the sizes); d_head is a sum over tokens, rounded chunk by chunk. d_hidden is written;
+// d_head is written, or added to (micro-batches accumulate). On failure d_hidden and d_head hold garbage.
+// Masked tokens: as policy_loss (log-probability, entropy and gradient 0; their targets and hidden states are not
+// looked at). Tokens without a gradient (masked, clipped, advantage 0) are left out of the gradient's matrix products
+// on the CPU; on the GPU, where the host does not know them, their rows are zeros.
+// Sequence-level ratios, kVespo and the off-policy mask need every log-probability of a sequence first: the chunks are
+// then made twice, unless there is one.
 #pragma once
 
 #include "kernels/clipped_loss/clipped_loss.h"
@@ -44,10 +44,10 @@ struct LinearPolicyLossArgs {
   LinearLogprobArgs linear;  // logprob and entropy are outputs here too; both needed
   LossBatch batch;
   LossParams params;
-  void* d_hidden;     // [tokens, width]
-  float* d_head;      // [vocab, width]
-  bool add_to_head;   // false: d_head is written
-  LossSums* sums;     // written
+  void* d_hidden;    // [tokens, width]
+  float* d_head;     // [vocab, width]
+  bool add_to_head;  // false: d_head is written
+  LossSums* sums;    // written
 };
 
 // `tokens` and `sequences` in all (0 sequences do for LinearLogprobCpu).
@@ -56,16 +56,16 @@ int64_t LinearWorkspaceFloats(int64_t tokens, int64_t sequences, int64_t width, 
 PRL_CPU_ENTRY(Status, LinearLogprobCpu, (const LinearLogprobArgs& args), (args))
 PRL_CPU_ENTRY(Status, LinearPolicyLossCpu, (const LinearPolicyLossArgs& args), (args))
 
-// Device pointers; queued, not run, when they return. The matrix products are cuBLAS's (runtime/cuda/cublas.h). Targets and offsets
-// are checked by the kernels; the sums go to the report's values, as those of ClippedLossCuda.
+// Device pointers; queued, not run, when they return. The matrix products are cuBLAS's (runtime/cuda/cublas.h). Targets
+// and offsets are checked by the kernels; the sums go to the report's values, as those of ClippedLossCuda.
 PRL_CUDA_ENTRY(LinearLogprobCuda, (const LinearLogprobArgs& args, const CudaCall& call))
 PRL_CUDA_ENTRY(LinearPolicyLossCuda, (const LinearPolicyLossArgs& args, const CudaCall& call))
 
-// How the GPU lays out the chunks. The logits of a token begin on a 128-byte boundary: matrix products of any vocabulary then
-// load whole vectors.
+// How the GPU lays out the chunks. The logits of a token begin on a 128-byte boundary: matrix products of any
+// vocabulary then load whole vectors.
 struct LinearCudaLayout {
-  int64_t rows;    // tokens of a chunk: nearly as many in each
-  int64_t stride;  // elements from one token's logits to the next
+  int64_t rows;                                    // tokens of a chunk: nearly as many in each
+  int64_t stride;                                  // elements from one token's logits to the next
   int64_t loss, per_token, logits, hidden, bytes;  // where they begin in the workspace, and its size
 };
 // `masked`: some tokens may be. 0 sequences do for LinearLogprobCuda.

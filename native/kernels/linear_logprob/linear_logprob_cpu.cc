@@ -25,9 +25,10 @@ Chunks MakeChunks(const LinearLogprobArgs& a, int64_t sequences) {
 const float* Hidden(const LinearLogprobArgs& a, int64_t t) { return static_cast<const float*>(a.hidden) + t * a.width; }
 
 // C = A B with the head, element (p, j) of B at p * b_row + j * b_col of it.
-void TimesHead(const LinearLogprobArgs& a, int64_t m, int64_t n, int64_t k, const float* left, int64_t b_row, int64_t b_col, float* c) {
-  GemmCpu({m, n, k, left, k, 1, a.bf16_head ? nullptr : static_cast<const float*>(a.head), b_row, b_col, c, n, false, nullptr,
-           a.bf16_head ? static_cast<const BFloat16*>(a.head) : nullptr});
+void TimesHead(const LinearLogprobArgs& a, int64_t m, int64_t n, int64_t k, const float* left, int64_t b_row,
+               int64_t b_col, float* c) {
+  GemmCpu({m, n, k, left, k, 1, a.bf16_head ? nullptr : static_cast<const float*>(a.head), b_row, b_col, c, n, false,
+           nullptr, a.bf16_head ? static_cast<const BFloat16*>(a.head) : nullptr});
 }
 
 // logits = hidden . head^T of `rows` tokens from `first` on.
@@ -35,11 +36,13 @@ void MakeLogits(const LinearLogprobArgs& a, int64_t first, int64_t rows, float* 
   TimesHead(a, rows, a.vocab, a.width, Hidden(a, first), 1, a.width, logits);
 }
 
-// The gradient of `rows` tokens from `first` on, from that of their logits, which is lost. Rows without a gradient are left
-// out (0 times whatever their hidden state holds is 0): the others move together.
+// The gradient of `rows` tokens from `first` on, from that of their logits, which is lost. Rows without a gradient are
+// left out (0 times whatever their hidden state holds is 0): the others move together.
 void PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int64_t first, int64_t rows) {
   const LinearLogprobArgs& a = args.linear;
-  const auto has_gradient = [&](int64_t r) { return chunks.d_logprob[first + r] != 0.0f || chunks.d_entropy[first + r] != 0.0f; };
+  const auto has_gradient = [&](int64_t r) {
+    return chunks.d_logprob[first + r] != 0.0f || chunks.d_entropy[first + r] != 0.0f;
+  };
   const size_t row_bytes = (size_t)a.width * sizeof(float);
   int64_t kept = 0;
   while (kept < rows && has_gradient(kept)) ++kept;
@@ -56,7 +59,8 @@ void PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int64_
   float* const out = static_cast<float*>(args.d_hidden) + first * a.width;
   float* d_hidden = all ? out : chunks.d_hidden;
   TimesHead(a, kept, a.width, a.vocab, d_logits, a.width, 1, d_hidden);
-  GemmCpu({a.vocab, a.width, kept, d_logits, 1, a.vocab, hidden, a.width, 1, args.d_head, a.width, args.add_to_head || first > 0, nullptr});
+  GemmCpu({a.vocab, a.width, kept, d_logits, 1, a.vocab, hidden, a.width, 1, args.d_head, a.width,
+           args.add_to_head || first > 0, nullptr});
   if (all) return;
   for (int64_t r = 0; r < rows; ++r) {
     if (has_gradient(r)) {
@@ -68,9 +72,20 @@ void PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int64_
   }
 }
 
-TokenLogprobArgs RowsOf(const LinearLogprobArgs& a, const int32_t* mask, int64_t first, int64_t rows, const float* logits) {
-  return {rows, a.vocab, a.vocab, DType::kFloat32, logits, a.targets + first, a.temperature, a.logprob + first,
-          a.entropy ? a.entropy + first : nullptr, nullptr, mask ? mask + first : nullptr, first};
+TokenLogprobArgs RowsOf(const LinearLogprobArgs& a, const int32_t* mask, int64_t first, int64_t rows,
+                        const float* logits) {
+  return {rows,
+          a.vocab,
+          a.vocab,
+          DType::kFloat32,
+          logits,
+          a.targets + first,
+          a.temperature,
+          a.logprob + first,
+          a.entropy ? a.entropy + first : nullptr,
+          nullptr,
+          mask ? mask + first : nullptr,
+          first};
 }
 
 Status Logprobs(const LinearLogprobArgs& a, const int32_t* mask, const Chunks& chunks) {
@@ -90,8 +105,8 @@ ClippedLossArgs LossArgs(const LinearPolicyLossArgs& args, float* d_logprob, flo
 Status OneSweep(const LinearPolicyLossArgs& args, const Chunks& chunks) {
   const LinearLogprobArgs& a = args.linear;
   const SequenceState* state = PrepareSequences(args.batch, args.params, a.workspace);
-  const LossSweep sweep{args.batch, args.params, state, a.targets, a.logprob, a.entropy, chunks.d_logprob, chunks.d_entropy,
-                        a.temperature, a.vocab, a.vocab};
+  const LossSweep sweep{args.batch,       args.params,      state,         a.targets, a.logprob, a.entropy,
+                        chunks.d_logprob, chunks.d_entropy, a.temperature, a.vocab,   a.vocab};
   for (int64_t first = 0; first < a.tokens; first += chunks.rows) {
     const int64_t rows = first + chunks.rows < a.tokens ? chunks.rows : a.tokens - first;
     int64_t first_bad = INT64_MAX;
@@ -110,8 +125,8 @@ Status TwoSweeps(const LinearPolicyLossArgs& args, const Chunks& chunks) {
   for (int64_t first = 0; first < a.tokens; first += chunks.rows) {
     const int64_t rows = first + chunks.rows < a.tokens ? chunks.rows : a.tokens - first;
     if (chunks.rows < a.tokens) MakeLogits(a, first, rows, chunks.logits);  // else they are still there
-    PRL_RETURN_IF_ERROR(TokenLogprobBackwardCpu(
-        {RowsOf(a, args.batch.mask, first, rows, chunks.logits), chunks.d_logprob + first, chunks.d_entropy + first, chunks.logits}));
+    PRL_RETURN_IF_ERROR(TokenLogprobBackwardCpu({RowsOf(a, args.batch.mask, first, rows, chunks.logits),
+                                                 chunks.d_logprob + first, chunks.d_entropy + first, chunks.logits}));
     PushGradient(args, chunks, first, rows);
   }
   return Ok();

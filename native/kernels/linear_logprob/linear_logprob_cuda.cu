@@ -19,7 +19,12 @@ struct Chunks {
 Chunks MakeChunks(const char* name, const LinearLogprobArgs& a, int64_t sequences, bool masked, const CudaCall& call) {
   const LinearCudaLayout layout = LayOutLinear(a, sequences, masked);
   char* const base = static_cast<char*>(call.workspace);
-  return {name, layout, base + layout.logits, base + layout.hidden, base + layout.per_token, reinterpret_cast<float*>(base + layout.loss)};
+  return {name,
+          layout,
+          base + layout.logits,
+          base + layout.hidden,
+          base + layout.per_token,
+          reinterpret_cast<float*>(base + layout.loss)};
 }
 
 // Rows [first, first + rows) for each chunk; stops at the first failure.
@@ -39,8 +44,8 @@ Pointer RowOf(const LinearLogprobArgs& a, Pointer matrix, int64_t first) {
 
 // logits = hidden . head^T of `rows` tokens from `first` on.
 Status MakeLogits(const LinearLogprobArgs& a, const Chunks& chunks, int64_t first, int64_t rows) {
-  return GemmCuda(chunks.name, {rows, a.vocab, a.width, a.dtype, RowOf(a, a.hidden, first), a.width, false, a.head, a.width, true, a.dtype,
-                          chunks.logits, chunks.layout.stride, false});
+  return GemmCuda(chunks.name, {rows, a.vocab, a.width, a.dtype, RowOf(a, a.hidden, first), a.width, false, a.head,
+                                a.width, true, a.dtype, chunks.logits, chunks.layout.stride, false});
 }
 
 // A row as it is, or zeros for a masked token: its hidden state may hold anything, and 0 times NaN is NaN.
@@ -51,7 +56,8 @@ __global__ void __launch_bounds__(kCopyThreads) CopyActiveRows(const T* from, co
   for (int64_t i = threadIdx.x; i < n; i += kCopyThreads) to[r * n + i] = active ? from[r * n + i] : T{};
 }
 
-Status CopyActive(const char* name, const LinearLogprobArgs& a, const int32_t* mask, int64_t first, int64_t rows, void* to, const CudaCall& call) {
+Status CopyActive(const char* name, const LinearLogprobArgs& a, const int32_t* mask, int64_t first, int64_t rows,
+                  void* to, const CudaCall& call) {
   const void* from = RowOf(a, a.hidden, first);
   const size_t row_bytes = (size_t)a.width * SizeOf(a.dtype);
   const auto copy = [&](auto unit) {
@@ -64,7 +70,8 @@ Status CopyActive(const char* name, const LinearLogprobArgs& a, const int32_t* m
 }
 
 // The gradient of `rows` tokens from `first` on, from that of their logits.
-Status PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int64_t first, int64_t rows, const CudaCall& call) {
+Status PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int64_t first, int64_t rows,
+                    const CudaCall& call) {
   const LinearLogprobArgs& a = args.linear;
   const int64_t stride = chunks.layout.stride;
   const void* hidden = RowOf(a, a.hidden, first);
@@ -72,16 +79,27 @@ Status PushGradient(const LinearPolicyLossArgs& args, const Chunks& chunks, int6
     PRL_RETURN_IF_ERROR(CopyActive(chunks.name, a, args.batch.mask, first, rows, chunks.hidden, call));
     hidden = chunks.hidden;
   }
-  PRL_RETURN_IF_ERROR(GemmCuda(chunks.name, {rows, a.width, a.vocab, a.dtype, chunks.logits, stride, false, a.head, a.width, false, a.dtype,
-                                       RowOf(a, args.d_hidden, first), a.width, false}));
+  PRL_RETURN_IF_ERROR(GemmCuda(chunks.name, {rows, a.width, a.vocab, a.dtype, chunks.logits, stride, false, a.head,
+                                             a.width, false, a.dtype, RowOf(a, args.d_hidden, first), a.width, false}));
   // The first chunk writes d_head: nobody has to fill it with zeros and nobody reads them.
-  return GemmCuda(chunks.name, {a.vocab, a.width, rows, a.dtype, chunks.logits, stride, true, hidden, a.width, false, DType::kFloat32, args.d_head,
-                          a.width, args.add_to_head || first > 0});
+  return GemmCuda(chunks.name, {a.vocab, a.width, rows, a.dtype, chunks.logits, stride, true, hidden, a.width, false,
+                                DType::kFloat32, args.d_head, a.width, args.add_to_head || first > 0});
 }
 
-TokenLogprobArgs RowsOf(const LinearLogprobArgs& a, const int32_t* mask, const Chunks& chunks, int64_t first, int64_t rows) {
-  return {rows, a.vocab, chunks.layout.stride, a.dtype, chunks.logits, a.targets + first, a.temperature, a.logprob + first,
-          a.entropy ? a.entropy + first : nullptr, nullptr, mask ? mask + first : nullptr, first};
+TokenLogprobArgs RowsOf(const LinearLogprobArgs& a, const int32_t* mask, const Chunks& chunks, int64_t first,
+                        int64_t rows) {
+  return {rows,
+          a.vocab,
+          chunks.layout.stride,
+          a.dtype,
+          chunks.logits,
+          a.targets + first,
+          a.temperature,
+          a.logprob + first,
+          a.entropy ? a.entropy + first : nullptr,
+          nullptr,
+          mask ? mask + first : nullptr,
+          first};
 }
 
 Status Logprobs(const LinearLogprobArgs& a, const int32_t* mask, const Chunks& chunks, const CudaCall& call) {
@@ -91,12 +109,23 @@ Status Logprobs(const LinearLogprobArgs& a, const int32_t* mask, const Chunks& c
   });
 }
 
-Status OneSweep(const LinearPolicyLossArgs& args, const LossParams& params, const Chunks& chunks, const CudaCall& call) {
+Status OneSweep(const LinearPolicyLossArgs& args, const LossParams& params, const Chunks& chunks,
+                const CudaCall& call) {
   const LinearLogprobArgs& a = args.linear;
   TokenLine* const lines = static_cast<TokenLine*>(chunks.per_token);
   PRL_RETURN_IF_ERROR(PrepareLossRows(args.batch, params, a.targets, lines, call));
-  const LossRows rows_of_loss{params,  args.batch.old_logprob != nullptr, args.batch.ref_logprob != nullptr, lines,
-                              a.logprob, a.entropy, nullptr, nullptr, a.temperature, a.vocab, chunks.layout.stride, a.dtype};
+  const LossRows rows_of_loss{params,
+                              args.batch.old_logprob != nullptr,
+                              args.batch.ref_logprob != nullptr,
+                              lines,
+                              a.logprob,
+                              a.entropy,
+                              nullptr,
+                              nullptr,
+                              a.temperature,
+                              a.vocab,
+                              chunks.layout.stride,
+                              a.dtype};
   PRL_RETURN_IF_ERROR(ForEachChunk(a, chunks, [&](int64_t first, int64_t rows) {
     PRL_RETURN_IF_ERROR(MakeLogits(a, chunks, first, rows));
     PRL_RETURN_IF_ERROR(SweepRowsCuda(rows_of_loss, first, rows, chunks.logits, chunks.logits, call));
@@ -105,12 +134,14 @@ Status OneSweep(const LinearPolicyLossArgs& args, const LossParams& params, cons
   return ClippedLossCounted({args.batch, params, a.logprob, a.entropy, chunks.loss, nullptr, nullptr, nullptr}, call);
 }
 
-Status TwoSweeps(const LinearPolicyLossArgs& args, const LossParams& params, const Chunks& chunks, const CudaCall& call) {
+Status TwoSweeps(const LinearPolicyLossArgs& args, const LossParams& params, const Chunks& chunks,
+                 const CudaCall& call) {
   const LinearLogprobArgs& a = args.linear;
   float* const d_logprob = static_cast<float*>(chunks.per_token);
   float* const d_entropy = d_logprob + a.tokens;
   PRL_RETURN_IF_ERROR(Logprobs(a, args.batch.mask, chunks, call));
-  PRL_RETURN_IF_ERROR(ClippedLossCounted({args.batch, params, a.logprob, a.entropy, chunks.loss, d_logprob, d_entropy, nullptr}, call));
+  PRL_RETURN_IF_ERROR(
+      ClippedLossCounted({args.batch, params, a.logprob, a.entropy, chunks.loss, d_logprob, d_entropy, nullptr}, call));
   return ForEachChunk(a, chunks, [&](int64_t first, int64_t rows) {
     if (rows < a.tokens) PRL_RETURN_IF_ERROR(MakeLogits(a, chunks, first, rows));  // else they are still there
     PRL_RETURN_IF_ERROR(TokenLogprobBackwardCuda(
@@ -130,7 +161,8 @@ Status LinearPolicyLossCuda(const LinearPolicyLossArgs& args, const CudaCall& ca
   PRL_RETURN_IF_ERROR(CheckLoss(args.batch, args.params));
   LossParams params = args.params;
   PRL_RETURN_IF_ERROR(CountTokens(args.batch, &params, call));
-  if (a.tokens == 0 && !args.add_to_head) PRL_RETURN_IF_ERROR(CudaFill(args.d_head, 0, (size_t)(a.vocab * a.width) * sizeof(float)));
+  if (a.tokens == 0 && !args.add_to_head)
+    PRL_RETURN_IF_ERROR(CudaFill(args.d_head, 0, (size_t)(a.vocab * a.width) * sizeof(float)));
   const Chunks chunks = MakeChunks("linearPolicyLoss", a, args.batch.sequences, args.batch.mask != nullptr, call);
   return NeedsSequence(params) ? TwoSweeps(args, params, chunks, call) : OneSweep(args, params, chunks, call);
 }

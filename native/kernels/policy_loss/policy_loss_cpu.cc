@@ -10,7 +10,8 @@ float* DLogprob(const PolicyLossArgs& args) { return args.workspace + LossWorksp
 float* DEntropy(const PolicyLossArgs& args) { return DLogprob(args) + args.batch.tokens; }
 
 ClippedLossArgs LossArgs(const PolicyLossArgs& args, float* d_logprob, float* d_entropy) {
-  return {args.batch, args.params, args.logits.logprob, args.logits.entropy, args.workspace, d_logprob, d_entropy, args.sums};
+  return {args.batch,     args.params, args.logits.logprob, args.logits.entropy,
+          args.workspace, d_logprob,   d_entropy,           args.sums};
 }
 
 template <typename T>
@@ -18,8 +19,8 @@ Status OneSweep(const PolicyLossArgs& args) {
   const TokenLogprobArgs& l = args.logits;
   int64_t first_bad = INT64_MAX;
   const SequenceState* state = PrepareSequences(args.batch, args.params, args.workspace);
-  const LossSweep sweep{args.batch, args.params, state, l.targets, l.logprob, l.entropy, DLogprob(args), DEntropy(args),
-                        l.temperature, l.vocab, l.stride};
+  const LossSweep sweep{args.batch,     args.params,    state,         l.targets, l.logprob, l.entropy,
+                        DLogprob(args), DEntropy(args), l.temperature, l.vocab,   l.stride};
   SweepRows(sweep, 0, l.rows, static_cast<const T*>(l.logits), static_cast<T*>(args.d_logits), &first_bad);
   PRL_RETURN_IF_ERROR(ReportBadRow(first_bad));
   return ClippedLossCpu(LossArgs(args, nullptr, nullptr));

@@ -1,5 +1,5 @@
-// A kernel that lays out what each token brings, one sweep over the rows, the sums. Where NeedsSequence, or without a gradient:
-// log-probabilities, loss, and the rows once more.
+// A kernel that lays out what each token brings, one sweep over the rows, the sums. Where NeedsSequence, or without a
+// gradient: log-probabilities, loss, and the rows once more.
 #include "kernels/clipped_loss/clipped_loss_cuda.h"
 #include "kernels/policy_loss/policy_loss_rows_cuda.h"
 #include "kernels/token_logprob/token_logprob_row_cuda.h"
@@ -8,14 +8,16 @@
 namespace prl {
 namespace {
 
-// A block per sequence. With wrong offsets some lines stay what they were, whatever that is: the sweep checks what it indexes by.
-__global__ void __launch_bounds__(kLossThreads) PrepareKernel(LossBatch batch, LossParams given, const int32_t* targets, TokenLine* lines,
-                                                              CudaReport* report) {
+// A block per sequence. With wrong offsets some lines stay what they were, whatever that is: the sweep checks what it
+// indexes by.
+__global__ void __launch_bounds__(kLossThreads)
+    PrepareKernel(LossBatch batch, LossParams given, const int32_t* targets, TokenLine* lines, CudaReport* report) {
   const int64_t i = blockIdx.x;
   const Piece piece = PieceOf(batch.cu_seqlens, i, batch.sequences, batch.tokens, report, Failure::kOffsets);
   const LossParams params = Counted(given, report);
   double active = 0.0;
-  for (int64_t t = piece.begin + threadIdx.x; t < piece.end; t += kLossThreads) active += IsActive(batch, t) ? 1.0 : 0.0;
+  for (int64_t t = piece.begin + threadIdx.x; t < piece.end; t += kLossThreads)
+    active += IsActive(batch, t) ? 1.0 : 0.0;
   active = SharedAs<BlockSum<kLossThreads>>()(active);
   const double weight = active == 0.0 ? 0.0 : WeightOfSequence(params, active);
   for (int64_t t = piece.begin + threadIdx.x; t < piece.end; t += kLossThreads) {
@@ -38,14 +40,22 @@ __device__ void Write(const LossRows& rows, int64_t t, RowResult result, float d
 }
 
 // The loss of the row's token, by one thread: what is left to do with the row.
-__device__ RowSecondLook LossOfRow(const LossRows& rows, int64_t t, RowStats stats, float target_logit, float scale, float inv_temperature,
-                                   CudaReport* report) {
+__device__ RowSecondLook LossOfRow(const LossRows& rows, int64_t t, RowStats stats, float target_logit, float scale,
+                                   float inv_temperature, CudaReport* report) {
   RowSecondLook look = {};  // kNothing
   if (!CheckRow(stats, t, report)) return look;
   const RowResult result = FinishOnDevice(stats, target_logit, scale, inv_temperature);
   const TokenLine& line = rows.lines[t];
-  const LossBatch own = {1, 1, nullptr, &line.advantage, true, rows.has_old ? &line.old_logprob : nullptr,
-                         rows.has_ref ? &line.ref_logprob : nullptr, &line.importance_weight, nullptr, nullptr};
+  const LossBatch own = {1,
+                         1,
+                         nullptr,
+                         &line.advantage,
+                         true,
+                         rows.has_old ? &line.old_logprob : nullptr,
+                         rows.has_ref ? &line.ref_logprob : nullptr,
+                         &line.importance_weight,
+                         nullptr,
+                         nullptr};
   const TokenInputs<double> in = InputsOfToken(own, 0, 0, result.logprob, &result.entropy);
   const double ratio = exp(in.log_ratio);
   const TokenLoss<double> token = LossOfToken(rows.params, in, ratio, SequenceTerms{});
@@ -59,8 +69,8 @@ __device__ RowSecondLook LossOfRow(const LossRows& rows, int64_t t, RowStats sta
 
 // A row per cluster. What decides a way out is the same in all its blocks: none waits for one that has left.
 template <typename T>
-__global__ void __launch_bounds__(kRowThreads, kRowBlocks) SweepKernel(LossRows rows, int64_t first, const T* logits, T* d_logits, int keep,
-                                                                       CudaReport* report) {
+__global__ void __launch_bounds__(kRowThreads, kRowBlocks)
+    SweepKernel(LossRows rows, int64_t first, const T* logits, T* d_logits, int keep, CudaReport* report) {
   const int64_t r = blockIdx.x / ClusterSize(), t = first + r;
   const T* row = logits + r * rows.stride;
   T* out = d_logits + r * rows.stride;
@@ -82,27 +92,40 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks) SweepKernel(LossRows 
 }
 
 template <typename T>
-Status Sweep(const LossRows& rows, int64_t first, int64_t count, const void* logits, void* d_logits, const CudaCall& call) {
+Status Sweep(const LossRows& rows, int64_t first, int64_t count, const void* logits, void* d_logits,
+             const CudaCall& call) {
   DeviceLimits limits;
   PRL_RETURN_IF_ERROR(CudaLimits(&limits));
   const RowPlan plan = PlanRow(limits, rows.vocab, sizeof(T));
-  return Launch("policyLossFromLogits", call.stream, {count * plan.cluster, kRowThreads, plan.shared_bytes, plan.cluster}, SweepKernel<T>, rows,
-                first, static_cast<const T*>(logits), static_cast<T*>(d_logits), plan.kept, call.report);
+  return Launch("policyLossFromLogits", call.stream,
+                {count * plan.cluster, kRowThreads, plan.shared_bytes, plan.cluster}, SweepKernel<T>, rows, first,
+                static_cast<const T*>(logits), static_cast<T*>(d_logits), plan.kept, call.report);
 }
 
 // The workspace: the sequences of the loss, then the lines of the tokens, or d_logprob [tokens] and d_entropy [tokens].
 float* AfterSequences(const PolicyLossArgs& args) { return args.workspace + LossWorkspaceFloats(args.batch.sequences); }
 
 ClippedLossArgs LossArgs(const PolicyLossArgs& args, float* d_logprob, float* d_entropy) {
-  return {args.batch, args.params, args.logits.logprob, args.logits.entropy, args.workspace, d_logprob, d_entropy, nullptr};
+  return {args.batch,     args.params, args.logits.logprob, args.logits.entropy,
+          args.workspace, d_logprob,   d_entropy,           nullptr};
 }
 
 Status OneSweep(const PolicyLossArgs& args, const CudaCall& call) {
   const TokenLogprobArgs& l = args.logits;
   TokenLine* lines = reinterpret_cast<TokenLine*>(AfterSequences(args));
   PRL_RETURN_IF_ERROR(PrepareLossRows(args.batch, args.params, l.targets, lines, call));
-  const LossRows rows{args.params, args.batch.old_logprob != nullptr, args.batch.ref_logprob != nullptr, lines, l.logprob, l.entropy,
-                      nullptr, nullptr, l.temperature, l.vocab, l.stride, l.dtype};
+  const LossRows rows{args.params,
+                      args.batch.old_logprob != nullptr,
+                      args.batch.ref_logprob != nullptr,
+                      lines,
+                      l.logprob,
+                      l.entropy,
+                      nullptr,
+                      nullptr,
+                      l.temperature,
+                      l.vocab,
+                      l.stride,
+                      l.dtype};
   PRL_RETURN_IF_ERROR(SweepRowsCuda(rows, 0, l.rows, l.logits, args.d_logits, call));
   return ClippedLossCounted(LossArgs(args, nullptr, nullptr), call);
 }
@@ -120,12 +143,14 @@ Status TwoSweeps(const PolicyLossArgs& args, const CudaCall& call) {
 
 }  // namespace
 
-Status PrepareLossRows(const LossBatch& batch, const LossParams& params, const int32_t* targets, TokenLine* lines, const CudaCall& call) {
+Status PrepareLossRows(const LossBatch& batch, const LossParams& params, const int32_t* targets, TokenLine* lines,
+                       const CudaCall& call) {
   const LaunchShape shape{batch.sequences, kLossThreads, sizeof(BlockSum<kLossThreads>)};
   return Launch("policyLossFromLogits", call.stream, shape, PrepareKernel, batch, params, targets, lines, call.report);
 }
 
-Status SweepRowsCuda(const LossRows& rows, int64_t first, int64_t count, const void* logits, void* d_logits, const CudaCall& call) {
+Status SweepRowsCuda(const LossRows& rows, int64_t first, int64_t count, const void* logits, void* d_logits,
+                     const CudaCall& call) {
   PRL_RETURN_IF_ERROR(CheckAlignment(logits, d_logits));
   switch (rows.dtype) {
     case DType::kFloat32: return Sweep<float>(rows, first, count, logits, d_logits, call);

@@ -25,7 +25,8 @@ struct LossSweep {
 // Rows of tokens first .. first + rows - 1; `logits` and `d_logits` point at the first of them and may be the same.
 // A gradient that is not finite is written as it is: the sums over the tokens, taken afterwards, find it and say so.
 template <typename T>
-static inline void SweepRows(const LossSweep& s, int64_t first, int64_t rows, const T* logits, T* d_logits, int64_t* first_bad) {
+static inline void SweepRows(const LossSweep& s, int64_t first, int64_t rows, const T* logits, T* d_logits,
+                             int64_t* first_bad) {
   const float inv_temperature = 1.0f / s.temperature;
   const float entropy_gradient = (float)EntropyGradient(s.params);
   ParallelRows(rows, RowsPerTask(s.vocab), [&](int64_t begin, int64_t end) {

@@ -1,5 +1,5 @@
-// The one-sweep inner loop at token level on the GPU: a row's statistics, its token's loss, its gradient from shared memory.
-// Shared by policy_loss and linear_logprob, which makes the logits a chunk at a time:
+// The one-sweep inner loop at token level on the GPU: a row's statistics, its token's loss, its gradient from shared
+// memory. Shared by policy_loss and linear_logprob, which makes the logits a chunk at a time:
 //
 //   CountTokens(batch, &params, call)               kernels/clipped_loss/clipped_loss_cuda.h
 //   PrepareLossRows(...)                            once per call
@@ -33,10 +33,13 @@ struct LossRows {
   DType dtype;
 };
 
-Status PrepareLossRows(const LossBatch& batch, const LossParams& params, const int32_t* targets, TokenLine* lines, const CudaCall& call);
+Status PrepareLossRows(const LossBatch& batch, const LossParams& params, const int32_t* targets, TokenLine* lines,
+                       const CudaCall& call);
 
-// Rows of tokens first .. first + count - 1; `logits` and `d_logits` point at the first of them and may be the same. Rows without
-// a gradient are filled with zeros. A gradient that is not finite is written as it is: ClippedLossCounted finds it and says so.
-Status SweepRowsCuda(const LossRows& rows, int64_t first, int64_t count, const void* logits, void* d_logits, const CudaCall& call);
+// Rows of tokens first .. first + count - 1; `logits` and `d_logits` point at the first of them and may be the same.
+// Rows without a gradient are filled with zeros. A gradient that is not finite is written as it is: ClippedLossCounted
+// finds it and says so.
+Status SweepRowsCuda(const LossRows& rows, int64_t first, int64_t count, const void* logits, void* d_logits,
+                     const CudaCall& call);
 
 }  // namespace prl

@@ -33,12 +33,17 @@ Status CheckFinite(const QuantileLossArgs& a) {
 
 }  // namespace
 
-Status BadQuantileValue(int64_t row, float value) { return Error(Code::kNonFinite, "row %lld of values holds %g", (long long)row, value); }
-Status BadQuantileTarget(int64_t row, float target) { return Error(Code::kNonFinite, "targets[%lld] is %g", (long long)row, target); }
+Status BadQuantileValue(int64_t row, float value) {
+  return Error(Code::kNonFinite, "row %lld of values holds %g", (long long)row, value);
+}
+Status BadQuantileTarget(int64_t row, float target) {
+  return Error(Code::kNonFinite, "targets[%lld] is %g", (long long)row, target);
+}
 
 Status CheckQuantileLoss(const QuantileLossArgs& a) {
   for (int32_t j = 0; j < a.quantiles; ++j) {
-    if (!(a.level[j] > 0.0 && a.level[j] < 1.0)) return Error(Code::kOutOfRange, "quantiles[%d] must be above 0 and below 1, not %g", j, a.level[j]);
+    if (!(a.level[j] > 0.0 && a.level[j] < 1.0))
+      return Error(Code::kOutOfRange, "quantiles[%d] must be above 0 and below 1, not %g", j, a.level[j]);
   }
   if (!(a.norm_rows >= 0.0 && std::isfinite(a.norm_rows))) {
     return Error(Code::kOutOfRange, "normalizer.rows must be at least 0 and finite, not %g", a.norm_rows);

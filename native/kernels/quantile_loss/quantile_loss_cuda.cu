@@ -29,12 +29,13 @@ __device__ double LossOfRow(const QuantileLossArgs& a, int64_t r, double weight,
   return sum;
 }
 
-__global__ void __launch_bounds__(kQuantileThreads) QuantileLossKernel(QuantileLossArgs a, double weight, double* partial,
-                                                                       CudaReport* report) {
+__global__ void __launch_bounds__(kQuantileThreads)
+    QuantileLossKernel(QuantileLossArgs a, double weight, double* partial, CudaReport* report) {
   QuantileShared& shared = SharedAs<QuantileShared>();
   double mine = 0.0;
   const int64_t step = (int64_t)gridDim.x * kQuantileThreads;
-  for (int64_t r = (int64_t)blockIdx.x * kQuantileThreads + threadIdx.x; r < a.rows; r += step) mine += LossOfRow(a, r, weight, report);
+  for (int64_t r = (int64_t)blockIdx.x * kQuantileThreads + threadIdx.x; r < a.rows; r += step)
+    mine += LossOfRow(a, r, weight, report);
   const double sum = shared.sum(mine);
   if (threadIdx.x == 0) {
     partial[blockIdx.x] = sum;
@@ -55,7 +56,8 @@ __global__ void __launch_bounds__(kQuantileThreads) QuantileLossKernel(QuantileL
 Status QuantileLossCuda(const QuantileLossArgs& a, const CudaCall& call) {
   PRL_RETURN_IF_ERROR(CheckQuantileLoss(a));
   const LaunchShape shape{QuantileLossBlocks(a), kQuantileThreads, sizeof(QuantileShared)};
-  return Launch("quantileLoss", call.stream, shape, QuantileLossKernel, a, QuantileWeight(a), static_cast<double*>(call.workspace), call.report);
+  return Launch("quantileLoss", call.stream, shape, QuantileLossKernel, a, QuantileWeight(a),
+                static_cast<double*>(call.workspace), call.report);
 }
 
 }  // namespace prl

@@ -5,8 +5,8 @@
 namespace prl {
 namespace PRL_ISA {
 
-// From the last token to the first, a vector at a time. Its sums are taken apart from those of the tokens behind it, so that the one
-// chain through the sequence is an addition per vector.
+// From the last token to the first, a vector at a time. Its sums are taken apart from those of the tokens behind it, so
+// that the one chain through the sequence is an addition per vector.
 int64_t TokenAdvantagesCpu(const StepRewardArgs& a, int64_t i, double mean_future) {
   const int64_t begin = a.cu_seqlens[i], end = a.cu_seqlens[i + 1];
   const double outcome = (double)a.outcome[i];
@@ -20,7 +20,8 @@ int64_t TokenAdvantagesCpu(const StepRewardArgs& a, int64_t i, double mean_futur
     const VD old = whole ? LoadWide(a.old_logprob + t) : LoadWidePartial(a.old_logprob + t, n);
     const VD ref = whole ? LoadWide(a.ref_logprob + t) : LoadWidePartial(a.ref_logprob + t, n);
     const VD d = old - ref, sums = SuffixSums(FutureTerm(a.generator, d));  // the term of 0 is 0
-    const VD advantage = StepAdvantage(a, outcome, d, future + ShiftDown<1>(sums), (double)(end - 1 - t) - lane, mean_future);
+    const VD advantage =
+        StepAdvantage(a, outcome, d, future + ShiftDown<1>(sums), (double)(end - 1 - t) - lane, mean_future);
     const VD with_own = future + sums;
     future += FirstLane(sums);
     StoreFloats(a.out + t, n, ToFloats(advantage));

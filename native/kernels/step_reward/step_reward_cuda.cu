@@ -1,6 +1,6 @@
-// One block per sequence. It walks from the sequence's end to its start, a token per thread at a time, thread 0 with the last one:
-// a scan over the threads plus what was carried is each token's future. Every log-probability is read once, every advantage
-// written once.
+// One block per sequence. It walks from the sequence's end to its start, a token per thread at a time, thread 0 with
+// the last one: a scan over the threads plus what was carried is each token's future. Every log-probability is read
+// once, every advantage written once.
 #include <cub/block/block_scan.cuh>
 
 #include "kernels/step_reward/step_reward.h"
@@ -37,11 +37,14 @@ struct StepRange {
 };
 __device__ StepRange StepsOf(const StepRewardArgs& a, Piece own, CudaReport* report) {
   // Each thread of the grid looks at its share of all offsets.
-  for (int64_t k = (int64_t)blockIdx.x * kStepThreads + threadIdx.x; k < a.steps; k += (int64_t)gridDim.x * kStepThreads) {
-    if (!IsPiece(a.cu_steps, k, a.steps, a.tokens)) ReportFailure(report, Failure::kStepOffsets, k, (unsigned)a.cu_steps[k + 1]);
+  for (int64_t k = (int64_t)blockIdx.x * kStepThreads + threadIdx.x; k < a.steps;
+       k += (int64_t)gridDim.x * kStepThreads) {
+    if (!IsPiece(a.cu_steps, k, a.steps, a.tokens))
+      ReportFailure(report, Failure::kStepOffsets, k, (unsigned)a.cu_steps[k + 1]);
   }
   const unsigned low = LowerBound(a.cu_steps, 0, (unsigned)a.steps, (int32_t)own.begin);
-  if (threadIdx.x == 0 && a.cu_steps[low] != own.begin) ReportFailure(report, Failure::kStepInside, blockIdx.x, (unsigned)own.begin);
+  if (threadIdx.x == 0 && a.cu_steps[low] != own.begin)
+    ReportFailure(report, Failure::kStepInside, blockIdx.x, (unsigned)own.begin);
   return {low, LowerBound(a.cu_steps, low, (unsigned)a.steps, (int32_t)own.end)};
 }
 // The last token of the step that holds token t; inside the sequence whatever the offsets hold.
@@ -52,23 +55,27 @@ __device__ int64_t StepEnd(const StepRewardArgs& a, StepRange steps, Piece own, 
 
 __device__ void ReportInput(const StepRewardArgs& a, int64_t t, CudaReport* report) {
   const bool old = !isfinite(a.old_logprob[t]);
-  ReportFailure(report, old ? Failure::kOldLogProb : Failure::kRefLogProb, t, old ? a.old_logprob[t] : a.ref_logprob[t]);
+  ReportFailure(report, old ? Failure::kOldLogProb : Failure::kRefLogProb, t,
+                old ? a.old_logprob[t] : a.ref_logprob[t]);
 }
 
 __global__ void __launch_bounds__(kStepThreads) FutureSumKernel(StepRewardArgs a, double* sums, CudaReport* report) {
   const Piece own = PieceOf(a.cu_seqlens, blockIdx.x, a.sequences, a.tokens, report, Failure::kOffsets);
   double sum = 0.0;
-  for (int64_t t = own.begin + threadIdx.x; t < own.end; t += kStepThreads) sum += FutureTerm(a.generator, LogRatio(a, t));
+  for (int64_t t = own.begin + threadIdx.x; t < own.end; t += kStepThreads)
+    sum += FutureTerm(a.generator, LogRatio(a, t));
   sum = SharedAs<BlockSum<kStepThreads>>()(sum);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kStepThreads) StepAdvantageKernel(StepRewardArgs a, const double* sums, CudaReport* report) {
+__global__ void __launch_bounds__(kStepThreads)
+    StepAdvantageKernel(StepRewardArgs a, const double* sums, CudaReport* report) {
   StepShared& shared = SharedAs<StepShared>();
   const Piece own = PieceOf(a.cu_seqlens, blockIdx.x, a.sequences, a.tokens, report, Failure::kOffsets);
   const StepRange steps = a.cu_steps ? StepsOf(a, own, report) : StepRange{};
   const double outcome = (double)a.outcome[blockIdx.x];
-  if (threadIdx.x == 0 && !isfinite(outcome)) ReportFailure(report, Failure::kOutcome, blockIdx.x, a.outcome[blockIdx.x]);
+  if (threadIdx.x == 0 && !isfinite(outcome))
+    ReportFailure(report, Failure::kOutcome, blockIdx.x, a.outcome[blockIdx.x]);
   double mean_future = 0.0;
   if (sums && a.tokens > 0) {
     for (int64_t i = threadIdx.x; i < a.sequences; i += kStepThreads) mean_future += sums[i];
@@ -86,7 +93,8 @@ __global__ void __launch_bounds__(kStepThreads) StepAdvantageKernel(StepRewardAr
   double d = t >= own.begin ? LogRatio(a, t) : 0.0;
   for (int64_t last = own.end - 1; last >= own.begin; last -= kStepThreads, t -= kStepThreads) {
     const bool mine = t >= own.begin;
-    const double next = t - kStepThreads >= own.begin ? LogRatio(a, t - kStepThreads) : 0.0;  // under way during the scan
+    // Under way during the scan
+    const double next = t - kStepThreads >= own.begin ? LogRatio(a, t - kStepThreads) : 0.0;
     const double term = mine ? FutureTerm(a.generator, d) : 0.0;
     double before, total;
     Scan(shared.scan).ExclusiveSum(term, before, total);
@@ -96,7 +104,8 @@ __global__ void __launch_bounds__(kStepThreads) StepAdvantageKernel(StepRewardAr
     if (mine && !isfinite(d)) {
       ReportInput(a, t, report);
     } else if (mine && sound && isfinite(future)) {  // what is not finite behind has been reported there
-      if (!isfinite(future + term) || (b == t && !isfinite(advantage))) ReportFailure(report, Failure::kAdvantageOverflow, t, (float)d);
+      if (!isfinite(future + term) || (b == t && !isfinite(advantage)))
+        ReportFailure(report, Failure::kAdvantageOverflow, t, (float)d);
     }
     if (a.cu_steps) {
       shared.advantages[threadIdx.x] = advantage;

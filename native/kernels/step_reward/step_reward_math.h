@@ -28,7 +28,9 @@ PRL_HD N LocalTerm(Generator generator, N d) {
   return N();
 }
 
-PRL_HD double LogRatio(const StepRewardArgs& a, int64_t t) { return (double)a.old_logprob[t] - (double)a.ref_logprob[t]; }
+PRL_HD double LogRatio(const StepRewardArgs& a, int64_t t) {
+  return (double)a.old_logprob[t] - (double)a.ref_logprob[t];
+}
 
 // The advantage of the last token of a step: d is its log-ratio, `future` the sum over the `after` tokens after it.
 template <typename N>

@@ -14,11 +14,13 @@ Status CheckTargets(const int32_t* targets, const int32_t* mask, int64_t rows, i
 }
 
 Status TargetOutside(int64_t row, int32_t target, int64_t vocab) {
-  return Error(Code::kOutOfRange, "targets[%lld] = %d is outside the vocabulary [0, %lld)", (long long)row, target, (long long)vocab);
+  return Error(Code::kOutOfRange, "targets[%lld] = %d is outside the vocabulary [0, %lld)", (long long)row, target,
+               (long long)vocab);
 }
 
 Status BadRow(int64_t row, bool all_masked) {
-  if (all_masked) return Error(Code::kNonFinite, "logits row %lld is all -inf: it has no log-probabilities", (long long)row);
+  if (all_masked)
+    return Error(Code::kNonFinite, "logits row %lld is all -inf: it has no log-probabilities", (long long)row);
   return Error(Code::kNonFinite, "logits row %lld holds a NaN or +inf", (long long)row);
 }
 

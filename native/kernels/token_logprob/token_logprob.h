@@ -3,19 +3,20 @@
 //   z = logits / temperature            m = max(z)            lse = m + log(sum exp(z - m))
 //   logprob[t] = z[target[t]] - lse     entropy[t] = lse - sum_j softmax(z)_j z_j      (nats)
 //
-//   d logits[t][j] = (1 / temperature) * ( d logprob[t] * (1[j = target] - p_j)  -  d entropy[t] * p_j * (log p_j + entropy) )
+//   d logits[t][j] = (1 / temperature) * (d logprob[t] * (1[j = target] - p_j) - d entropy[t] p_j (log p_j + entropy))
 //
 //   logits   [rows, vocab] float32 | bfloat16 | float16, row r at logits + r * stride (stride >= vocab, in elements)
 //   targets  [rows] int32, each in [0, vocab)
 //   logprob, entropy, lse  [rows] float32; any may be null
-//   mask     [rows] int32 or null: a row with 0 takes no part. It is not read, its target may be anything (Hugging Face's
-//            -100), its outputs and its gradient are 0.
+//   mask     [rows] int32 or null: a row with 0 takes no part. It is not read, its target may be anything
+//            (Hugging Face's -100), its outputs and its gradient are 0.
 //
-// Arithmetic is float32 whatever the storage; a row is read from memory once (online maximum and sum); offsets are 64-bit.
+// Arithmetic is float32 whatever the storage; a row is read from memory once (online maximum and sum); offsets are
+// 64-bit.
 // A logit of -inf is legal (a masked symbol): probability 0, gradient 0; a target there has log-probability -inf.
 // Failures name the first row: a target outside [0, vocab), a row that is all -inf, a NaN or +inf logit.
-// Rows are independent: results do not depend on the number of threads nor on the other rows. On the GPU the order of a row's sums
-// follows its place relative to a 16-byte boundary: the same row gives the same bits where it lies alike.
+// Rows are independent: results do not depend on the number of threads nor on the other rows. On the GPU the order of a
+// row's sums follows its place relative to a 16-byte boundary: the same row gives the same bits where it lies alike.
 #pragma once
 
 #include "runtime/cpu/isa.h"
@@ -39,8 +40,8 @@ struct TokenLogprobArgs {
 };
 
 // The backward pass reads a row once more (it is then in cache for the second look) and needs nothing saved.
-// Rows whose d_logprob and d_entropy are 0 are zero-filled without being read. d_logits may be the logits themselves; on
-// failure it then holds garbage. d_logits has the dtype and the stride of the logits.
+// Rows whose d_logprob and d_entropy are 0 are zero-filled without being read. d_logits may be the logits themselves;
+// on failure it then holds garbage. d_logits has the dtype and the stride of the logits.
 struct TokenLogprobBackwardArgs {
   TokenLogprobArgs forward;  // its outputs are ignored
   const float* d_logprob;    // [rows]
@@ -57,8 +58,8 @@ Status BadRow(int64_t row, bool all_masked);
 PRL_CPU_ENTRY(Status, TokenLogprobCpu, (const TokenLogprobArgs& args), (args))
 PRL_CPU_ENTRY(Status, TokenLogprobBackwardCpu, (const TokenLogprobBackwardArgs& args), (args))
 
-// Device pointers; queued, not run, when they return (runtime/cuda/queue.h). Targets are checked by the kernel: a row whose
-// target is outside the vocabulary is not read.
+// Device pointers; queued, not run, when they return (runtime/cuda/queue.h). Targets are checked by the kernel: a row
+// whose target is outside the vocabulary is not read.
 PRL_CUDA_ENTRY(TokenLogprobCuda, (const TokenLogprobArgs& args, const CudaCall& call))
 // A gradient in another tensor must lie as the logits do from a 16-byte boundary on.
 Status CheckAlignment(const void* logits, const void* d_logits);

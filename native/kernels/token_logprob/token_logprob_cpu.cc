@@ -59,7 +59,8 @@ Status Backward(const TokenLogprobBackwardArgs& args) {
         continue;
       }
       const RowResult result = FinishRow(stats, target_logit, inv_temperature);
-      GradientOfRow(row, out, f.vocab, f.targets[r], stats, result, args.d_logprob[r], d_entropy, inv_temperature, work);
+      GradientOfRow(row, out, f.vocab, f.targets[r], stats, result, args.d_logprob[r], d_entropy, inv_temperature,
+                    work);
     }
   });
   return ReportBadRow(first_bad);

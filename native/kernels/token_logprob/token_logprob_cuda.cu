@@ -11,7 +11,8 @@ __device__ void Write(const TokenLogprobArgs& args, int64_t r, RowResult result)
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kRowThreads, kRowOnceBlocks) ForwardKernel(TokenLogprobArgs args, CudaReport* report) {
+__global__ void __launch_bounds__(kRowThreads, kRowOnceBlocks)
+    ForwardKernel(TokenLogprobArgs args, CudaReport* report) {
   const int64_t r = blockIdx.x;
   if (args.mask && args.mask[r] == 0) {
     if (threadIdx.x == 0) Write(args, r, RowResult{});
@@ -29,7 +30,8 @@ __global__ void __launch_bounds__(kRowThreads, kRowOnceBlocks) ForwardKernel(Tok
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kRowThreads, kRowBlocks) BackwardKernel(TokenLogprobBackwardArgs args, int keep, CudaReport* report) {
+__global__ void __launch_bounds__(kRowThreads, kRowBlocks)
+    BackwardKernel(TokenLogprobBackwardArgs args, int keep, CudaReport* report) {
   const TokenLogprobArgs& f = args.forward;
   const int64_t r = blockIdx.x / ClusterSize();
   const T* row = static_cast<const T*>(f.logits) + r * f.stride;
@@ -61,8 +63,9 @@ Status LaunchBackward(const TokenLogprobBackwardArgs& args, const CudaCall& call
   DeviceLimits limits;
   PRL_RETURN_IF_ERROR(CudaLimits(&limits));
   const RowPlan plan = PlanRow(limits, args.forward.vocab, sizeof(T));
-  return Launch("token_logprob", call.stream, {args.forward.rows * plan.cluster, kRowThreads, plan.shared_bytes, plan.cluster},
-                BackwardKernel<T>, args, plan.kept, call.report);
+  return Launch("token_logprob", call.stream,
+                {args.forward.rows * plan.cluster, kRowThreads, plan.shared_bytes, plan.cluster}, BackwardKernel<T>,
+                args, plan.kept, call.report);
 }
 
 Status NotFloat() { return Error(Code::kInvalidArgument, "logits must be float32, bfloat16 or float16, not int32"); }
@@ -73,7 +76,8 @@ Status TokenLogprobCuda(const TokenLogprobArgs& args, const CudaCall& call) {
   const LaunchShape shape{args.rows, kRowThreads, kRowSharedBytes};
   switch (args.dtype) {
     case DType::kFloat32: return Launch("token_logprob", call.stream, shape, ForwardKernel<float>, args, call.report);
-    case DType::kBFloat16: return Launch("token_logprob", call.stream, shape, ForwardKernel<BFloat16>, args, call.report);
+    case DType::kBFloat16:
+      return Launch("token_logprob", call.stream, shape, ForwardKernel<BFloat16>, args, call.report);
     case DType::kFloat16: return Launch("token_logprob", call.stream, shape, ForwardKernel<Float16>, args, call.report);
     default: return NotFloat();
   }

@@ -15,10 +15,11 @@ constexpr int64_t kRowBlock = 2048;
 // Rows of more blocks than this do not keep their exponentials (a vocabulary of half a million).
 constexpr int64_t kMaxBlocks = 256;
 
-// What a first look at a row can leave for its gradient. A float32 gradient has room for the exponentials themselves: the
-// second look is then one multiplication, and exp is computed once. 16-bit storage would round them: they are made again.
+// What a first look at a row can leave for its gradient. A float32 gradient has room for the exponentials themselves:
+// the second look is then one multiplication, and exp is computed once. 16-bit storage would round them: they are made
+// again.
 struct RowWork {
-  bool kept;                     // the gradient holds e^((logit - block_max) / temperature)
+  bool kept;  // the gradient holds e^((logit - block_max) / temperature)
   float block_max[kMaxBlocks];
 };
 
@@ -79,7 +80,8 @@ static inline RowStats StatsOfRow(const T* row, int64_t vocab, float inv_tempera
       if (kKeep) StorePartial(kept + begin + whole, (int)(n - whole), e);
     }
     const double weighted = (double)ReduceAdd(weighted0 + weighted1);
-    total.sum += (double)ReduceAdd(sum0 + sum1) + 0.0 * weighted;  // a NaN logit is a NaN in y, and must be one in the sum
+    // A NaN logit is a NaN in y, and must be one in the sum
+    total.sum += (double)ReduceAdd(sum0 + sum1) + 0.0 * weighted;
     total.weighted += weighted * 0.693147180559945309;
   }
   return total;
@@ -92,7 +94,8 @@ static inline RowStats StatsOfRow(const T* row, int64_t vocab, float inv_tempera
 
 // The first look at a row whose gradient goes to `out`, which may be the row: that is then lost.
 template <typename T>
-static inline RowStats StatsBeforeGradient(const T* row, T* out, int64_t vocab, float inv_temperature, bool with_entropy, RowWork* work) {
+static inline RowStats StatsBeforeGradient(const T* row, T* out, int64_t vocab, float inv_temperature,
+                                           bool with_entropy, RowWork* work) {
   work->kept = sizeof(T) == sizeof(float) && !with_entropy && vocab <= kMaxBlocks * kRowBlock;
   if (work->kept) return StatsOfRow<true>(row, vocab, inv_temperature, (float*)out, work->block_max);
   return StatsOfRow(row, vocab, inv_temperature);
@@ -119,7 +122,8 @@ static inline void GradientOfRow(const T* row, T* out, int64_t vocab, int32_t ta
     const VF a = Splat((float)(((double)g.a - (double)g.b * log(stats.sum)) / stats.sum));
     const VF b = Splat((float)((double)g.b * 0.693147180559945309 / stats.sum));
     const VF max = Splat(stats.max), scale = Splat(inv_temperature * 1.44269504f), floor = Splat(-127.0f);
-    // 16-bit storage: a block at a time in float32, then rounded; the constants of both do not fit the registers together.
+    // 16-bit storage: a block at a time in float32, then rounded; the constants of both do not fit the registers
+    // together.
     constexpr bool kStage = sizeof(T) != sizeof(float);
     float staged[kStage ? kRowBlock : 1];
     for (int64_t begin = 0; begin < vocab; begin += kRowBlock) {
@@ -142,7 +146,8 @@ static inline void GradientOfRow(const T* row, T* out, int64_t vocab, int32_t ta
         const VF y = Max(floor, (LoadPartial(row + begin + whole, (int)(n - whole), -__builtin_inff()) - max) * scale);
         StorePartial(out + begin + whole, (int)(n - whole), Exp2NonPositive(y) * (a + b * y));
       }
-      for (i = 0; kStage && i < paired; i += 2 * kLanes) StorePair(out + begin + i, Load(staged + i), Load(staged + i + kLanes));
+      for (i = 0; kStage && i < paired; i += 2 * kLanes)
+        StorePair(out + begin + i, Load(staged + i), Load(staged + i + kLanes));
       if (kStage && paired < whole) Store(out + begin + paired, Load(staged + paired));
     }
   }
@@ -162,7 +167,9 @@ static inline void NoteBadRow(int64_t* first_bad, int64_t row, RowStats stats) {
   AtomicMin(first_bad, 2 * row + (RowIsAllMasked(stats) ? 1 : 0));
 }
 
-static inline Status ReportBadRow(int64_t first_bad) { return first_bad == INT64_MAX ? Ok() : BadRow(first_bad / 2, first_bad % 2 != 0); }
+static inline Status ReportBadRow(int64_t first_bad) {
+  return first_bad == INT64_MAX ? Ok() : BadRow(first_bad / 2, first_bad % 2 != 0);
+}
 
 }  // namespace PRL_ISA
 }  // namespace prl

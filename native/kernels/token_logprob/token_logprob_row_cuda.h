@@ -1,16 +1,16 @@
 // One row on the GPU: over a block, or over a cluster of blocks that hold a slice each. Shared by the CUDA skeletons of
 // token_logprob, policy_loss and linear_logprob, so that there is one softmax on the device too.
 //
-// A row is read from memory once. What fits stays in shared memory, each 16-byte pack in the place of the thread that asked for
-// it, so that no look needs a barrier; the rest is read again (from the second-level cache, mostly). A row of 151,936 bfloat16 is
-// 304 KB: eight blocks keep 38 KB each, and several blocks per processor overlap one row's loads with another's reductions and
-// stores.
+// A row is read from memory once. What fits stays in shared memory, each 16-byte pack in the place of the thread that
+// asked for it, so that no look needs a barrier; the rest is read again (from the second-level cache, mostly). A row of
+// 151,936 bfloat16 is 304 KB: eight blocks keep 38 KB each, and several blocks per processor overlap one row's loads
+// with another's reductions and stores.
 //
-// Sums are relative to a reference c in units of ln 2, c = max * scale rounded once: 2^(x * scale - c) is then a single fused
-// multiply-add away from the logit, with no error from c itself, whatever offset the logits have.
+// Sums are relative to a reference c in units of ln 2, c = max * scale rounded once: 2^(x * scale - c) is then a single
+// fused multiply-add away from the logit, with no error from c itself, whatever offset the logits have.
 //
-// What is once per row and in double (log, exp, the loss of a token) is done by one thread of each block and handed round: GPUs
-// for games do 2 double operations a cycle and processor.
+// What is once per row and in double (log, exp, the loss of a token) is done by one thread of each block and handed
+// round: GPUs for games do 2 double operations a cycle and processor.
 #pragma once
 
 #include "kernels/token_logprob/token_logprob.h"
@@ -141,12 +141,13 @@ __device__ inline T* InBlock(T* here, unsigned rank) {
 #endif
 }
 
-// Global to shared memory without a register; seen by the thread that asked, after WaitCopies. At most kLater later groups (what
-// was asked for between two CloseCopies) may still be under way.
+// Global to shared memory without a register; seen by the thread that asked, after WaitCopies. At most kLater later
+// groups (what was asked for between two CloseCopies) may still be under way.
 template <typename T>
 __device__ inline void AskForCopy(Pack<T>* to, const Pack<T>* from) {
 #if !defined(PRL_CUDA_EMULATOR) && __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from)
+               : "memory");
 #else
   *to = LoadStreaming(from);
 #endif
@@ -250,8 +251,8 @@ __device__ inline void AddPacks(ThreadStats* stats, const Pack<T> (&packs)[kN], 
   }
 }
 
-// The part of a row that this block has: packs first .. first + count - 1 of the row's; the first block has the head too, the last
-// the tail.
+// The part of a row that this block has: packs first .. first + count - 1 of the row's; the first block has the head
+// too, the last the tail.
 template <typename T>
 struct RowSlice {
   const T* row;
@@ -286,7 +287,8 @@ __device__ inline RowSlice<T> SliceOf(const T* row, int64_t vocab) {
   return {row, cut, first, (int)min(cut.packs - first, share), rank == 0, rank == blocks - 1};
 }
 
-// First look: this thread's statistics of the slice. The first `keep` packs go to `kept`; the others are read with `load`.
+// First look: this thread's statistics of the slice. The first `keep` packs go to `kept`; the others are read with
+// `load`.
 template <typename T, typename Load>
 __device__ inline ThreadStats LookAt(const RowSlice<T>& slice, float scale, Pack<T>* kept, int keep, Load load) {
   constexpr int kGroup = kRowUnroll * kRowThreads;
@@ -330,7 +332,8 @@ __device__ inline ThreadStats LookAt(const RowSlice<T>& slice, float scale, Pack
     }
   }
   from = slice.packs() + in_shared + threadIdx.x;
-  for (int left = slice.count - in_shared - (int)threadIdx.x; left > 0; left -= kGroup, from += kGroup) add(from, left, load);
+  for (int left = slice.count - in_shared - (int)threadIdx.x; left > 0; left -= kGroup, from += kGroup)
+    add(from, left, load);
   slice.ForSingle([&](int64_t j) {
     const float logit = ToFloat(slice.row[j]);
     stats.Raise(logit * scale);
@@ -365,8 +368,9 @@ __device__ inline RowPart MergeLanes(RowPart part) {
   return {sum, weighted, c};
 }
 
-// The statistics of the row from those of all threads of its blocks: in thread 0 of each block, the same bits in all of them; in
-// units of ln 2 and times scale (so inv_temperature is ln 2 in what follows). Order: lanes, warps, blocks. All threads must call.
+// The statistics of the row from those of all threads of its blocks: in thread 0 of each block, the same bits in all of
+// them; in units of ln 2 and times scale (so inv_temperature is ln 2 in what follows). Order: lanes, warps, blocks. All
+// threads must call.
 __device__ inline RowStats Combine(ThreadStats mine, RowShared* shared) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const auto in_warp = [](float x, auto op) {
@@ -406,9 +410,10 @@ __device__ inline RowResult FinishOnDevice(RowStats stats, float target_logit, f
   return result;
 }
 
-// d logits = p (a + b log p) with p = 2^y / sum; the target's from its log-probability, its two terms in float32, rounded to the
-// storage type once.
-__device__ inline RowSecondLook SecondLook(RowStats stats, RowResult result, float d_logprob, float d_entropy, float inv_temperature) {
+// d logits = p (a + b log p) with p = 2^y / sum; the target's from its log-probability, its two terms in float32,
+// rounded to the storage type once.
+__device__ inline RowSecondLook SecondLook(RowStats stats, RowResult result, float d_logprob, float d_entropy,
+                                           float inv_temperature) {
   const RowGradient g = GradientOf(d_logprob, d_entropy, result.entropy, inv_temperature);
   const float p = (float)exp((double)result.logprob);
   RowSecondLook look;
@@ -428,7 +433,8 @@ __device__ inline void WriteEach(const RowSlice<T>& slice, T* out, const Pack<T>
     float logits[Pack<T>::kSize];
     ToFloats(pack, logits);
 #pragma unroll
-    for (int j = 0; j < Pack<T>::kSize; j += 2) FromFloats(gradient(logits[j]), gradient(logits[j + 1]), made.value + j);
+    for (int j = 0; j < Pack<T>::kSize; j += 2)
+      FromFloats(gradient(logits[j]), gradient(logits[j + 1]), made.value + j);
     return made;
   };
   const int in_shared = min(slice.count, keep);
@@ -468,8 +474,8 @@ __device__ inline void WriteZeros(const RowSlice<T>& slice, T* out) {
 
 // Second look, as thread 0 has prepared it in shared memory (and a barrier made known).
 template <typename T>
-__device__ inline void WriteGradient(const RowSlice<T>& slice, T* out, const RowSecondLook& look, int32_t target, float scale,
-                                     const Pack<T>* kept, int keep) {
+__device__ inline void WriteGradient(const RowSlice<T>& slice, T* out, const RowSecondLook& look, int32_t target,
+                                     float scale, const Pack<T>* kept, int keep) {
   if (look.kind == RowSecondLook::kNothing) return;
   if (look.kind == RowSecondLook::kZeros) return WriteZeros(slice, out);
   const float c = look.c, a = look.a, b = look.b;

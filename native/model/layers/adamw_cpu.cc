@@ -9,17 +9,18 @@ void AdamWCpu(const AdamWStep& step, int64_t n, const float* gradient, float* pa
   ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
     const AdamWStep s = step;
     const float* __restrict g = gradient;
-    float *__restrict p = parameter, *__restrict first = m, *__restrict second = v;
+    float* __restrict p = parameter, * __restrict first = m, * __restrict second = v;
     for (int64_t i = begin; i < end; ++i) AdamWElement(s, g[i], p + i, first + i, second + i);
   });
 }
 
-void AdamWBFloat16Cpu(const AdamWStep& step, int64_t n, const float* gradient, BFloat16* parameter, uint16_t* low, float* m, float* v) {
+void AdamWBFloat16Cpu(const AdamWStep& step, int64_t n, const float* gradient, BFloat16* parameter, uint16_t* low,
+                      float* m, float* v) {
   ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
     const AdamWStep s = step;
     const float* __restrict g = gradient;
-    uint16_t *__restrict high = &parameter->bits, *__restrict rest = low;
-    float *__restrict first = m, *__restrict second = v;
+    uint16_t* __restrict high = &parameter->bits, * __restrict rest = low;
+    float* __restrict first = m, * __restrict second = v;
     for (int64_t i = begin; i < end; ++i) {
       float master = MasterOf(high[i], rest[i]);
       AdamWElement(s, g[i], &master, first + i, second + i);
@@ -28,8 +29,8 @@ void AdamWBFloat16Cpu(const AdamWStep& step, int64_t n, const float* gradient, B
   });
 }
 
-bool AdamWStaysFiniteCpu(const AdamWStep& step, int64_t n, const float* gradient, const float* parameter, const BFloat16* high,
-                         const uint16_t* low, const float* m, const float* v) {
+bool AdamWStaysFiniteCpu(const AdamWStep& step, int64_t n, const float* gradient, const float* parameter,
+                         const BFloat16* high, const uint16_t* low, const float* m, const float* v) {
   int found = 0;
   ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
     const AdamWStep s = step;

@@ -12,9 +12,9 @@ namespace prl {
 struct AdamWStep {
   float gradient_scale;  // of global clipping
   float one_minus_beta1, beta2, one_minus_beta2, epsilon;
-  float keep;            // 1 - learning rate * decay
-  float step_size;       // learning rate / (1 - beta1^t)
-  float correction;      // sqrt(1 - beta2^t)
+  float keep;        // 1 - learning rate * decay
+  float step_size;   // learning rate / (1 - beta1^t)
+  float correction;  // sqrt(1 - beta2^t)
 };
 
 PRL_HD void AdamWElement(const AdamWStep& s, float gradient, float* parameter, float* m, float* v) {

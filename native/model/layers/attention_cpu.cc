@@ -19,11 +19,13 @@ struct Head {
   int64_t before, keys;
   int64_t d, q_row, kv_row, lse_row;
   const float *q, *kv;
-  int64_t q_offset, lse_offset;        // of the same places in d_q and lse
-  int64_t prefix_offset, own_offset;   // of the first key of each in kv and d_kv; its value is value_step further
+  int64_t q_offset, lse_offset;       // of the same places in d_q and lse
+  int64_t prefix_offset, own_offset;  // of the first key of each in kv and d_kv; its value is value_step further
   int64_t value_step;
 
-  int64_t OffsetOf(int64_t key) const { return key < before ? prefix_offset + key * kv_row : own_offset + (key - before) * kv_row; }
+  int64_t OffsetOf(int64_t key) const {
+    return key < before ? prefix_offset + key * kv_row : own_offset + (key - before) * kv_row;
+  }
 };
 
 Head HeadOf(const AttentionArgs& args, int64_t sequence, int64_t head) {
@@ -48,8 +50,8 @@ Head HeadOf(const AttentionArgs& args, int64_t sequence, int64_t head) {
   return h;
 }
 
-// A tile of keys and values by rows: where they lie, or, where the tile holds the prefix's last and the sequence's first,
-// gathered. (So tiles are the same whether a prefix is shared or not, and so are the numbers.)
+// A tile of keys and values by rows: where they lie, or, where the tile holds the prefix's last and the sequence's
+// first, gathered. (So tiles are the same whether a prefix is shared or not, and so are the numbers.)
 struct KeyTile {
   const float *k, *v;
   int64_t row;
@@ -71,7 +73,8 @@ KeyTile TileOf(const Head& h, int64_t k0, int64_t cols, float* scratch) {
 }
 
 // scores[rows, cols] = a . b^T over head_dim, both given by rows.
-void RowProducts(int64_t rows, int64_t cols, int64_t d, const float* a, int64_t a_row, const float* b, int64_t b_row, float* scores) {
+void RowProducts(int64_t rows, int64_t cols, int64_t d, const float* a, int64_t a_row, const float* b, int64_t b_row,
+                 float* scores) {
   GemmCpu({rows, cols, d, a, a_row, 1, b, 1, b_row, scores, kKeyTile, false, nullptr});
 }
 
@@ -91,7 +94,8 @@ void ForwardTile(const Head& h, int64_t d, float scale, int64_t q0, int64_t rows
     RowProducts(rows, cols, d, h.q + q0 * h.q_row, h.q_row, tile.k, tile.row, scores);
     for (int64_t r = 0; r < rows; ++r) {
       float* s = scores + r * kKeyTile;
-      // Keys after the row's own position; all of the tile for a row that ends before it, which leaves the row as it is.
+      // Keys after the row's own position; all of the tile for a row that ends before it, which leaves the row as it
+      // is.
       const int64_t seen = h.first + q0 + r + 1 - k0;
       for (int64_t j = seen > 0 ? seen : 0; j < padded; ++j) s[j] = -__builtin_inff();
       VF m = Splat(max[r]);
@@ -185,7 +189,8 @@ void AttentionCpu(const AttentionArgs& args) {
     const Head h = HeadOf(args, task / args.heads, task % args.heads);
     for (int64_t q0 = 0; q0 < h.queries; q0 += kQueryTile) {
       const int64_t rows = h.queries - q0 < kQueryTile ? h.queries - q0 : kQueryTile;
-      ForwardTile(h, args.head_dim, scale, q0, rows, args.out + h.q_offset, args.lse ? args.lse + h.lse_offset : nullptr);
+      ForwardTile(h, args.head_dim, scale, q0, rows, args.out + h.q_offset,
+                  args.lse ? args.lse + h.lse_offset : nullptr);
     }
   });
 }
@@ -194,7 +199,8 @@ void AttentionBackwardCpu(const AttentionBackwardArgs& args) {
   const AttentionArgs& f = args.forward;
   const float scale = 1.0f / __builtin_sqrtf((float)f.head_dim);
   const int64_t d = f.head_dim, group = f.heads / f.kv_heads;
-  // The heads that share keys and values, and the sequences that share a prefix, add to the same gradients: one task, in order.
+  // The heads that share keys and values, and the sequences that share a prefix, add to the same gradients: one task,
+  // in order.
   const auto is_root = [&](int64_t sequence) { return !f.prefix || f.prefix[sequence] < 0; };
   ParallelFor(f.sequences * f.kv_heads, [&](int64_t task) {
     const int64_t root = task / f.kv_heads, first_head = task % f.kv_heads * group;
@@ -207,7 +213,14 @@ void AttentionBackwardCpu(const AttentionBackwardArgs& args) {
           memset(args.d_kv + h.OffsetOf(j), 0, (size_t)d * sizeof(float));
           memset(args.d_kv + h.OffsetOf(j) + h.value_step, 0, (size_t)d * sizeof(float));
         }
-        const BackwardTile tile{h, d, scale, f.out + h.q_offset, args.d_out + h.q_offset, f.lse + h.lse_offset, args.d_q + h.q_offset, args.d_kv};
+        const BackwardTile tile{h,
+                                d,
+                                scale,
+                                f.out + h.q_offset,
+                                args.d_out + h.q_offset,
+                                f.lse + h.lse_offset,
+                                args.d_q + h.q_offset,
+                                args.d_kv};
         for (int64_t q0 = 0; q0 < h.queries; q0 += kQueryTile) {
           tile.Run(q0, h.queries - q0 < kQueryTile ? h.queries - q0 : kQueryTile);
         }

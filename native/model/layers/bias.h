@@ -10,7 +10,9 @@
 
 namespace prl {
 
-PRL_CPU_ENTRY(void, AddBiasCpu, (int64_t rows, int64_t width, float* x, int64_t x_row, const float* bias), (rows, width, x, x_row, bias))
-PRL_CPU_ENTRY(void, AddColumnSumsCpu, (int64_t rows, int64_t width, const float* x, int64_t x_row, float* sums), (rows, width, x, x_row, sums))
+PRL_CPU_ENTRY(void, AddBiasCpu, (int64_t rows, int64_t width, float* x, int64_t x_row, const float* bias),
+              (rows, width, x, x_row, bias))
+PRL_CPU_ENTRY(void, AddColumnSumsCpu, (int64_t rows, int64_t width, const float* x, int64_t x_row, float* sums),
+              (rows, width, x, x_row, sums))
 
 }  // namespace prl

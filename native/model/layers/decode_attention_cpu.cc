@@ -84,7 +84,8 @@ void DecodeAttentionCpu(const DecodeAttentionArgs& args) {
         Store(scores + p, e);
         total += e;
       }
-      WeightedSum(scores, args.values[r] + cache, d, length, 1.0f / ReduceAdd(total), args.out + (r * args.heads + h) * d);
+      WeightedSum(scores, args.values[r] + cache, d, length, 1.0f / ReduceAdd(total),
+                  args.out + (r * args.heads + h) * d);
     }
   }
 }

@@ -21,7 +21,8 @@ void SortByIdCpu(int64_t rows, int64_t vocab, const int32_t* ids, int32_t* order
   starts[0] = 0;
 }
 
-void EmbeddingBackwardCpu(int64_t vocab, int64_t width, const int32_t* order, const int32_t* starts, const float* d_out, float* d_table) {
+void EmbeddingBackwardCpu(int64_t vocab, int64_t width, const int32_t* order, const int32_t* starts, const float* d_out,
+                          float* d_table) {
   // Most ids of a large vocabulary have no token: many of them per piece. Those of a small one have many: a piece each.
   const int64_t ids_per_task = vocab / 1024 + 1;
   ParallelRows(vocab, ids_per_task, [&](int64_t begin, int64_t end) {

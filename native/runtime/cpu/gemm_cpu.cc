@@ -1,7 +1,7 @@
-// Blocked as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008): B is packed
-// in strips of kNr columns, a block of rows of A meets one strip of kKc x kNr (first-level cache) after the other, and the
-// innermost kernel keeps kMr x kNr elements of C in registers. A is read where it is when its rows are contiguous, and packed
-// when it is transposed.
+// Blocked as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008): B is
+// packed in strips of kNr columns, a block of rows of A meets one strip of kKc x kNr (first-level cache) after the
+// other, and the innermost kernel keeps kMr x kNr elements of C in registers. A is read where it is when its rows are
+// contiguous, and packed when it is transposed.
 #include "runtime/cpu/gemm.h"
 
 #include "runtime/cpu/scratch.h"
@@ -22,8 +22,8 @@ constexpr int kNr = 2 * kLanes;
 // The chain of an element is cut at multiples of kKc, for every shape: part of the contract.
 constexpr int64_t kKc = 256;
 constexpr int64_t kMc = 16 * kMr;
-// Floats of B packed at a time (8 MB): larger products go in slabs of columns, and of at most kDeep terms where there are more.
-// C stays in cache from one block of terms to the next, and A is read once per slab of columns.
+// Floats of B packed at a time (8 MB): larger products go in slabs of columns, and of at most kDeep terms where there
+// are more. C stays in cache from one block of terms to the next, and A is read once per slab of columns.
 constexpr int64_t kSlab = int64_t{1} << 21;
 constexpr int64_t kDeep = 8 * kKc;
 
@@ -33,7 +33,7 @@ int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 // `rows` x kNr of C over k terms. Row i of A starts at a + i * a_row; consecutive terms are kStep apart.
 template <int kRows, int kStep>
 __attribute__((noinline)) void Kernel(int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row,
-                                                  int columns, bool add) {
+                                      int columns, bool add) {
   VF c0[kRows], c1[kRows];
   for (int i = 0; i < kRows; ++i) c0[i] = c1[i] = VF{};
   const float* row[kRows];
@@ -65,9 +65,11 @@ __attribute__((noinline)) void Kernel(int64_t k, const float* a, int64_t a_row, 
   }
 }
 
-// A tile of up to kMr rows; the last rows of a block go in tiles of 8, 4, 2 and 1. The chain of an element is the same in each.
+// A tile of up to kMr rows; the last rows of a block go in tiles of 8, 4, 2 and 1. The chain of an element is the same
+// in each.
 template <int kStep>
-void Rows(int64_t rows, int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row, int columns, bool add) {
+void Rows(int64_t rows, int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row, int columns,
+          bool add) {
   if (rows >= kMr) return Kernel<kMr, kStep>(k, a, a_row, b, c, c_row, columns, add);
   while (rows > 0) {
     const int64_t taken = kMr > 8 && rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
@@ -124,8 +126,10 @@ void PackA(int64_t rows, int64_t k, const float* a, int64_t a_row, int64_t a_col
   }
 }
 
-// C[row0.., strips [strip0, strip1)] of one slab. packed: the slab's strips, each k x kNr; `columns` of the slab are real.
-void Tile(const GemmArgs& g, int64_t row0, int64_t row1, int64_t strip0, int64_t strip1, const float* packed, int64_t columns, float* c) {
+// C[row0.., strips [strip0, strip1)] of one slab. packed: the slab's strips, each k x kNr; `columns` of the slab are
+// real.
+void Tile(const GemmArgs& g, int64_t row0, int64_t row1, int64_t strip0, int64_t strip1, const float* packed,
+          int64_t columns, float* c) {
   const bool direct = g.a_col == 1;
   for (int64_t p0 = 0; p0 < g.k; p0 += kKc) {
     const int64_t kc = Smaller(kKc, g.k - p0);
@@ -153,8 +157,8 @@ void Tile(const GemmArgs& g, int64_t row0, int64_t row1, int64_t strip0, int64_t
   }
 }
 
-// The columns of one slab: tiles of rows, and of columns too where there are few rows. The cut follows the number of threads;
-// the numbers do not.
+// The columns of one slab: tiles of rows, and of columns too where there are few rows. The cut follows the number of
+// threads; the numbers do not.
 void Slab(const GemmArgs& g, const float* packed, int64_t columns, float* c) {
   const int64_t strips = (columns + kNr - 1) / kNr;
   const int64_t threads = g.m * columns * g.k < 100000 ? 1 : NumThreads();
@@ -165,7 +169,8 @@ void Slab(const GemmArgs& g, const float* packed, int64_t columns, float* c) {
   const int64_t wanted = 3 * threads;
   const int64_t mc = Smaller(kMc, RoundUp((g.m + wanted - 1) / wanted, 2 * kMr));
   const int64_t row_tiles = (g.m + mc - 1) / mc;
-  const int64_t column_tiles = row_tiles >= wanted ? 1 : Smaller((wanted + row_tiles - 1) / row_tiles, (strips + 3) / 4);
+  const int64_t column_tiles =
+      row_tiles >= wanted ? 1 : Smaller((wanted + row_tiles - 1) / row_tiles, (strips + 3) / 4);
   const int64_t width = (strips + column_tiles - 1) / column_tiles;
   ParallelFor(row_tiles * column_tiles, [&](int64_t task) {
     const int64_t i = task / column_tiles * mc, s = task % column_tiles * width;

@@ -22,6 +22,7 @@ const char* CpuIsaName(Isa isa);
 }  // namespace prl
 
 // A file compiled per instruction set sees only the declarations: its calls stay within its own namespace.
+// clang-format off
 #if defined(PRL_X86) && defined(PRL_ISA)
 #define PRL_CPU_ENTRY(result, name, parameters, arguments)  \
   namespace generic { result name parameters; }             \
@@ -47,3 +48,4 @@ const char* CpuIsaName(Isa isa);
   namespace generic { result name parameters; }             \
   static inline result name parameters { return generic::name arguments; }
 #endif
+// clang-format on

@@ -1,5 +1,5 @@
-// Vectors of float32, and of double, as wide as the instruction set has them: the only place of the CPU kernels that knows widths.
-// Included only by files compiled per instruction set; everything is `static inline` (see isa.h).
+// Vectors of float32, and of double, as wide as the instruction set has them: the only place of the CPU kernels that
+// knows widths. Included only by files compiled per instruction set; everything is `static inline` (see isa.h).
 //
 // Arithmetic is written with operators (a * b + c becomes a fused multiply-add where there is one). Max and Min return
 // their SECOND argument when either is NaN, like the x86 instructions.
@@ -37,7 +37,11 @@ typedef uint32_t VU __attribute__((vector_size(kLanes * 4)));
 typedef uint16_t VH __attribute__((vector_size(kLanes * 2)));
 
 PRL_INLINE VF Splat(float x) { return x - VF{}; }
-PRL_INLINE VF Load(const float* p) { VF v; __builtin_memcpy(&v, p, sizeof v); return v; }
+PRL_INLINE VF Load(const float* p) {
+  VF v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
 PRL_INLINE void Store(float* p, VF v) { __builtin_memcpy(p, &v, sizeof v); }
 
 #if defined(PRL_ISA_avx512)
@@ -73,7 +77,8 @@ PRL_INLINE float ReduceMax(VF v) {
 
 // --- 16-bit storage -----------------------------------------------------------------------------------------------
 
-// Lanes widened, and narrowed where each holds less than 2^16. (g++ 12 makes four instructions of the AVX2 conversions.)
+// Lanes widened, and narrowed where each holds less than 2^16. (g++ 12 makes four instructions of the AVX2
+// conversions.)
 #if defined(PRL_ISA_avx2)
 PRL_INLINE VU Widen(const uint16_t* p) { return (VU)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)); }
 PRL_INLINE void Narrow(uint16_t* p, VU v) {
@@ -140,8 +145,8 @@ PRL_INLINE void Store(Float16* p, VF v) {
 }
 #endif
 
-// 2 * kLanes values at a time, where it does not matter which of the two vectors has which: of bfloat16 one takes those at even
-// places, the other those at odd ones, which spares the instructions that widen and narrow.
+// 2 * kLanes values at a time, where it does not matter which of the two vectors has which: of bfloat16 one takes those
+// at even places, the other those at odd ones, which spares the instructions that widen and narrow.
 template <typename T>
 PRL_INLINE void LoadPair(const T* p, VF* a, VF* b) {
   *a = Load(p);
@@ -179,8 +184,8 @@ PRL_INLINE void StorePartial(T* p, int n, VF v) {
 
 // --- exp ----------------------------------------------------------------------------------------------------------
 
-// e^x to about 1 ulp: x = n ln 2 + r with |r| <= ln 2 / 2, a degree-6 polynomial for e^r, the exponent added as an integer
-// (Cephes' expf, netlib.org/cephes). 0 below -87.3 (a denormal result is 0), infinity above 88.7, NaN for NaN.
+// e^x to about 1 ulp: x = n ln 2 + r with |r| <= ln 2 / 2, a degree-6 polynomial for e^r, the exponent added as an
+// integer (Cephes' expf, netlib.org/cephes). 0 below -87.3 (a denormal result is 0), infinity above 88.7, NaN for NaN.
 PRL_INLINE VF Exp(VF x) {
   const VF low = Splat(-87.33654f), high = Splat(88.72283f);
   const VF clamped = Min(high, Max(low, x));  // NaN passes both
@@ -223,9 +228,9 @@ PRL_INLINE VF ExpNonPositive(VF x) {
   return x < low ? Splat(0.0f) : e;
 }
 
-// 2^y for -127 <= y <= 0, to 1.6e-7 relative, the cheapest there is: y = n + f with |f| <= 1/2, a degree-5 polynomial for 2^f
-// (minimax with p(0) = 1), n added to its exponent. 1 at 0; exactly 0 at -127, so clamp y there and what lies below vanishes.
-// A NaN does NOT come out as a NaN.
+// 2^y for -127 <= y <= 0, to 1.6e-7 relative, the cheapest there is: y = n + f with |f| <= 1/2, a degree-5 polynomial
+// for 2^f (minimax with p(0) = 1), n added to its exponent. 1 at 0; exactly 0 at -127, so clamp y there and what lies
+// below vanishes. A NaN does NOT come out as a NaN.
 PRL_INLINE VF Exp2NonPositive(VF y) {
   const VF magic = Splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   const VF shifted = y + magic;
@@ -289,7 +294,8 @@ PRL_INLINE VD LoadWidePartial(const float* p, int n) {
 PRL_INLINE void StoreFloats(float* p, int n, VHF v) {
   typedef float Anywhere __attribute__((vector_size(kDoubles * 4), aligned(4)));
   if (n == kDoubles) *(Anywhere*)p = v;
-  else for (int i = 0; i < n; ++i) p[i] = v[i];
+  else
+    for (int i = 0; i < n; ++i) p[i] = v[i];
 }
 
 // Bit i says whether lane i holds.
@@ -318,10 +324,10 @@ PRL_INLINE VD MaxDouble(VD a, VD b) { return a > b ? a : b; }
 PRL_INLINE VD MinDouble(VD a, VD b) { return a < b ? a : b; }
 #endif
 
-// e^x and e^x - 1 together, to 1.2 and 2.8 times 2^-52 relative: x = n ln 2 + r with |r| <= ln 2 / 2 and p = e^r - 1 = 2 r P / (Q - r P), with P and Q
-// polynomials in r^2 (Cephes' exp, netlib.org/cephes); then e^x = 2^n p + 2^n and e^x - 1 = 2^n p + (2^n - 1), where half of 2^n is
-// used since it does not overflow before the result does. 0 and -1 below -708 (a denormal result is 0), infinity above 709.78, NaN
-// for NaN.
+// e^x and e^x - 1 together, to 1.2 and 2.8 times 2^-52 relative: x = n ln 2 + r with |r| <= ln 2 / 2 and p = e^r - 1 =
+// 2 r P / (Q - r P), with P and Q polynomials in r^2 (Cephes' exp, netlib.org/cephes); then e^x = 2^n p + 2^n and e^x -
+// 1 = 2^n p + (2^n - 1), where half of 2^n is used since it does not overflow before the result does. 0 and -1 below
+// -708 (a denormal result is 0), infinity above 709.78, NaN for NaN.
 struct VExponentials {
   VD exp, expm1;
 };

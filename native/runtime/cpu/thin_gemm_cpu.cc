@@ -37,7 +37,8 @@ void Block(const ThinGemmArgs& g, const float* a, const T* b, float* c) {
   }
   if (p < g.k) {
     const int n = (int)(g.k - p);
-    add([=](const float* row) { return LoadPartial(row + p, n, 0.0f); }, [=](const T* row) { return LoadPartial(row + p, n, 0.0f); });
+    add([=](const float* row) { return LoadPartial(row + p, n, 0.0f); },
+        [=](const T* row) { return LoadPartial(row + p, n, 0.0f); });
   }
   for (int i = 0; i < kM; ++i) {
     for (int j = 0; j < kN; ++j) {

@@ -48,9 +48,7 @@ class Pool {
 
   int threads() const { return limit_.load(std::memory_order_relaxed); }
 
-  void SetThreads(int n) {
-    limit_.store(std::clamp(n, 1, kMaxThreads), std::memory_order_relaxed);
-  }
+  void SetThreads(int n) { limit_.store(std::clamp(n, 1, kMaxThreads), std::memory_order_relaxed); }
 
   void Run(int64_t count, TaskFn fn, void* context) {
     Job job;

@@ -1,7 +1,8 @@
 // The one thread pool of the process: made at first use, never destroyed, shared by every caller (worker_threads too).
 //
-// Work is cut by the caller into `count` tasks whose results do not depend on which thread runs them; so results are the
-// same bit for bit for any number of threads. A ParallelFor inside a task runs its tasks inline, one after the other:
+// Work is cut by the caller into `count` tasks whose results do not depend on which thread runs them; so results are
+// the same bit for bit for any number of threads. A ParallelFor inside a task runs its tasks inline, one after the
+// other:
 // code may be parallel inside or outside without knowing which.
 #pragma once
 

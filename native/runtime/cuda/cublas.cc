@@ -21,7 +21,8 @@ constexpr int kOpN = 0, kOpT = 1;
 constexpr int kCompute32F = 68, kAlgorithmDefault = -1;
 // Default math (so no TF32 for float32), and sums of 16-bit results stay float32 until they are complete.
 constexpr int kMathMode = 0 | 16;
-// What NVIDIA recommends for compute capability 9.0. Given by us, so that it is not shared and results are reproducible.
+// What NVIDIA recommends for compute capability 9.0. Given by us, so that it is not shared and results are
+// reproducible.
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 
 struct Api {
@@ -35,8 +36,9 @@ struct Api {
   int (*get_property)(int which, int* value) = nullptr;
   const char* (*status_name)(int status) = nullptr;
   const char* (*status_string)(int status) = nullptr;
-  int (*gemm_ex)(void* handle, int op_a, int op_b, int m, int n, int k, const void* alpha, const void* a, int a_type, int lda,
-                 const void* b, int b_type, int ldb, const void* beta, void* c, int c_type, int ldc, int compute, int algorithm) = nullptr;
+  int (*gemm_ex)(void* handle, int op_a, int op_b, int m, int n, int k, const void* alpha, const void* a, int a_type,
+                 int lda, const void* b, int b_type, int ldb, const void* beta, void* c, int c_type, int ldc,
+                 int compute, int algorithm) = nullptr;
 };
 
 // Made once and never destroyed, as the queue.
@@ -123,10 +125,12 @@ Status Look(Api* api) {
     if (!folder && Open(asked, api)) return Ok();
     for (const std::string& name : names) {
       // The second: where pip puts it below a folder of its own (pip install --target).
-      if (folder && (OpenFirst(asked + ("/" + name), api) || OpenFirst(asked + ("/nvidia/*/lib/" + name), api))) return Ok();
+      if (folder && (OpenFirst(asked + ("/" + name), api) || OpenFirst(asked + ("/nvidia/*/lib/" + name), api)))
+        return Ok();
     }
     const char* why = folder ? "the folder has none" : dlerror();
-    return Error(Code::kUnsupported, "PRL_CUBLAS=%.80s is not cuBLAS 12 or 13: %.100s", asked, why ? why : "functions are missing");
+    return Error(Code::kUnsupported, "PRL_CUBLAS=%.80s is not cuBLAS 12 or 13: %.100s", asked,
+                 why ? why : "functions are missing");
   }
   for (const std::string& name : names) {
     if (Open(name, api)) return Ok();
@@ -136,7 +140,8 @@ Status Look(Api* api) {
   }
   const bool old = driver != 0 && driver < 13000;
   return Error(Code::kUnsupported,
-               "cuBLAS (libcublas.so.%s) was not found: run 'pip install nvidia-cublas%s', or let PRL_CUBLAS name the file or its folder",
+               "cuBLAS (libcublas.so.%s) was not found: run 'pip install nvidia-cublas%s', or let PRL_CUBLAS name the "
+               "file or its folder",
                old ? "12" : "13 or 12", old ? "-cu12" : "");
 }
 
@@ -149,7 +154,8 @@ Status Find(Cublas& cublas) {
 
 Status Check(const Cublas& cublas, const char* kernel, int status, const char* what) {
   if (status == 0) return Ok();
-  return Error(Code::kCuda, "%s: %s in %s: %s", kernel, cublas.api.status_name(status), what, cublas.api.status_string(status));
+  return Error(Code::kCuda, "%s: %s in %s: %s", kernel, cublas.api.status_name(status), what,
+               cublas.api.status_string(status));
 }
 
 // Under the mutex. A failed start leaves nothing and is tried again at the next call.
@@ -162,7 +168,8 @@ Status Start(Cublas& cublas, const char* kernel) {
   Status status = Check(cublas, kernel, cublas.api.set_stream(handle, CudaStream()), "cublasSetStream");
   if (status.ok()) status = CudaAllocate(kWorkspaceBytes, &workspace);
   // After the stream: setting that takes the workspace away.
-  if (status.ok()) status = Check(cublas, kernel, cublas.api.set_workspace(handle, workspace, kWorkspaceBytes), "cublasSetWorkspace");
+  if (status.ok())
+    status = Check(cublas, kernel, cublas.api.set_workspace(handle, workspace, kWorkspaceBytes), "cublasSetWorkspace");
   if (status.ok()) status = Check(cublas, kernel, cublas.api.set_math_mode(handle, kMathMode), "cublasSetMathMode");
   if (status.ok()) {
     cublas.handle = handle;
@@ -189,22 +196,26 @@ Status FindCublas(CublasLibrary* library) {
 Status GemmCuda(const char* kernel, const CudaGemmArgs& g) {
   if (g.m == 0 || g.n == 0) return Ok();
   for (const int64_t size : {g.m, g.n, g.k, g.a_row, g.b_row, g.c_row}) {
-    if (size > INT32_MAX) return Error(Code::kOutOfRange, "%s: a matrix of %lld rows or columns is more than cuBLAS takes", kernel, (long long)size);
+    if (size > INT32_MAX)
+      return Error(Code::kOutOfRange, "%s: a matrix of %lld rows or columns is more than cuBLAS takes", kernel,
+                   (long long)size);
   }
   PRL_RETURN_IF_ERROR(CudaUse());
   Cublas& cublas = TheCublas();
   const std::lock_guard<std::mutex> lock(cublas.mutex);
   PRL_RETURN_IF_ERROR(Start(cublas, kernel));
   const float one = 1.0f, beta = g.accumulate ? 1.0f : 0.0f;
-  const auto row = [](int64_t elements) { return (int)(elements > 0 ? elements : 1); };  // 0 is no row length, even of nothing
+  // 0 is no row length, even of nothing
+  const auto row = [](int64_t elements) { return (int)(elements > 0 ? elements : 1); };
   // A row-major matrix is, column by column, its transpose: C^T = B^T A^T.
-  const int status = cublas.api.gemm_ex(cublas.handle, g.transpose_b ? kOpT : kOpN, g.transpose_a ? kOpT : kOpN, (int)g.n, (int)g.m,
-                                        (int)g.k, &one, g.b, TypeNumber(g.type), row(g.b_row), g.a, TypeNumber(g.type), row(g.a_row),
-                                        &beta, g.c, TypeNumber(g.c_type), row(g.c_row), kCompute32F, kAlgorithmDefault);
+  const int status =
+      cublas.api.gemm_ex(cublas.handle, g.transpose_b ? kOpT : kOpN, g.transpose_a ? kOpT : kOpN, (int)g.n, (int)g.m,
+                         (int)g.k, &one, g.b, TypeNumber(g.type), row(g.b_row), g.a, TypeNumber(g.type), row(g.a_row),
+                         &beta, g.c, TypeNumber(g.c_type), row(g.c_row), kCompute32F, kAlgorithmDefault);
   if (status == 0) return Ok();
   char what[96];
-  snprintf(what, sizeof what, "cublasGemmEx of %lld x %lld x %lld, %s to %s", (long long)g.m, (long long)g.n, (long long)g.k, NameOf(g.type),
-           NameOf(g.c_type));
+  snprintf(what, sizeof what, "cublasGemmEx of %lld x %lld x %lld, %s to %s", (long long)g.m, (long long)g.n,
+           (long long)g.k, NameOf(g.type), NameOf(g.c_type));
   return Check(cublas, kernel, status, what);
 }
 

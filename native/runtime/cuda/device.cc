@@ -66,14 +66,18 @@ Status CudaChosenDevice(int32_t* index) {
   int32_t count = 0;
   char reason[128];
   CudaDeviceCount(&count, reason);
-  if (count == 0) return Error(Code::kUnsupported, "there is no GPU to use (%s); 'prl doctor' says what is missing", *reason ? reason : "no device");
+  if (count == 0)
+    return Error(Code::kUnsupported, "there is no GPU to use (%s); 'prl doctor' says what is missing",
+                 *reason ? reason : "no device");
   if (*index < 0 || *index >= count) {
-    return Error(Code::kOutOfRange, "PRL_DEVICE=cuda:%d, but this machine has %d GPU%s", *index, count, count == 1 ? "" : "s");
+    return Error(Code::kOutOfRange, "PRL_DEVICE=cuda:%d, but this machine has %d GPU%s", *index, count,
+                 count == 1 ? "" : "s");
   }
   cudaDeviceProp properties;
   PRL_CUDA_CHECK(cudaGetDeviceProperties(&properties, *index));
   if (10 * properties.major + properties.minor < 75) {
-    return Error(Code::kUnsupported, "%.80s has compute capability %d.%d; 7.5 is the least", properties.name, properties.major, properties.minor);
+    return Error(Code::kUnsupported, "%.80s has compute capability %d.%d; 7.5 is the least", properties.name,
+                 properties.major, properties.minor);
   }
   return Ok();
 }

@@ -14,12 +14,14 @@ struct CudaDevice {
 };
 
 bool CudaCompiled();
-// The versions of CUDA that the driver can run and that this build was made with, as 1000 * major + 10 * minor; 0: there is none.
+// The versions of CUDA that the driver can run and that this build was made with, as 1000 * major + 10 * minor; 0:
+// there is none.
 void CudaVersions(int32_t* driver, int32_t* runtime);
 // *count is 0 and `reason` says why where there is none. Compiled in both builds.
 void CudaDeviceCount(int32_t* count, char reason[128]);
 Status CudaDeviceInfo(int32_t index, CudaDevice* device);
-// The one that this process uses: PRL_DEVICE ("cpu", "cuda", "cuda:N") decides. Fails with the reason where it uses none. Starts nothing.
+// The one that this process uses: PRL_DEVICE ("cpu", "cuda", "cuda:N") decides. Fails with the reason where it uses
+// none. Starts nothing.
 Status CudaChosenDevice(int32_t* index);
 
 }  // namespace prl

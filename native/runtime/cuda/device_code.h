@@ -19,7 +19,8 @@ __device__ inline float ToFloat(Float16 x) {
   return __half2float(__half(raw));
 }
 
-// Two neighbours at once: one conversion instruction where the hardware has it (compute capability 8.0 on). To nearest even.
+// Two neighbours at once: one conversion instruction where the hardware has it (compute capability 8.0 on). To nearest
+// even.
 __device__ inline void FromFloats(float a, float b, float* out) {
   out[0] = a;
   out[1] = b;
@@ -82,8 +83,8 @@ __device__ inline void StoreStreaming(Pack<T>* to, const Pack<T>& pack) {
   __stcs(reinterpret_cast<uint4*>(to), *reinterpret_cast<const uint4*>(&pack));
 }
 
-// A row as single elements up to the first 16-byte boundary, whole packs, and single elements after the last: any vocabulary and
-// any stride will do.
+// A row as single elements up to the first 16-byte boundary, whole packs, and single elements after the last: any
+// vocabulary and any stride will do.
 struct RowCut {
   int64_t head, packs, tail;  // tail begins at head + packs * kSize
 };
@@ -114,7 +115,8 @@ __device__ inline Shared& SharedAs() {
   return *reinterpret_cast<Shared*>(SharedMemory());
 }
 
-// The first failure wins: the smallest (index, kind); its value rides along. 64 bits, so that one atomic operation does it.
+// The first failure wins: the smallest (index, kind); its value rides along. 64 bits, so that one atomic operation does
+// it.
 __device__ inline void ReportFailure(CudaReport* report, Failure kind, int64_t index, unsigned value_bits) {
   atomicMin(&report->failure, PackFailure(kind, index, value_bits));
 }
@@ -122,8 +124,8 @@ __device__ inline void ReportFailure(CudaReport* report, Failure kind, int64_t i
   ReportFailure(report, kind, index, __float_as_uint(value));
 }
 
-// Piece i of packed offsets, kept inside [0, total] whatever the offsets hold: a wrong offset must not read other memory. That it
-// is wrong is reported under `kind` with its number.
+// Piece i of packed offsets, kept inside [0, total] whatever the offsets hold: a wrong offset must not read other
+// memory. That it is wrong is reported under `kind` with its number.
 struct Piece {
   int64_t begin, end;
 };
@@ -131,7 +133,8 @@ __device__ inline bool IsPiece(const int32_t* offsets, int64_t i, int64_t pieces
   const int64_t begin = offsets[i], end = offsets[i + 1];
   return begin >= 0 && end >= begin && end <= total && (i != 0 || begin == 0) && (i != pieces - 1 || end == total);
 }
-__device__ inline Piece PieceOf(const int32_t* offsets, int64_t i, int64_t pieces, int64_t total, CudaReport* report, Failure kind) {
+__device__ inline Piece PieceOf(const int32_t* offsets, int64_t i, int64_t pieces, int64_t total, CudaReport* report,
+                                Failure kind) {
   if (IsPiece(offsets, i, pieces, total)) return {offsets[i], offsets[i + 1]};
   if (threadIdx.x == 0) ReportFailure(report, kind, i, (unsigned)offsets[i + 1]);
   return {0, 0};

@@ -15,7 +15,9 @@ Status NoCuda();
 #if defined(PRL_WITH_CUDA) || defined(__CUDACC__)
 #define PRL_CUDA_ENTRY(name, parameters) Status name parameters;
 #else
-#define PRL_CUDA_ENTRY(name, parameters) \
-  template <typename... Any>             \
-  static inline Status name(const Any&...) { return NoCuda(); }
+#define PRL_CUDA_ENTRY(name, parameters)     \
+  template <typename... Any>                 \
+  static inline Status name(const Any&...) { \
+    return NoCuda();                         \
+  }
 #endif

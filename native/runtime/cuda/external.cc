@@ -7,15 +7,16 @@
 namespace prl {
 namespace {
 
-// The allocation that a pointer lies in, from the driver. The driver is not linked (the addon loads where it is absent): its
-// function is asked for at run time.
+// The allocation that a pointer lies in, from the driver. The driver is not linked (the addon loads where it is
+// absent): its function is asked for at run time.
 using GetAddressRange = int (*)(unsigned long long* base, size_t* size, unsigned long long pointer);
 
 bool AllocationOf(const void* pointer, unsigned long long* base, size_t* size) {
   void* found = nullptr;
   cudaDriverEntryPointQueryResult result;
 #if CUDART_VERSION >= 13000
-  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuMemGetAddressRange", &found, 12000, cudaEnableDefault, &result);
+  const cudaError_t error =
+      cudaGetDriverEntryPointByVersion("cuMemGetAddressRange", &found, 12000, cudaEnableDefault, &result);
 #else
   const cudaError_t error = cudaGetDriverEntryPoint("cuMemGetAddressRange", &found, cudaEnableDefault, &result);
 #endif
@@ -36,7 +37,8 @@ Status CudaCheckPointer(const void* pointer, size_t bytes) {
     return Error(Code::kInvalidArgument, "pointer %p is not memory of a GPU", pointer);
   }
   if (attributes.device != CudaDeviceIndex()) {
-    return Error(Code::kInvalidArgument, "pointer %p is memory of GPU %d, but this process uses GPU %d (PRL_DEVICE chooses it)", pointer,
+    return Error(Code::kInvalidArgument,
+                 "pointer %p is memory of GPU %d, but this process uses GPU %d (PRL_DEVICE chooses it)", pointer,
                  attributes.device, CudaDeviceIndex());
   }
   unsigned long long base = 0;
@@ -44,7 +46,9 @@ Status CudaCheckPointer(const void* pointer, size_t bytes) {
   if (AllocationOf(pointer, &base, &size)) {
     const size_t behind = (size_t)(base + size - (unsigned long long)(uintptr_t)pointer);
     if (bytes > behind) {
-      return Error(Code::kOutOfRange, "the tensor needs %zu bytes, but only %zu lie behind pointer %p in its allocation", bytes, behind, pointer);
+      return Error(Code::kOutOfRange,
+                   "the tensor needs %zu bytes, but only %zu lie behind pointer %p in its allocation", bytes, behind,
+                   pointer);
     }
   }
   return Ok();
@@ -69,11 +73,14 @@ Status CudaImportIpc(const unsigned char handle[64], size_t offset, size_t bytes
   const cudaError_t error = cudaIpcOpenMemHandle(base, given, cudaIpcMemLazyEnablePeerAccess);
   if (error == cudaErrorDeviceUninitialized) {  // what CUDA calls it
     cudaGetLastError();
-    return Error(Code::kInvalidArgument, "the handle is this process's own (%s): use the tensor itself", cudaGetErrorName(error));
+    return Error(Code::kInvalidArgument, "the handle is this process's own (%s): use the tensor itself",
+                 cudaGetErrorName(error));
   }
   if (error != cudaSuccess) {
     cudaGetLastError();
-    return Error(Code::kCuda, "%s when opening the handle (%s): it must come from a process of this machine that runs and still has the memory",
+    return Error(Code::kCuda,
+                 "%s when opening the handle (%s): it must come from a process of this machine that runs and still has "
+                 "the memory",
                  cudaGetErrorName(error), cudaGetErrorString(error));
   }
   // Against the allocation that was opened: memory of another one may lie behind it.
@@ -81,7 +88,8 @@ Status CudaImportIpc(const unsigned char handle[64], size_t offset, size_t bytes
   size_t size = 0;
   if (AllocationOf(*base, &start, &size) && (offset > size || bytes > size - offset)) {
     CudaCloseIpc(*base);
-    return Error(Code::kOutOfRange, "the tensor needs %zu bytes from byte %zu on, but the memory of the handle has %zu", bytes, offset, size);
+    return Error(Code::kOutOfRange, "the tensor needs %zu bytes from byte %zu on, but the memory of the handle has %zu",
+                 bytes, offset, size);
   }
   return Ok();
 }

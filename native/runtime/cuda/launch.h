@@ -1,4 +1,5 @@
-// Host side of a launch. Every CUDA call is checked; a failure becomes a Status with the error's name and what was being done.
+// Host side of a launch. Every CUDA call is checked; a failure becomes a Status with the error's name and what was
+// being done.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -7,14 +8,14 @@
 
 #include "runtime/status.h"
 
-#define PRL_CUDA_CHECK(expression)                                                                               \
-  do {                                                                                                           \
-    const cudaError_t prl_error_ = (expression);                                                                 \
-    if (prl_error_ != cudaSuccess) {                                                                             \
-      cudaGetLastError(); /* reported here; it must not surface in a later call */                               \
-      return ::prl::Error(::prl::Code::kCuda, "%s in %s: %s", cudaGetErrorName(prl_error_), #expression,         \
-                          cudaGetErrorString(prl_error_));                                                       \
-    }                                                                                                            \
+#define PRL_CUDA_CHECK(expression)                                                                       \
+  do {                                                                                                   \
+    const cudaError_t prl_error_ = (expression);                                                         \
+    if (prl_error_ != cudaSuccess) {                                                                     \
+      cudaGetLastError(); /* reported here; it must not surface in a later call */                       \
+      return ::prl::Error(::prl::Code::kCuda, "%s in %s: %s", cudaGetErrorName(prl_error_), #expression, \
+                          cudaGetErrorString(prl_error_));                                               \
+    }                                                                                                    \
   } while (0)
 
 namespace prl {
@@ -28,13 +29,16 @@ struct LaunchShape {
 
 // Queues kernel(arguments...) on `stream`; `name` is the public name of what the user called. 0 blocks: nothing.
 template <typename... Parameters, typename... Arguments>
-Status Launch(const char* name, void* stream, const LaunchShape& shape, void (*kernel)(Parameters...), Arguments&&... arguments) {
+Status Launch(const char* name, void* stream, const LaunchShape& shape, void (*kernel)(Parameters...),
+              Arguments&&... arguments) {
   if (shape.blocks == 0) return Ok();
-  if (shape.blocks > 2147483647) return Error(Code::kOutOfRange, "%s: %lld blocks are more than a grid holds", name, (long long)shape.blocks);
+  if (shape.blocks > 2147483647)
+    return Error(Code::kOutOfRange, "%s: %lld blocks are more than a grid holds", name, (long long)shape.blocks);
   cudaError_t error = cudaSuccess;
   // 48 KB is what a kernel gets without asking.
   if (shape.shared_bytes > 48 * 1024) {
-    error = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shape.shared_bytes);
+    error =
+        cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shape.shared_bytes);
   }
   if (error == cudaSuccess) {
     cudaLaunchAttribute attribute;

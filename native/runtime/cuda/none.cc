@@ -6,7 +6,9 @@
 #include "runtime/cuda/queue.h"
 
 namespace prl {
-Status NoCuda() { return Error(Code::kUnsupported, "this build of the addon has no CUDA (nvcc was not found when it was compiled)"); }
+Status NoCuda() {
+  return Error(Code::kUnsupported, "this build of the addon has no CUDA (nvcc was not found when it was compiled)");
+}
 }  // namespace prl
 
 #if !defined(PRL_WITH_CUDA)

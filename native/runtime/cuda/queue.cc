@@ -29,7 +29,7 @@ class CudaTicket {
   uint64_t thread = 0;  // that made the call
   std::string kernel;
   FailureBounds bounds{0};
-  CudaReport result;     // once it is over
+  CudaReport result;  // once it is over
   bool over = false, told = false;
 };
 
@@ -54,8 +54,8 @@ struct Queue {
   cudaStream_t stream = nullptr;
   DeviceLimits limits{};
 
-  // PRL_CUDA_CACHE=off: every allocation is one of CUDA's, as large as was asked for, and goes back to it at once. For sanitizers,
-  // which know nothing of what lies within an allocation.
+  // PRL_CUDA_CACHE=off: every allocation is one of CUDA's, as large as was asked for, and goes back to it at once. For
+  // sanitizers, which know nothing of what lies within an allocation.
   bool caching = true;
   std::multimap<size_t, void*> cache;
   std::unordered_map<void*, size_t> live;
@@ -77,12 +77,15 @@ Status Open(Queue* q) {
   PRL_CUDA_CHECK(cudaSetDevice(q->device));
   cudaDeviceProp properties;
   PRL_CUDA_CHECK(cudaGetDeviceProperties(&properties, q->device));
-  q->limits = {10 * properties.major + properties.minor, properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
+  q->limits = {10 * properties.major + properties.minor, properties.multiProcessorCount,
+               properties.sharedMemPerBlockOptin};
   cudaFuncAttributes attributes;
   if (cudaFuncGetAttributes(&attributes, AnyKernel()) != cudaSuccess) {
     cudaGetLastError();
-    return Error(Code::kUnsupported, "this addon was compiled for other GPUs than %s: compile it on this machine, or with PRL_CUDA_ARCH=%d-real",
-                 properties.name, q->limits.compute_capability);
+    return Error(
+        Code::kUnsupported,
+        "this addon was compiled for other GPUs than %s: compile it on this machine, or with PRL_CUDA_ARCH=%d-real",
+        properties.name, q->limits.compute_capability);
   }
   PRL_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&q->device_reports), kSlots * sizeof(CudaReport)));
   PRL_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&q->host_reports), kSlots * sizeof(CudaReport)));
@@ -164,7 +167,8 @@ Status AcquirePinned(Queue& q, size_t bytes, PinnedBlock** block) {
     for (auto it = q.pinned.begin(); it != q.pinned.end();) {
       const bool idle = !it->taken && cudaEventQuery(it->last_use) == cudaSuccess;
       if (!idle) cudaGetLastError();
-      if (idle && it->bytes > kKeepPinned && (it->bytes < bytes || it->bytes / 2 > bytes)) {  // large, and of no use now
+      // Large, and of no use now
+      if (idle && it->bytes > kKeepPinned && (it->bytes < bytes || it->bytes / 2 > bytes)) {
         cudaEventDestroy(it->last_use);
         cudaFreeHost(it->memory);
         it = q.pinned.erase(it);
@@ -182,7 +186,8 @@ Status AcquirePinned(Queue& q, size_t bytes, PinnedBlock** block) {
     PinnedBlock made{nullptr, bytes < 4096 ? 4096 : bytes, nullptr, false};
     if (cudaMallocHost(&made.memory, made.bytes) != cudaSuccess) {
       cudaGetLastError();
-      return Error(Code::kOutOfMemory, "%zu bytes of pinned memory could not be had for a copy to or from the GPU", bytes);
+      return Error(Code::kOutOfMemory, "%zu bytes of pinned memory could not be had for a copy to or from the GPU",
+                   bytes);
     }
     const cudaError_t error = cudaEventCreateWithFlags(&made.last_use, cudaEventDisableTiming);
     if (error != cudaSuccess) {
@@ -255,7 +260,8 @@ Status CudaCall::Begin(size_t workspace_bytes) {
 Status CudaCall::End(const char* kernel, FailureBounds bounds, CudaTicketPtr* ticket) {
   Queue& q = TheQueue();
   const std::lock_guard<std::mutex> lock(q.mutex);
-  PRL_CUDA_CHECK(cudaMemcpyAsync(q.host_reports + ticket_->slot, report, sizeof(CudaReport), cudaMemcpyDeviceToHost, q.stream));
+  PRL_CUDA_CHECK(
+      cudaMemcpyAsync(q.host_reports + ticket_->slot, report, sizeof(CudaReport), cudaMemcpyDeviceToHost, q.stream));
   PRL_CUDA_CHECK(cudaEventRecord(ticket_->done, q.stream));
   ticket_->kernel = kernel;
   ticket_->bounds = bounds;
@@ -328,7 +334,8 @@ Status CudaFailuresUntil(const CudaMark& mark) {
 Status CudaElapsed(const CudaMark& from, const CudaMark& to, float* milliseconds) {
   PRL_RETURN_IF_ERROR(CudaWaitFor(from));
   PRL_RETURN_IF_ERROR(CudaWaitFor(to));
-  PRL_CUDA_CHECK(cudaEventElapsedTime(milliseconds, static_cast<MarkEvent*>(from.get())->event, static_cast<MarkEvent*>(to.get())->event));
+  PRL_CUDA_CHECK(cudaEventElapsedTime(milliseconds, static_cast<MarkEvent*>(from.get())->event,
+                                      static_cast<MarkEvent*>(to.get())->event));
   return Ok();
 }
 
@@ -356,8 +363,10 @@ Status CudaAllocate(size_t bytes, void** pointer) {
       cudaGetLastError();
       size_t free_bytes = 0, total = 0;
       cudaMemGetInfo(&free_bytes, &total);
-      return Error(Code::kOutOfMemory, "%.1f MiB of GPU memory were asked for, but %.1f of %.1f MiB are free (this process uses %.1f MiB)",
-                   (double)bytes / 1048576, (double)free_bytes / 1048576, (double)total / 1048576, (double)q.use.in_use / 1048576);
+      return Error(Code::kOutOfMemory,
+                   "%.1f MiB of GPU memory were asked for, but %.1f of %.1f MiB are free (this process uses %.1f MiB)",
+                   (double)bytes / 1048576, (double)free_bytes / 1048576, (double)total / 1048576,
+                   (double)q.use.in_use / 1048576);
     }
     PRL_CUDA_CHECK(error);
   }
@@ -404,7 +413,8 @@ Status CudaUpload(void* to, const void* from, size_t bytes) {
     PRL_RETURN_IF_ERROR(AcquirePinned(q, n, &block));
     void* const staging = block->memory;
     memcpy(staging, static_cast<const char*>(from) + done, n);
-    const cudaError_t error = cudaMemcpyAsync(static_cast<char*>(to) + done, staging, n, cudaMemcpyHostToDevice, q.stream);
+    const cudaError_t error =
+        cudaMemcpyAsync(static_cast<char*>(to) + done, staging, n, cudaMemcpyHostToDevice, q.stream);
     ReleasePinned(q, staging);
     PRL_CUDA_CHECK(error);
   }

@@ -1,14 +1,14 @@
 // The one GPU of the process (PRL_DEVICE: "cuda" or "cuda:N"; "cpu" switches it off), its one stream, and its memory.
 //
-// Everything is queued on that stream in the order of the calls, from whichever thread they come. So memory that is released can
-// be handed out again at once: what is queued later runs later. Nothing here waits unless it says so.
+// Everything is queued on that stream in the order of the calls, from whichever thread they come. So memory that is
+// released can be handed out again at once: what is queued later runs later. Nothing here waits unless it says so.
 //
 // How a kernel runs on the GPU: the binding fills the same arguments as for the CPU, with device pointers, then
 //
 //     CudaCall call;
-//     PRL_RETURN_IF_ERROR(call.Begin(XCudaWorkspace(args)));    // a zero-cost report slot, and scratch
-//     PRL_RETURN_IF_ERROR(XCuda(args, call));                   // launches (runtime/cuda/launch.h); nothing has run yet
-//     PRL_RETURN_IF_ERROR(call.End("x", bounds, &ticket));      // the report follows the kernels on the stream
+//     PRL_RETURN_IF_ERROR(call.Begin(XCudaWorkspace(args)));   // a zero-cost report slot, and scratch
+//     PRL_RETURN_IF_ERROR(XCuda(args, call));                  // launches (runtime/cuda/launch.h); nothing has run yet
+//     PRL_RETURN_IF_ERROR(call.End("x", bounds, &ticket));     // the report follows the kernels on the stream
 //
 // What the kernel finds wrong (kernels/failures.h) shows when the host next waits: for the ticket, or for the stream.
 #pragma once
@@ -25,9 +25,10 @@ namespace prl {
 // What the kernels of a call leave for the host, in device memory and then in pinned memory. It starts as all ones.
 struct CudaReport {
   unsigned long long failure;  // kernels/failures.h; all ones: none
-  unsigned counter;            // for "the last block to finish": starts at all ones, so that the k-th atomicAdd returns k - 2
-  unsigned count;              // of the active tokens of a loss; starts at all ones too
-  double values[20];           // the results that go to the host (the sums of a loss)
+  // For "the last block to finish": starts at all ones, so that the k-th atomicAdd returns k - 2
+  unsigned counter;
+  unsigned count;     // of the active tokens of a loss; starts at all ones too
+  double values[20];  // the results that go to the host (the sums of a loss)
 };
 
 // A call that was queued. Its report can be read when it is done.
@@ -52,8 +53,8 @@ struct CudaCall {
   CudaTicketPtr ticket_;
 };
 
-// Binds the GPU to the calling thread; the first call chooses it and makes the stream. Fails with the reason and the remedy where
-// there is none.
+// Binds the GPU to the calling thread; the first call chooses it and makes the stream. Fails with the reason and the
+// remedy where there is none.
 Status CudaUse();
 int CudaDeviceIndex();  // after CudaUse
 void* CudaStream();     // after CudaUse
@@ -64,12 +65,14 @@ Status CudaWait(const CudaTicketPtr& ticket, const double** values);
 using CudaMark = std::shared_ptr<void>;
 Status CudaMarkNow(CudaMark* mark);
 Status CudaWaitFor(const CudaMark& mark);
-// The first failure among this thread's calls that ended before `mark` (made by the same thread; has been waited for), once.
+// The first failure among this thread's calls that ended before `mark` (made by the same thread; has been waited for),
+// once.
 Status CudaFailuresUntil(const CudaMark& mark);
 // Milliseconds of the GPU between two marks, which are waited for.
 Status CudaElapsed(const CudaMark& from, const CudaMark& to, float* milliseconds);
 
-// Device memory from a cache: at least `bytes`, on a 512-byte boundary, uninitialised. Under pressure the cache is emptied first.
+// Device memory from a cache: at least `bytes`, on a 512-byte boundary, uninitialised. Under pressure the cache is
+// emptied first.
 Status CudaAllocate(size_t bytes, void** pointer);
 void CudaRelease(void* pointer);
 struct CudaMemoryUse {
@@ -77,8 +80,8 @@ struct CudaMemoryUse {
 };
 CudaMemoryUse CudaMemory(bool reset_peak);
 
-// Copies through pinned memory. Upload: `from` can be changed at return. Download: begins now; Finish waits (from any thread) and
-// copies to `to`.
+// Copies through pinned memory. Upload: `from` can be changed at return. Download: begins now; Finish waits (from any
+// thread) and copies to `to`.
 Status CudaUpload(void* to, const void* from, size_t bytes);
 struct CudaDownload;
 Status CudaBeginDownload(const void* from, size_t bytes, std::shared_ptr<CudaDownload>* download);

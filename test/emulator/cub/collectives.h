@@ -1,6 +1,6 @@
-// The block and warp collectives of CUB that our kernels use, with their documented contracts made strict: a result that is
-// valid in one thread only is poison in the others, and the temporary storage is really used, so that reusing it without a
-// barrier between gives wrong results in some order.
+// The block and warp collectives of CUB that our kernels use, with their documented contracts made strict: a result
+// that is valid in one thread only is poison in the others, and the temporary storage is really used, so that reusing
+// it without a barrier between gives wrong results in some order.
 #pragma once
 
 #include <new>
@@ -34,11 +34,14 @@ T ReduceWarp(Slots<T, N>& slots, int first, int count, Op op) {
 
 struct Plus {
   template <typename T>
-  T operator()(const T& a, const T& b) const { return a + b; }
+  T operator()(const T& a, const T& b) const {
+    return a + b;
+  }
 };
 
 inline void ExpectThreads(const char* what, int threads) {
-  if ((int)current->block->threads != threads) Fail("%s for %d threads in a block of %u", what, threads, current->block->threads);
+  if ((int)current->block->threads != threads)
+    Fail("%s for %d threads in a block of %u", what, threads, current->block->threads);
 }
 
 }  // namespace prl_emulator
@@ -101,7 +104,8 @@ class BlockScan {
     const T sum = Scan(in, op, total);
     out = sum;
   }
-  // `prefix` is called with the block's total in the first warp; what it returns in thread 0 goes before the block's items.
+  // `prefix` is called with the block's total in the first warp; what it returns in thread 0 goes before the block's
+  // items.
   template <typename Op, typename Prefix>
   void InclusiveScan(T in, T& out, Op op, Prefix& prefix) {
     T total = in;
@@ -124,7 +128,9 @@ class BlockScan {
     out = Before(in, op, total);
   }
   template <typename Op>
-  void ExclusiveScan(T in, T& out, Op op, T& total) { out = Before(in, op, total); }
+  void ExclusiveScan(T in, T& out, Op op, T& total) {
+    out = Before(in, op, total);
+  }
 
  private:
   static constexpr int Mirror(int rank) { return N - 1 - rank; }

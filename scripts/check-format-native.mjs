@@ -1,0 +1,38 @@
+// The format of native/ and test/emulator: .clang-format says what it is, and a line has at most 120 columns.
+//
+//   node scripts/check-format-native.mjs [--write]
+//
+// Runs clang-format of one major version, since others format the same file in other ways: from CLANG_FORMAT or the PATH.
+// Without it the format is not checked, and it says so; the columns are.
+import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const MAJOR = 14;
+const COLUMNS = 120;
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const write = process.argv[2] === '--write';
+const files = ['native', 'test/emulator'].flatMap((folder) =>
+  readdirSync(join(root, folder), { recursive: true })
+    .filter((file) => /\.(h|cc|cu|cuh)$/.test(file))
+    .map((file) => `${folder}/${file}`),
+);
+
+const problems = files.flatMap((file) =>
+  readFileSync(join(root, file), 'utf8')
+    .split('\n')
+    .flatMap((line, i) => (line.length > COLUMNS ? [`${file}:${i + 1}: ${line.length} columns`] : [])),
+);
+
+const run = (...args) => spawnSync(process.env.CLANG_FORMAT || 'clang-format', args, { cwd: root, encoding: 'utf8' });
+const version = run('--version').stdout?.match(/version (\d+)[\d.]*/);
+if (Number(version?.[1]) === MAJOR) {
+  const { stderr, status } = run(...(write ? ['-i'] : ['--dry-run', '-Werror']), ...files);
+  if (status !== 0) problems.push(stderr, 'node scripts/check-format-native.mjs --write formats them');
+} else {
+  const found = version ? `this machine has ${version[0]}` : 'this machine has none';
+  console.log(`The format of native/ was not checked: it needs clang-format ${MAJOR}, ${found}`);
+}
+for (const problem of problems) console.error(problem);
+process.exit(problems.length ? 1 : 0);
