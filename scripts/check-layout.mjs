@@ -1,5 +1,6 @@
 // The rooms of lib/, highest first: an import may lead to its own room or to one further down, never up, and never in a circle.
-// Prints each import that does otherwise. CONTRIBUTING.md says what lives in which room.
+// Likewise the rooms of native/ and their #include "...". Prints each import that does otherwise.
+// CONTRIBUTING.md says what lives in which room.
 //   node scripts/check-layout.mjs [FOLDER]
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize, relative, resolve } from 'node:path';
@@ -19,10 +20,12 @@ const ROOMS = [
   'kernels',
   'base',
 ];
+const NATIVE_ROOMS = ['binding', 'model', 'kernels', 'runtime'];
 /** Files outside the rooms that may be reached: what publishes one room as a subpath, and the benchmarks that the CLI runs. */
 const OUTSIDE = ['../bench/run.ts'];
 
-const root = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'), 'lib');
+const top = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'));
+const root = join(top, 'lib');
 const files = readdirSync(root, { recursive: true }).filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
 
 /** The files that one file imports, by whatever form: from, import(), and the modules that threads are started with. */
@@ -70,6 +73,20 @@ function walk(file) {
   state.set(file, 'done');
 }
 for (const file of files) walk(file);
+
+const native = join(top, 'native');
+const sources = existsSync(native)
+  ? readdirSync(native, { recursive: true }).filter((path) => /\.(h|cc|cu)$/.test(path))
+  : [];
+for (const file of sources) {
+  const from = NATIVE_ROOMS.indexOf(roomOf(file));
+  if (from < 0) problems.push(`native/${file} is in no room: native/ has ${NATIVE_ROOMS.join(', ')}`);
+  for (const [, name] of readFileSync(join(native, file), 'utf8').matchAll(/^\s*#\s*include\s*"([^"]+)"/gm)) {
+    if (!existsSync(join(native, name))) problems.push(`native/${file} includes "${name}", which is not in native/`);
+    else if (NATIVE_ROOMS.indexOf(roomOf(name)) < from)
+      problems.push(`native/${file} includes "${name}": ${roomOf(name)} is above ${roomOf(file)}`);
+  }
+}
 
 for (const problem of problems) console.error(problem);
 if (files.length === 0) problems.push(console.error(`no files in ${relative('.', root)}`));

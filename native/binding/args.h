@@ -122,7 +122,7 @@ class Args {
 };
 
 // Offsets of packed sequences: int32, starts at 0, never falls, ends at `total`; at least one entry. Returns the number
-// of pieces. On the GPU the kernel checks them (PieceOf in runtime/cuda/device_code.h).
+// of pieces. On the GPU the kernel checks them (PieceOf in kernels/failures_cuda.h).
 // `things` names what is packed, for the message.
 int64_t CheckOffsets(Napi::Env env, const char* name, const TensorArg& offsets, int64_t total,
                      const char* things = "tokens");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "binding/args.h"
+#include "kernels/failures.h"
 #include "runtime/cuda/queue.h"
 
 namespace prl {
@@ -25,7 +26,7 @@ CudaTicketPtr RunOnCuda(Napi::Env env, const char* kernel, FailureBounds bounds,
   CudaTicketPtr ticket;
   ThrowIfError(env, call.Begin(workspace_bytes));
   ThrowIfError(env, run(call));
-  ThrowIfError(env, call.End(kernel, bounds, &ticket));
+  ThrowIfError(env, call.End(kernel, DescribeWith(bounds), &ticket));
   return ticket;
 }
 // A ticket for JavaScript, and the values of the call that it stands for: waits, throws the call's failure.

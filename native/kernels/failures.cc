@@ -10,7 +10,6 @@
 namespace prl {
 
 Status DescribeFailure(uint64_t failure, FailureBounds bounds) {
-  if (failure == kNoFailure) return Ok();
   const auto kind = static_cast<Failure>((failure >> 32) & ((1u << kFailureKindBits) - 1));
   const long long index = (long long)(failure >> (32 + kFailureKindBits));
   const uint32_t bits = (uint32_t)failure;

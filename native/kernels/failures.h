@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "runtime/cuda/queue.h"
 #include "runtime/hd.h"
 #include "runtime/status.h"
 
@@ -36,7 +37,6 @@ enum class Failure : uint32_t {
   kQuantileTarget,
 };
 
-constexpr uint64_t kNoFailure = ~uint64_t{0};
 constexpr int kFailureKindBits = 5;
 
 // Index in the high bits (27 of them: larger ones all read as the largest), then kind, then the value's bits.
@@ -53,5 +53,9 @@ struct FailureBounds {
   int64_t vocab, total;
 };
 Status DescribeFailure(uint64_t failure, FailureBounds bounds);
+// The same as the runtime takes it (CudaCall::End).
+inline CudaDescribe DescribeWith(FailureBounds bounds) {
+  return [bounds](uint64_t failure) { return DescribeFailure(failure, bounds); };
+}
 
 }  // namespace prl

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/clipped_loss/clipped_loss_math.h"
+#include "kernels/failures_cuda.h"
 #include "runtime/cuda/device_code.h"
 #include "runtime/cuda/launch.h"
 

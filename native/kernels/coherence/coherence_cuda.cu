@@ -1,6 +1,7 @@
 // One block per response. A window is walked by one thread: windows are a few steps.
 #include "kernels/coherence/coherence.h"
 #include "kernels/coherence/coherence_math.h"
+#include "kernels/failures_cuda.h"
 #include "runtime/cuda/block_sum.h"
 #include "runtime/cuda/device_code.h"
 #include "runtime/cuda/launch.h"

@@ -1,6 +1,7 @@
 // One block per response, which finds its group by looking at the ids of all: B^2 comparisons are nothing for the B of
 // a batch. Each block sums in the same order over the responses, so what two responses of a group take from it is the
 // same bit for bit.
+#include "kernels/failures_cuda.h"
 #include "kernels/group_center/group_center.h"
 #include "kernels/group_center/group_center_math.h"
 #include "runtime/cuda/block_sum.h"

@@ -1,4 +1,5 @@
 // One block per sequence.
+#include "kernels/failures_cuda.h"
 #include "kernels/importance_weight/importance_weight.h"
 #include "kernels/importance_weight/importance_weight_math.h"
 #include "runtime/cuda/block_sum.h"

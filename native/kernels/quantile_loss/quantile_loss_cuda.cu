@@ -1,4 +1,5 @@
 // A thread per row, in strides of the grid; the last block to finish adds up what the blocks left in the workspace.
+#include "kernels/failures_cuda.h"
 #include "kernels/quantile_loss/quantile_loss.h"
 #include "kernels/quantile_loss/quantile_loss_math.h"
 #include "runtime/cuda/block_sum.h"

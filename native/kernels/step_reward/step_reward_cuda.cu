@@ -3,6 +3,7 @@
 // once, every advantage written once.
 #include <cub/block/block_scan.cuh>
 
+#include "kernels/failures_cuda.h"
 #include "kernels/step_reward/step_reward.h"
 #include "kernels/step_reward/step_reward_math.h"
 #include "runtime/cuda/block_sum.h"

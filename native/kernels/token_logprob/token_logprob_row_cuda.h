@@ -13,6 +13,7 @@
 // round: GPUs for games do 2 double operations a cycle and processor.
 #pragma once
 
+#include "kernels/failures_cuda.h"
 #include "kernels/token_logprob/token_logprob.h"
 #include "kernels/token_logprob/token_logprob_math.h"
 #include "runtime/cuda/device_code.h"

@@ -1,12 +1,10 @@
-// What kernels share on the device: 16-byte packs of any storage type, shared memory, clusters, reporting a failure.
+// What kernels share on the device: 16-byte packs of any storage type, shared memory.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include "kernels/failures.h"
-#include "runtime/cuda/queue.h"
 #include "runtime/dtype.h"
 
 namespace prl {
@@ -113,31 +111,6 @@ template <typename Shared>
 __device__ inline Shared& SharedAs() {
   static_assert(alignof(Shared) <= 16, "SharedMemory is on a 16-byte boundary");
   return *reinterpret_cast<Shared*>(SharedMemory());
-}
-
-// The first failure wins: the smallest (index, kind); its value rides along. 64 bits, so that one atomic operation does
-// it.
-__device__ inline void ReportFailure(CudaReport* report, Failure kind, int64_t index, unsigned value_bits) {
-  atomicMin(&report->failure, PackFailure(kind, index, value_bits));
-}
-__device__ inline void ReportFailure(CudaReport* report, Failure kind, int64_t index, float value) {
-  ReportFailure(report, kind, index, __float_as_uint(value));
-}
-
-// Piece i of packed offsets, kept inside [0, total] whatever the offsets hold: a wrong offset must not read other
-// memory. That it is wrong is reported under `kind` with its number.
-struct Piece {
-  int64_t begin, end;
-};
-__device__ inline bool IsPiece(const int32_t* offsets, int64_t i, int64_t pieces, int64_t total) {
-  const int64_t begin = offsets[i], end = offsets[i + 1];
-  return begin >= 0 && end >= begin && end <= total && (i != 0 || begin == 0) && (i != pieces - 1 || end == total);
-}
-__device__ inline Piece PieceOf(const int32_t* offsets, int64_t i, int64_t pieces, int64_t total, CudaReport* report,
-                                Failure kind) {
-  if (IsPiece(offsets, i, pieces, total)) return {offsets[i], offsets[i + 1]};
-  if (threadIdx.x == 0) ReportFailure(report, kind, i, (unsigned)offsets[i + 1]);
-  return {0, 0};
 }
 
 }  // namespace prl

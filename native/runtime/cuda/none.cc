@@ -27,7 +27,7 @@ Status CudaChosenDevice(int32_t*) { return NoCuda(); }
 
 CudaCall::~CudaCall() {}
 Status CudaCall::Begin(size_t) { return NoCuda(); }
-Status CudaCall::End(const char*, FailureBounds, CudaTicketPtr*) { return NoCuda(); }
+Status CudaCall::End(const char*, CudaDescribe, CudaTicketPtr*) { return NoCuda(); }
 Status CudaUse() { return NoCuda(); }
 int CudaDeviceIndex() { return 0; }
 void* CudaStream() { return nullptr; }

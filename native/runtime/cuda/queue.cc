@@ -11,7 +11,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "kernels/failures.h"
 #include "runtime/cuda/device.h"
 #include "runtime/cuda/launch.h"
 
@@ -28,7 +27,7 @@ class CudaTicket {
   uint64_t number = 0;  // in the order of the queue
   uint64_t thread = 0;  // that made the call
   std::string kernel;
-  FailureBounds bounds{0};
+  CudaDescribe describe;
   CudaReport result;  // once it is over
   bool over = false, told = false;
 };
@@ -114,8 +113,8 @@ void Settle(Queue& q, CudaTicket& ticket) {
 }
 
 Status FailureOf(const CudaTicket& ticket) {
-  Status status = DescribeFailure(ticket.result.failure, ticket.bounds);
-  if (status.ok()) return status;
+  if (ticket.result.failure == kNoFailure) return Ok();
+  const Status status = ticket.describe(ticket.result.failure);
   char text[sizeof status.message];
   memcpy(text, status.message, sizeof text);
   return Error(status.code, "%s: %s", ticket.kernel.c_str(), text);
@@ -257,14 +256,14 @@ Status CudaCall::Begin(size_t workspace_bytes) {
   return Ok();
 }
 
-Status CudaCall::End(const char* kernel, FailureBounds bounds, CudaTicketPtr* ticket) {
+Status CudaCall::End(const char* kernel, CudaDescribe describe, CudaTicketPtr* ticket) {
   Queue& q = TheQueue();
   const std::lock_guard<std::mutex> lock(q.mutex);
   PRL_CUDA_CHECK(
       cudaMemcpyAsync(q.host_reports + ticket_->slot, report, sizeof(CudaReport), cudaMemcpyDeviceToHost, q.stream));
   PRL_CUDA_CHECK(cudaEventRecord(ticket_->done, q.stream));
   ticket_->kernel = kernel;
-  ticket_->bounds = bounds;
+  ticket_->describe = std::move(describe);
   ticket_->number = ++q.queued;
   ticket_->thread = ThisThread();
   q.pending.push_back(ticket_);

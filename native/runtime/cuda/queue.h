@@ -8,28 +8,32 @@
 //     CudaCall call;
 //     PRL_RETURN_IF_ERROR(call.Begin(XCudaWorkspace(args)));   // a zero-cost report slot, and scratch
 //     PRL_RETURN_IF_ERROR(XCuda(args, call));                  // launches (runtime/cuda/launch.h); nothing has run yet
-//     PRL_RETURN_IF_ERROR(call.End("x", bounds, &ticket));     // the report follows the kernels on the stream
+//     PRL_RETURN_IF_ERROR(call.End("x", describe, &ticket));   // the report follows the kernels on the stream
 //
-// What the kernel finds wrong (kernels/failures.h) shows when the host next waits: for the ticket, or for the stream.
+// What the kernel finds wrong shows when the host next waits: for the ticket, or for the stream.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
-#include "kernels/failures.h"
 #include "runtime/status.h"
 
 namespace prl {
 
 // What the kernels of a call leave for the host, in device memory and then in pinned memory. It starts as all ones.
+constexpr uint64_t kNoFailure = ~uint64_t{0};
 struct CudaReport {
-  unsigned long long failure;  // kernels/failures.h; all ones: none
+  unsigned long long failure;  // kNoFailure, or a word that the kernel's CudaDescribe reads
   // For "the last block to finish": starts at all ones, so that the k-th atomicAdd returns k - 2
   unsigned counter;
   unsigned count;     // of the active tokens of a loss; starts at all ones too
   double values[20];  // the results that go to the host (the sums of a loss)
 };
+
+// What a failure word means, as an error. The runtime knows no kernels: who queues a call says how to read its report.
+using CudaDescribe = std::function<Status(uint64_t failure)>;
 
 // A call that was queued. Its report can be read when it is done.
 class CudaTicket;
@@ -42,8 +46,8 @@ struct CudaCall {
   ~CudaCall();  // gives the workspace back
 
   Status Begin(size_t workspace_bytes);
-  // `kernel`: the public name, for messages; `bounds`: what they compare with. ticket may be null.
-  Status End(const char* kernel, FailureBounds bounds, CudaTicketPtr* ticket);
+  // `kernel`: the public name, for messages; `describe` is asked once a failure is found. ticket may be null.
+  Status End(const char* kernel, CudaDescribe describe, CudaTicketPtr* ticket);
 
   void* stream = nullptr;
   CudaReport* report = nullptr;  // in device memory
