@@ -4,8 +4,8 @@
 #include <cstring>
 #include <new>
 
-#include "model/layers/decode_attention.h"
-#include "model/layers/rms_norm.h"
+#include "model/layers/decode_attention/decode_attention.h"
+#include "model/layers/rms_norm/rms_norm.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/thread_pool.h"
 

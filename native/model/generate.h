@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "model/config.h"
-#include "model/sampling.h"
-#include "model/transformer.h"
-#include "model/weights.h"
+#include "model/cpu/transformer.h"
+#include "model/layers/sampling/sampling.h"
+#include "model/parameters.h"
 #include "runtime/buffer.h"
 #include "runtime/status.h"
 

@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "kernels/linear_logprob/linear_logprob.h"
-#include "model/layers/adamw.h"
-#include "model/layers/bias.h"
+#include "model/layers/adamw/adamw.h"
+#include "model/layers/bias/bias.h"
 #include "model/tensor_file.h"
 #include "runtime/cpu/convert.h"
 #include "runtime/cpu/gemm.h"

@@ -12,10 +12,10 @@
 #include "kernels/clipped_loss/clipped_loss.h"
 #include "kernels/linear_logprob/linear_logprob.h"
 #include "model/config.h"
+#include "model/cpu/transformer.h"
 #include "model/generate.h"
-#include "model/layers/adamw_math.h"
-#include "model/transformer.h"
-#include "model/weights.h"
+#include "model/layers/adamw/adamw_math.h"
+#include "model/parameters.h"
 #include "runtime/buffer.h"
 #include "runtime/status.h"
 

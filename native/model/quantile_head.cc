@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "model/layers/adamw.h"
-#include "model/layers/bias.h"
+#include "model/layers/adamw/adamw.h"
+#include "model/layers/bias/bias.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/thread_pool.h"
 

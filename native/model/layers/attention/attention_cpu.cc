@@ -1,4 +1,4 @@
-#include "model/layers/attention.h"
+#include "model/layers/attention/attention.h"
 
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/scratch.h"

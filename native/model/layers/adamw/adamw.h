@@ -13,7 +13,7 @@
 
 #include <cstdint>
 
-#include "model/layers/adamw_math.h"
+#include "model/layers/adamw/adamw_math.h"
 #include "runtime/cpu/isa.h"
 #include "runtime/dtype.h"
 

@@ -1,4 +1,4 @@
-#include "model/layers/adamw.h"
+#include "model/layers/adamw/adamw.h"
 
 #include "runtime/cpu/thread_pool.h"
 

@@ -1,6 +1,6 @@
-#include "model/layers/swiglu.h"
+#include "model/layers/swiglu/swiglu.h"
 
-#include "model/layers/swiglu_math.h"
+#include "model/layers/swiglu/swiglu_math.h"
 #include "runtime/cpu/simd.h"
 
 namespace prl {

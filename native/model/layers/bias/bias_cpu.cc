@@ -1,4 +1,4 @@
-#include "model/layers/bias.h"
+#include "model/layers/bias/bias.h"
 
 namespace prl {
 namespace PRL_ISA {

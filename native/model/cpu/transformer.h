@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "model/config.h"
-#include "model/layers/attention.h"
-#include "model/weights.h"
+#include "model/layers/attention/attention.h"
+#include "model/parameters.h"
 #include "runtime/buffer.h"
 
 namespace prl {

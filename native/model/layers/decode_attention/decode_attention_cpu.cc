@@ -1,4 +1,4 @@
-#include "model/layers/decode_attention.h"
+#include "model/layers/decode_attention/decode_attention.h"
 
 #include "runtime/cpu/scratch.h"
 #include "runtime/cpu/simd.h"

@@ -1,4 +1,4 @@
-#include "model/layers/embedding.h"
+#include "model/layers/embedding/embedding.h"
 
 #include <cstring>
 

@@ -1,4 +1,4 @@
-#include "model/weights.h"
+#include "model/parameters.h"
 
 #include <algorithm>
 #include <cmath>

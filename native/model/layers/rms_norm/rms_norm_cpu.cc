@@ -1,4 +1,4 @@
-#include "model/layers/rms_norm.h"
+#include "model/layers/rms_norm/rms_norm.h"
 
 #include "runtime/cpu/simd.h"
 

@@ -1,14 +1,14 @@
-#include "model/transformer.h"
+#include "model/cpu/transformer.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "model/layers/bias.h"
-#include "model/layers/embedding.h"
-#include "model/layers/rms_norm.h"
-#include "model/layers/rope.h"
-#include "model/layers/swiglu.h"
+#include "model/layers/bias/bias.h"
+#include "model/layers/embedding/embedding.h"
+#include "model/layers/rms_norm/rms_norm.h"
+#include "model/layers/rope/rope.h"
+#include "model/layers/swiglu/swiglu.h"
 #include "runtime/cpu/convert.h"
 #include "runtime/cpu/gemm.h"
 #include "runtime/cpu/thread_pool.h"

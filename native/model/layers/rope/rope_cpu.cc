@@ -1,4 +1,4 @@
-#include "model/layers/rope.h"
+#include "model/layers/rope/rope.h"
 
 namespace prl {
 namespace PRL_ISA {

@@ -1,4 +1,4 @@
-#include "model/sampling.h"
+#include "model/layers/sampling/sampling.h"
 
 #include "kernels/token_logprob/token_logprob_row.h"
 #include "runtime/cpu/scratch.h"
