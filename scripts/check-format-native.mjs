@@ -19,12 +19,7 @@ const files = ['native', 'test/emulator'].flatMap((folder) =>
     .map((file) => `${folder}/${file}`),
 );
 
-const problems = files.flatMap((file) =>
-  readFileSync(join(root, file), 'utf8')
-    .split('\n')
-    .flatMap((line, i) => (line.length > COLUMNS ? [`${file}:${i + 1}: ${line.length} columns`] : [])),
-);
-
+const problems = [];
 const run = (...args) => spawnSync(process.env.CLANG_FORMAT || 'clang-format', args, { cwd: root, encoding: 'utf8' });
 const version = run('--version').stdout?.match(/version (\d+)[\d.]*/);
 if (Number(version?.[1]) === MAJOR) {
@@ -33,6 +28,11 @@ if (Number(version?.[1]) === MAJOR) {
 } else {
   const found = version ? `this machine has ${version[0]}` : 'this machine has none';
   console.log(`The format of native/ was not checked: it needs clang-format ${MAJOR}, ${found}`);
+}
+for (const file of files) {
+  const lines = readFileSync(join(root, file), 'utf8').split('\n');
+  for (const [i, line] of lines.entries())
+    if (line.length > COLUMNS) problems.push(`${file}:${i + 1}: ${line.length} columns`);
 }
 for (const problem of problems) console.error(problem);
 process.exit(problems.length ? 1 : 0);

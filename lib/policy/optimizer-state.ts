@@ -6,7 +6,7 @@ import type { ParameterInfo } from './checkpoint.js';
 import { SafetensorsFile, writeSafetensors } from './safetensors.js';
 import type { PolicyDType } from './types.js';
 
-// Numbers of native/model/policy.h, Arena.
+// Numbers of native/model/parameters.h, Arena.
 export const ARENA = { value: 0, gradient: 1, moment1: 2, moment2: 3, master: 4 } as const;
 /** A policy in bfloat16 has masters besides: the float32 values that its steps go by. */
 const STATE = { float32: ['moment1', 'moment2'], bfloat16: ['moment1', 'moment2', 'master'] } as const;

@@ -10,55 +10,36 @@
 namespace prl {
 namespace {
 
-constexpr int64_t kMaxInt = (int64_t{1} << 31) - 1;
-
-ModelConfig ParseConfig(const Args& args) {
-  ModelConfig c{};
-  c.vocab = args.Integer("vocab", 1, kMaxInt);
-  c.hidden = args.Integer("hidden", 1, 1 << 20);
-  c.intermediate = args.Integer("intermediate", 1, 1 << 22);
-  c.layers = args.Integer("layers", 1, 4096);
-  c.heads = args.Integer("heads", 1, 4096);
-  c.kv_heads = args.Integer("kvHeads", 1, c.heads);
-  c.head_dim = args.Integer("headDim", 2, 4096);
-  c.max_positions = args.Integer("maxPositions", 1, kMaxInt);
-  c.norm_eps = static_cast<float>(args.Number("normEps"));
-  c.qkv_bias = args.Boolean("qkvBias");
-  c.qk_norm = args.Boolean("qkNorm");
-  c.tied = args.Boolean("tied");
-  if (c.heads % c.kv_heads != 0) {
-    Throw(args.env(), Code::kOutOfRange, "heads (%lld) must be a multiple of kvHeads (%lld)", (long long)c.heads,
-          (long long)c.kv_heads);
-  }
-  if (c.head_dim % 2 != 0)
-    Throw(args.env(), Code::kOutOfRange, "headDim must be even, not %lld", (long long)c.head_dim);
-  const TensorArg inv_freq = args.Floats("invFreq", c.head_dim / 2);
-  c.inv_freq.assign(inv_freq.f32(), inv_freq.f32() + inv_freq.elements);
-  return c;
-}
-
 Napi::Value Create(const Napi::CallbackInfo& info) {
   const Args args(info);
   const std::string dtype = args.String("dtype");
   if (dtype != "float32" && dtype != "bfloat16")
     Throw(args.env(), Code::kOutOfRange, "dtype must be float32 or bfloat16");
   const ModelConfig config = ParseConfig(args);
-  return WrapPolicy(args.env(), [&] {
-    return std::make_shared<Policy>(config, dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32);
+  return WrapPolicy(args.env(), [&](std::shared_ptr<Policy>* policy) {
+    std::unique_ptr<Network> network;
+    PRL_RETURN_IF_ERROR(MakeNetwork(config, dtype == "bfloat16" ? DType::kBFloat16 : DType::kFloat32, &network));
+    *policy = std::make_shared<Policy>(std::move(network));
+    return Ok();
   });
 }
 
 Napi::Value Init(const Napi::CallbackInfo& info) {
   const Args args(info);
   const uint64_t seed = static_cast<uint64_t>(args.Integer("seed", 0, (int64_t{1} << 53) - 1));
-  IdlePolicyOf(args)->Initialize(seed);
+  ThrowIfError(args.env(), IdlePolicyOf(args)->Initialize(seed));
   return args.env().Undefined();
 }
 
 Napi::Value Clone(const Napi::CallbackInfo& info) {
   const Args args(info);
   const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
-  return WrapPolicy(args.env(), [&] { return policy->Clone(); });
+  return WrapPolicy(args.env(), [&](std::shared_ptr<Policy>* made) {
+    std::unique_ptr<Policy> copy;
+    PRL_RETURN_IF_ERROR(policy->Clone(&copy));
+    *made = std::move(copy);
+    return Ok();
+  });
 }
 
 Napi::Value Dispose(const Napi::CallbackInfo& info) {
@@ -99,7 +80,10 @@ Napi::Value Read(const Napi::CallbackInfo& info) {
     Throw(args.env(), Code::kOutOfRange, "'%s' has %lld elements from %lld on, not %lld", p.name.c_str(),
           (long long)(p.size - first), (long long)first, (long long)out.elements);
   }
-  return Napi::Boolean::New(args.env(), policy->Read(ArenaOf(args), p, first, out.elements, out.dtype, out.data));
+  const Arena arena = ArenaOf(args);
+  const bool there = policy->Has(arena) && (arena != Arena::kMaster || out.dtype == DType::kFloat32);
+  if (there) ThrowIfError(args.env(), policy->Read(arena, p, first, out.elements, out.dtype, out.data));
+  return Napi::Boolean::New(args.env(), there);
 }
 
 Napi::Value Write(const Napi::CallbackInfo& info) {
@@ -107,9 +91,11 @@ Napi::Value Write(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
   const Parameter& p = ParameterOf(args, *policy);
   const TensorArg data = args.Floats("data", p.size);
-  bool written = false;
-  ChangePolicy(args, [&](Policy& policy) { written = policy.Write(ArenaOf(args), p, data.f32()); });
-  if (!written) Throw(args.env(), Code::kOutOfRange, "gradients cannot be written, nor masters of a float32 policy");
+  const Arena arena = ArenaOf(args);
+  if (!policy->Writable(arena)) {
+    Throw(args.env(), Code::kOutOfRange, "gradients cannot be written, nor masters of a float32 policy");
+  }
+  ChangePolicy(args, [&](Policy& policy) { return policy.Write(arena, p, data.f32()); });
   return args.env().Undefined();
 }
 
@@ -119,7 +105,7 @@ Napi::Value Load(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
   const Parameter* p = &ParameterOf(args, *policy);  // lives as long as the policy
   const Arena arena = ArenaOf(args);
-  if (arena == Arena::kGradients || (arena == Arena::kMaster && policy->dtype != DType::kBFloat16)) {
+  if (!policy->Writable(arena)) {
     Throw(args.env(), Code::kOutOfRange, "gradients cannot be loaded, nor masters of a float32 policy");
   }
   const int fd = static_cast<int>(args.Integer("fd", 0, INT32_MAX));
@@ -140,7 +126,10 @@ Napi::Value Steps(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ResetOptimizer(const Napi::CallbackInfo& info) {
-  ChangePolicy(Args(info), [](Policy& policy) { policy.ResetOptimizer(); });
+  ChangePolicy(Args(info), [](Policy& policy) {
+    policy.ResetOptimizer();
+    return Ok();
+  });
   return info.Env().Undefined();
 }
 
@@ -227,8 +216,7 @@ Napi::Value Update(const Napi::CallbackInfo& info) {
         bool finite = false;
         PRL_RETURN_IF_ERROR(p.ComputeGradients(state->batch, &state->sums, &state->norm, &finite));
         if (state->step && p.cancelled) return Error(Code::kAborted, "the update was aborted");
-        state->applied = state->step && finite && p.Step(state->optimizer, state->norm);
-        return Ok();
+        return state->step && finite ? p.Step(state->optimizer, state->norm, &state->applied) : Ok();
       },
       [state](Napi::Env env) {
         Napi::Object result = SumsObject(env, state->sums);
@@ -239,78 +227,6 @@ Napi::Value Update(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
-
-void ReadIds(const Args& args, const ModelConfig& config, std::vector<int32_t>* ids, std::vector<int32_t>* cu_seqlens) {
-  const TensorArg id = args.Tensor("ids", {DType::kInt32}), offsets = args.Tensor("cuSeqlens", {DType::kInt32});
-  const int64_t count = CheckOffsets(args.env(), "cuSeqlens", offsets, id.elements);
-  for (int64_t s = 0; s < count; ++s) {
-    const int64_t begin = offsets.i32()[s], length = offsets.i32()[s + 1] - begin;
-    if (length < 1) Throw(args.env(), Code::kOutOfRange, "sequence %lld is empty", (long long)s);
-    if (length > config.max_positions) {
-      Throw(args.env(), Code::kOutOfRange,
-            "sequence %lld has %lld tokens, more than the policy's max_position_embeddings, %lld", (long long)s,
-            (long long)length, (long long)config.max_positions);
-    }
-    for (int64_t i = begin; i < begin + length; ++i) {
-      if (id.i32()[i] < 0 || id.i32()[i] >= config.vocab) {
-        Throw(args.env(), Code::kOutOfRange, "token %lld of sequence %lld is %d, outside the vocabulary [0, %lld)",
-              (long long)(i - begin), (long long)s, id.i32()[i], (long long)config.vocab);
-      }
-    }
-  }
-  ids->assign(id.i32(), id.i32() + id.elements);
-  cu_seqlens->assign(offsets.i32(), offsets.i32() + count + 1);
-}
-
-Sequences ParseSequences(const Args& args, const ModelConfig& config) {
-  Sequences s;
-  ReadIds(args, config, &s.ids, &s.cu_seqlens);
-  const int64_t count = static_cast<int64_t>(s.cu_seqlens.size()) - 1;
-  const TensorArg start = args.Ints("start", count);
-  s.start.assign(start.i32(), start.i32() + count);
-  for (int64_t i = 0; i < count; ++i) {
-    const int32_t length = s.cu_seqlens[i + 1] - s.cu_seqlens[i];
-    if (s.start[i] < 1 || s.start[i] > length) {
-      Throw(args.env(), Code::kOutOfRange, "start[%lld] = %d must be from 1 to %d, the length of the sequence",
-            (long long)i, s.start[i], length);
-    }
-  }
-  s.temperature = ReadTemperature(args);
-  s.micro_batch_tokens = args.Integer("microBatchTokens", 1, kMaxInt);
-  return s;
-}
-
-Napi::Value ParameterList(Napi::Env env, const std::vector<Parameter>& parameters) {
-  Napi::Array list = Napi::Array::New(env);
-  for (const Parameter& p : parameters) {
-    Napi::Object entry = Napi::Object::New(env);
-    Napi::Array shape = Napi::Array::New(env);
-    for (uint32_t i = 0; i < p.shape.size(); ++i) shape.Set(i, static_cast<double>(p.shape[i]));
-    entry.Set("name", p.name);
-    entry.Set("shape", shape);
-    list.Set(list.Length(), entry);
-  }
-  return list;
-}
-
-std::vector<float> CopyFloats(const TensorArg& tensor) {
-  return tensor.present() ? std::vector<float>(tensor.f32(), tensor.f32() + tensor.elements) : std::vector<float>();
-}
-
-OptimizerParams ParseOptimizer(const Args& args) {
-  OptimizerParams o{};
-  o.learning_rate = args.Number("learningRate");
-  o.weight_decay = args.Number("weightDecay");
-  o.beta1 = args.Number("adamBeta1");
-  o.beta2 = args.Number("adamBeta2");
-  o.epsilon = args.Number("adamEpsilon");
-  o.max_grad_norm = args.Has("maxGradNorm") ? args.Number("maxGradNorm") : INFINITY;
-  for (double beta : {o.beta1, o.beta2}) {
-    if (!(beta >= 0 && beta < 1))
-      Throw(args.env(), Code::kOutOfRange, "adamBeta1 and adamBeta2 must be in [0, 1), not %g", beta);
-  }
-  return o;
-}
 
 void RegisterPolicy(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "policyCreate", Create);

@@ -17,9 +17,9 @@ struct PolicyHandle {
 };
 
 // A new JavaScript object for the policy that `make` makes.
-Napi::Value WrapPolicy(Napi::Env env, const std::function<std::shared_ptr<Policy>()>& make);
+Napi::Value WrapPolicy(Napi::Env env, const std::function<Status(std::shared_ptr<Policy>*)>& make);
 // Changes an idle policy on this thread, in ways that take or give back memory.
-void ChangePolicy(const Args& args, const std::function<void(Policy&)>& change);
+void ChangePolicy(const Args& args, const std::function<Status(Policy&)>& change);
 // Lets go of the policy; a task that runs is asked to end. Disposing twice is legal.
 void DisposePolicy(const Args& args);
 
@@ -33,6 +33,7 @@ std::shared_ptr<Policy> IdlePolicyOf(const Args& args);
 Napi::Value RunOnPolicy(const Args& args, std::function<Status(Policy&)> work,
                         std::function<Napi::Value(Napi::Env)> result);
 
+ModelConfig ParseConfig(const Args& args);
 // ids and cuSeqlens: token ids in the vocabulary, sequences of at least one token and at most max_positions.
 void ReadIds(const Args& args, const ModelConfig& config, std::vector<int32_t>* ids, std::vector<int32_t>* cu_seqlens);
 

@@ -106,9 +106,8 @@ Napi::Value Generate(const Napi::CallbackInfo& info) {
   return RunOnPolicy(
       args,
       [state](Policy& p) {
-        const Status status = p.generator().Run(
-            p.weights(), state->request, p.cancelled,
-            [&](const GenerateProgress& progress) { (*state->progress)(progress); }, &state->completions);
+        const auto tell = [&](const GenerateProgress& progress) { (*state->progress)(progress); };
+        const Status status = p.Generate(state->request, tell, &state->completions);
         state->progress.reset();
         return status;
       },

@@ -95,11 +95,11 @@ class Task : public Napi::AsyncWorker {
 
 }  // namespace
 
-Napi::Value WrapPolicy(Napi::Env env, const std::function<std::shared_ptr<Policy>()>& make) {
+Napi::Value WrapPolicy(Napi::Env env, const std::function<Status(std::shared_ptr<Policy>*)>& make) {
   Napi::Object object = Napi::Object::New(env);
   auto handle = std::make_unique<SharedHandle>(std::make_shared<PolicyHandle>());
   const int64_t before = BufferBytes();
-  (*handle)->policy = make();
+  ThrowIfError(env, make(&(*handle)->policy));
   const int64_t bytes = BufferBytes() - before;
   const auto finalize = [](napi_env env, void* data, void*) {
     const std::unique_ptr<SharedHandle> owned(static_cast<SharedHandle*>(data));
@@ -116,11 +116,12 @@ Napi::Value WrapPolicy(Napi::Env env, const std::function<std::shared_ptr<Policy
 
 PolicyHandle& PolicyOf(const Args& args) { return Alive(args); }
 
-void ChangePolicy(const Args& args, const std::function<void(Policy&)>& change) {
+void ChangePolicy(const Args& args, const std::function<Status(Policy&)>& change) {
   const std::shared_ptr<Policy> policy = IdlePolicyOf(args);
   const int64_t before = BufferBytes();
-  change(*policy);
+  const Status status = change(*policy);
   Tell(args.env(), &PolicyOf(args), BufferBytes() - before);
+  ThrowIfError(args.env(), status);
 }
 
 std::shared_ptr<Policy> IdlePolicyOf(const Args& args) {

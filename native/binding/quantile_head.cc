@@ -208,8 +208,9 @@ Napi::Value FinetuneUpdate(const Napi::CallbackInfo& info) {
         state->norm = std::sqrt(squares + h.SumSquaresOfGradients());
         OptimizerParams backbone = state->optimizer;
         backbone.learning_rate = state->backbone_learning_rate;
-        state->applied = state->step && std::isfinite(state->norm) && h.StaysFinite(state->optimizer, state->norm) &&
-                         policy.Step(backbone, state->norm);
+        if (state->step && std::isfinite(state->norm) && h.StaysFinite(state->optimizer, state->norm)) {
+          PRL_RETURN_IF_ERROR(policy.Step(backbone, state->norm, &state->applied));
+        }
         if (state->applied) h.Step(state->optimizer, state->norm);
         return Ok();
       },

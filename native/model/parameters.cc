@@ -93,10 +93,11 @@ void FourNormals(uint64_t seed, uint64_t stream, uint64_t block, float* out) {
 
 }  // namespace
 
-void Initialize(const ModelConfig& config, const Layout& layout, size_t parameter, uint64_t seed, float* into) {
+void Initialize(const ModelConfig& config, const Layout& layout, size_t parameter, uint64_t seed, int64_t first,
+                int64_t n, float* into) {
   const Parameter& p = layout.parameters[parameter];
   if (!p.matrix()) {
-    std::fill(into, into + p.size, EndsWith(p.name, ".bias") ? 0.0f : 1.0f);
+    std::fill(into, into + n, EndsWith(p.name, ".bias") ? 0.0f : 1.0f);
     return;
   }
   double deviation = 1.0 / std::sqrt(static_cast<double>(p.shape[1]));
@@ -104,11 +105,11 @@ void Initialize(const ModelConfig& config, const Layout& layout, size_t paramete
   if (EndsWith(p.name, "o_proj.weight") || EndsWith(p.name, "down_proj.weight")) {
     deviation /= std::sqrt(2.0 * static_cast<double>(config.layers));
   }
-  ParallelRows((p.size + 3) / 4, 4096, [&](int64_t begin, int64_t end) {
+  ParallelRows((n + 3) / 4, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       float four[4];
-      FourNormals(seed, parameter, static_cast<uint64_t>(block), four);
-      for (int64_t i = 4 * block; i < std::min(4 * block + 4, p.size); ++i)
+      FourNormals(seed, parameter, static_cast<uint64_t>(first / 4 + block), four);
+      for (int64_t i = 4 * block; i < std::min(4 * block + 4, n); ++i)
         into[i] = static_cast<float>(four[i - 4 * block] * deviation);
     }
   });

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "model/config.h"
-#include "runtime/dtype.h"
 
 namespace prl {
 
@@ -51,16 +50,14 @@ struct Layout {
   int64_t Add(const std::string& name, std::vector<int64_t> shape, bool continues = false);
 };
 
-// The values as the network reads them.
-struct Weights {
-  const float* vectors;  // norms and biases, at their offsets
-  const float* f32;      // the arena; null when it is
-  const BFloat16* bf16;  // this one
-};
+// kMaster: the float32 values behind a policy stored in bfloat16, from its first step on. The numbers cross the
+// JavaScript boundary (lib/policy/optimizer-state.ts): add, never renumber.
+enum class Arena { kValues, kGradients, kMoment1, kMoment2, kMaster };
 
-// Draws initial values of a parameter: embedding N(0, 0.02), matrices N(0, 1 / sqrt(inputs)), the two that write to the
-// residual stream divided by sqrt(2 * layers) besides, norms 1, biases 0. A value depends on the seed, its parameter
-// and its place alone.
-void Initialize(const ModelConfig& config, const Layout& layout, size_t parameter, uint64_t seed, float* into);
+// Draws initial values [first, first + n) of a parameter, `first` a multiple of 4: embedding N(0, 0.02), matrices N(0,
+// 1 / sqrt(inputs)), the two that write to the residual stream divided by sqrt(2 * layers) besides, norms 1, biases 0.
+// A value depends on the seed, its parameter and its place alone.
+void Initialize(const ModelConfig& config, const Layout& layout, size_t parameter, uint64_t seed, int64_t first,
+                int64_t n, float* into);
 
 }  // namespace prl

@@ -1,38 +1,22 @@
-// The policy network as one object: weights, gradients, optimizer moments, workspace; and what is done with them:
-// scoring sequences, gradients of the policy loss, optimizer steps. Knows nothing of Node; one operation at a time (the
-// caller sees to it).
+// The policy network as one object, and what is done with it: scoring sequences, gradients of the policy loss,
+// optimizer steps, generation. The same on every device: it knows its network by model/network.h alone. Knows nothing
+// of Node; one operation at a time (the caller sees to it). A failed call leaves values and optimizer state untouched.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "kernels/clipped_loss/clipped_loss.h"
-#include "kernels/linear_logprob/linear_logprob.h"
-#include "model/config.h"
-#include "model/cpu/transformer.h"
 #include "model/generate.h"
-#include "model/layers/adamw/adamw_math.h"
-#include "model/parameters.h"
+#include "model/micro_batch.h"
+#include "model/network.h"
+#include "model/optimizer.h"
 #include "runtime/buffer.h"
 #include "runtime/status.h"
 
 namespace prl {
-
-// Sequences, packed: ids of all, offsets, and where in each the scored tokens begin (at least 1: the first token has no
-// prediction; at most its length). Scored tokens of all sequences, packed, are what outputs and token-wise inputs run
-// over.
-struct Sequences {
-  std::vector<int32_t> ids, cu_seqlens, start;
-  float temperature;
-  int64_t micro_batch_tokens;
-
-  int64_t count() const { return static_cast<int64_t>(start.size()); }
-  // Offsets of the scored tokens, [count + 1].
-  std::vector<int32_t> ScoredOffsets() const;
-};
 
 // Sequences with what the loss needs of their scored tokens; absent inputs are empty.
 struct TrainingBatch {
@@ -45,40 +29,30 @@ struct TrainingBatch {
   LossParams loss;
 };
 
-struct OptimizerParams {
-  double learning_rate, weight_decay, beta1, beta2, epsilon;
-  double max_grad_norm;  // infinity: no clipping
-};
-
-// Step number `steps` (from 1) of a parameter, `norm` the global one before clipping.
-AdamWStep StepOf(const OptimizerParams& params, int64_t steps, double norm, bool decays);
-
-// kMaster: the float32 values behind a policy stored in bfloat16, from its first step on.
-enum class Arena { kValues, kGradients, kMoment1, kMoment2, kMaster };
-
 class Policy {
- public:
-  // dtype: kFloat32 or kBFloat16. All values are 0.
-  Policy(const ModelConfig& model_config, DType storage);
+ private:
+  std::unique_ptr<Network> network_;
 
-  const ModelConfig config;
-  const Layout layout;
+ public:
+  explicit Policy(std::unique_ptr<Network> network);
+
+  const ModelConfig& config;
+  const Layout& layout;
   const DType dtype;
 
-  void Initialize(uint64_t seed);
-  std::unique_ptr<Policy> Clone() const;
+  Status Initialize(uint64_t seed);
+  Status Clone(std::unique_ptr<Policy>* copy) const;
 
-  // Copies of a parameter, in any floating-point type (masters: float32); Read: of n of its values from `first` on.
-  // Read is false, `out` untouched, for gradients that were not computed, and moments and masters before the first
-  // step; Write makes them, but for gradients, where it is false. A value that is written is rounded to the policy's
-  // type, its master with it.
-  bool Read(Arena arena, const Parameter& parameter, int64_t first, int64_t n, DType type, void* out);
-  bool Write(Arena arena, const Parameter& parameter, const float* values);
-  // The same from a place in a file (tensor_file.h); not for gradients. kCorrupt for moments and masters that no step
-  // leaves.
+  // Whether there is such an arena: gradients that were computed; moments and masters after the first step.
+  bool Has(Arena arena) const;
+  bool Writable(Arena arena) const;  // all but gradients, and masters of a policy in float32
+  // Copies of a parameter in an arena that there is, in any floating-point type (masters: float32): of n of its values
+  // from `first` on.
+  Status Read(Arena arena, const Parameter& parameter, int64_t first, int64_t n, DType type, void* out);
+  // A value that is written is rounded to the policy's type, its master with it.
+  Status Write(Arena arena, const Parameter& parameter, const float* values);
+  // The same from a place in a file (tensor_file.h). kCorrupt for moments and masters that no step leaves.
   Status Load(Arena arena, const Parameter& parameter, int fd, int64_t offset, DType type);
-  Weights weights() const;
-  Generator& generator() { return generator_; }
 
   int64_t steps = 0;  // optimizer steps so far
   void ResetOptimizer();
@@ -101,30 +75,22 @@ class Policy {
   // Gradients of the loss, in place of those that were there, their global norm and the sums behind the metrics.
   // `finite` false: a logit, the loss or the norm was not finite.
   Status ComputeGradients(const TrainingBatch& batch, LossSums* sums, double* norm, bool* finite);
-  // One AdamW step with the gradients as they are, clipped to max_grad_norm. False, and nothing changed, where a weight
-  // or a moment would not be finite after it.
-  bool Step(const OptimizerParams& params, double norm);
+  // One AdamW step with the gradients as they are, clipped to max_grad_norm. *applied false, and nothing changed, where
+  // a weight or a moment would not be finite after it.
+  Status Step(const OptimizerParams& params, double norm, bool* applied);
+  Status Generate(const GenerateRequest& request, const std::function<void(const GenerateProgress&)>& progress,
+                  std::vector<GeneratedCompletion>* completions);
 
-  // Asks the operation that runs to end at the next micro-batch, with kAborted.
+  // Asks the operation that runs to end at the next micro-batch, or the next token, with kAborted.
   std::atomic<bool> cancelled{false};
 
  private:
-  Status ScoreTokens(const std::vector<int32_t>& queries, const std::vector<int32_t>& targets, const float* hidden,
-                     float temperature, float* logprob, float* entropy);
-  void Changed(const Parameter& parameter);
-  void MakeOptimizer();
-  LinearLogprobArgs HeadOf(const float* hidden, const std::vector<int32_t>& targets, int64_t sequences,
-                           float temperature, float* logprob, float* entropy);
+  Status Settle(const Status& stage) const;
+  template <typename F>
+  Status EachMicroBatch(const Sequences& all, bool whole, const char* what, const F& run);
 
-  Buffer<float> values_;  // the arena; of a policy in bfloat16 float32 copies of the vectors
-  Buffer<BFloat16> bf16_;
-  Buffer<uint16_t> low_;  // with bf16_ the masters (adamw.h); all 0 until the first step
-  Buffer<float> gradients_, moment1_, moment2_, workspace_;
-  Buffer<float> hidden_, d_hidden_;  // of the scored tokens of a micro-batch
-  Buffer<double> partial_;
-  bool has_gradients_ = false, has_moments_ = false, has_masters_ = false;
-  Transformer transformer_;
-  Generator generator_{config, layout, transformer_};
+  bool has_gradients_ = false;
+  Buffer<float> states_, d_states_;
 };
 
 }  // namespace prl

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "kernels/quantile_loss/quantile_loss.h"
+#include "model/optimizer.h"
 #include "model/parameters.h"
-#include "model/policy.h"
 #include "runtime/buffer.h"
 
 namespace prl {
