@@ -71,8 +71,9 @@ export function largestThatFits(
   most: number,
   bytes: (n: number) => number,
 ): number | undefined {
+  if (bytes(high) <= most) return high; // as a rule
   if (bytes(low) > most) return undefined;
-  let [fits, fails] = [low, high + 1];
+  let [fits, fails] = [low, high];
   while (fails - fits > 1) {
     const middle = Math.floor((fits + fails) / 2);
     if (bytes(middle) <= most) fits = middle;
@@ -113,7 +114,7 @@ export class PolicyMemory {
 
   #estimate(options: Omit<MemoryOptions, 'dtype'>): MemoryEstimate {
     const given = { microBatchTokens: 1, gradientCheckpointing: false, maxBatch: 1, promptTokens: 0, maxNewTokens: 0 };
-    return estimateOf(this.config, this.#parameters, {
+    return estimateOf(this.config, {
       ...given,
       training: false,
       reference: false,

@@ -10,6 +10,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prl::RegisterLinearLogprob(env, exports);
   prl::RegisterPolicy(env, exports);
   prl::RegisterPolicyGenerate(env, exports);
+  prl::RegisterPolicyMemory(env, exports);
   prl::RegisterStepReward(env, exports);
   prl::RegisterGroupCenter(env, exports);
   prl::RegisterCoherence(env, exports);

@@ -13,6 +13,7 @@ void RegisterPolicyLoss(Napi::Env env, Napi::Object exports);
 void RegisterLinearLogprob(Napi::Env env, Napi::Object exports);
 void RegisterPolicy(Napi::Env env, Napi::Object exports);
 void RegisterPolicyGenerate(Napi::Env env, Napi::Object exports);
+void RegisterPolicyMemory(Napi::Env env, Napi::Object exports);
 void RegisterStepReward(Napi::Env env, Napi::Object exports);
 void RegisterGroupCenter(Napi::Env env, Napi::Object exports);
 void RegisterCoherence(Napi::Env env, Napi::Object exports);

@@ -121,6 +121,18 @@ export const policyCalls = (file: number): Record<string, AddonCall> => ({
     make: (m) => config(cpu(m)),
     costly: ['vocab', 'hidden', 'intermediate', 'layers', 'heads', 'kvHeads', 'headDim'],
   },
+  policyMemory: {
+    make: (m) => ({
+      ...config(cpu(m)),
+      ...{ bfloat16: m.chance(0.5), training: m.chance(0.5), gradientCheckpointing: m.chance(0.5) },
+      ...{
+        microBatchTokens: m.int(1, 99),
+        maxBatch: m.int(0, 9),
+        promptTokens: m.int(0, 9),
+        maxNewTokens: m.int(0, 9),
+      },
+    }),
+  },
   policyInit: { make: (m) => ({ policy: policyOf(m), seed: m.int(0, 99) }) },
   policyClone: onPolicy,
   policyDispose: onPolicy,

@@ -1,6 +1,8 @@
-// A process of its own, whose peak memory is that of one policy at work. Prints the bytes above what the process had before.
+// A process of its own, whose peak memory is that of one policy at work. Prints the bytes above what the process had before,
+// and those that native code allocated for the policy.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { type MemoryOptions, Policy, type PolicyConfig } from '../../lib/index.js';
+import { native } from '../../lib/kernels/native.js';
 import { tokens } from './tiny.js';
 
 const status = (field: string) =>
@@ -10,6 +12,8 @@ const { microBatchTokens = 1, promptTokens = 0, maxNewTokens = 0, maxBatch = 1 }
 Policy.create({ ...config, num_hidden_layers: 1, vocab_size: 8 }, { seed: 1 }).dispose(); // the addon and its threads
 const before = status('VmRSS');
 writeFileSync('/proc/self/clear_refs', '5'); // the peak counts from here
+const allocated = (): number => native().externalMemory({});
+const allocatedBefore = allocated();
 
 const policy = Policy.create(config, { seed: 1, dtype: options.dtype });
 const sequence = (n: number, i: number) => tokens(n, i, config.vocab_size);
@@ -28,4 +32,6 @@ if (options.training) {
     { learningRate: 1e-4, microBatchTokens, gradientCheckpointing: options.gradientCheckpointing },
   );
 }
-process.stdout.write(String(status('VmHWM') - before));
+const bytes = { peak: status('VmHWM') - before, allocated: allocated() - allocatedBefore };
+process.stdout.write(JSON.stringify(bytes));
+policy.dispose();
