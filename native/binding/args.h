@@ -135,6 +135,16 @@ struct PackedFloats {
 };
 PackedFloats ReadPacked(const Args& args, const char* values, const char* offsets, const char* things = "tokens");
 
+// oldLogProbs and cuSeqlens, into the arguments of a kernel that goes by the tokens of packed sequences.
+template <typename Kernel>
+void ReadOldLogProbs(const Args& args, Kernel* kernel) {
+  const PackedFloats old_logprob = ReadPacked(args, "oldLogProbs", "cuSeqlens");
+  kernel->tokens = old_logprob.elements;
+  kernel->sequences = old_logprob.pieces;
+  kernel->cu_seqlens = old_logprob.offsets;
+  kernel->old_logprob = old_logprob.values.f32();
+}
+
 // Registers `function` under `name`; a C++ exception that is not a JavaScript error becomes one.
 void Export(Napi::Env env, Napi::Object exports, const char* name, Napi::Value (*function)(const Napi::CallbackInfo&));
 

@@ -31,13 +31,7 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.step_scores = scores.values.f32();
   kernel.cu_scores = scores.offsets;
   kernel.out = args.OutputFloats("coherence", kernel.responses).f32();
-  if (args.on_gpu()) {
-    RunOnCuda(args.env(), "coherence", kernel.scores, 0,
-              [&](const CudaCall& call) { return CoherenceCuda(kernel, call); });
-  } else {
-    ThrowIfError(args.env(), CoherenceCpu(kernel));
-  }
-  return args.env().Undefined();
+  return RunKernel<CoherenceArgs>(args, "coherence", kernel, CoherenceCpu, CoherenceCuda, kernel.scores);
 }
 
 }  // namespace

@@ -29,6 +29,18 @@ CudaTicketPtr RunOnCuda(Napi::Env env, const char* kernel, FailureBounds bounds,
   ThrowIfError(env, call.End(kernel, DescribeWith(bounds), &ticket));
   return ticket;
 }
+// A kernel where its tensors are, for a binding that returns nothing. On the GPU it is queued.
+template <typename Kernel>
+Napi::Value RunKernel(const Args& args, const char* name, const Kernel& kernel, Status (*cpu)(const Kernel&),
+                      Status (*cuda)(const Kernel&, const CudaCall&), FailureBounds bounds,
+                      size_t workspace_bytes = 0) {
+  if (args.on_gpu()) {
+    RunOnCuda(args.env(), name, bounds, workspace_bytes, [&](const CudaCall& call) { return cuda(kernel, call); });
+  } else {
+    ThrowIfError(args.env(), cpu(kernel));
+  }
+  return args.env().Undefined();
+}
 // A ticket for JavaScript, and the values of the call that it stands for: waits, throws the call's failure.
 Napi::Value BoxTicket(Napi::Env env, CudaTicketPtr ticket);
 const double* ValuesOf(const Args& args, const char* name);

@@ -20,15 +20,9 @@ Napi::Value GroupAdvantage(const Napi::CallbackInfo& info) {
   kernel.epsilon = args.Number("epsilon");
   kernel.singleton_raw = args.Boolean("singletonRaw");
   kernel.out = args.OutputFloats("advantages", rewards.elements).f32();
-  if (args.on_gpu()) {
-    RunOnCuda(args.env(), "groupAdvantages", 0, 0,
-              [&](const CudaCall& call) { return GroupAdvantageCuda(kernel, call); });
-  } else {
-    std::vector<double> workspace(static_cast<size_t>(3 * kernel.groups));
-    kernel.workspace = workspace.data();
-    ThrowIfError(args.env(), GroupAdvantageCpu(kernel));
-  }
-  return args.env().Undefined();
+  std::vector<double> workspace(args.on_gpu() ? 0 : static_cast<size_t>(3 * kernel.groups));
+  kernel.workspace = workspace.data();
+  return RunKernel<GroupAdvantageArgs>(args, "groupAdvantages", kernel, GroupAdvantageCpu, GroupAdvantageCuda, 0);
 }
 
 Napi::Value OutcomeCenter(const Napi::CallbackInfo& info) {
@@ -42,15 +36,9 @@ Napi::Value OutcomeCenter(const Napi::CallbackInfo& info) {
   kernel.group = args.Ints("group", scores.elements).i32();
   kernel.center_correct = args.Boolean("centerCorrect");
   kernel.out = args.OutputFloats("centered", scores.elements).f32();
-  if (args.on_gpu()) {
-    RunOnCuda(args.env(), "outcomeConditionedCenter", 0, 0,
-              [&](const CudaCall& call) { return OutcomeCenterCuda(kernel, call); });
-  } else {
-    std::vector<double> workspace(static_cast<size_t>(4 * kernel.groups));
-    kernel.workspace = workspace.data();
-    ThrowIfError(args.env(), OutcomeCenterCpu(kernel));
-  }
-  return args.env().Undefined();
+  std::vector<double> workspace(args.on_gpu() ? 0 : static_cast<size_t>(4 * kernel.groups));
+  kernel.workspace = workspace.data();
+  return RunKernel<OutcomeCenterArgs>(args, "outcomeConditionedCenter", kernel, OutcomeCenterCpu, OutcomeCenterCuda, 0);
 }
 
 }  // namespace

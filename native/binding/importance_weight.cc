@@ -10,12 +10,8 @@ namespace {
 
 Napi::Value Run(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
-  const PackedFloats old_logprob = ReadPacked(args, "oldLogProbs", "cuSeqlens");
   ImportanceWeightArgs kernel{};
-  kernel.tokens = old_logprob.elements;
-  kernel.sequences = old_logprob.pieces;
-  kernel.cu_seqlens = old_logprob.offsets;
-  kernel.old_logprob = old_logprob.values.f32();
+  ReadOldLogProbs(args, &kernel);
   kernel.rollout_logprob = args.Floats("rolloutLogProbs", kernel.tokens).f32();
   kernel.mask = args.OptionalInts("mask", kernel.tokens).i32();
   kernel.level = static_cast<WeightLevel>(args.Integer("level", 0, 1));
@@ -23,13 +19,8 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.clip_min = args.Number("clipMin");
   kernel.clip_max = args.Has("clipMax") ? args.Number("clipMax") : INFINITY;
   kernel.out = args.OutputFloats("weights", kernel.tokens).f32();
-  if (args.on_gpu()) {
-    RunOnCuda(args.env(), "importanceWeights", kernel.tokens, 0,
-              [&](const CudaCall& call) { return ImportanceWeightCuda(kernel, call); });
-  } else {
-    ThrowIfError(args.env(), ImportanceWeightCpu(kernel));
-  }
-  return args.env().Undefined();
+  return RunKernel<ImportanceWeightArgs>(args, "importanceWeights", kernel, ImportanceWeightCpu, ImportanceWeightCuda,
+                                         kernel.tokens);
 }
 
 }  // namespace

@@ -8,17 +8,13 @@ namespace {
 
 Napi::Value Run(const Napi::CallbackInfo& info) {
   const Args args(info, Args::kCpuOrGpu);
-  const PackedFloats old_logprob = ReadPacked(args, "oldLogProbs", "cuSeqlens");
-  const TensorArg steps = args.OptionalTensor("cuSteps", {DType::kInt32});
   StepRewardArgs kernel{};
-  kernel.tokens = old_logprob.elements;
-  kernel.sequences = old_logprob.pieces;
-  kernel.cu_seqlens = old_logprob.offsets;
+  ReadOldLogProbs(args, &kernel);
+  const TensorArg steps = args.OptionalTensor("cuSteps", {DType::kInt32});
   if (steps.present()) {
     kernel.steps = CheckOffsets(args.env(), "cuSteps", steps, kernel.tokens);
     kernel.cu_steps = steps.i32();
   }
-  kernel.old_logprob = old_logprob.values.f32();
   kernel.ref_logprob = args.Floats("refLogProbs", kernel.tokens).f32();
   kernel.outcome = args.Floats("outcomeAdvantages", kernel.sequences).f32();
   kernel.generator = static_cast<Generator>(args.Integer("generator", 0, 3));
@@ -26,13 +22,9 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.inclusive = args.Boolean("inclusive");
   kernel.baseline = args.Boolean("baseline");
   kernel.out = args.OutputFloats("out", kernel.tokens).f32();
-  if (args.on_gpu()) {
-    RunOnCuda(args.env(), kernel.cu_steps ? "prlAdvantages" : "frpoAdvantages", kernel.tokens,
-              StepRewardCudaWorkspace(kernel), [&](const CudaCall& call) { return StepRewardCuda(kernel, call); });
-  } else {
-    ThrowIfError(args.env(), StepRewardCpu(kernel));
-  }
-  return args.env().Undefined();
+  const char* const name = kernel.cu_steps ? "prlAdvantages" : "frpoAdvantages";
+  return RunKernel<StepRewardArgs>(args, name, kernel, StepRewardCpu, StepRewardCuda, kernel.tokens,
+                                   StepRewardCudaWorkspace(kernel));
 }
 
 }  // namespace

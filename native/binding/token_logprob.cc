@@ -26,13 +26,7 @@ Napi::Value Forward(const Napi::CallbackInfo& info) {
   kernel.logprob = args.OutputFloats("logProbs", kernel.rows).f32();
   kernel.entropy = args.OptionalOutputFloats("entropy", kernel.rows).f32();
   kernel.lse = args.OptionalOutputFloats("logSumExp", kernel.rows).f32();
-  if (args.on_gpu()) {
-    RunOnCuda(args.env(), "tokenLogProbs", kernel.vocab, 0,
-              [&](const CudaCall& call) { return TokenLogprobCuda(kernel, call); });
-  } else {
-    ThrowIfError(args.env(), TokenLogprobCpu(kernel));
-  }
-  return args.env().Undefined();
+  return RunKernel<TokenLogprobArgs>(args, "tokenLogProbs", kernel, TokenLogprobCpu, TokenLogprobCuda, kernel.vocab);
 }
 
 Napi::Value Backward(const Napi::CallbackInfo& info) {
@@ -44,13 +38,8 @@ Napi::Value Backward(const Napi::CallbackInfo& info) {
   const TensorArg d_logits = args.Output("dLogits", {logits.dtype}, "logits");
   if (d_logits.shape != logits.shape) Throw(args.env(), Code::kOutOfRange, "dLogits must have the shape of logits");
   kernel.d_logits = d_logits.data;
-  if (args.on_gpu()) {
-    RunOnCuda(args.env(), "tokenLogProbs' gradient", kernel.forward.vocab, 0,
-              [&](const CudaCall& call) { return TokenLogprobBackwardCuda(kernel, call); });
-  } else {
-    ThrowIfError(args.env(), TokenLogprobBackwardCpu(kernel));
-  }
-  return args.env().Undefined();
+  return RunKernel<TokenLogprobBackwardArgs>(args, "tokenLogProbs' gradient", kernel, TokenLogprobBackwardCpu,
+                                             TokenLogprobBackwardCuda, kernel.forward.vocab);
 }
 
 }  // namespace

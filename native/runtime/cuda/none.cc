@@ -1,4 +1,4 @@
-// Stands in for device.cc, external.cc and queue.cc where CUDA was not compiled.
+// Stands in for device.cc, external.cc, memory.cc and queue.cc where CUDA was not compiled.
 #include <cstdio>
 
 #include "runtime/cuda/device.h"
