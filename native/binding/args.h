@@ -1,5 +1,5 @@
 // Reading JavaScript arguments. Everything JavaScript sends is checked here, again, whatever lib/ has checked: nothing
-// that arrives may reach memory it should not. Failures are thrown as JavaScript errors with a stable `code`.
+// that arrives may reach memory it should not.
 //
 // Reading a field can run JavaScript (a getter, a proxy), which can detach a buffer that was checked, rewrite offsets
 // that were checked, or start a task on a policy that was idle. So the constructor of Args reads every field of every
@@ -12,25 +12,13 @@
 #include <string>
 #include <vector>
 
+#include "binding/errors.h"
 #include "runtime/dtype.h"
-#include "runtime/status.h"
 
 namespace prl {
 
-// Per environment (the main thread, each worker).
-struct AddonData {
-  Napi::FunctionReference prl_error;  // lib/errors.ts PrlError: (code, message)
-};
-
-// The JavaScript error for a status: TypeError, RangeError or PrlError, with `code`.
-Napi::Error ToError(Napi::Env env, const Status& status);
-// Throws unless ok.
-void ThrowIfError(Napi::Env env, const Status& status);
-// printf-style, thrown at once.
-[[noreturn]] void Throw(Napi::Env env, Code code, const char* format, ...) __attribute__((format(printf, 3, 4)));
-
-// A tensor argument: { dtype, shape, device, data or memory }, as lib/tensor.ts makes them. `data` points to the
-// device's memory.
+// A tensor argument: { dtype, shape, device, data or memory }, as lib/kernels/tensor.ts makes them. `data` points to
+// the device's memory.
 struct TensorArg {
   DType dtype;
   Device device = Device::kCpu;
@@ -144,8 +132,5 @@ void ReadOldLogProbs(const Args& args, Kernel* kernel) {
   kernel->cu_seqlens = old_logprob.offsets;
   kernel->old_logprob = old_logprob.values.f32();
 }
-
-// Registers `function` under `name`; a C++ exception that is not a JavaScript error becomes one.
-void Export(Napi::Env env, Napi::Object exports, const char* name, Napi::Value (*function)(const Napi::CallbackInfo&));
 
 }  // namespace prl

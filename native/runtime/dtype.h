@@ -6,7 +6,7 @@
 
 namespace prl {
 
-// The numbers cross the JavaScript boundary (lib/tensor.ts): add, never renumber.
+// The numbers cross the JavaScript boundary (lib/kernels/tensor.ts): add, never renumber.
 enum class DType : int32_t { kFloat32 = 0, kBFloat16 = 1, kFloat16 = 2, kInt32 = 3 };
 enum class Device : int32_t { kCpu = 0, kCuda = 1 };
 

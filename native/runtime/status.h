@@ -7,7 +7,7 @@
 
 namespace prl {
 
-// Each value becomes a stable `code` of a JavaScript error (binding/args.cc); add, never renumber.
+// Each value becomes a stable `code` of a JavaScript error (binding/errors.cc); add, never renumber.
 enum class Code : int32_t {
   kOk = 0,
   kInvalidArgument,  // wrong kind of thing: TypeError
