@@ -2,7 +2,7 @@
 //
 //   node scripts/check-format-native.mjs [--write]
 //
-// Runs clang-format of one major version, since others format the same file in other ways: from CLANG_FORMAT or the PATH.
+// Runs clang-format of one major version, since others format the same file in other ways: from CLANG_FORMAT or the PATH (also as clang-format-14).
 // Without it the format is not checked, and it says so; the columns are.
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -20,13 +20,16 @@ const files = ['native', 'test/emulator'].flatMap((folder) =>
 );
 
 const problems = [];
-const run = (...args) => spawnSync(process.env.CLANG_FORMAT || 'clang-format', args, { cwd: root, encoding: 'utf8' });
-const version = run('--version').stdout?.match(/version (\d+)[\d.]*/);
-if (Number(version?.[1]) === MAJOR) {
-  const { stderr, status } = run(...(write ? ['-i'] : ['--dry-run', '-Werror']), ...files);
+const start = (program, ...args) => spawnSync(program, args, { cwd: root, encoding: 'utf8' });
+const versionOf = (program) => start(program, '--version').stdout?.match(/version (\d+)[\d.]*/);
+const programs = [process.env.CLANG_FORMAT, 'clang-format', `clang-format-${MAJOR}`].filter(Boolean);
+const program = programs.find((each) => Number(versionOf(each)?.[1]) === MAJOR);
+if (program) {
+  const { stderr, status } = start(program, ...(write ? ['-i'] : ['--dry-run', '-Werror']), ...files);
   if (status !== 0) problems.push(stderr, 'node scripts/check-format-native.mjs --write formats them');
 } else {
-  const found = version ? `this machine has ${version[0]}` : 'this machine has none';
+  const other = programs.map(versionOf).find(Boolean);
+  const found = other ? `this machine has ${other[0]}` : 'this machine has none';
   console.log(`The format of native/ was not checked: it needs clang-format ${MAJOR}, ${found}`);
 }
 for (const file of files) {

@@ -14,7 +14,7 @@ const copy = join(packageRoot, 'build', 'docs-loss');
 const page = readFileSync(join(packageRoot, 'docs', 'adding-a-loss.md'), 'utf8');
 /** Everything that policyLoss on the CPU needs, but for the kernel. */
 const SOURCES = [
-  ...['binding/args', 'binding/clipped_loss', 'binding/cuda', 'binding/loss_args'],
+  ...['binding/args', 'binding/clipped_loss', 'binding/cuda', 'binding/errors', 'binding/loss_args'],
   ...['kernels/clipped_loss/clipped_loss', 'kernels/failures'],
   ...['kernels/quantile_loss/quantile_loss', 'kernels/token_logprob/token_logprob'],
   ...['runtime/cpu/isa', 'runtime/cpu/scratch', 'runtime/cpu/thread_pool', 'runtime/cuda/none', 'runtime/status'],
