@@ -8,7 +8,7 @@ import { normals, throwsError } from '../reference/numbers.js';
 import { rejectsWith } from './rejects.js';
 import { tinyBatch, tinyConfig, tinyPolicy, tokens } from './tiny.js';
 
-const calls = suite('policy: arguments of calls');
+const calls = suite('Policy: arguments');
 const policy = tinyPolicy();
 const { sequences, ...batch } = tinyBatch();
 const range = (promise: Promise<unknown>, message: RegExp) =>
@@ -16,7 +16,7 @@ const range = (promise: Promise<unknown>, message: RegExp) =>
 const type = (promise: Promise<unknown>, message: RegExp) =>
   rejectsWith(promise, TypeError, 'ERR_PRL_INVALID_ARGUMENT', message);
 
-calls('sequences to score', async () => {
+calls('logProbs and logits refuse wrong sequences and options by name', async () => {
   await range(
     policy.logProbs([
       [1, 2],
@@ -51,13 +51,13 @@ calls('sequences to score', async () => {
   await range(policy.logits([]), /empty/);
 });
 
-calls('nothing to score is no error', async () => {
+calls('logProbs of nothing returns empty arrays', async () => {
   assert.equal(await policy.logProbs([]), { logProbs: new Float32Array(0), cuSeqlens: new Int32Array(1) });
   const out = await policy.logProbs([[1], [2, 3]], { start: [1, 2], entropy: true });
   assert.equal(out, { logProbs: new Float32Array(0), entropy: new Float32Array(0), cuSeqlens: new Int32Array(3) });
 });
 
-calls('batches to learn from', async () => {
+calls('update refuses wrong batches and options by name', async () => {
   const update = (change: object, options: object = {}) =>
     policy.update({ ...batch, ...change } as PolicyBatch, { learningRate: 0, ...options });
   await range(update({ completions: batch.completions.slice(1) }), /prompts and completions must be as many: 8 and 7/);
@@ -80,7 +80,7 @@ calls('batches to learn from', async () => {
   await rejectsWith(update({ rewards: [] }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /rewards/);
 });
 
-calls('a masked token may hold anything', async () => {
+calls('a masked token may hold NaN and changes no metric', async () => {
   const total = 219;
   const [oldLogProbs, mask] = [normals(total, 3, 0.1).map((x) => x - 3), new Int32Array(total).fill(1)];
   for (let t = 0; t < total; t += 3) mask[t] = 0;
@@ -89,14 +89,14 @@ calls('a masked token may hold anything', async () => {
   assert.equal(await policy.computeGradients({ ...batch, oldLogProbs: spoiled, mask }), clean);
 });
 
-calls('a batch with nothing to learn has loss 0', async () => {
+calls('a batch whose tokens are all masked has loss 0 and zero gradients', async () => {
   const metrics = await policy.computeGradients({ ...batch, mask: new Int32Array(219) });
   assert.is(metrics.loss, 0);
   assert.is(metrics.gradNorm, 0);
   assert.ok([...policy.gradients().values()].every((t) => (t.data as Float32Array).every((x) => x === 0)));
 });
 
-calls('inputs are copied before the call returns', async () => {
+calls('logProbs copies its inputs before it returns', async () => {
   const expected = await policy.logProbs(sequences);
   const copy = sequences.map((s) => [...s]);
   const promise = policy.logProbs(copy);
@@ -104,7 +104,7 @@ calls('inputs are copied before the call returns', async () => {
   assert.equal(await promise, expected);
 });
 
-calls('parameters by name', () => {
+calls('an unknown parameter, a wrong size, and gradients before any step are typed errors', () => {
   throwsError(
     () => policy.readParameter('model.nothing'),
     RangeError,
@@ -120,7 +120,7 @@ calls('parameters by name', () => {
   throwsError(() => tinyPolicy().gradients(), PrlError, 'ERR_PRL_UNSUPPORTED', /no gradients/);
 });
 
-calls('an object that is no policy is refused by the addon', () => {
+calls('the addon refuses an object that is no policy', () => {
   for (const forged of [{}, null, 1, Object.create(policy), policy, () => {}, new Float32Array(4)]) {
     throwsError(
       () => native().policyParameters({ policy: forged }),
@@ -137,7 +137,7 @@ calls('an object that is no policy is refused by the addon', () => {
   }
 });
 
-calls('the addon checks what lib checks', () => {
+calls('the addon itself checks sequences, configs and parameters', () => {
   const addon = native();
   const handle = addon.policyCreate({ ...nativeConfig(tinyConfig()), dtype: 'float32' });
   const ints = (...values: number[]) => ({

@@ -71,10 +71,10 @@ const storedOf = (policy: Policy, dtype: 'F32' | 'BF16' | 'F16' = 'F32') =>
 const writeConfig = (folder: string, config: object) =>
   writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
 
-const round = suite('checkpoints: save and load');
+const round = suite('Policy.save and Policy.load');
 round.after(() => rmSync(root, { recursive: true, force: true }));
 for (const model_type of ARCHITECTURES) {
-  round(`${model_type}: the same bits, the same config`, async () => {
+  round(`${model_type}: a saved policy loads with the same bits and the same config`, async () => {
     const policy = tinyPolicy({ model_type, rope_theta: 5000, custom: { kept: true } });
     const folder = join(newFolder(), 'deeper', 'still');
     await policy.save(folder);
@@ -95,7 +95,7 @@ for (const model_type of ARCHITECTURES) {
   });
 }
 
-round('llama3 rope scaling survives', async () => {
+round('llama3 rope scaling survives save and load', async () => {
   const scaling = {
     rope_type: 'llama3',
     factor: 8,
@@ -112,7 +112,7 @@ round('llama3 rope scaling survives', async () => {
   assert.not.equal((await tinyPolicy({ rope_theta: 100 }).logits(ids)).data, logits, 'it matters here');
 });
 
-round('bfloat16 and float16 weights', async () => {
+round('load reads bfloat16 and float16 weights within their rounding', async () => {
   const policy = tinyPolicy();
   for (const [dtype, error] of [
     ['BF16', 2 ** -9],
@@ -127,7 +127,7 @@ round('bfloat16 and float16 weights', async () => {
   }
 });
 
-round('shards with an index', async () => {
+round('load reads shards by their index and refuses a shard outside the folder', async () => {
   const policy = tinyPolicy();
   const folder = newFolder();
   writeConfig(folder, policy.config);
@@ -147,7 +147,7 @@ round('shards with an index', async () => {
   await rejectsWith(Policy.load(folder), PrlError, 'ERR_PRL_CORRUPT', /names the file "\.\.\/a\.safetensors"/);
 });
 
-round('in every type, whole and in shards as transformers cuts them', async () => {
+round('save writes every dtype, whole or in shards as transformers cuts them', async () => {
   const policy = tinyPolicy({ model_type: 'qwen2' });
   const folder = newFolder();
   const sizes = { float32: 4, bfloat16: 2, float16: 2 };
@@ -198,7 +198,7 @@ round('in every type, whole and in shards as transformers cuts them', async () =
   );
 });
 
-round('tensors that hold nothing new are passed over', async () => {
+round('load ignores a tied lm_head and rotary frequencies', async () => {
   const policy = tinyPolicy();
   const folder = newFolder();
   writeConfig(folder, policy.config);
@@ -210,7 +210,7 @@ round('tensors that hold nothing new are passed over', async () => {
 });
 round.run();
 
-const wrong = suite('checkpoints: what does not fit');
+const wrong = suite('Policy.load: broken checkpoints');
 const policy = tinyPolicy();
 async function fails(
   edit: (stored: Map<string, Stored>) => unknown,
@@ -228,7 +228,7 @@ async function fails(
 wrong.before(() => void mkdirSync(root, { recursive: true }));
 wrong.after(() => rmSync(root, { recursive: true, force: true }));
 
-wrong('missing, extra, misshaped tensors and other types are named', async () => {
+wrong('load names the tensor that is missing, extra, misshaped or of an unknown type', async () => {
   const name = 'model.layers.1.mlp.up_proj.weight';
   await fails((s) => s.delete(name), 'ERR_PRL_CORRUPT', /has no tensor 'model\.layers\.1\.mlp\.up_proj\.weight'/);
   await fails(
@@ -246,7 +246,7 @@ wrong('missing, extra, misshaped tensors and other types are named', async () =>
   await fails(() => {}, 'ERR_PRL_CORRUPT', /q_proj\.bias/, { ...policy.config, model_type: 'qwen2' });
 });
 
-wrong('files that are no safetensors', async () => {
+wrong('a broken safetensors header is ERR_PRL_CORRUPT, found in bounded time', async () => {
   const folder = newFolder();
   const path = join(folder, 'x.safetensors');
   const refuses = (message: RegExp) => rejectsWith(SafetensorsFile.open(path), PrlError, 'ERR_PRL_CORRUPT', message);
@@ -347,7 +347,7 @@ wrong('files that are no safetensors', async () => {
   await named.close();
 });
 
-wrong('what is no file is not waited for', async () => {
+wrong('load refuses a pipe, a folder or a device at once, without waiting for it', async () => {
   const folder = newFolder();
   const [pipe, endless] = [join(folder, 'model.safetensors'), join(folder, 'config.json')];
   assert.is(spawnSync('mkfifo', [pipe]).status, 0);
@@ -361,7 +361,7 @@ wrong('what is no file is not waited for', async () => {
   await rejectsWith(Policy.load(folder), ...io, /model\.safetensors: it is no file/);
 });
 
-wrong('configs with anything anywhere are refused by the name of the file and the field', async () => {
+wrong('load refuses an invalid config by the name of the file and the field', async () => {
   const folder = newFolder();
   writeRaw(join(folder, 'model.safetensors'), storedOf(policy));
   const load = (config: string) => {
@@ -413,7 +413,7 @@ wrong('configs with anything anywhere are refused by the name of the file and th
   assert.is(({} as Header).polluted, undefined);
 });
 
-wrong('files with flipped bits and missing pieces are loaded or refused, never more', async () => {
+wrong('checkpoint files with flipped bits load or fail with a PrlError', async () => {
   const folder = newFolder();
   await policy.save(folder, { maxShardSize: 8000 });
   await policy.update({ prompts: [[1]], completions: [[2]], advantages: Float32Array.of(1) }, { learningRate: 1e-3 });
@@ -454,7 +454,7 @@ wrong('files with flipped bits and missing pieces are loaded or refused, never m
   (await Policy.load(folder)).dispose();
 });
 
-wrong('an index that does not say what the shards hold', async () => {
+wrong('an index that disagrees with its shards is refused by tensor and file', async () => {
   const folder = newFolder();
   writeConfig(folder, policy.config);
   const all = [...storedOf(policy)];
@@ -492,7 +492,7 @@ wrong('an index that does not say what the shards hold', async () => {
   await refuses({ weight_map: good }, /b\.safetensors is no safetensors file: its tensors end at byte/);
 });
 
-wrong('models that the policy cannot be', async () => {
+wrong('load refuses models that are not supported and lists those that are', async () => {
   const folder = newFolder();
   const refuses = (config: object, code: string, message: RegExp) => {
     writeConfig(folder, { ...policy.config, ...config });
@@ -513,7 +513,7 @@ wrong('models that the policy cannot be', async () => {
   await refuses({}, unsupported, /pickled weights/);
 });
 
-wrong('a config of a model larger than any memory takes none before its tensors are found', async () => {
+wrong('load of a config larger than any memory allocates nothing before it misses its tensors', async () => {
   const folder = newFolder();
   writeConfig(folder, { ...policy.config, hidden_size: 2 ** 20, intermediate_size: 2 ** 22, num_hidden_layers: 4096 });
   writeRaw(join(folder, 'model.safetensors'), storedOf(policy));
@@ -522,7 +522,7 @@ wrong('a config of a model larger than any memory takes none before its tensors 
   assert.ok(process.memoryUsage().rss - before < 256e6);
 });
 
-wrong('folders without a checkpoint, configs that are none', async () => {
+wrong('a folder without a checkpoint is ERR_PRL_IO, and a config that is no object is ERR_PRL_CORRUPT', async () => {
   await rejectsWith(Policy.load(join(root, 'nowhere')), PrlError, 'ERR_PRL_IO', /no folder .*nowhere/);
   const folder = newFolder();
   writeConfig(folder, tinyConfig());
@@ -535,7 +535,7 @@ wrong('folders without a checkpoint, configs that are none', async () => {
   await rejectsWith(tinyPolicy().save(join(folder, 'file')), PrlError, 'ERR_PRL_IO', /cannot make the folder/);
 });
 
-wrong('a write that fails leaves the old file', async () => {
+wrong('a write that fails leaves the old safetensors file', async () => {
   const path = join(newFolder(), 'x.safetensors');
   const good = { name: 'a', shape: [2], dtype: 'F32' as const, read: () => new Float32Array([1, 2]) };
   await writeSafetensors(path, [good]);

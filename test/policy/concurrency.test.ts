@@ -8,7 +8,7 @@ import { rejectsWith } from './rejects.js';
 import { tinyBatch, tinyPolicy, tokens } from './tiny.js';
 
 const { sequences, ...batch } = tinyBatch();
-const life = suite('policy: several calls, aborting, disposing');
+const life = suite('Policy: concurrent calls, abort, dispose');
 // Long enough to be caught in the middle: a micro-batch per sequence.
 const long = {
   prompts: Array.from({ length: 400 }, (_, i) => tokens(20, i)),
@@ -17,7 +17,7 @@ const long = {
 };
 const slow = { learningRate: 1e-3, microBatchTokens: 1 };
 
-life('calls run one after the other, in order', async () => {
+life('calls on one policy run one after the other, in order', async () => {
   const one = tinyPolicy();
   const two = tinyPolicy();
   const [, between] = await Promise.all([one.update(batch, { learningRate: 1e-2 }), one.logProbs(sequences)]);
@@ -25,7 +25,7 @@ life('calls run one after the other, in order', async () => {
   assert.equal(between, await two.logProbs(sequences));
 });
 
-life('calls that return at once need an idle policy', async () => {
+life('calls that return at once are ERR_PRL_BUSY while another call runs', async () => {
   const busy = tinyPolicy();
   const running = busy.update(batch, { learningRate: 1e-3 });
   for (const run of [
@@ -40,7 +40,7 @@ life('calls that return at once need an idle policy', async () => {
   busy.clone();
 });
 
-life('aborting leaves the policy as it was', async () => {
+life('aborting an update leaves the policy as it was', async () => {
   const policy = tinyPolicy();
   const before = (await policy.logProbs(sequences)).logProbs;
   const controller = new AbortController();
@@ -58,7 +58,7 @@ life('aborting leaves the policy as it was', async () => {
   throwsError(() => policy.gradients(), PrlError, 'ERR_PRL_UNSUPPORTED', /no gradients/);
 });
 
-life('disposing ends what runs and what waits', async () => {
+life('dispose ends running and waiting calls with ERR_PRL_DISPOSED', async () => {
   const policy = tinyPolicy();
   const calls = [policy.update(long, slow), policy.logProbs(sequences), policy.save('unused')];
   await new Promise((resolve) => setTimeout(resolve, 5));
@@ -69,14 +69,14 @@ life('disposing ends what runs and what waits', async () => {
   throwsError(() => policy.clone(), PrlError, 'ERR_PRL_DISPOSED', /disposed/);
 });
 
-life('two policies at once do not mix', async () => {
+life('two policies at work at once do not disturb each other', async () => {
   const [a, b] = [tinyPolicy({}, 1), tinyPolicy({ model_type: 'qwen3' }, 2)];
   const [fromA, fromB] = [await a.logProbs(sequences), await b.logProbs(sequences)];
   const together = await Promise.all([a.logProbs(sequences), b.logProbs(sequences), a.logProbs(sequences)]);
   assert.equal(together, [fromA, fromB, fromA]);
 });
 
-life('worker threads: the same numbers, and a worker may die in the middle of a call', async () => {
+life('worker threads compute the same numbers, and a worker may die in the middle of a call', async () => {
   const script = (after: string) => `
     const { parentPort } = require('node:worker_threads');
     import('tsx/esm/api').then(({ register }) => { register(); return import(${JSON.stringify(new URL('./tiny.js', import.meta.url).href.replace('.js', '.ts'))}); }).then(async ({ tinyPolicy, tinyBatch }) => {

@@ -1,12 +1,12 @@
-// Creating a policy: initial weights, and configs that cannot be.
+// Policy.create: initial weights, and the configs that it refuses.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Policy, type PolicyConfig, PrlError } from '../../lib/index.js';
 import { throwsError } from '../reference/numbers.js';
 import { tinyConfig } from './tiny.js';
 
-const create = suite('policy: creation');
-create('the same seed gives the same weights, another seed others', () => {
+const create = suite('Policy.create');
+create('the same seed gives the same weights, and another seed gives others', () => {
   const name = 'model.layers.1.self_attn.q_proj.weight';
   const weights = (seed: number) => Policy.create(tinyConfig(), { seed }).readParameter(name).data;
   assert.equal(weights(3), weights(3));
@@ -14,7 +14,7 @@ create('the same seed gives the same weights, another seed others', () => {
   assert.not.equal(weights(3), weights(3 + 2 ** 32));
 });
 
-create('initial weights have the deviations that they should', () => {
+create('initial weights have mean 0 and the documented deviations', () => {
   const policy = Policy.create(tinyConfig({ hidden_size: 100, intermediate_size: 150, vocab_size: 300 }), { seed: 5 });
   for (const { name, shape } of policy.parameters) {
     const values = policy.readParameter(name).data as Float32Array;
@@ -38,7 +38,7 @@ create('initial weights have the deviations that they should', () => {
   }
 });
 
-create('parameters have the names and sizes of the architecture', () => {
+create('parameters have the names, shapes and count of the architecture', () => {
   const policy = Policy.create(tinyConfig({ model_type: 'qwen2' }), { seed: 0 });
   const names = policy.parameters.map((p) => p.name);
   assert.is(names.length, 2 + 2 * 12 + 1);
@@ -58,7 +58,7 @@ create('parameters have the names and sizes of the architecture', () => {
   assert.is(Policy.create(task, { seed: 0 }).parameterCount, 379776);
 });
 
-create('configs that cannot be, or that the policy cannot do', () => {
+create('a config that is invalid or unsupported is refused by the name of its field', () => {
   const bad = (change: object, kind: new (...a: never[]) => Error, code: string, message: RegExp) =>
     throwsError(() => Policy.create({ ...tinyConfig(), ...change } as PolicyConfig, { seed: 0 }), kind, code, message);
   bad({ model_type: 'llamma' }, RangeError, 'ERR_PRL_OUT_OF_RANGE', /Did you mean 'llama'/);
@@ -90,7 +90,7 @@ create('configs that cannot be, or that the policy cannot do', () => {
   throwsError(() => Policy.create(null as never, { seed: 1 }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /config/);
 });
 
-create('a config too large for memory is an error, not a crash', () => {
+create('a config too large for memory is ERR_PRL_OUT_OF_MEMORY and does not crash', () => {
   const huge = tinyConfig({ vocab_size: 2 ** 31 - 1, hidden_size: 2 ** 20 });
   throwsError(() => Policy.create(huge, { seed: 0 }), PrlError, 'ERR_PRL_OUT_OF_MEMORY', /memory/);
 });

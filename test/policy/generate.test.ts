@@ -59,9 +59,9 @@ async function rejects(run: () => Promise<unknown>, kind: new (...a: never[]) =>
 const plain = (results: { completions: { tokens: Int32Array; logProbs: Float32Array; finishReason: string }[] }[]) =>
   results.map((r) => r.completions.map((c) => [[...c.tokens], [...c.logProbs], c.finishReason]));
 
-const sampling = suite('generate');
+const sampling = suite('Policy.generate');
 
-sampling('the same samples for any batch size, thread count, company and number of samples', async () => {
+sampling('generate draws the same samples for any batch size, thread count, order and number of samples', async () => {
   const options: GenerateOptions = { n: 3, maxNewTokens: 20, seed: 11 };
   const whole = plain(await policy.generate(PROMPTS, options));
   const { threads } = nativeInfo();
@@ -88,7 +88,7 @@ sampling('the same samples for any batch size, thread count, company and number 
   assert.not.equal(own, whole);
 });
 
-sampling('log-probs are those that policy.logProbs gives', async () => {
+sampling('generate returns the log-probs that policy.logProbs computes', async () => {
   for (const temperature of [1, 0.6, 0]) {
     const results = await policy.generate(PROMPTS, { n: 4, maxNewTokens: 24, temperature, seed: 2 });
     const sequences: number[][] = [];
@@ -108,7 +108,7 @@ sampling('log-probs are those that policy.logProbs gives', async () => {
   }
 });
 
-sampling('greedy takes the largest logit at each step', async () => {
+sampling('greedy decoding takes the largest logit at each step', async () => {
   const [{ completions }] = await policy.generate([PROMPTS[3]], { maxNewTokens: 12, temperature: 0, ignoreEos: true });
   const sequence = [...PROMPTS[3]];
   for (const token of completions[0].tokens) {
@@ -119,7 +119,7 @@ sampling('greedy takes the largest logit at each step', async () => {
   }
 });
 
-sampling('a sampled token follows the distribution (chi-square over 20,000 draws)', async () => {
+sampling('sampled tokens follow the distribution (chi-square over 20,000 draws)', async () => {
   const prompt = PROMPTS[4];
   const logits = (await policy.logits(prompt)).data as Float32Array;
   for (const [options, tau, kept] of [
@@ -155,7 +155,7 @@ sampling('a sampled token follows the distribution (chi-square over 20,000 draws
   }
 });
 
-sampling('stop tokens end a completion and are kept; ignoreEos goes on', async () => {
+sampling('a stop token ends a completion and stays in it, and ignoreEos samples past it', async () => {
   const stopped = await policy.generate(PROMPTS, { n: 8, maxNewTokens: 40, seed: 1 });
   const all = stopped.flatMap((r) => r.completions);
   assert.ok(all.some((c) => c.finishReason === 'stop'));
@@ -177,13 +177,13 @@ sampling('stop tokens end a completion and are kept; ignoreEos goes on', async (
   assert.ok(other.some((c) => [5, 9].includes(c.tokens.at(-1)!)));
 });
 
-sampling('no prompts, one token', async () => {
+sampling('generate returns nothing for no prompts and stops after one token', async () => {
   assert.equal(await policy.generate([], { maxNewTokens: 4 }), []);
   const [{ completions }] = await policy.generate([[1]], { maxNewTokens: 1 });
   assert.is(completions[0].tokens.length, 1);
 });
 
-sampling('progress and abort; the policy goes on', async () => {
+sampling('generate reports progress, stops on abort, and leaves the policy usable', async () => {
   const big = makePolicy({ ...CONFIG, max_position_embeddings: 4096, eos_token_id: undefined });
   const seen: number[] = [];
   const controller = new AbortController();
@@ -205,7 +205,7 @@ sampling('progress and abort; the policy goes on', async () => {
   await rejects(() => big.generate([[1]], { maxNewTokens: 1 }), PrlError, 'ERR_PRL_DISPOSED', /disposed/);
 });
 
-sampling('what onProgress throws ends the call, with that error', async () => {
+sampling('an error that onProgress throws ends generate with that very error', async () => {
   const big = makePolicy({ ...CONFIG, max_position_embeddings: 4096, eos_token_id: undefined });
   const error = new Error('from onProgress');
   let calls = 0;
@@ -238,7 +238,7 @@ sampling('what onProgress throws ends the call, with that error', async () => {
   );
 });
 
-sampling('wrong arguments are typed errors', async () => {
+sampling('generate refuses wrong arguments with typed errors that name the argument', async () => {
   const go = (prompts: unknown, options: object) => () =>
     policy.generate(prompts as number[][], options as GenerateOptions);
   const ok = { maxNewTokens: 2 };
@@ -267,7 +267,7 @@ sampling('wrong arguments are typed errors', async () => {
   await rejects(go([[1]], { ...ok, n: 0 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /n must be/);
 });
 
-sampling('keys and values whose bytes no integer counts are out of memory', async () => {
+sampling('a key-value cache of 2^64 bytes is ERR_PRL_OUT_OF_MEMORY', async () => {
   const [width, positions, n] = [2 ** 10, 2 ** 31 - 1, 2 ** 20];
   // 2 x width x positions x n floats are 2^64 bytes.
   const config = { ...policy.config, num_attention_heads: 8, num_key_value_heads: 8, head_dim: width / 8 };
@@ -277,7 +277,7 @@ sampling('keys and values whose bytes no integer counts are out of memory', asyn
   assert.is((await wide.generate([[1]], { maxNewTokens: 3 }))[0].completions.length, 1);
 });
 
-sampling('weights that hold a NaN are an error, not a token', async () => {
+sampling('generate with a NaN in the weights is ERR_PRL_NON_FINITE', async () => {
   const broken = makePolicy();
   const norm = broken.readParameter('model.norm.weight').data as Float32Array;
   norm[0] = Number.NaN;

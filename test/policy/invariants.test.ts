@@ -20,7 +20,7 @@ function gradientsNear(actual: Map<string, Tensor>, expected: Map<string, Tensor
 }
 
 for (const model_type of ARCHITECTURES) {
-  const test = suite(`policy invariants: ${model_type}`);
+  const test = suite(`Policy invariants: ${model_type}`);
   const policy = tinyPolicy({ model_type });
   test.after.each(() => setThreads(THREADS));
 
@@ -37,7 +37,7 @@ for (const model_type of ARCHITECTURES) {
     }
   });
 
-  test('the completion scores the same bits when it alone is scored', async () => {
+  test('a completion scores the same bits when it alone is scored', async () => {
     const all = await policy.logProbs(sequences);
     const some = await policy.logProbs(sequences, { start });
     for (const i of sequences.keys()) {
@@ -48,7 +48,7 @@ for (const model_type of ARCHITECTURES) {
     }
   });
 
-  test('completions that share a prompt score the same bits as alone, and add up to the same gradients', async () => {
+  test('completions that share a prompt score the same bits as alone and add up to the same gradients', async () => {
     // Prompts of 1, of less and of more than a tile of 64 keys; completions of 1 token too.
     const prompts: number[][] = [];
     const completions: number[][] = [];
@@ -77,7 +77,7 @@ for (const model_type of ARCHITECTURES) {
     assert.equal(prefix.logProbs, whole.logProbs.slice(0, 69));
   });
 
-  test('the number of threads changes no bit', async () => {
+  test('the number of threads changes no bit of scores and gradients', async () => {
     setThreads(1);
     const scores = await policy.logProbs(sequences, { entropy: true });
     const gradients = await gradientsOf(policy, batch, { entropyCoef: 0.1 });
@@ -89,7 +89,7 @@ for (const model_type of ARCHITECTURES) {
     }
   });
 
-  test('micro-batches add up to the batch', async () => {
+  test('micro-batches add up to the batch for every loss', async () => {
     const total = sequences.reduce((n, s, i) => n + s.length - start[i], 0);
     const current = (await policy.logProbs(sequences, { start })).logProbs;
     const moved = (by: Float32Array) => current.map((x, t) => x + by[t]);
@@ -122,7 +122,7 @@ for (const model_type of ARCHITECTURES) {
     }
   });
 
-  test('topEntropyQuantile is the entropyThreshold of all its tokens', async () => {
+  test('topEntropyQuantile acts as the entropyThreshold over all its tokens', async () => {
     const { entropy } = await policy.logProbs(sequences, { start, entropy: true });
     const entropyThreshold = topEntropyThreshold(entropy!, 0.25);
     const expected = await policy.computeGradients(batch, { entropyThreshold });
@@ -136,7 +136,7 @@ for (const model_type of ARCHITECTURES) {
     assert.is((await policy.computeGradients(nobody, { topEntropyQuantile: 0.25 })).gradNorm, 0, 'no active token');
   });
 
-  test('importance weights multiply a token as its advantage does', async () => {
+  test('an importance weight multiplies a token as its advantage does', async () => {
     const total = sequences.reduce((n, s, i) => n + s.length - start[i], 0);
     const advantages = normals(total, 3);
     const importanceWeights = normals(total, 4, 0.5).map(Math.exp);
@@ -147,7 +147,7 @@ for (const model_type of ARCHITECTURES) {
     gradientsNear(await gradientsOf(policy, { ...batch, advantages, importanceWeights }), expected);
   });
 
-  test('prompt tokens as such, and as masked completion tokens, give the same gradients', async () => {
+  test('prompt tokens give the same gradients as masked completion tokens', async () => {
     const expected = await gradientsOf(policy, batch);
     const masked: PolicyBatch = {
       prompts: sequences.map((s) => s.slice(0, 1)),
@@ -158,7 +158,7 @@ for (const model_type of ARCHITECTURES) {
     gradientsNear(await gradientsOf(policy, masked), expected);
   });
 
-  test('finite differences', async () => {
+  test('every gradient agrees with finite differences of the loss', async () => {
     const total = sequences.reduce((n, s, i) => n + s.length - start[i], 0);
     const current = (await policy.logProbs(sequences, { start })).logProbs;
     const shift = normals(total, 5, 0.05);

@@ -46,7 +46,7 @@ if (process.platform === 'linux') {
     ],
   ];
   for (const [name, change, options] of cases) {
-    test(`${name}: within 15% of what a process takes`, () => {
+    test(`estimateMemory is within 15% of what a process takes: ${name}`, () => {
       const model = { ...config, ...change };
       const { total, kvCache } = estimateMemory(model, options);
       const argument = JSON.stringify({ config: model, options });
@@ -77,7 +77,7 @@ test('policies that nobody disposes of are collected before they add up', async 
   policy.dispose();
 });
 
-test('the parts are what they are called', () => {
+test('estimateMemory splits its total into the parts that the options say', () => {
   const policy = Policy.create(config, { seed: 1 });
   const n = policy.parameterCount;
   const wide = estimateMemory(config);
@@ -118,7 +118,7 @@ test('the parts are what they are called', () => {
   assert.ok(total > 27e9 && total < 33e9, `${total}`);
 });
 
-test('what is available: of the machine, and of the cgroups around the process', () => {
+test('availableMemory takes the least of the machine and the cgroups around the process', () => {
   const root = mkdtempSync(join(tmpdir(), 'prl-memory-'));
   const put = (path: string, text: string) => {
     mkdirSync(dirname(join(root, path)), { recursive: true });
@@ -148,7 +148,7 @@ test('what is available: of the machine, and of the cgroups around the process',
   assert.ok(availableMemory() > 1e6);
 });
 
-test('the largest that fits', () => {
+test('largestThatFits finds the largest setting within the memory, or undefined', () => {
   const square = (n: number) => n * n;
   assert.is(largestThatFits(1, 100, 50, square), 7);
   assert.is(largestThatFits(1, 100, 49, square), 7);
@@ -160,7 +160,7 @@ test('the largest that fits', () => {
 const HUGE = { max_position_embeddings: 2 ** 31 - 1 };
 const CODE = 'ERR_PRL_OUT_OF_MEMORY';
 
-test('weights, an update or a generation that cannot fit are refused, with what would', async () => {
+test('weights, an update or a generation too large for memory is refused with a setting that fits', async () => {
   throwsError(
     () => Policy.create({ ...tinyConfig(), hidden_size: 2 ** 20, intermediate_size: 2 ** 22 }, { seed: 0 }),
     PrlError,

@@ -16,10 +16,10 @@ const weightsOf = (policy: Policy) =>
   new Map(policy.parameters.map(({ name }) => [name, policy.readParameter(name).data]));
 const gradientsOf = (policy: Policy) => new Map(Array.from(policy.gradients(), ([name, t]) => [name, t.data]));
 const folder = mkdtempSync(join(tmpdir(), 'prl-optimizer-'));
-const test = suite('policy optimizer');
+const test = suite('Policy optimizer');
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
-test('AdamW against float64, with clipping and decay', async () => {
+test('AdamW with clipping and weight decay agrees with float64 over four steps', async () => {
   for (const maxGradNorm of [0.05, Infinity]) {
     const policy = tinyPolicy({ model_type: 'qwen2' });
     const start = weightsOf(policy);
@@ -54,14 +54,14 @@ test('AdamW against float64, with clipping and decay', async () => {
   }
 });
 
-test('a learning rate of 0 changes nothing, decay included', async () => {
+test('a learning rate of 0 changes no weight, not even by decay', async () => {
   const policy = tinyPolicy();
   const before = weightsOf(policy);
   await policy.update(batch, { learningRate: 0, weightDecay: 0.5 });
   assert.equal(weightsOf(policy), before);
 });
 
-test('the update lowers the loss', async () => {
+test('an update lowers the loss', async () => {
   const policy = tinyPolicy();
   const old = await policy.logProbs(tinyBatch().sequences, { start: batch.prompts.map((p) => p.length) });
   const data = { ...batch, oldLogProbs: old.logProbs };
@@ -76,7 +76,7 @@ function average({ completions, advantages }: { completions: ArrayLike<number>[]
   return completions.reduce((sum, c, i) => sum + c.length * (advantages as Float32Array)[i], 0) / tokens;
 }
 
-test('update uses the gradients of computeGradients and reports the same', async () => {
+test('update applies and reports the gradients of computeGradients', async () => {
   const policy = tinyPolicy();
   const metrics = await policy.computeGradients(batch, { entropyCoef: 0.01 });
   const gradients = gradientsOf(policy);
@@ -86,7 +86,7 @@ test('update uses the gradients of computeGradients and reports the same', async
   assert.equal(gradientsOf(policy), gradients);
 });
 
-test('a loss or gradient that is not finite is not applied', async () => {
+test('a loss or gradient that is not finite is not applied and leaves no trace', async () => {
   const policy = tinyPolicy();
   await policy.update(batch, { learningRate: 1e-3 });
   const name = 'model.layers.1.mlp.down_proj.weight';
@@ -110,7 +110,7 @@ test('a loss or gradient that is not finite is not applied', async () => {
   assert.equal(weightsOf(policy), weightsOf(twin));
 });
 
-test('a saved optimizer goes on bit for bit; a reset one starts anew', async () => {
+test('a saved optimizer resumes bit for bit, and a reset one starts anew', async () => {
   const options = { learningRate: 1e-2, weightDecay: 0.01 };
   const one = tinyPolicy();
   await one.update(batch, options);
@@ -130,7 +130,7 @@ test('a saved optimizer goes on bit for bit; a reset one starts anew', async () 
   assert.equal(weightsOf(two), weightsOf(fresh));
 });
 
-test('the state before the first step is saved and loaded too', async () => {
+test('an optimizer saved before the first step loads as an empty state', async () => {
   const file = join(folder, 'none.safetensors');
   await tinyPolicy().saveOptimizer(file);
   const policy = tinyPolicy();
@@ -141,7 +141,7 @@ test('the state before the first step is saved and loaded too', async () => {
   assert.equal(weightsOf(policy), weightsOf(twin));
 });
 
-test('optimizer files of another model, cut off, or no such files', async () => {
+test('an optimizer file of another model, a truncated one, or any other file is refused', async () => {
   const policy = tinyPolicy();
   await policy.update(batch, { learningRate: 1e-2 });
   const twin = policy.clone();
@@ -181,7 +181,7 @@ test('optimizer files of another model, cut off, or no such files', async () => 
   assert.equal(weightsOf(policy), weightsOf(twin));
 });
 
-test('state that no step leaves is refused, and none is left', async () => {
+test('optimizer state with NaN, infinite or negative moments is refused and leaves no state', async () => {
   for (const dtype of ['float32', 'bfloat16'] as const) {
     const policy = Policy.create(tinyPolicy().config, { seed: 1, dtype });
     await policy.update(batch, { learningRate: 1e-2 });
@@ -220,7 +220,7 @@ test('state that no step leaves is refused, and none is left', async () => {
   }
 });
 
-test('a file that is cut off while it is read leaves no state', async () => {
+test('an optimizer file truncated while it is read leaves no state', async () => {
   const policy = tinyPolicy();
   await policy.update(batch, { learningRate: 1e-2 });
   const file = join(folder, 'vanishing.safetensors');

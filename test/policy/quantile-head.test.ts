@@ -74,8 +74,8 @@ function reference(weights: ReadonlyMap<string, ArrayLike<number>>, { hidden, fe
   );
 }
 
-const head = suite('quantile head');
-head('outputs equal to the formula in float64; more rows than are worked on at once', async () => {
+const head = suite('native quantile head');
+head("the head's outputs agree with the formula in float64, for any number of rows", async () => {
   const { head, weights } = makeHead();
   for (const n of [1, 7, 1025]) {
     const rows = rowsOf(n, n);
@@ -84,7 +84,7 @@ head('outputs equal to the formula in float64; more rows than are worked on at o
   }
   assert.is((await score(head, rowsOf(0, 1))).length, 0);
 });
-head('the loss, and its gradients by finite differences of the float64 reference', async () => {
+head("the head's loss and gradients agree with the float64 reference", async () => {
   const { head, weights, read } = makeHead(2);
   const rows = rowsOf(9, 3);
   const { loss, gradNorm, applied } = await update(head, rows);
@@ -117,7 +117,7 @@ head('the loss, and its gradients by finite differences of the float64 reference
   }
   near([gradNorm], [Math.sqrt(squares)], 0, 'gradNorm', 1e-6);
 });
-head('AdamW against float64, with clipping and decay of matrices', async () => {
+head("the head's AdamW with clipping and weight decay agrees with float64", async () => {
   const { head, weights, read } = makeHead(3);
   const start = new Map(TRAINED.map((name) => [name, weights.get(name)!]));
   const gradients: Map<string, ArrayLike<number>>[] = [];
@@ -139,7 +139,7 @@ head('AdamW against float64, with clipping and decay of matrices', async () => {
   for (const name of TRAINED) near(read(name, 0), expected.get(name)!, 2e-6, name);
   for (const name of ['features.mean', 'features.deviation']) assert.equal(read(name, 0), weights.get(name)!);
 });
-head('a row counts alone; the number of threads changes no bit', async () => {
+head('a row scores the same bits alone, and the number of threads changes no bit', async () => {
   const { head, read } = makeHead(4);
   const rows = rowsOf(1500, 5);
   const all = await score(head, rows);
@@ -163,7 +163,7 @@ head('a row counts alone; the number of threads changes no bit', async () => {
   }
   setThreads(threads);
 });
-head('what is not finite is told and changes nothing', async () => {
+head('a loss or step that is not finite is reported and changes nothing', async () => {
   const { head, read } = makeHead(5);
   const rows = rowsOf(4, 6);
   const values = () => TRAINED.map((name) => read(name, 0));
@@ -184,14 +184,14 @@ head('what is not finite is told and changes nothing', async () => {
     TRAINED.map((name) => readOther(name, 0)),
   );
 });
-head('the garbage collector knows what hangs on a head', () => {
+head('the garbage collector learns how much memory a head holds', () => {
   const external = (): number => native().externalMemory({});
   const before = external();
   native().quantileHeadCreate({ hidden: 4000, features: 0, width: 1000, quantiles: [0.5] });
   const grown = external() - before;
   assert.ok(grown >= 16e6 && grown < 17e6, `${grown} bytes for 4 million weights`);
 });
-head('errors', async () => {
+head('the head refuses arrays of the wrong size and unknown parameters by name', async () => {
   const { head } = makeHead(6);
   const rows = rowsOf(3, 7);
   await rejectsWith(score(head, { ...rows, hidden: normals(71, 1) }), ...RANGE, /hidden must have rows of 24/);
@@ -232,11 +232,11 @@ type States = { hidden: Float32Array; logProbs: Float32Array; tokens: number };
 const statesOf = (model: Policy, args: object = {}) =>
   on<States>({ ...batch(), hidden: true, logProbs: true, ...args }, 'policyStepStates', model);
 
-const steps = suite('steps of a policy');
+const steps = suite('native steps of a policy');
 for (const model_type of ARCHITECTURES) {
   const model = tinyPolicy({ model_type });
   steps(
-    `${model_type}: hidden states give the logits of their positions, log-probabilities are those of logProbs`,
+    `${model_type}: the hidden states of steps give the policy's logits, and logProbs are the same bits`,
     async () => {
       const { hidden, logProbs, tokens } = await statesOf(model);
       assert.equal(logProbs, (await model.logProbs(sequences, { start })).logProbs);
@@ -265,7 +265,7 @@ for (const model_type of ARCHITECTURES) {
       assert.is(k, ends.length);
     },
   );
-  steps(`${model_type}: the backbone's gradients, by finite differences along them; micro-batches add up`, async () => {
+  steps(`${model_type}: finetuning the backbone agrees with finite differences, and micro-batches add up`, async () => {
     const { head, weights } = makeHead(8);
     const targets = Float32Array.from({ length: ends.length }, random(9));
     const features = normals(ends.length * FEATURES, 10);
@@ -307,7 +307,7 @@ for (const model_type of ARCHITECTURES) {
     }
   });
 }
-steps('the number of threads changes no bit, nor does what else is in the batch', async () => {
+steps('neither the number of threads nor the rest of the batch changes a bit of the steps', async () => {
   const { threads } = nativeInfo();
   const all = await statesOf(policy);
   for (const n of [1, 2, 3]) {
@@ -344,7 +344,7 @@ steps('a step of head and backbone is applied to both or to none', async () => {
   assert.ok((await run(1e-3, 1e-3)).applied);
   assert.not.equal(all(), before);
 });
-steps('errors', async () => {
+steps('stepEnds that do not rise or lie outside the tokens are refused', async () => {
   const wrong = (stepEnds: number[]) => statesOf(policy, { stepEnds: Tensor.from(Int32Array.from(stepEnds)) });
   await rejectsWith(wrong([3, 3]), ...RANGE, /stepEnds\[1\] = 3 must rise/);
   await rejectsWith(wrong([-1]), ...RANGE, /stepEnds\[0\] = -1/);

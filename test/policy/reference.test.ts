@@ -36,7 +36,7 @@ function gradientsMatch(policy: Policy, reference: Map<string, StoredTensor>) {
 }
 
 for (const model of ['llama', 'qwen2', 'qwen3']) {
-  const test = suite(`policy against transformers: ${model}`);
+  const test = suite(`Policy against transformers: ${model}`);
   const reference = readSafetensors(new URL(`model/${model}/reference.safetensors`, FIXTURES));
   const get = (name: string) => reference.get(name)!;
   const sequences = rows(get('input_ids')) as Int32Array[];
@@ -45,26 +45,26 @@ for (const model of ['llama', 'qwen2', 'qwen3']) {
     policy = await Policy.load(folderOf(model));
   });
 
-  test('logits', async () => {
+  test('logits agree with transformers within 1e-4', async () => {
     const logits = await Promise.all(sequences.map((ids) => policy.logits(ids)));
     near(concatenate(logits.map((t) => t.data)), get('logits').data, 1e-4);
   });
 
-  test('log-probabilities and entropies', async () => {
+  test('log-probabilities and entropies agree with transformers within 2e-5', async () => {
     const out = await policy.logProbs(sequences, { entropy: true });
     assert.equal([...out.cuSeqlens], [0, 36, 55, 59]);
     near(out.logProbs, concatenate(rows(get('logp_next_f64'), SCORED)), 2e-5);
     near(out.entropy!, concatenate(rows(get('entropy_f64'), SCORED)), 2e-5);
   });
 
-  test('log-probabilities of completions alone', async () => {
+  test('logProbs with start returns the log-probabilities of the completions alone', async () => {
     const start = [30, 1, 5];
     const all = rows(get('logp_next_f64'), SCORED);
     const out = await policy.logProbs(sequences, { start });
     near(out.logProbs, concatenate(all.map((row, i) => row.slice(start[i] - 1))), 2e-5);
   });
 
-  test('greedy tokens and their log-probabilities', async () => {
+  test('greedy decoding picks the tokens of transformers with the same log-probabilities', async () => {
     const numbers = (row: number, what: string) => get(`greedy.${row}.${what}`).data;
     const prompts = [0, 1, 2].map((row) => numbers(row, 'prompt') as Int32Array);
     const results = await policy.generate(prompts, { maxNewTokens: 12, temperature: 0, ignoreEos: true });
@@ -74,7 +74,7 @@ for (const model of ['llama', 'qwen2', 'qwen3']) {
     }
   });
 
-  test('every gradient of a weighted sum of log-probabilities', async () => {
+  test('every gradient agrees with float64 autograd, for any micro-batch size', async () => {
     // loss = -sum advantage * ratio with ratio 1 and gradient through the log-probability: advantages -w give the sum.
     const batch: PolicyBatch = {
       prompts: sequences.map((ids) => ids.slice(0, 1)),
@@ -87,7 +87,7 @@ for (const model of ['llama', 'qwen2', 'qwen3']) {
     }
   });
 
-  test('both spellings of the config mean the same', () => {
+  test('the current and the legacy spelling of the config give the same policy', () => {
     const [current, legacy] = ['config', 'config.legacy'].map((name) =>
       nativeConfig(configOf(`${model}/${name}.json`)),
     );
@@ -97,8 +97,8 @@ for (const model of ['llama', 'qwen2', 'qwen3']) {
   test.run();
 }
 
-const rope = suite('policy against transformers: llama3 rope scaling');
-rope('a config where it matters', async () => {
+const rope = suite('Policy against transformers: rope scaling');
+rope('llama3 rope scaling gives the frequencies and logits of transformers', async () => {
   const reference = readSafetensors(new URL('model/llama/reference.safetensors', FIXTURES));
   const config = configOf('llama/alt_rope/config.json');
   near(ropeFrequencies(config, 16), reference.get('alt_rope.inv_freq')!.data, 0, 'inv_freq', 2 ** -23);
@@ -109,7 +109,7 @@ rope('a config where it matters', async () => {
   const logits = await Promise.all(sequences.map((ids) => policy.logits(ids)));
   near(concatenate(logits.map((t) => t.data)), reference.get('alt_rope.logits')!.data, 1e-4);
 });
-rope('linear: positions divided by the factor', () => {
+rope('linear rope scaling divides every frequency by the factor', () => {
   const plain = configOf('qwen3/config.json');
   const scaled = { ...plain, rope_parameters: { ...plain.rope_parameters, rope_type: 'linear', factor: 4 } };
   assert.equal(
@@ -119,8 +119,8 @@ rope('linear: positions divided by the factor', () => {
 });
 rope.run();
 
-const step = suite('policy against TRL');
-step('one whole GRPO step: loss, metrics, gradients', async () => {
+const step = suite('Policy against TRL');
+step('a whole GRPO step gives the loss, metrics and gradients of TRL', async () => {
   const reference = readSafetensors(new URL('e2e/llama_step.safetensors', FIXTURES));
   const expected = JSON.parse(readFileSync(new URL('e2e/llama_step.json', FIXTURES), 'utf8'));
   const { prompt_lengths, completion_lengths, params, metrics } = expected;

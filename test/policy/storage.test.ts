@@ -51,12 +51,12 @@ const LARGE: PolicyConfig = {
   max_position_embeddings: 128,
 };
 
-const test = suite('policy in bfloat16');
+const test = suite('Policy in bfloat16');
 test.after.each(() => setThreads(THREADS));
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
 for (const model_type of ARCHITECTURES) {
-  test(`${model_type}: the float32 policy with the same values, bit for bit`, async () => {
+  test(`${model_type}: a bfloat16 policy computes bit for bit as a float32 one with its values`, async () => {
     const [narrow, wide] = twins(tinyPolicy({ model_type }));
     assert.is(narrow.dtype, 'bfloat16');
     assert.equal(values(narrow), values(wide));
@@ -77,7 +77,7 @@ for (const model_type of ARCHITECTURES) {
   });
 }
 
-test('a policy is drawn the same, rounded', () => {
+test('a bfloat16 policy is drawn as the float32 one, rounded', () => {
   const wide = values(Policy.create(LARGE, { seed: 4 }));
   const narrow = values(Policy.create(LARGE, { seed: 4, dtype: 'bfloat16' }));
   for (const [name, of] of wide)
@@ -87,7 +87,7 @@ test('a policy is drawn the same, rounded', () => {
     );
 });
 
-test('generation of a larger model: as the float32 policy, and independent of batch and threads', async () => {
+test('a large bfloat16 policy generates as the float32 one, for any batch and thread count', async () => {
   const [narrow, wide] = twins(Policy.create(LARGE, { seed: 2 }));
   const prompts = [5, 1, 17, 3, 9].map((n, i) => tokens(n, i, LARGE.vocab_size));
   const sample = { n: 2, maxNewTokens: 12, seed: 3 };
@@ -106,7 +106,7 @@ test('generation of a larger model: as the float32 policy, and independent of ba
   near(first[1], scored.logProbs, 1e-5);
 });
 
-test('steps go by float32 masters, which the weights are roundings of', async () => {
+test('bfloat16 steps update float32 masters, and the weights are their roundings', async () => {
   const policy = twins(tinyPolicy({ model_type: 'qwen2' }))[0];
   const start = values(policy);
   const taken: Map<string, ArrayLike<number>>[] = [];
@@ -139,7 +139,7 @@ test('steps go by float32 masters, which the weights are roundings of', async ()
 const values_ = (handle: object, parameter: { name: string; shape: number[] }) =>
   readTensor(handle, parameter, 'value')!.data;
 
-test('saved with its optimizer it goes on bit for bit; a clone goes on from its rounded weights', async () => {
+test('a saved bfloat16 policy resumes bit for bit, and a clone starts from its rounded weights', async () => {
   const options = { learningRate: 1e-3, weightDecay: 0.01 };
   const [one] = twins(tinyPolicy());
   await one.update(batch, options);
@@ -157,7 +157,7 @@ test('saved with its optimizer it goes on bit for bit; a clone goes on from its 
   assert.not.equal(values(three), values(one));
 });
 
-test('a written value is rounded, its master with it', async () => {
+test('writeParameter rounds the value and its master', async () => {
   const [policy] = twins(tinyPolicy());
   await policy.update(batch, { learningRate: 1e-3 });
   const { name, shape } = policy.parameters[0];
@@ -174,10 +174,10 @@ test('a written value is rounded, its master with it', async () => {
 });
 test.run();
 
-const recompute = suite('policy: gradientCheckpointing');
+const recompute = suite('Policy with gradientCheckpointing');
 recompute.after.each(() => setThreads(THREADS));
 for (const model_type of ARCHITECTURES) {
-  recompute(`${model_type}: the same bits`, async () => {
+  recompute(`${model_type}: recomputing activations changes no bit of metrics and gradients`, async () => {
     const policy = tinyPolicy({ model_type, num_hidden_layers: 3 });
     // With and without a vocabulary so large that the first layer goes by positions; whole sequences, completions only.
     const wide = tinyPolicy({ model_type, num_hidden_layers: 3, vocab_size: 701 });

@@ -24,23 +24,23 @@ const loaded = new Map<string, Tokenizer>();
 for (const kind of KINDS) loaded.set(kind, await Tokenizer.load(join(FIXTURES, kind)));
 const cases = (kind: string) => read(kind, 'cases.json') as Cases;
 
-const exact = suite('Tokenizer: as in Python');
+const exact = suite('Tokenizer against the Python library');
 for (const kind of KINDS) {
   const tokenizer = loaded.get(kind)!;
-  exact(`${kind}: ids of texts, with the special tokens around them and without`, () => {
+  exact(`${kind}: encode gives the ids of Python, with and without special tokens`, () => {
     for (const { text, ids, special } of cases(kind).encode) {
       assert.equal(Array.from(tokenizer.encode(text)), ids, JSON.stringify(text));
       if (special) assert.equal(Array.from(tokenizer.encode(text, { addSpecialTokens: true })), special, text);
     }
   });
-  exact(`${kind}: texts of ids, also of ids in any order`, () => {
+  exact(`${kind}: decode gives the text of Python, also for ids in any order`, () => {
     for (const { text, ids, decoded = text } of cases(kind).encode) assert.is(tokenizer.decode(ids), decoded);
     for (const { ids, decoded, whole } of cases(kind).decode) {
       assert.is(tokenizer.decode(ids), decoded, ids.join());
       assert.is(tokenizer.decode(ids, { skipSpecialTokens: false }), whole, ids.join());
     }
   });
-  exact(`${kind}: pieces are the text, token by token`, () => {
+  exact(`${kind}: pieces gives the decoded text, token by token`, () => {
     for (const { ids, decoded } of cases(kind).decode) assert.is(tokenizer.pieces(ids).join(''), decoded);
     for (const { text, ids, decoded = text } of cases(kind).encode) {
       const pieces = tokenizer.pieces(ids);
@@ -59,13 +59,13 @@ for (const kind of KINDS) {
     }
   });
 }
-exact('ids that the vocabulary lacks are no text, as of a model with more rows than tokens', () => {
+exact('decode ignores ids that the vocabulary lacks', () => {
   for (const tokenizer of loaded.values()) {
     const [x] = tokenizer.encode('x');
     assert.is(tokenizer.decode([x, tokenizer.vocabSize + 5, x, 1e9, -1]), tokenizer.decode([x, x]));
   }
 });
-exact('what is saved loads as the same', async () => {
+exact('a saved tokenizer loads as the same', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'prl-tokenizer-'));
   try {
     for (const [kind, tokenizer] of loaded) {
@@ -82,9 +82,9 @@ exact('what is saved loads as the same', async () => {
 });
 exact.run();
 
-const chat = suite('chat templates');
+const chat = suite('Tokenizer.applyChatTemplate');
 for (const kind of ['llama3', 'qwen2', 'mistral'])
-  chat(`${kind}: as transformers applies them`, () => {
+  chat(`${kind}: applyChatTemplate gives the text, ids and errors of transformers`, () => {
     const tokenizer = loaded.get(kind)!;
     for (const { messages, options, text, ids, raises } of cases(kind).chat) {
       const { add_generation_prompt, tools, ...variables } = options;
@@ -103,7 +103,7 @@ for (const kind of ['llama3', 'qwen2', 'mistral'])
 const USER = [{ role: 'user', content: 'Hi' }];
 const withTemplate = (chat_template: unknown) =>
   new Tokenizer(read('qwen2', 'tokenizer.json'), { eos_token: '<|im_end|>', chat_template });
-chat('a template by its name; one that is not there', () => {
+chat('applyChatTemplate picks a template by name and refuses an absent one', () => {
   const mistral = loaded.get('mistral')!;
   const tools = [{ name: 'solve' }];
   assert.is(mistral.applyChatTemplate(USER, { tools }), '<s>[TOOLS]solveHI');
@@ -116,7 +116,7 @@ chat('a template by its name; one that is not there', () => {
   assert.is(loaded.get('gpt2')!.hasChatTemplate, false);
   fails(() => loaded.get('gpt2')!.applyChatTemplate(USER), 'ERR_PRL_UNSUPPORTED', /no chat template/);
 });
-chat('messages and options that are none', () => {
+chat('applyChatTemplate refuses wrong messages and unknown options', () => {
   const qwen2 = loaded.get('qwen2')!;
   for (const wrong of [[], [{}], ['x'], 'x', null, [null]])
     fails(
@@ -130,7 +130,7 @@ chat('messages and options that are none', () => {
     /addGenerationPrompt/,
   );
 });
-chat('templates that cannot be read, or that fail', () => {
+chat('a chat template that does not parse or that fails is ERR_PRL_TEMPLATE', () => {
   for (const [template, why] of [
     ['{% if %}', /cannot be read/],
     ['{{ messages | nosuch }}', /refuses these messages/],
@@ -141,7 +141,7 @@ chat('templates that cannot be read, or that fail', () => {
   for (const wrong of [5, {}, [], [{ name: 'default' }], [null], 'x'.repeat(2 << 20)])
     fails(() => withTemplate(wrong), 'ERR_PRL_CORRUPT', /chat_template/);
 });
-chat('templates that go on for ever, or that need all memory, are stopped', () => {
+chat('a chat template that never ends or needs all memory is stopped', () => {
   const nested = (depth: number, inner: string): string =>
     depth === 0
       ? inner
@@ -165,7 +165,7 @@ chat('templates that go on for ever, or that need all memory, are stopped', () =
   for (let i = 0, at = deep; i < 100_000; i++) at.push((at = []));
   fails(() => withTemplate([deep]), 'ERR_PRL_CORRUPT', /nested too deep/);
 });
-chat('a template sees data, not what is behind it', () => {
+chat('a chat template sees no prototypes and no globals', () => {
   const seen = (template: string) => withTemplate(template).applyChatTemplate(USER);
   assert.is(seen("{{ 'seen' if messages.constructor is defined }}"), '');
   assert.is(seen("{{ 'seen' if messages[0].__proto__ is defined }}"), '');
@@ -173,11 +173,11 @@ chat('a template sees data, not what is behind it', () => {
 });
 chat.run();
 
-const stop = suite('stop tokens');
+const stop = suite('Tokenizer.stopTokenIds');
 const stopsOf = (generation: object | undefined, config = { eos_token: '<|im_end|>' } as object) =>
   new Tokenizer(read('qwen2', 'tokenizer.json'), config as never, { generation: generation as never }).stopTokenIds;
 const id = (token: string) => loaded.get('qwen2')!.tokenId(token)!;
-stop('those of generation_config.json and the end of the sequence, each once', () => {
+stop('stop tokens are those of generation_config.json and eos, each once', () => {
   const llama3 = loaded.get('llama3')!;
   const names = ['<|end_of_text|>', '<|eom_id|>', '<|eot_id|>'];
   assert.equal(
@@ -191,12 +191,12 @@ stop('those of generation_config.json and the end of the sequence, each once', (
   assert.equal(stopsOf({ eos_token_id: id('<|endoftext|>') }), [id('<|endoftext|>'), id('<|im_end|>')]);
   assert.equal(stopsOf({ eos_token_id: [id('<|endoftext|>')] }, {}), [id('<|endoftext|>')]);
 });
-stop('ids that are none', () => {
+stop('an eos_token_id outside the vocabulary is ERR_PRL_CORRUPT', () => {
   for (const wrong of [99999, -1, 'x', [1.5], [[1]], {}])
     fails(() => stopsOf({ eos_token_id: wrong }), 'ERR_PRL_CORRUPT', /eos_token_id/);
   fails(() => stopsOf(undefined, {}), 'ERR_PRL_CORRUPT', /no end-of-sequence token/);
 });
-stop('without generation_config.json, those of config.json', async () => {
+stop('stop tokens come from config.json when generation_config.json is absent', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'prl-tokenizer-'));
   try {
     cpSync(join(FIXTURES, 'qwen2'), folder, { recursive: true });
@@ -206,7 +206,7 @@ stop('without generation_config.json, those of config.json', async () => {
     rmSync(folder, { recursive: true });
   }
 });
-stop('special tokens that only tokenizer_config.json calls so are never split, and no text', () => {
+stop('special tokens of tokenizer_config.json alone are never split and decode to no text', () => {
   const json = read('llama2', 'tokenizer.json');
   json.added_tokens = [];
   json.post_processor = null;
@@ -216,7 +216,7 @@ stop('special tokens that only tokenizer_config.json calls so are never split, a
 });
 stop.run();
 
-const hostile = suite('tokenizer.json that cannot be trusted');
+const hostile = suite('Tokenizer.load: hostile files');
 // biome-ignore lint/suspicious/noExplicitAny: what a test breaks has no type
 type Change = (json: Record<string, any>) => unknown;
 const changed = (change: Change, kind = 'qwen2') => {
@@ -249,7 +249,7 @@ for (const [what, why, change] of [
     },
   ],
 ] as [string, RegExp, Change][])
-  hostile(what, () =>
+  hostile(`a tokenizer.json with ${what} is refused`, () =>
     fails(changed(change), /decodes by/.test(why.source) ? 'ERR_PRL_UNSUPPORTED' : 'ERR_PRL_CORRUPT', why),
   );
 for (const [what, why, change] of [
@@ -271,10 +271,10 @@ for (const [what, why, change] of [
   ['another decoder', /decodes by "WordPiece"/, (j) => (j.decoder = { type: 'WordPiece' })],
   ['single_word', /single_word/, (j) => (j.added_tokens[0].single_word = true)],
 ] as [string, RegExp, Change][])
-  hostile(`refused, for it would not be as in Python: ${what}`, () =>
+  hostile(`a tokenizer.json that would encode other than Python is refused: ${what}`, () =>
     fails(changed(change), 'ERR_PRL_UNSUPPORTED', why),
   );
-hostile('keys that name what objects inherit are tokens like others', () => {
+hostile('vocabulary keys such as __proto__ are ordinary tokens and pollute nothing', () => {
   const text = '{"a":1,"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}}';
   const json = read('mistral', 'tokenizer.json');
   const vocab = Object.entries(json.model.vocab).map(([token, id]) => `${JSON.stringify(token)}:${id}`);
@@ -292,14 +292,14 @@ hostile('keys that name what objects inherit are tokens like others', () => {
   assert.is(tokenizer.decode(tokenizer.encode('constructor')), 'constructor');
   assert.is(({} as { polluted?: boolean }).polluted, undefined);
 });
-hostile('patterns that backtrack without end are stopped', () => {
+hostile('a pattern that backtracks without end is ERR_PRL_TIMEOUT', () => {
   const tokenizer = changed((j) => (j.pre_tokenizer.pretokenizers[0].pattern.Regex = '(a+)+$|(b|b)*c'))();
   const start = process.cpuUsage();
   fails(() => tokenizer.encode(`${'a'.repeat(60)}!`), 'ERR_PRL_TIMEOUT', /encoding 61 characters .* more than 1007 ms/);
   assert.ok(process.cpuUsage(start).user < 8e6);
   assert.ok(tokenizer.encode('b').length > 0);
 });
-hostile('values nested so deeply that they cannot be shown', () => {
+hostile('values nested too deeply for a message are ERR_PRL_CORRUPT', () => {
   const deep: unknown[] = [];
   for (let i = 0, at = deep; i < 100_000; i++) at.push((at = []));
   for (const change of [
@@ -313,7 +313,7 @@ hostile('values nested so deeply that they cannot be shown', () => {
   const generation = { eos_token_id: [deep] };
   fails(() => stopsOf(generation), 'ERR_PRL_CORRUPT', /eos_token_id a value that is nested too deep/);
 });
-hostile('files that are cut off, no object, nested deeply, or huge', async () => {
+hostile('files truncated, nested deeply, huge or no object are ERR_PRL_CORRUPT and named', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'prl-tokenizer-'));
   const file = join(folder, 'tokenizer.json');
   const load = (content: string) => {
