@@ -118,11 +118,11 @@ async function warnings<T>(work: () => Promise<T>): Promise<[T, string[]]> {
 }
 
 const layout = begin('resolveModel');
-layout('a folder is returned as it is, and nothing is asked', async () => {
+layout('resolveModel returns a folder as it is and requests nothing', async () => {
   assert.is(await resolveModel(home), home);
   assert.is(hub.seen.length, 0);
 });
-layout('a model comes into the cache that all clients share, without files that nobody reads', async () => {
+layout('resolveModel downloads into the shared cache and skips files that nobody reads', async () => {
   const folder = await resolveModel('small/model');
   assert.is(folder, join(cacheOf('small/model'), 'snapshots', COMMIT));
   assert.equal(readdirSync(folder).sort(), [
@@ -138,11 +138,11 @@ layout('a model comes into the cache that all clients share, without files that 
   assert.is(readFileSync(join(cacheOf('small/model'), 'refs', 'main'), 'utf8'), COMMIT);
   assert.not.ok(blobsOf('small/model').some((name) => name.includes('incomplete')));
 });
-layout('shards are those that the index names', async () => {
+layout('resolveModel downloads the shards that the index names', async () => {
   const folder = await resolveModel('large/sharded');
   for (const [name, content] of Object.entries(SHARDS)) assert.equal(read(join(folder, name)), content, name);
 });
-layout('a second time only the commit is asked for; a commit by its id asks nothing', async () => {
+layout('a second call asks for the commit alone, and a commit id needs no request', async () => {
   const folder = await resolveModel('small/model');
   hub.seen.length = 0;
   assert.is(await resolveModel('small/model'), folder);
@@ -151,7 +151,7 @@ layout('a second time only the commit is asked for; a commit by its id asks noth
   assert.is(await resolveModel(`small/model@${COMMIT}`), folder);
   assert.is(hub.seen.length, 1);
 });
-layout('revisions: after the id, as an option, with slashes', async () => {
+layout('a revision may follow the id or be an option, may hold slashes, and must be safe', async () => {
   await resolveModel('small/model@v1');
   await resolveModel('small/model', { revision: 'refs/pr/2' });
   assert.is(readFileSync(join(cacheOf('small/model'), 'refs', 'v1'), 'utf8'), COMMIT);
@@ -160,12 +160,12 @@ layout('revisions: after the id, as an option, with slashes', async () => {
   await fails(resolveModel('small/model@../../x'), 'ERR_PRL_INVALID_ARGUMENT', 'revision');
   await fails(resolveModel('small/model@v9'), 'ERR_PRL_NOT_FOUND', 'no such revision');
 });
-layout('HF_HUB_CACHE and cacheDir', async () => {
+layout('HF_HUB_CACHE and the option cacheDir choose the cache folder', async () => {
   process.env.HF_HUB_CACHE = join(home, 'a');
   assert.match(await resolveTokenizer('small/model'), join(home, 'a', 'models--small--model'));
   assert.match(await resolveTokenizer('small/model', { cacheDir: join(home, 'b') }), join(home, 'b', 'models--'));
 });
-layout('a tokenizer without the weights', async () => {
+layout('resolveTokenizer downloads no weights', async () => {
   const folder = await resolveTokenizer('small/model');
   assert.equal(readdirSync(folder).sort(), [
     'chat_template.jinja',
@@ -174,14 +174,14 @@ layout('a tokenizer without the weights', async () => {
     'tokenizer_config.json',
   ]);
 });
-layout('progress counts bytes up to the total', async () => {
+layout('onProgress counts bytes up to the total', async () => {
   const heard: { bytes: number; totalBytes: number }[] = [];
   await resolveModel('small/model', { onProgress: (progress) => heard.push(progress) });
   assert.is(heard.at(-1)!.bytes, W.length);
   assert.ok(heard.every(({ totalBytes }) => totalBytes === W.length));
   assert.ok(heard.every(({ bytes }, i) => i === 0 || bytes >= heard[i - 1].bytes));
 });
-layout('a command line says on stderr what it brings, and nothing the second time', async () => {
+layout('the command line reports a download on stderr, and says nothing the second time', async () => {
   const said: string[] = [];
   const { error, log } = console;
   console.error = (line: string) => said.push(line);
@@ -195,7 +195,7 @@ layout('a command line says on stderr what it brings, and nothing the second tim
     Object.assign(console, { error, log });
   }
 });
-layout('files of a dataset', async () => {
+layout('downloadFiles fetches the matching files of a dataset', async () => {
   const { folder, files, commit } = await downloadFiles('some/data', {
     type: 'dataset',
     match: (path) => path.startsWith('data/'),
@@ -210,7 +210,7 @@ layout('files of a dataset', async () => {
     'data/test.jsonl',
   );
 });
-layout('what is no model, and what has no weights that can be read', async () => {
+layout('an unknown model, a missing folder, or a model without safetensors is an error that says so', async () => {
   await fails(resolveModel('no/such'), 'ERR_PRL_ACCESS', 'no/such', 'check the name');
   await fails(resolveModel('./no/such'), 'ERR_PRL_IO', /no folder .\/no\/such$/);
   await fails(resolveModel('quickstart'), 'ERR_PRL_IO', 'no folder quickstart, nor is it an id');
@@ -218,7 +218,7 @@ layout('what is no model, and what has no weights that can be read', async () =>
   await fails(resolveModel('only/torch'), 'ERR_PRL_NOT_FOUND', 'model.safetensors', 'pytorch_model.bin');
   await fails(resolveModel('small/model', { revison: 'x' } as object), 'ERR_PRL_UNKNOWN_OPTION', 'revision');
 });
-layout('Policy.load and Tokenizer.load take an id', async () => {
+layout('Policy.load and Tokenizer.load accept a hub id', async () => {
   const fixture = (path: string) => readFileSync(new URL(`../fixtures/${path}`, import.meta.url));
   const files: { [name: string]: Uint8Array } = {};
   for (const name of ['config.json', 'model.safetensors']) files[name] = new Uint8Array(fixture(`model/llama/${name}`));
@@ -244,8 +244,8 @@ layout('Policy.load and Tokenizer.load take an id', async () => {
 });
 layout.run();
 
-const access = begin('access');
-access('a gated model says what to do; with the token it comes, and the token stays with the hub', async () => {
+const access = begin('hub: access and hostile answers');
+access('a gated model explains what to do, loads with a token, and the token stays with the hub', async () => {
   await fails(resolveModel('gated/model'), 'ERR_PRL_ACCESS', 'HF_TOKEN', 'licence', `${hub.url}/gated/model`);
   process.env.HF_TOKEN = 'wrong';
   await fails(resolveModel('gated/model'), 'ERR_PRL_ACCESS', '403', 'licence');
@@ -256,13 +256,13 @@ access('a gated model says what to do; with the token it comes, and the token st
   for (const { host, authorization } of hub.seen)
     assert.is(authorization, host === 'hub' ? 'Bearer secret-token' : undefined);
 });
-access('the token may be an option, or what a login stored', async () => {
+access('the token may be an option or the one that a login stored', async () => {
   await resolveTokenizer('gated/model', { token: 'secret-token' });
   rmSync(cacheOf('gated/model'), { recursive: true });
   writeFileSync(join(home, 'token'), 'secret-token\n');
   await resolveTokenizer('gated/model');
 });
-access('a redirect to another kind of address is not followed', async () => {
+access('a redirect to file: is not followed, and a redirect loop ends', async () => {
   hub.intercept = ({ url }, response) => {
     if (!url.includes('/resolve/')) return false;
     response.writeHead(302, { location: 'file:///etc/passwd' }).end();
@@ -284,7 +284,7 @@ for (const path of ['../evil.json', '/etc/evil.json', 'a/../../evil', 'C:/evil',
     await fails(downloadFiles('small/model', { match: () => true }), 'ERR_PRL_HTTP', 'refused');
     assert.is(files('hub').length, 0);
   });
-access('nor is a hash taken for a path, or an index for leave to read elsewhere', async () => {
+access('a hash or an index that holds a path outside the cache is refused', async () => {
   hub.tamper = (entry) => {
     entry.oid = '../../x';
   };
@@ -300,7 +300,7 @@ access('nor is a hash taken for a path, or an index for leave to read elsewhere'
 });
 access.run();
 
-const failures = begin('interruptions');
+const failures = begin('hub: interrupted downloads');
 /** The next request for the weights is answered with `head` and `body`, and cut off. */
 function once_(answer: (seen: Seen, response: ServerResponse) => void): void {
   let done = false;
@@ -311,7 +311,7 @@ function once_(answer: (seen: Seen, response: ServerResponse) => void): void {
     return true;
   };
 }
-failures('a connection that breaks is taken up again where it broke', async () => {
+failures('a broken connection resumes where it broke', async () => {
   let broken: ServerResponse | undefined;
   once_((_, response) => {
     broken = response;
@@ -327,7 +327,7 @@ failures('a connection that breaks is taken up again where it broke', async () =
     [undefined, 'bytes=100000-'],
   );
 });
-failures('a server that falls silent is left', async () => {
+failures('a server that falls silent is dropped and the download resumes', async () => {
   process.env.HF_HUB_DOWNLOAD_TIMEOUT = '1.5';
   once_((_, response) => {
     response.writeHead(200, { 'content-length': W.length });
@@ -337,7 +337,7 @@ failures('a server that falls silent is left', async () => {
   assert.equal(read(join(folder, 'model.safetensors')), W);
   assert.is(files('cdn')[1].range, 'bytes=5000-');
 });
-failures('a listing that never ends is refused, if it lists nothing but folders', async () => {
+failures('a listing that never ends is refused', async () => {
   const page = JSON.stringify(
     Array.from({ length: 30_000 }, (_, i) => ({ type: 'directory', path: `f${i}`, size: 0, oid: '' })),
   );
@@ -348,7 +348,7 @@ failures('a listing that never ends is refused, if it lists nothing but folders'
   };
   await fails(resolveModel('small/model'), 'ERR_PRL_UNSUPPORTED', 'more than 100000 files');
 });
-failures('429 and 503 are tried again, as late as they say; 400 is not', async () => {
+failures('429 and 503 are retried after retry-after, and 400 is not retried', async () => {
   let count = 0;
   const start = performance.now();
   hub.intercept = ({ host }, response) => {
@@ -377,7 +377,7 @@ failures('a server that ignores the range sends the file anew', async () => {
   assert.is(files('cdn').length, 1);
   assert.equal(read(join(folder, 'model.safetensors')), W);
 });
-failures('rubbish in the place of what was there is found by the hash and fetched again', async () => {
+failures('a corrupt partial download is found by its hash and fetched again', async () => {
   const partial = join(cacheOf('small/model'), 'blobs', `${sha256Of(W)}.prl.incomplete`);
   mkdirSync(join(cacheOf('small/model'), 'blobs'), { recursive: true });
   for (const size of [1000, W.length, W.length + 1]) {
@@ -387,7 +387,7 @@ failures('rubbish in the place of what was there is found by the hash and fetche
     assert.equal(read(join(folder, 'model.safetensors')), W, String(size));
   }
 });
-failures('contents with another hash are an error and not kept; of text files too', async () => {
+failures('contents with another hash are ERR_PRL_CORRUPT and are not kept, weights and text alike', async () => {
   const wrong = W.slice();
   wrong[12_345] ^= 1;
   hub.intercept = ({ host }, response) => {
@@ -403,7 +403,7 @@ failures('contents with another hash are an error and not kept; of text files to
   rmSync(cacheOf('small/model'), { recursive: true });
   await fails(resolveModel('small/model'), 'ERR_PRL_CORRUPT', 'hash', 'tokenizer.json');
 });
-failures('more bytes than listed, fewer bytes than listed', async () => {
+failures('a server that sends too much is refused, and one that sends too little is asked again', async () => {
   hub.intercept = ({ host }, response) => {
     if (host === 'cdn') response.writeHead(200).end(new Uint8Array([...W, ...W]));
     return host === 'cdn';
@@ -423,18 +423,18 @@ failures('a cached file that lost its end is fetched again', async () => {
   await resolveModel('small/model');
   assert.equal(read(join(folder, 'model.safetensors')), W);
 });
-failures('what the disk has no room for is refused before the first byte', async () => {
+failures('a model larger than the free disk is refused before the first byte', async () => {
   hub.tamper = ({ lfs }) => {
     if (lfs) lfs.size = 1e15;
   };
   await fails(resolveModel('small/model'), 'ERR_PRL_IO', 'needs 1000000.00 GB more', 'HF_HOME');
   assert.is(files('cdn').length, 0);
 });
-failures('a cache that is no folder', async () => {
+failures('a cache path that is a file is ERR_PRL_IO', async () => {
   writeFileSync(join(home, 'hub'), '');
   await fails(resolveModel('small/model'), 'ERR_PRL_IO', 'cannot store the model small/model');
 });
-failures('aborting', async () => {
+failures('aborting keeps what has arrived, and the next call resumes from there', async () => {
   const stop = new AbortController();
   once_((_, response) => {
     response.writeHead(200, { 'content-length': W.length });
@@ -448,8 +448,8 @@ failures('aborting', async () => {
 });
 failures.run();
 
-const offline = begin('offline');
-offline('HF_HUB_OFFLINE: what is cached needs no request; what is not says so', async () => {
+const offline = begin('hub: offline');
+offline('HF_HUB_OFFLINE loads cached models without a request and refuses all else', async () => {
   const folder = await resolveModel('small/model');
   hub.seen.length = 0;
   process.env.HF_HUB_OFFLINE = '1';
@@ -459,7 +459,7 @@ offline('HF_HUB_OFFLINE: what is cached needs no request; what is not says so', 
   await fails(downloadFiles('small/model', { match: (path) => path === 'README.md' }), 'ERR_PRL_OFFLINE', 'README.md');
   assert.is(hub.seen.length, 0);
 });
-offline('without a hub the cached model is used, with a warning', async () => {
+offline('a cached model loads with a warning when the hub cannot be reached', async () => {
   const folder = await resolveModel('small/model');
   await hub.close();
   const [again, heard] = await warnings(() => resolveModel('small/model'));
@@ -468,7 +468,7 @@ offline('without a hub the cached model is used, with a warning', async () => {
   assert.match(heard[0], 'cannot reach');
   assert.match(heard[0], 'cached model small/model');
 });
-offline('a hub that is broken, or a portal in its place, is like none', async () => {
+offline('a broken hub, or a login portal in its place, counts as unreachable', async () => {
   const folder = await resolveModel('small/model');
   for (const [status, body] of [
     [500, ''],
@@ -482,11 +482,11 @@ offline('a hub that is broken, or a portal in its place, is like none', async ()
   rmSync(cacheOf('small/model'), { recursive: true });
   await fails(resolveModel('small/model'), 'ERR_PRL_HTTP', 'does not answer as the hub does');
 });
-offline('no network and nothing cached', async () => {
+offline('no network and an empty cache is ERR_PRL_OFFLINE', async () => {
   await hub.close();
   await fails(resolveModel('small/model'), 'ERR_PRL_OFFLINE', 'cannot reach 127.0.0.1', 'ECONNREFUSED');
 });
-offline('a snapshot that another client left: used as it is, if its weights are whole', async () => {
+offline('a snapshot of another client is used once all its weights are there', async () => {
   const snapshot = join(cacheOf('large/sharded'), 'snapshots', COMMIT);
   mkdirSync(snapshot, { recursive: true });
   mkdirSync(join(cacheOf('large/sharded'), 'refs'));
@@ -504,7 +504,7 @@ offline('a snapshot that another client left: used as it is, if its weights are 
 });
 offline.run();
 
-const processes = begin('processes');
+const processes = begin('hub: several processes');
 const client = (id: string) =>
   spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('../fakes/hub-client.ts', import.meta.url)), id], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -531,7 +531,7 @@ function slow(ms: number): void {
     return true;
   };
 }
-processes('a process killed in the middle leaves what the next one goes on from', async () => {
+processes('the next process resumes what a killed one had downloaded', async () => {
   slow(3000);
   const child = client('small/model');
   child.stdout!.on('data', (chunk) => /bytes [1-9]/.test(String(chunk)) && child.kill('SIGKILL'));
@@ -546,7 +546,7 @@ processes('a process killed in the middle leaves what the next one goes on from'
   assert.ok(Number(/\d+/.exec(range)) >= W.length / 10, range);
   assert.is(files('cdn').length, seen + 1);
 });
-processes('of two processes one downloads, and both have the model', async () => {
+processes('of two processes one downloads, and both get the model', async () => {
   slow(1500);
   const child = client('small/model');
   const out = output(child);
