@@ -24,8 +24,8 @@ function values(prompt: string): number[] {
   return all;
 }
 
-const problems = suite('arithmetic: problems');
-problems('every value lies in 0 .. 19 and the answer is the last one', () => {
+const problems = suite('ArithmeticTask.problem');
+problems('every value on the way lies in 0..19, and the answer is the last one', () => {
   for (const level of ['2-6', '7-8', '2:3,5:1', '4']) {
     for (const { prompt, answer } of many(400, { seed: 1, split: 'train', level })) {
       const all = values(prompt);
@@ -39,7 +39,7 @@ problems('every value lies in 0 .. 19 and the answer is the last one', () => {
   }
 });
 
-problems('levels give the operands that they name, as often as they say', () => {
+problems('a level gives the operand counts that it names, as often as it says, and a bad level is refused', () => {
   const counts = (level: string) => {
     const found = new Map<number, number>();
     for (const { prompt } of many(4000, { seed: 2, split: 'train', level })) {
@@ -71,7 +71,7 @@ problems('no held-out problem is ever trained on, whatever the seed and the leve
   assert.ok(new Set(held).size > 1000);
 });
 
-problems('depend on index, seed, split and level only', () => {
+problems('a problem depends on index, seed, split and level only', () => {
   const choice = { seed: 5, split: 'train' as const };
   const forward = many(50, choice);
   assert.equal(
@@ -85,8 +85,8 @@ problems('depend on index, seed, split and level only', () => {
 });
 problems.run();
 
-const verifier = suite('arithmetic: verifier');
-verifier('demonstrations with slips go on from their wrong lines', () => {
+const verifier = suite('ArithmeticTask.verify and demonstrate');
+verifier('a demonstration with slips computes on from its wrong lines', () => {
   let [lines, wrong, right] = [0, 0, 0];
   for (let i = 0; i < 200; i++) {
     const problem = task.problem(i, { seed: 3, split: 'train', level: '4-6' });
@@ -117,7 +117,7 @@ verifier('demonstrations with slips go on from their wrong lines', () => {
   );
 });
 
-verifier('demonstrations are right in both styles, and show every step', () => {
+verifier('demonstrations are right in both styles and show every step', () => {
   for (const problem of many(300, { seed: 3, split: 'train', level: '2-8' })) {
     const steps = task.demonstrate(problem);
     assert.is(task.verify(problem, steps, true), 1);
@@ -135,7 +135,7 @@ verifier('demonstrations are right in both styles, and show every step', () => {
   assert.is(task.demonstrate({ prompt: '12+7-3=', answer: '16' }), '12+7=19\n19-3=16\n#16');
 });
 
-verifier('nothing but the exact text after the last mark, in a response that ended, is right', () => {
+verifier('verify accepts only the exact answer after the last mark of a finished response', () => {
   const problem = { prompt: '12+7-3=', answer: '16' };
   for (const right of ['#16', '12+7=19\n19-3=16\n#16', '99\n#16', '#3#16', '##16'])
     assert.is(task.verify(problem, right, true), 1, right);
@@ -162,8 +162,8 @@ verifier('nothing but the exact text after the last mark, in a response that end
 });
 verifier.run();
 
-const tokenizer = suite('arithmetic: tokenizer');
-tokenizer('18 symbols; every text comes back', () => {
+const tokenizer = suite('ArithmeticTask.tokenizer');
+tokenizer('the tokenizer has 18 symbols and gives every text back', () => {
   assert.is(task.tokenizer.vocabSize, 18);
   for (const problem of many(200, { seed: 4, split: 'train', level: '2-8' })) {
     for (const text of [problem.prompt, task.demonstrate(problem)]) {
@@ -174,16 +174,16 @@ tokenizer('18 symbols; every text comes back', () => {
     }
   }
 });
-tokenizer('a symbol that it lacks is named', () => {
+tokenizer('the tokenizer refuses an unknown symbol by name', () => {
   throwsError(() => task.tokenizer.encode('1 + 1='), RangeError, 'ERR_PRL_OUT_OF_RANGE', /holds " "/);
   throwsError(() => task.tokenizer.encode('7/2='), RangeError, 'ERR_PRL_OUT_OF_RANGE', /holds "\/"/);
 });
 tokenizer.run();
 
-const dataset = suite('datasetTask');
+const dataset = suite('datasetTask from arrays');
 const list = Array.from({ length: 7 }, (_, i) => ({ prompt: `${i}=`, answer: String(i) }));
 const listed = datasetTask({ tokenizer: task.tokenizer, train: list, verify: () => 1 });
-dataset('each epoch goes through all problems once, each in its own order', () => {
+dataset('each epoch has all problems once, in an order of its own', () => {
   const epoch = (e: number) =>
     Array.from({ length: 7 }, (_, i) => listed.problem(7 * e + i, { seed: 1, split: 'train' }).prompt);
   const all = list.map(({ prompt }) => prompt).sort();
@@ -192,7 +192,7 @@ dataset('each epoch goes through all problems once, each in its own order', () =
   assert.not.equal(epoch(0), epoch(1));
   assert.equal(epoch(0), epoch(0));
 });
-dataset('without held-out problems nothing can be evaluated', () => {
+dataset('a task without test problems refuses to give one, and an empty train set is refused', () => {
   throwsError(
     () => listed.problem(0, { seed: 0, split: 'test' }),
     RangeError,

@@ -27,7 +27,7 @@ const prompts = (task: ReturnType<typeof make>, count: number, choice = {}) =>
 const tasks = suite('datasetTask');
 tasks.after(() => rmSync(root, { recursive: true, force: true }));
 
-tasks('every epoch has all problems once, in an order of its own that seed and index alone decide', () => {
+tasks('every epoch has all problems once, in an order that seed and index alone decide', () => {
   const task = make();
   const all = prompts(task, 150);
   const epochs = [0, 1, 2].map((epoch) => all.slice(50 * epoch, 50 * epoch + 50));
@@ -40,7 +40,7 @@ tasks('every epoch has all problems once, in an order of its own that seed and i
   for (const i of [149, 3, 77]) assert.is(other.problem(i, { seed: 1, split: 'train' }).prompt, all[i]);
 });
 
-tasks('levels are all and those of the problems', () => {
+tasks('levels are all and those of the problems, and an unknown level is refused', () => {
   const task = make({ train: problems(30, (i) => `Level ${(i % 3) * 5 + 1}`) });
   assert.equal(task.levels, ['all', 'Level 1', 'Level 6', 'Level 11']);
   assert.is(new Set(prompts(task, 30)).size, 30);
@@ -60,7 +60,7 @@ tasks('levels are all and those of the problems', () => {
   throwsError(() => make({ train: problems(100, String) }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /100 different levels/);
 });
 
-tasks('the splits never meet: problems of test leave train, or a hash holds a share out', () => {
+tasks('train and test never share a problem: test problems leave train, or a hash holds a share out', () => {
   const test: Problem[] = [
     { prompt: '7', answer: '7' },
     { prompt: '100', answer: '0' },
@@ -85,7 +85,7 @@ tasks('the splits never meet: problems of test leave train, or a hash holds a sh
   throwsError(() => prompts(make(), 1, { split: 'test' }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /no test problems/);
 });
 
-tasks('the prompt template of the dataset stands around its problems, in training and evaluation', async () => {
+tasks("the dataset's prompt template is around its problems in training and evaluation", async () => {
   const train = join(root, 'train.jsonl');
   const test = join(root, 'test.jsonl');
   writeFileSync(
@@ -128,56 +128,53 @@ tasks('the prompt template of the dataset stands around its problems, in trainin
 
 const SMALL = { promptsPerStep: 4, numGenerations: 4, maxCompletionLength: 3, saveSteps: 1, seed: 5 } as const;
 
-tasks(
-  'Trainer takes a dataset with tokenizer and verifier; a resumed run goes on where a whole one would',
-  async () => {
-    const path = join(root, 'run.jsonl');
-    const write = (count: number) =>
-      writeFileSync(
-        path,
-        problems(count)
-          .map((row) => `${JSON.stringify(row)}\n`)
-          .join(''),
-      );
-    write(10);
-    const seen: string[][] = [];
-    const trainer = async (output: string, maxSteps: number, resume = false) =>
-      new Trainer({
-        ...{ ...SMALL, maxSteps, output: join(root, output), resume, tokenizer },
-        policy: new TablePolicy(tokenizer.vocabSize),
-        dataset: await loadDataset(path, { promptTemplate: 'none' }),
-        evalDataset: [{ prompt: '55', answer: '5' }],
-        verifier: async (response, gold, { finished, prompt }) =>
-          finished && response === gold && prompt.endsWith(gold) ? 1 : 0,
-        loadPolicy: TablePolicy.load,
-      });
-    const run = async (each: Trainer) => {
-      seen.push([]);
-      const rows = [];
-      for await (const { metrics, rollout } of each.run()) {
-        seen.at(-1)!.push(...rollout.problems.map(({ prompt }) => prompt));
-        rows.push([metrics.step, metrics.reward, metrics.loss]);
-      }
-      return rows;
-    };
-    const whole = await run(await trainer('whole', 5));
-    assert.is(new Set(seen[0].slice(0, 10)).size, 10, 'an epoch is two and a half steps');
-    const parts = [...(await run(await trainer('parts', 2))), ...(await run(await trainer('parts', 5, true)))];
-    assert.equal(parts, whole);
-    assert.equal([...seen[1], ...seen[2]], seen[0]);
-    assert.is((await (await trainer('other', 1)).evaluate({ n: 2 })).problems, 1);
-
-    write(11);
-    await rejectsWith(
-      run(await trainer('parts', 6, true)),
-      TypeError,
-      'ERR_PRL_INVALID_ARGUMENT',
-      /has dataset "10 problems, SHA-256 [0-9a-f]+", not "11 problems/,
+tasks('Trainer takes a dataset, and a resumed run continues as an uninterrupted one', async () => {
+  const path = join(root, 'run.jsonl');
+  const write = (count: number) =>
+    writeFileSync(
+      path,
+      problems(count)
+        .map((row) => `${JSON.stringify(row)}\n`)
+        .join(''),
     );
-  },
-);
+  write(10);
+  const seen: string[][] = [];
+  const trainer = async (output: string, maxSteps: number, resume = false) =>
+    new Trainer({
+      ...{ ...SMALL, maxSteps, output: join(root, output), resume, tokenizer },
+      policy: new TablePolicy(tokenizer.vocabSize),
+      dataset: await loadDataset(path, { promptTemplate: 'none' }),
+      evalDataset: [{ prompt: '55', answer: '5' }],
+      verifier: async (response, gold, { finished, prompt }) =>
+        finished && response === gold && prompt.endsWith(gold) ? 1 : 0,
+      loadPolicy: TablePolicy.load,
+    });
+  const run = async (each: Trainer) => {
+    seen.push([]);
+    const rows = [];
+    for await (const { metrics, rollout } of each.run()) {
+      seen.at(-1)!.push(...rollout.problems.map(({ prompt }) => prompt));
+      rows.push([metrics.step, metrics.reward, metrics.loss]);
+    }
+    return rows;
+  };
+  const whole = await run(await trainer('whole', 5));
+  assert.is(new Set(seen[0].slice(0, 10)).size, 10, 'an epoch is two and a half steps');
+  const parts = [...(await run(await trainer('parts', 2))), ...(await run(await trainer('parts', 5, true)))];
+  assert.equal(parts, whole);
+  assert.equal([...seen[1], ...seen[2]], seen[0]);
+  assert.is((await (await trainer('other', 1)).evaluate({ n: 2 })).problems, 1);
 
-tasks('verifiers: math unless another is named or given; verify sees all of the problem', async () => {
+  write(11);
+  await rejectsWith(
+    run(await trainer('parts', 6, true)),
+    TypeError,
+    'ERR_PRL_INVALID_ARGUMENT',
+    /has dataset "10 problems, SHA-256 [0-9a-f]+", not "11 problems/,
+  );
+});
+
+tasks('the verifier is math unless another is given, and verify sees the whole problem', async () => {
   const [problem] = problems(1, () => 'easy');
   const verdict = async (options: Partial<DatasetTaskOptions>, response: string) => {
     const given = await make(options).verify(problem, response, true);
@@ -191,7 +188,7 @@ tasks('verifiers: math unless another is named or given; verify sees all of the 
   throwsError(() => make({ verify }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /one of 'verify' and 'verifier'/);
 });
 
-tasks('Trainer wants a task or a dataset, and says what is missing', () => {
+tasks('Trainer without exactly one of task and dataset says what is missing', () => {
   const policy = new TablePolicy(tokenizer.vocabSize);
   const dataset = problems(4);
   const rejects = (options: object, message: RegExp) =>

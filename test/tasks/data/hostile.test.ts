@@ -20,10 +20,10 @@ function file(extension: string, ...parts: (string | Uint8Array)[]): string {
 }
 const GOOD = '{"problem": "a", "answer": "1"}\n';
 
-const hostile = suite('hostile files');
+const hostile = suite('loadDataset: hostile files');
 hostile.after(() => rmSync(root, { recursive: true, force: true }));
 
-hostile('bytes that are not UTF-8', async () => {
+hostile('bytes that are not UTF-8 are ERR_PRL_CORRUPT with the line, and onInvalid drops them', async () => {
   const bytes = Uint8Array.of(0x7b, 0xff, 0xfe, 0x7d, 0x0a);
   await rejectsWith(loadDataset(file('jsonl', GOOD, bytes)), PrlError, 'ERR_PRL_CORRUPT', /\.jsonl:2: .*not UTF-8/);
   await rejectsWith(
@@ -42,7 +42,7 @@ hostile('bytes that are not UTF-8', async () => {
   assert.is(problems.length, 1);
 });
 
-hostile('a line without end is not kept in memory, and the next one is read', async () => {
+hostile('an endless line is not kept in memory, and the next line is read', async () => {
   const huge = `{"problem": "${'x'.repeat(5 << 20)}", "answer": "1"}\n`;
   const path = file('jsonl', GOOD, huge, '{"problem": "b", "answer": "2"}\n');
   await rejectsWith(
@@ -65,7 +65,7 @@ hostile('a line without end is not kept in memory, and the next one is read', as
   );
 });
 
-hostile('names from files reach no prototype', async () => {
+hostile('field names from files reach no prototype', async () => {
   const row =
     '{"__proto__": {"answer": "7", "polluted": 1}, "constructor": {"prototype": {"polluted": 1}}, "problem": "a"}\n';
   await rejectsWith(
@@ -87,7 +87,7 @@ hostile('names from files reach no prototype', async () => {
   assert.is(({} as { polluted?: number }).polluted, undefined);
 });
 
-hostile('deep nesting', async () => {
+hostile('JSON nested too deeply is ERR_PRL_CORRUPT where it is read, and is ignored elsewhere', async () => {
   const deep = `{"problem": "a", "answer": ${'['.repeat(500_000)}${']'.repeat(500_000)}}\n`;
   await rejectsWith(
     loadDataset(file('jsonl', GOOD, deep)),
@@ -103,7 +103,7 @@ hostile('deep nesting', async () => {
   assert.is((await loadDataset(file('jsonl', GOOD, unread))).problems.length, 2, 'what is not read does not matter');
 });
 
-hostile('cut short, or too large', async () => {
+hostile('a file that is truncated, too large or without rows is ERR_PRL_CORRUPT', async () => {
   const whole = '[{"problem": "a", "answer": "1"}, {"problem": "b", "answer": "2"}]';
   for (const length of [0, 1, 20, whole.length - 1])
     await rejectsWith(
@@ -129,7 +129,7 @@ hostile('cut short, or too large', async () => {
     await rejectsWith(loadDataset(file('json', text)), PrlError, 'ERR_PRL_CORRUPT', /expected an array of rows/);
 });
 
-hostile('CSV: quotes, columns', async () => {
+hostile('CSV with missing columns, bad quotes or duplicate headers is ERR_PRL_CORRUPT with the line', async () => {
   const rejects = (text: string, message: RegExp) =>
     rejectsWith(loadDataset(file('csv', text)), PrlError, 'ERR_PRL_CORRUPT', message);
   await rejects('problem,answer\na,1\nb\n', /\.csv:3: 1 columns where the first line names 2/);
@@ -150,7 +150,7 @@ parquetWriteFile({
   ],
 });
 
-hostile('Parquet: cut short, a garbage footer, none at all', async () => {
+hostile('Parquet that is truncated, empty or has a garbage footer is ERR_PRL_CORRUPT', async () => {
   const bytes = new Uint8Array(readFileSync(parquet));
   assert.is((await loadDataset(parquet)).problems.length, 50);
   const rejects = (contents: Uint8Array) =>
@@ -169,7 +169,7 @@ hostile('Parquet: cut short, a garbage footer, none at all', async () => {
   await rejects(garbage);
 });
 
-hostile('Parquet with a byte changed: problems, or an error of ours', async () => {
+hostile('Parquet with a byte changed gives rows or a PrlError that names the file', async () => {
   const bytes = new Uint8Array(readFileSync(parquet));
   const random = randomStream('parquet');
   const outcomes: string[] = [];
@@ -193,7 +193,7 @@ hostile('Parquet with a byte changed: problems, or an error of ours', async () =
   assert.ok(outcomes.includes('error') && outcomes.includes('read'), outcomes.join());
 });
 
-hostile('Parquet that a decoder never gets out of, or that needs all memory', async () => {
+hostile('Parquet that makes the decoder loop or fill memory is stopped at its limit', async () => {
   const bytes = new Uint8Array(readFileSync(parquet));
   // The length of a run of values in the page of answers.
   bytes[351] = 146;

@@ -11,10 +11,10 @@ import { type FakeHub, fakeHub } from '../../fakes/hub.js';
 import { rejectsWith } from '../../policy/rejects.js';
 import { throwsError } from '../../reference/numbers.js';
 
-const choice = suite('files of a split');
+const choice = suite('chooseFiles');
 const choose = (paths: string[], options: SourceOptions = {}) => chooseFiles(paths, 'a/b', options);
 
-choice('the usual layouts', () => {
+choice('chooseFiles picks the files of a split in the usual repository layouts', () => {
   const shards = ['data/train-00000-of-00002.parquet', 'data/train-00001-of-00002.parquet'];
   assert.equal(choose(['README.md', ...shards.toReversed(), 'data/test-00000-of-00001.parquet']), shards);
   const configs = ['main', 'socratic'].flatMap((c) => ['train', 'test'].map((s) => `${c}/${s}-00000-of-00001.parquet`));
@@ -30,7 +30,7 @@ choice('the usual layouts', () => {
   assert.equal(choose(['gsm8k_train.jsonl', 'gsm8k_test.jsonl'], { split: 'test' }), ['gsm8k_test.jsonl']);
 });
 
-choice('what could be several datasets, or none, is an error that lists them', () => {
+choice('files of several datasets, or none, are an error that lists them', () => {
   const both = ['main/train.jsonl', 'socratic/train.jsonl'];
   throwsError(
     () => choose(both),
@@ -50,7 +50,7 @@ choice('what could be several datasets, or none, is an error that lists them', (
 });
 choice.run();
 
-const datasets = suite('datasets of the hub');
+const datasets = suite('loadDataset from the hub');
 const VARIABLES = ['HF_ENDPOINT', 'HF_HOME', 'HF_HUB_CACHE', 'HF_HUB_OFFLINE', 'HF_TOKEN'];
 let hub: FakeHub;
 let home: string;
@@ -89,7 +89,7 @@ datasets.after(async () => {
   rmSync(home, { recursive: true });
 });
 
-datasets('its files are downloaded once and read; only those of the split', async () => {
+datasets('loadDataset downloads only the files of the split, and only once', async () => {
   const seen: number[] = [];
   const { problems, name } = await loadDataset('open/math', { onDownload: ({ bytes }) => seen.push(bytes) });
   assert.equal(problems, [

@@ -27,7 +27,7 @@ const EXPECTED = [
   ['Third?', '\\frac{1}{2}'],
 ];
 
-load('the same problems come out of every format', async () => {
+load('every format gives the same problems', async () => {
   const rows = EXPECTED.map(([problem, answer], i) => ({ extra: i, problem, answer }));
   const csv = (comma: string) =>
     ['problem', 'answer', 'extra'].join(comma) +
@@ -65,7 +65,7 @@ load('the same problems come out of every format', async () => {
   }
 });
 
-load('several files are one dataset, in their order; a folder is the files of a split', async () => {
+load('several files are one dataset in their order, and a folder stands for the files of its split', async () => {
   const folder = join(root, 'folder');
   mkdirSync(join(folder, 'data'), { recursive: true });
   const write = (name: string, problem: string) => writeFileSync(join(folder, name), lines({ problem, answer: '1' }));
@@ -91,7 +91,7 @@ load('several files are one dataset, in their order; a folder is the files of a 
   assert.equal(await pairs(folder, { config: 'other' }), [['d', '1']]);
 });
 
-load('fields by name, nested by dots, chats, ids and levels', async () => {
+load('fields are found by name and dotted path, in chats too, and absent ones are named', async () => {
   const path = file(
     'jsonl',
     lines({
@@ -123,7 +123,7 @@ load('fields by name, nested by dots, chats, ids and levels', async () => {
   );
 });
 
-load('where the answer is: GSM8K, boxed solutions, or all of the field', async () => {
+load('answers come from GSM8K lines, boxed solutions or the whole field', async () => {
   const answer = async (text: unknown, options: DatasetOptions = {}) =>
     (await loadDataset(file('jsonl', lines({ question: 'q', answer: text })), options)).problems[0].answer;
   assert.is(await answer('She has 3 + 4 = <<3+4=7>>7.\n#### 7,000 '), '7,000');
@@ -145,7 +145,7 @@ load('where the answer is: GSM8K, boxed solutions, or all of the field', async (
   assert.ok(performance.now() - start < 2000);
 });
 
-load('rows that cannot be used are an error with their place, or are counted', async () => {
+load('an unusable row is an error with its line, or is dropped and counted', async () => {
   const good = lines({ problem: 'a', answer: '1' });
   const bad: [string, RegExp][] = [
     ['{"problem": "b", "ans', /:2: it is not JSON/],
@@ -169,7 +169,7 @@ load('rows that cannot be used are an error with their place, or are counted', a
   assert.match(describeReport(report), /^2 of 8 rows kept, 6 invalid \(first: .*:2\)$/);
 });
 
-load('limits, a filter and duplicates: dropped and counted, or an error', async () => {
+load('length limits, filter and duplicates drop and count rows, or are an error', async () => {
   const path = file(
     'jsonl',
     lines(
@@ -212,7 +212,7 @@ load('limits, a filter and duplicates: dropped and counted, or an error', async 
   );
 });
 
-load('the fingerprint is that of the problems: not of where they come from', async () => {
+load('the fingerprint depends on the problems, not on the file they come from', async () => {
   const rows = [
     { problem: 'a', answer: '1' },
     { problem: 'b', answer: '2' },
@@ -226,7 +226,7 @@ load('the fingerprint is that of the problems: not of where they come from', asy
   assert.is.not(await print(file('jsonl', lines(rows[0]))), first);
 });
 
-load('a download that is wanted no more ends', async () => {
+load('loadDataset stops on abort and reports rising progress', async () => {
   const many = file('jsonl', Array.from({ length: 2000 }, (_, i) => lines({ problem: `p${i}`, answer: '1' })).join(''));
   await rejectsWith(loadDataset(many, { signal: AbortSignal.abort() }), Error, 'ERR_PRL_ABORTED', /aborted/);
   const seen: number[] = [];

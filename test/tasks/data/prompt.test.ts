@@ -12,7 +12,7 @@ const text = (options: PromptOptions) => tokenizer.decode(promptEncoder(tokenize
 
 const prompts = suite('prompt templates');
 
-prompts('plain presets, and a text of your own', () => {
+prompts('a plain preset or a custom template puts its text around the problem', () => {
   assert.is(text({ promptTemplate: 'none' }), '1+1?');
   assert.is(text({ promptTemplate: 'question' }), 'Question: 1+1?\nAnswer:');
   assert.is(text({}), 'Question: 1+1?\nAnswer:', 'auto, without a chat template');
@@ -24,7 +24,7 @@ prompts('plain presets, and a text of your own', () => {
   assert.is(tokenizer.decode(dollars), "Q $& $' {prompt}", 'the problem is text, whatever it holds');
 });
 
-prompts("chats: the model's own template around messages, up to where the assistant answers", () => {
+prompts("a chat preset puts the model's chat template around the messages", () => {
   const chat = bpeTokenizer({ chat: true });
   const text = (options: PromptOptions, problem: { prompt: string; system?: string } = { prompt: '1 + 1?' }) =>
     chat.decode(promptEncoder(chat, options).encode(problem), { skipSpecialTokens: false });
@@ -53,14 +53,14 @@ prompts("chats: the model's own template around messages, up to where the assist
   throwsError(() => promptEncoder(plain, { systemPrompt: 'x' }), PrlError, 'ERR_PRL_UNSUPPORTED', /no chat template/);
 });
 
-prompts('a plain prompt begins with what the model begins every text with', async () => {
+prompts("a plain prompt begins with the model's begin-of-text token", async () => {
   const llama = await Tokenizer.load(fileURLToPath(new URL('../../fixtures/tokenizers/llama3', import.meta.url)));
   const ids = promptEncoder(llama, { promptTemplate: 'question' }).encode({ prompt: 'Why?' });
   assert.equal(ids, llama.encode('Question: Why?\nAnswer:', { addSpecialTokens: true }));
   assert.is(ids.length, llama.encode('Question: Why?\nAnswer:').length + 1, 'begin-of-text');
 });
 
-prompts('a wrong name in braces, a wrong preset or option is an error', () => {
+prompts('an unknown placeholder, preset or option is an error', () => {
   const rejects = (promptTemplate: string, message: RegExp) =>
     throwsError(() => checkPrompt({ promptTemplate }), RangeError, 'ERR_PRL_OUT_OF_RANGE', message);
   rejects('Question: {question}', /\{question\}.*\{prompt\}/s);
