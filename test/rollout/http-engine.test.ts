@@ -55,10 +55,10 @@ const expected = (kind: (typeof KINDS)[number] = KINDS[0]) =>
     }),
   }));
 
-const asking = suite('rollout servers: asking');
+const asking = suite('HTTP engines: requests');
 for (const kind of KINDS) {
   const { Engine, path } = kind;
-  asking(`${Engine.name}: ids in, ids and log-probabilities out, bit for bit and in order`, () =>
+  asking(`${Engine.name} returns ids and log-probabilities bit for bit and in order`, () =>
     serving([well], async ([url], [fake]) => {
       const progress: number[] = [];
       const found = await new Engine({ urls: `${url}/`, model: 'm', apiKey: 'secret' }).generate(
@@ -77,7 +77,7 @@ for (const kind of KINDS) {
     }),
   );
 }
-asking('VllmEngine: what it sends', () =>
+asking('VllmEngine sends neutral sampling options, the seed and the stop tokens', () =>
   serving([well], async ([url], [fake]) => {
     await engine(url, { model: 'm' }).generate([[5, 6]], { ...OPTIONS, seed: [77] });
     assert.equal(fake.prompts(), [
@@ -102,7 +102,7 @@ asking('VllmEngine: what it sends', () =>
     assert.is(last.temperature, 1);
   }),
 );
-asking('SglangEngine: what it sends, a seed per sample', () =>
+asking('SglangEngine sends neutral sampling options and a seed per sample', () =>
   serving([well], async ([url], [fake]) => {
     await new SglangEngine({ urls: url }).generate([[5, 6]], { ...OPTIONS, seed: [77] });
     const [{ input_ids, sampling_params, return_logprob }] = fake.prompts();
@@ -126,13 +126,13 @@ asking('SglangEngine: what it sends, a seed per sample', () =>
     }
   }),
 );
-asking('prompts have seeds of their own, the same again for the same seed', () => {
+asking('promptSeeds gives every prompt its own seed, the same again for the same seed', () => {
   const seeds = promptSeeds(3, 1000);
   assert.equal(promptSeeds(3, 1000), seeds);
   assert.is(new Set([...seeds, ...promptSeeds(4, 1000)]).size, 2000);
   assert.equal(promptSeeds([5, 6], 2), [5, 6]);
 });
-asking('greedy: one sample is asked for and given n times', () =>
+asking('greedy decoding asks for one sample and returns it n times', () =>
   serving([well], async ([url], [fake]) => {
     const [{ completions }] = await engine(url).generate([[5]], { ...OPTIONS, n: 3, temperature: 0 });
     assert.is(fake.prompts()[0].n, 1);
@@ -140,7 +140,7 @@ asking('greedy: one sample is asked for and given n times', () =>
     assert.equal(completions[1], completions[0]);
   }),
 );
-asking('no more requests at a time than asked for, over all servers that there are', async () => {
+asking('each server has at most concurrency requests at a time, and the least loaded comes first', async () => {
   const now = [0, 0];
   const most = [0, 0];
   const counting = (i: number) => async (asked: Asked) => {
@@ -166,8 +166,8 @@ asking('no more requests at a time than asked for, over all servers that there a
 });
 asking.run();
 
-const failing = suite('rollout servers: failing');
-failing('429, 5xx, no answer in time and a broken connection are tried again', () =>
+const failing = suite('HTTP engines: failures');
+failing('429, 5xx, a timeout and a broken connection are retried', () =>
   serving(
     [
       ({ path, body }, n) => {
@@ -195,7 +195,7 @@ failing('429, 5xx, no answer in time and a broken connection are tried again', (
     },
   ),
 );
-failing('it gives up in the end, with what the server said', () =>
+failing('after the last retry the error says what the server answered', () =>
   serving(
     [({ path }) => (path === '/v1/completions' ? { status: 503, body: 'loading' } : undefined)],
     async ([url], [fake]) => {
@@ -209,7 +209,7 @@ failing('it gives up in the end, with what the server said', () =>
     },
   ),
 );
-failing('what the server refuses is not tried again', () =>
+failing('a request that the server refuses is not retried', () =>
   serving(
     [
       ({ path }) =>
@@ -227,7 +227,7 @@ failing('what the server refuses is not tried again', () =>
     },
   ),
 );
-failing('nobody there', async () => {
+failing('a server that cannot be reached is ERR_PRL_HTTP after the retries', async () => {
   let gone: string[] = [];
   await serving([well, well], async (urls) => {
     gone = urls;
@@ -239,7 +239,7 @@ failing('nobody there', async () => {
     /cannot reach http.*ECONNREFUSED.*\(tried 3 times\)/,
   );
 });
-failing('a server that is lost costs its requests only, and is asked again later', async () => {
+failing('a lost server costs only its running requests and is used again when it returns', async () => {
   let fakes: Fake[] = [];
   let lost = false;
   const slow = ({ path }: Asked) => (path === '/v1/completions' ? { delay: 20 } : undefined);
@@ -280,7 +280,7 @@ failing('a server that hangs is not waited for', () =>
     assert.is(fakes[1].prompts().length, 0);
   }),
 );
-failing('a server that ends in the middle of an update has broken off, not answered', () =>
+failing('a completion with finish reason abort is asked for again', () =>
   serving(
     [
       ({ path, body }, n) => {
@@ -297,7 +297,7 @@ failing('a server that ends in the middle of an update has broken off, not answe
     },
   ),
 );
-failing('an abort ends requests, rests and waiting', async () => {
+failing('an abort ends requests, retry delays and health checks at once', async () => {
   for (const respond of [
     ({ path, body }: Asked) => (path === '/v1/completions' ? { delay: 30_000, body: vllmAnswer(body) } : undefined),
     ({ path }: Asked) => (path === '/v1/completions' ? { status: 503, body: '' } : undefined),
@@ -323,7 +323,7 @@ failing('an abort ends requests, rests and waiting', async () => {
 });
 failing.run();
 
-const wrong = suite('rollout servers: wrong answers');
+const wrong = suite('HTTP engines: wrong answers');
 // biome-ignore lint/suspicious/noExplicitAny: an answer to spoil
 type Spoil = (answer: any) => unknown;
 const spoilt = (
@@ -349,7 +349,7 @@ const inChoice = (change: object) => (answer: { choices: object[] }) => ({
   ...answer,
   choices: answer.choices.map((choice, i) => (i === 0 ? { ...choice, ...change } : choice)),
 });
-wrong('VllmEngine: each is refused, with what was expected and what came', async () => {
+wrong('a wrong answer of vLLM is refused once, with what was expected and what came', async () => {
   for (const [spoil, message] of [
     [() => null, /an array `choices`: null/],
     [() => ({ choices: 5 }), /an array `choices`/],
@@ -389,7 +389,7 @@ wrong('VllmEngine: each is refused, with what was expected and what came', async
     await spoilt(VllmEngine, spoil, message);
   await spoilt(VllmEngine, () => '<html>proxy</html>', /not JSON: "<html>/, 'ERR_PRL_HTTP');
 });
-wrong('SglangEngine', async () => {
+wrong('a wrong answer of SGLang is refused once, with what was expected and what came', async () => {
   const inItem =
     (change: object, meta: object = {}) =>
     (items: { meta_info: object }[]) =>
@@ -409,7 +409,7 @@ wrong('SglangEngine', async () => {
   ] as [Spoil, RegExp][])
     await spoilt(SglangEngine, spoil, message);
 });
-wrong('SglangEngine: output_ids without the stop token are as good', () =>
+wrong('SglangEngine accepts output_ids without the stop token', () =>
   serving(
     [
       ({ path, body }) =>
@@ -427,7 +427,7 @@ wrong('SglangEngine: output_ids without the stop token are as good', () =>
     },
   ),
 );
-wrong('options are checked', async () => {
+wrong('wrong options are refused by name', async () => {
   for (const [options, code, message] of [
     [{ urls: [] }, 'INVALID_ARGUMENT', /at least one server/],
     [{ urls: 'localhost:8000' }, 'INVALID_ARGUMENT', /http address/],
@@ -449,7 +449,7 @@ wrong('options are checked', async () => {
 });
 wrong.run();
 
-const sync = suite('rollout servers: weights');
+const sync = suite('HTTP engines: weight sync');
 let folder: string;
 sync.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), 'prl-sync-'));
@@ -501,7 +501,7 @@ for (const [kind, Engine] of [
   ['vllm', VllmEngine],
   ['sglang', SglangEngine],
 ] as const) {
-  sync(`${kind}: every server gets the weights and is asked what it has; old folders go`, async () => {
+  sync(`${kind}: sync gives every server the weights once and deletes old folders`, async () => {
     const servers = [updatable(kind), updatable(kind)];
     await serving(
       servers.map(({ respond }) => respond),
@@ -527,7 +527,7 @@ for (const [kind, Engine] of [
     );
   });
 }
-sync('a passing failure is tried again; vLLM goes on after a failed one', async () => {
+sync('sync retries a failed update and resumes vLLM after each attempt', async () => {
   const { state, respond } = updatable('vllm', { fails: 2 });
   await serving([respond], async ([url], [fake]) => {
     await engine(url, { syncFolder: folder }).sync(policy, 3);
@@ -554,7 +554,7 @@ sync('an abort in the middle of an update does not leave vLLM paused', async () 
     },
   );
 });
-sync('servers that do not report are told, and told again after they failed', async () => {
+sync('a server that does not report its weights gets them again after a failure', async () => {
   const { state, respond } = updatable('vllm', { mute: true });
   let hangUp = false;
   await serving(
@@ -578,7 +578,7 @@ sync('servers that do not report are told, and told again after they failed', as
     },
   );
 });
-sync('a server that misses an update is left out until it has it', async () => {
+sync('a server that misses an update gets no requests until it has the weights', async () => {
   const [good, bad] = [updatable('vllm'), updatable('vllm', { fails: 1000 })];
   await serving([good.respond, bad.respond], async (urls, fakes) => {
     const warnings: string[] = [];
@@ -604,7 +604,7 @@ sync('a server that misses an update is left out until it has it', async () => {
     assert.is(bad.state.version, good.state.version);
   });
 });
-sync('weights that cannot be saved leave nothing behind, and the servers as they were', async () => {
+sync('weights that cannot be saved leave no folder and keep the servers as they were', async () => {
   const { state, respond } = updatable('vllm');
   await serving([respond], async ([url]) => {
     const rollouts = engine(url, { syncFolder: folder });
@@ -620,7 +620,7 @@ sync('weights that cannot be saved leave nothing behind, and the servers as they
     assert.is(state.updates, 1);
   });
 });
-sync('nobody takes the weights', async () => {
+sync('sync fails with ERR_PRL_WEIGHT_SYNC when no server takes the weights', async () => {
   const fails = { fails: 1000 };
   await serving([updatable('vllm', fails).respond, updatable('vllm', fails).respond], async (urls) => {
     await rejectsWith(
@@ -659,7 +659,7 @@ sync('nobody takes the weights', async () => {
     },
   );
 });
-sync('a server that was started anew has other weights: it gets ours before it is asked', async () => {
+sync('a restarted server gets the weights before it is asked', async () => {
   const { state, respond } = updatable('vllm');
   await serving([respond], async ([url]) => {
     const rollouts = engine(url, { syncFolder: folder });
@@ -669,7 +669,7 @@ sync('a server that was started anew has other weights: it gets ours before it i
     assert.is(state.updates, 2);
   });
 });
-sync('an answer that was sampled with other weights is not used', async () => {
+sync('an answer sampled with other weights is not used', async () => {
   const { state, respond } = updatable('sglang');
   let stale = 1;
   await serving(
@@ -691,7 +691,7 @@ sync('an answer that was sampled with other weights is not used', async () => {
     },
   );
 });
-sync('ids are checked against the vocabulary of the policy that was synced', async () => {
+sync('ids are checked against the vocabulary of the synced policy', async () => {
   const { respond } = updatable('vllm');
   await serving(
     [

@@ -30,9 +30,9 @@ function watched() {
   return { policy, calls };
 }
 
-const encoding = suite('task encoding');
+const encoding = suite('Task.encode and stopTokens');
 
-encoding('a rollout asks with the encoded problem and the stop tokens of the task, and keeps those ids', async () => {
+encoding("collectRollout uses the task's encoding and stop tokens and keeps the prompt ids", async () => {
   const { policy, calls } = watched();
   const problems = [1, 2].map((digit) => ({ prompt: String(digit), answer: String(digit) }));
   const options = { n: 40, maxCompletionLength: 6, temperature: 1, seed: 5 };
@@ -50,7 +50,7 @@ encoding('a rollout asks with the encoded problem and the stop tokens of the tas
   assert.equal(calls[1].options.stop, [tokenizer.eosTokenId], 'the default');
 });
 
-encoding('without stop tokens of its own a task has those of the tokenizer', async () => {
+encoding('a task without stop tokens uses those of the tokenizer', async () => {
   const { policy, calls } = watched();
   const several = {
     stopTokenIds: [tokenizer.eosTokenId, NEWLINE],
@@ -65,7 +65,7 @@ encoding('without stop tokens of its own a task has those of the tokenizer', asy
   assert.equal(calls[0].options.stop, [tokenizer.eosTokenId, NEWLINE]);
 });
 
-encoding('evaluation, the collection of process data and the warm start encode alike', async () => {
+encoding("evaluate, collectPrmData and warmStart use the task's encoding too", async () => {
   const { policy, calls } = watched();
   await evaluate(policy, framed, { problems: 2, n: 1, maxCompletionLength: 4 });
   assert.ok(calls[0].prompts.every((ids) => tokenizer.decode(ids).startsWith('0\n')));

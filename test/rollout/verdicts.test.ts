@@ -27,8 +27,8 @@ const collect = (verify: Task['verify'], measure?: Task['measure']) =>
     seed: 0,
   });
 
-const verdicts = suite('verdicts of a rollout');
-verdicts('a promise of a reward is waited for, all at once and in order', async () => {
+const verdicts = suite('collectRollout: verdicts');
+verdicts('promised rewards are awaited all at once and kept in order', async () => {
   let running = 0;
   let most = 0;
   const rollout = await collect(async ({ answer }, response) => {
@@ -41,7 +41,7 @@ verdicts('a promise of a reward is waited for, all at once and in order', async 
   assert.equal([...rollout.rewards], [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875]);
   assert.equal(rollout.measures, {});
 });
-verdicts('what comes with a reward and what the task measures both become means over responses', async () => {
+verdicts('measures of the verifier and of the task become means over responses', async () => {
   const rollout = await collect(
     ({ answer }, response) => ({
       reward: response === answer ? 1 : 0,
@@ -52,7 +52,7 @@ verdicts('what comes with a reward and what the task measures both become means 
   assert.equal([...rollout.rewards], [1, 0, 1, 0, 1, 0, 1, 0]);
   assert.equal(rollout.measures, { length: 1.5, long: 0.5, answer: 1.5 });
 });
-verdicts('a reward that is no number is an error that names task and problem', async () => {
+verdicts('a reward that is no finite number is an error that names task and problem', async () => {
   for (const verify of [() => Number.NaN, async () => undefined as never, () => ({ reward: Infinity, measures: {} })]) {
     const error = await collect(verify).then(
       () => assert.unreachable(),

@@ -47,45 +47,42 @@ async function until(condition: () => boolean): Promise<void> {
 const settled = async (promise: Promise<unknown>) =>
   (await Promise.race([promise.then(() => true), new Promise((later) => setTimeout(later, 30))])) === true;
 
-const batches = suite('serve: batches');
-batches(
-  'what has come is one call, but for other options and lists, oldest first; answers go to their askers',
-  async () => {
-    const { policy, calls } = gated();
-    const batcher = new Batcher(policy, 'v');
-    const done = [
-      batcher.submit(work([[2]], 20), nobody()),
-      batcher.submit(work([[3]], 30), nobody()),
-      batcher.submit(work([[4]], 40, { maxNewTokens: 6 }), nobody()),
-      batcher.submit(work([[5], [6]], 50), nobody()),
-      batcher.submit(work([[7]], 70), nobody()),
-    ];
-    for (let i = 0; i < 3; i++) {
-      await until(() => calls.length === i + 1);
-      calls[i].open();
-    }
-    assert.equal(
-      calls.map(({ prompts, seed }) => [prompts, seed]),
+const batches = suite('serve: Batcher');
+batches('requests with equal options share one call, oldest first, and each gets its own answer', async () => {
+  const { policy, calls } = gated();
+  const batcher = new Batcher(policy, 'v');
+  const done = [
+    batcher.submit(work([[2]], 20), nobody()),
+    batcher.submit(work([[3]], 30), nobody()),
+    batcher.submit(work([[4]], 40, { maxNewTokens: 6 }), nobody()),
+    batcher.submit(work([[5], [6]], 50), nobody()),
+    batcher.submit(work([[7]], 70), nobody()),
+  ];
+  for (let i = 0; i < 3; i++) {
+    await until(() => calls.length === i + 1);
+    calls[i].open();
+  }
+  assert.equal(
+    calls.map(({ prompts, seed }) => [prompts, seed]),
+    [
       [
-        [
-          [[2], [3], [7]],
-          [20, 30, 70],
-        ],
-        [[[4]], [40]],
-        [[[5], [6]], 50],
+        [[2], [3], [7]],
+        [20, 30, 70],
       ],
-    );
-    assert.equal(await Promise.all(done.map(async (each) => tokens(await each))), [
-      [[2]],
-      [[3]],
-      [[4]],
-      [[5], [6]],
-      [[7]],
-    ]);
-    assert.is((await done[0]).version, 'v');
-  },
-);
-batches('a batch has an end', async () => {
+      [[[4]], [40]],
+      [[[5], [6]], 50],
+    ],
+  );
+  assert.equal(await Promise.all(done.map(async (each) => tokens(await each))), [
+    [[2]],
+    [[3]],
+    [[4]],
+    [[5], [6]],
+    [[7]],
+  ]);
+  assert.is((await done[0]).version, 'v');
+});
+batches('a batch takes no more completions than its limit', async () => {
   const { policy, calls } = gated();
   const batcher = new Batcher(policy, 'v');
   const done = [1, 2, 3].map((seed) => batcher.submit(work([[2]], seed, { n: 2000 }), nobody()));
@@ -99,7 +96,7 @@ batches('a batch has an end', async () => {
     [[1, 2], [3]],
   );
 });
-batches('what the policy throws is told to all that were asked together', async () => {
+batches('an error of the policy reaches every request of the batch', async () => {
   const { policy, calls } = gated();
   const batcher = new Batcher(policy, 'v');
   const done = [1, 2].map((seed) => batcher.submit(work([[2]], seed), nobody()));
@@ -107,7 +104,7 @@ batches('what the policy throws is told to all that were asked together', async 
   calls[0].fail(new PrlError('ERR_PRL_OUT_OF_MEMORY', 'no memory'));
   for (const each of done) await rejectsWith(each, PrlError, 'ERR_PRL_OUT_OF_MEMORY', /no memory/);
 });
-batches('who leaves before the beginning is not generated for; a batch ends when the last of it has left', async () => {
+batches('a request that leaves early is not generated, and a batch ends once all have left', async () => {
   const { policy, calls } = gated();
   const batcher = new Batcher(policy, 'v');
   const leaving = [1, 2, 3].map(() => new AbortController());
@@ -126,38 +123,35 @@ batches('who leaves before the beginning is not generated for; a batch ends when
   assert.equal(tokens(await next), [[9]]);
   await rejectsWith(batcher.submit(work([[2]], 0), AbortSignal.abort()), PrlError, 'ERR_PRL_ABORTED', /gone/);
 });
-batches(
-  'pauses: wait finishes what has come, abort breaks it off, keep leaves what has not begun for later',
-  async () => {
-    for (const mode of ['wait', 'abort', 'keep'] as const) {
-      const { policy, calls } = gated();
-      const batcher = new Batcher(policy, 'old');
-      const first = batcher.submit(work([[2]], 0), nobody());
-      await until(() => calls.length === 1);
-      const second = batcher.submit(work([[3]], 0), nobody());
-      const pausing = batcher.pause(mode);
-      assert.is(batcher.paused, true);
-      const third = batcher.submit(work([[4]], 0), nobody());
-      if (mode !== 'abort') assert.is(await settled(pausing), false, 'something is under way');
-      calls[0].open();
-      if (mode === 'wait') {
-        await until(() => calls.length === 2);
-        calls[1].open();
-      }
-      await pausing;
-      const begun = calls.length;
-      assert.equal(tokens(await first), mode === 'abort' ? undefined : [[2]], mode);
-      assert.is(await settled(second), mode !== 'keep', mode);
-      assert.is(await settled(third), false, mode);
-      batcher.version = 'new';
-      batcher.resume();
-      await until(() => calls.length === begun + 1);
-      calls[begun].open();
-      assert.equal(tokens(await third), [[4]]);
-      assert.is((await third).version, 'new');
-      assert.equal(tokens(await second), mode === 'abort' ? undefined : [[3]], mode);
-      assert.is((await second).version, mode === 'keep' ? 'new' : 'old', mode);
+batches('pause with wait finishes queued work, abort ends it, and keep defers it', async () => {
+  for (const mode of ['wait', 'abort', 'keep'] as const) {
+    const { policy, calls } = gated();
+    const batcher = new Batcher(policy, 'old');
+    const first = batcher.submit(work([[2]], 0), nobody());
+    await until(() => calls.length === 1);
+    const second = batcher.submit(work([[3]], 0), nobody());
+    const pausing = batcher.pause(mode);
+    assert.is(batcher.paused, true);
+    const third = batcher.submit(work([[4]], 0), nobody());
+    if (mode !== 'abort') assert.is(await settled(pausing), false, 'something is under way');
+    calls[0].open();
+    if (mode === 'wait') {
+      await until(() => calls.length === 2);
+      calls[1].open();
     }
-  },
-);
+    await pausing;
+    const begun = calls.length;
+    assert.equal(tokens(await first), mode === 'abort' ? undefined : [[2]], mode);
+    assert.is(await settled(second), mode !== 'keep', mode);
+    assert.is(await settled(third), false, mode);
+    batcher.version = 'new';
+    batcher.resume();
+    await until(() => calls.length === begun + 1);
+    calls[begun].open();
+    assert.equal(tokens(await third), [[4]]);
+    assert.is((await third).version, 'new');
+    assert.equal(tokens(await second), mode === 'abort' ? undefined : [[3]], mode);
+    assert.is((await second).version, mode === 'keep' ? 'new' : 'old', mode);
+  }
+});
 batches.run();

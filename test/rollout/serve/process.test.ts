@@ -40,105 +40,99 @@ const PROMPTS = Array.from({ length: 24 }, (_, i) => [1 + (i % 22), 5]);
 const LONG = { n: 4, maxNewTokens: 200, seed: 11, temperature: 1.2, ignoreEos: true };
 const seeded = { ...LONG, seed: promptSeeds(LONG.seed, PROMPTS.length) };
 
-processes(
-  'kill -9 in mid-batch costs only time; the server comes back with old weights and gets the new ones',
-  async () => {
-    const args = ['--port', '0', '--sync-folder', syncFolder];
-    const servers = await Promise.all([start(tiny, args), start(tiny, args)]);
-    const warnings: string[] = [];
-    const engine = new VllmEngine({
-      urls: servers.map(({ url }) => url),
-      syncFolder,
-      concurrency: 4,
-      retryDelay: 50,
-      onWarning: (text) => warnings.push(text),
+processes('kill -9 in mid-batch changes no sample, and the restarted server gets the new weights', async () => {
+  const args = ['--port', '0', '--sync-folder', syncFolder];
+  const servers = await Promise.all([start(tiny, args), start(tiny, args)]);
+  const warnings: string[] = [];
+  const engine = new VllmEngine({
+    urls: servers.map(({ url }) => url),
+    syncFolder,
+    concurrency: 4,
+    retryDelay: 50,
+    onWarning: (text) => warnings.push(text),
+  });
+  const trained = tinyPolicy({}, 3);
+  await engine.sync(trained, 1);
+  const expected = await trained.generate(PROMPTS, seeded);
+  let killed = false;
+  const found = await engine.generate(PROMPTS, {
+    ...LONG,
+    onProgress: () => {
+      if (!killed) servers[0].end('SIGKILL');
+      killed = true;
+    },
+  });
+  assert.equal(found, expected, 'the same samples, whoever made them');
+  assert.ok(
+    warnings.some((text) => text.includes(servers[0].url)),
+    `${warnings}`,
+  );
+
+  const again = await start(tiny, ['--port', new URL(servers[0].url).port, '--sync-folder', syncFolder]);
+  assert.is(again.url, servers[0].url);
+  const version = async () =>
+    ((await (await fetch(`${again.url}/weight_info`)).json()) as { weight_version: string }).weight_version;
+  assert.is(await version(), 'default');
+  assert.equal(await engine.generate(PROMPTS, LONG), expected);
+  assert.match(await version(), /^step-000001-/);
+
+  await Promise.all([again.end(), servers[1].end()]);
+  const short = new VllmEngine({ urls: servers.map(({ url }) => url), retries: 1, retryDelay: 20 });
+  await rejectsWith(
+    short.generate(PROMPTS, LONG),
+    PrlError,
+    'ERR_PRL_HTTP',
+    /cannot reach .*ECONNREFUSED.*tried 2 times/,
+  );
+});
+
+processes('training with rollouts over HTTP ends with the same weights as without, bit for bit', async () => {
+  const model = join(folder, 'echo');
+  await nativePolicy(echoTask).save(model);
+  await echoTask.tokenizer.save(model);
+  const args = ['--port', '0', '--sync-folder', syncFolder];
+  const servers = await Promise.all([start(model, args), start(model, args)]);
+  const train = async (engineOf: (policy: Policy) => RolloutEngine) => {
+    const policy = nativePolicy(echoTask);
+    const steps: TrainingStep[] = [];
+    const trainer = new Trainer({
+      policy,
+      rolloutEngine: engineOf(policy),
+      task: echoTask,
+      method: 'grpo',
+      promptsPerStep: 8,
+      numGenerations: 8,
+      maxCompletionLength: 4,
+      temperature: 0.9,
+      learningRate: 1e-2,
+      maxSteps: 6,
     });
-    const trained = tinyPolicy({}, 3);
-    await engine.sync(trained, 1);
-    const expected = await trained.generate(PROMPTS, seeded);
-    let killed = false;
-    const found = await engine.generate(PROMPTS, {
-      ...LONG,
-      onProgress: () => {
-        if (!killed) servers[0].end('SIGKILL');
-        killed = true;
-      },
-    });
-    assert.equal(found, expected, 'the same samples, whoever made them');
-    assert.ok(
-      warnings.some((text) => text.includes(servers[0].url)),
-      `${warnings}`,
-    );
+    for await (const step of trainer.run()) steps.push(step);
+    const values = policy.parameters.map(({ name }) => policy.readParameter(name).data);
+    return { steps, values };
+  };
+  const local = await train((policy) => ({
+    generate: (prompts, options) =>
+      policy.generate(prompts, { ...options, seed: promptSeeds(options.seed ?? 0, prompts.length) }),
+  }));
+  const served = await train(() => new VllmEngine({ urls: servers.map(({ url }) => url), syncFolder }));
+  for (const [i, { rollout, metrics }] of served.steps.entries()) {
+    const other = local.steps[i];
+    assert.equal(rollout.completions, other.rollout.completions);
+    assert.equal(rollout.rolloutLogProbs, other.rollout.rolloutLogProbs, 'as they were in the server');
+    assert.equal(rollout.importanceWeights, other.rollout.importanceWeights);
+    assert.ok(metrics['sampling/sampling_logp_difference/max'] < 1e-4);
+    assert.type(metrics['seconds/sync'], 'number');
+  }
+  assert.equal(served.values, local.values);
+  assert.not.equal(
+    served.values,
+    nativePolicy(echoTask).parameters.map(({ name }) => nativePolicy(echoTask).readParameter(name).data),
+  );
+  assert.is(readdirSync(syncFolder).filter((name) => name.startsWith('step-000005')).length, 1);
+});
 
-    const again = await start(tiny, ['--port', new URL(servers[0].url).port, '--sync-folder', syncFolder]);
-    assert.is(again.url, servers[0].url);
-    const version = async () =>
-      ((await (await fetch(`${again.url}/weight_info`)).json()) as { weight_version: string }).weight_version;
-    assert.is(await version(), 'default');
-    assert.equal(await engine.generate(PROMPTS, LONG), expected);
-    assert.match(await version(), /^step-000001-/);
-
-    await Promise.all([again.end(), servers[1].end()]);
-    const short = new VllmEngine({ urls: servers.map(({ url }) => url), retries: 1, retryDelay: 20 });
-    await rejectsWith(
-      short.generate(PROMPTS, LONG),
-      PrlError,
-      'ERR_PRL_HTTP',
-      /cannot reach .*ECONNREFUSED.*tried 2 times/,
-    );
-  },
-);
-
-processes(
-  'a training with rollouts and weights over HTTP ends with the weights of one without, bit for bit',
-  async () => {
-    const model = join(folder, 'echo');
-    await nativePolicy(echoTask).save(model);
-    await echoTask.tokenizer.save(model);
-    const args = ['--port', '0', '--sync-folder', syncFolder];
-    const servers = await Promise.all([start(model, args), start(model, args)]);
-    const train = async (engineOf: (policy: Policy) => RolloutEngine) => {
-      const policy = nativePolicy(echoTask);
-      const steps: TrainingStep[] = [];
-      const trainer = new Trainer({
-        policy,
-        rolloutEngine: engineOf(policy),
-        task: echoTask,
-        method: 'grpo',
-        promptsPerStep: 8,
-        numGenerations: 8,
-        maxCompletionLength: 4,
-        temperature: 0.9,
-        learningRate: 1e-2,
-        maxSteps: 6,
-      });
-      for await (const step of trainer.run()) steps.push(step);
-      const values = policy.parameters.map(({ name }) => policy.readParameter(name).data);
-      return { steps, values };
-    };
-    const local = await train((policy) => ({
-      generate: (prompts, options) =>
-        policy.generate(prompts, { ...options, seed: promptSeeds(options.seed ?? 0, prompts.length) }),
-    }));
-    const served = await train(() => new VllmEngine({ urls: servers.map(({ url }) => url), syncFolder }));
-    for (const [i, { rollout, metrics }] of served.steps.entries()) {
-      const other = local.steps[i];
-      assert.equal(rollout.completions, other.rollout.completions);
-      assert.equal(rollout.rolloutLogProbs, other.rollout.rolloutLogProbs, 'as they were in the server');
-      assert.equal(rollout.importanceWeights, other.rollout.importanceWeights);
-      assert.ok(metrics['sampling/sampling_logp_difference/max'] < 1e-4);
-      assert.type(metrics['seconds/sync'], 'number');
-    }
-    assert.equal(served.values, local.values);
-    assert.not.equal(
-      served.values,
-      nativePolicy(echoTask).parameters.map(({ name }) => nativePolicy(echoTask).readParameter(name).data),
-    );
-    assert.is(readdirSync(syncFolder).filter((name) => name.startsWith('step-000005')).length, 1);
-  },
-);
-
-processes('signals end it cleanly, also with requests under way; what it says', async () => {
+processes('SIGTERM and SIGINT end prl serve cleanly, also with running requests', async () => {
   const ends = async (signal: NodeJS.Signals) => {
     const server = await start(tiny, ['--port', '0'], { PRL_API_KEY: 'secret' });
     // The head of a streamed answer comes when the request is taken.
@@ -158,7 +152,7 @@ processes('signals end it cleanly, also with requests under way; what it says', 
   await Promise.all([ends('SIGTERM'), ends('SIGINT')]);
 });
 
-processes('prl train --rollout-url: rollouts from a server, and again after a resume', async () => {
+processes('prl train --rollout-url samples from the server, and again after a resume', async () => {
   const model = join(folder, 'arithmetic');
   await saveArithmeticModel(model);
   const own = join(folder, 'own-sync');

@@ -51,7 +51,7 @@ const complete = (url: string, body: object) => ask(`${url}/v1/completions`, bod
 const folder = mkdtempSync(join(tmpdir(), 'prl-serve-'));
 
 const shapes = suite('serve: answers');
-shapes('one prompt of ids: what policy.generate samples with that seed, bit for bit', () =>
+shapes('one prompt of ids gets the samples of policy.generate with that seed, bit for bit', () =>
   serving({}, async (url) => {
     const asked = {
       prompt: [3, 4, 5],
@@ -94,7 +94,7 @@ shapes('one prompt of ids: what policy.generate samples with that seed, bit for 
     assert.equal(body.usage, { prompt_tokens: 3, completion_tokens: tokens, total_tokens: 3 + tokens });
   }),
 );
-shapes('several prompts are those of one call of policy.generate; text and texts', () =>
+shapes('several prompts get the samples of one policy.generate call, and texts are encoded', () =>
   serving({}, async (url) => {
     const lists = [[3, 4], [5], [6, 7, 8]];
     const { body } = await complete(url, { prompt: lists, n: 2, seed: 5, max_tokens: 6, return_token_ids: true });
@@ -116,7 +116,7 @@ shapes('several prompts are those of one call of policy.generate; text and texts
     assert.is((await complete(url, { prompt: 'abc' })).body.choices[0].text.length <= 16, true);
   }),
 );
-shapes('requests that arrive together are batched, and sample what they would alone', () => {
+shapes('requests that arrive together are batched and sample as they would alone', () => {
   const policy = model();
   const calls: number[] = [];
   const generate = policy.generate.bind(policy);
@@ -151,7 +151,7 @@ shapes('requests that arrive together are batched, and sample what they would al
     }
   });
 });
-shapes('our client against it: the same as the policy behind the same seeds', () =>
+shapes('VllmEngine against serve samples as the policy does with the same seeds', () =>
   serving({}, async (url) => {
     const prompts = Array.from({ length: 12 }, (_, i) => [2 + i, 5]);
     const options = { n: 3, maxNewTokens: 10, temperature: 1.3, seed: prompts.map((_, i) => 7 * i) };
@@ -165,7 +165,7 @@ shapes('our client against it: the same as the policy behind the same seeds', ()
     );
   }),
 );
-shapes('a stream: a chunk per choice, the usage when asked for, and an end', () =>
+shapes('a stream sends a chunk per choice, the usage when asked for, and [DONE]', () =>
   serving({}, async (url) => {
     const asked = { prompt: [3, 4], n: 2, seed: 8, max_tokens: 6, return_token_ids: true };
     const whole = (await complete(url, asked)).body;
@@ -189,7 +189,7 @@ shapes('a stream: a chunk per choice, the usage when asked for, and an end', () 
     assert.is(new Set(chunks.map(({ id }) => id)).size, 1);
   }),
 );
-shapes('health, models, weights that stay; what is not there', () =>
+shapes('health, models and weight_info answer, and unknown paths are 404', () =>
   serving({}, async (url) => {
     assert.is((await ask(`${url}/health`)).status, 200);
     const { data } = (await ask(`${url}/v1/models`)).body;
@@ -211,7 +211,7 @@ shapes('health, models, weights that stay; what is not there', () =>
     }
   }),
 );
-shapes('without a tokenizer: ids only', () =>
+shapes('a server without a tokenizer takes ids only', () =>
   serving({ tokenizer: undefined }, async (url) => {
     const { body } = await complete(url, { prompt: [3], seed: 1, max_tokens: 4, logprobs: 0, return_token_ids: true });
     assert.is(body.choices[0].text, '');
@@ -256,7 +256,7 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 const refusals = suite('serve: refusals');
-refusals('requests that cannot be done say why', () =>
+refusals('a request that cannot be served is 400 and says why', () =>
   serving({ maxCompletions: 10 }, async (url) => {
     for (const [body, message] of [
       [{}, /prompt must be/],
@@ -312,7 +312,7 @@ refusals('requests that cannot be done say why', () =>
     assert.is((await complete(url, { prompt: [3], ...neutral })).status, 200);
   }),
 );
-refusals('hostile bodies', () =>
+refusals('hostile JSON bodies are 400 and the server stays up', () =>
   serving({ maxBodyBytes: 2_000_000 }, async (url) => {
     const path = `${url}/v1/completions`;
     const status = async (body: string, headers = {}) => (await ask(path, body, headers)).status;
@@ -332,7 +332,7 @@ refusals('hostile bodies', () =>
     assert.is((await ask(`${url}/health`)).status, 200, 'still there');
   }),
 );
-refusals('whatever comes, it is done or refused', () => {
+refusals('any random request is answered or refused and never an internal error', () => {
   const errors: Error[] = [];
   const next = random(5);
   const pick = <T>(list: T[]): T => list[Math.floor(next() * list.length)];
@@ -405,7 +405,7 @@ refusals('whatever comes, it is done or refused', () => {
     assert.equal(errors, []);
   });
 });
-refusals('bodies that are too long, said so or not', () =>
+refusals('a body over the limit is 413, with or without a content-length', () =>
   serving({ maxBodyBytes: 1000 }, async (url) => {
     const long = await ask(`${url}/v1/completions`, { prompt: 'a'.repeat(2000) });
     assert.is(long.status, 413);
@@ -426,7 +426,7 @@ refusals('bodies that are too long, said so or not', () =>
     assert.is(chunked, 413);
   }),
 );
-refusals('a slow body is cut off, and holds up nobody', () =>
+refusals('a slow body is cut off and holds up nobody', () =>
   serving({ bodyTimeout: 300 }, async (url) => {
     const { port } = new URL(url);
     const socket = connect(Number(port), '127.0.0.1');
@@ -443,7 +443,7 @@ refusals('a slow body is cut off, and holds up nobody', () =>
     assert.match(said, /^HTTP\/1\.1 408|^$/);
   }),
 );
-refusals('an API key', () =>
+refusals('every path but health needs the API key', () =>
   serving({ apiKey: 'open sesame' }, async (url) => {
     for (const headers of [
       {},
@@ -465,7 +465,7 @@ refusals('an API key', () =>
     );
   }),
 );
-refusals('more requests than there is room for are told when to come again; our client does', () => {
+refusals('requests beyond maxRequests are 429 with retry-after, and VllmEngine retries them', () => {
   const { policy, open } = watched();
   return serving({ policy, maxRequests: 2 }, async (url) => {
     const body = { prompt: [3], max_tokens: 5 };
@@ -489,7 +489,7 @@ refusals('more requests than there is room for are told when to come again; our 
     );
   });
 });
-refusals('ports and options', async () => {
+refusals('a port in use is ERR_PRL_IO, and an unknown option is refused', async () => {
   await serving({}, async (url) => {
     const taken = serve({ policy: model(), port: Number(new URL(url).port) });
     await rejectsWith(taken, PrlError, 'ERR_PRL_IO', /cannot listen at 127\.0\.0\.1:\d+: .*EADDRINUSE/);
@@ -500,7 +500,7 @@ refusals.run();
 
 const nobody = new AbortController().signal;
 const clients = suite('serve: clients that leave');
-clients('work that nobody waits for any more is ended, or not begun', async () => {
+clients('work that no client waits for is aborted, or never begun', async () => {
   const { policy, outcomes, started } = watched();
   const asked: AbortSignal[] = [];
   const { submit } = Batcher.prototype;
@@ -535,7 +535,7 @@ clients('work that nobody waits for any more is ended, or not begun', async () =
     Batcher.prototype.submit = submit;
   });
 });
-clients('closing ends what is under way', async () => {
+clients('close aborts running work and disposes the policy', async () => {
   const { policy, outcomes, started } = watched();
   const server = await serve({ policy, port: 0 });
   const asked = complete(server.url, { prompt: [3], ...ENDLESS }).catch((error) => error);
@@ -559,7 +559,7 @@ const synced = (
   test: (url: string, post: (path: string, body?: object) => Promise<{ status: number; body: Json }>) => Promise<void>,
 ) => serving({ syncFolder: join(folder, 'sync') }, (url) => test(url, (path, body = {}) => ask(`${url}${path}`, body)));
 
-weights('pause, reload, name, resume: the next samples are those of the new weights', () =>
+weights('after pause, reload and resume the samples are those of the new weights', () =>
   synced(async (url, post) => {
     const asked = { prompt: [3, 4], seed: 9, max_tokens: 8, return_token_ids: true };
     const sampled = async () => (await complete(url, asked)).body.choices[0].token_ids;
@@ -585,7 +585,7 @@ weights('pause, reload, name, resume: the next samples are those of the new weig
     assert.equal((await ask(`${url}/weight_info`)).body, { weight_version: 'mine' });
   }),
 );
-weights('a pause that breaks off: the finish reason says so', async () => {
+weights('pause with mode abort ends running requests with finish reason abort', async () => {
   const { policy, started, outcomes } = watched();
   await serving({ policy, syncFolder: join(folder, 'sync') }, async (url) => {
     const broken = complete(url, { ...ENDLESS, prompt: [3], n: 2, return_token_ids: true });
@@ -605,7 +605,7 @@ weights('a pause that breaks off: the finish reason says so', async () => {
     assert.equal(outcomes, ['1 ERR_PRL_ABORTED', '1 done']);
   });
 });
-weights('weights from elsewhere, of another model, or that are not there change nothing', () =>
+weights('weights from outside the folder, of another model, or absent are refused and change nothing', () =>
   synced(async (url, post) => {
     const reload = (weights_path?: unknown) =>
       post('/collective_rpc', { method: 'reload_weights', kwargs: { weights_path } });
@@ -629,7 +629,7 @@ weights('weights from elsewhere, of another model, or that are not there change 
     assert.is((await complete(url, { prompt: [3] })).status, 200);
   }),
 );
-weights('two at once, with requests under way', () =>
+weights('two reloads at once with running requests both succeed', () =>
   synced(async (url) => {
     const reload = () =>
       ask(`${url}/collective_rpc`, { method: 'reload_weights', kwargs: { weights_path: join(folder, 'sync', 'two') } });
@@ -646,7 +646,7 @@ weights('two at once, with requests under way', () =>
     assert.equal((await ask(`${url}/weight_info`)).body, { weight_version: 'reload-2' });
   }),
 );
-weights('of two reloads the later one stays, though the earlier takes longer', async () => {
+weights('of two reloads the later one stays, even when the earlier one takes longer', async () => {
   const served = new ServedWeights(new Batcher(model(), 'default'), model(), join(folder, 'sync'));
   await model(3).save(join(folder, 'sync', '..three'));
   const load = Policy.load;
@@ -669,7 +669,7 @@ weights('of two reloads the later one stays, though the earlier takes longer', a
   assert.match((await late).message, /cannot load .*aborted/);
   throwsError(() => served.policy.readParameter(name), PrlError, 'ERR_PRL_DISPOSED', /disposed/);
 });
-weights('our client syncs it', () =>
+weights('VllmEngine.sync gives the server new weights and reports a refusal', () =>
   synced(async (url) => {
     const engine = new VllmEngine({ urls: url, syncFolder: join(folder, 'sync') });
     const trained = model(5);
