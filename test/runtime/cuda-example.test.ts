@@ -33,7 +33,7 @@ function start() {
 
 const example = suite('examples/pytorch-ipc');
 for (const dtype of ['float32', 'bfloat16'] as const) {
-  example(`the server puts the gradient over ${dtype} logits of this process`, async () => {
+  example(`the server replaces ${dtype} logits of this process by their gradient`, async () => {
     const [rows, vocab] = [6, 501];
     const batch = {
       targets: [3, 500, 0, 77, 250, 9],

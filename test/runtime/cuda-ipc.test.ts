@@ -10,8 +10,8 @@ import { inProcess } from './elsewhere.js';
 type Message = { handle: number[]; offset: number };
 const unbox = ({ handle, offset }: Message): CudaIpcMemory => ({ handle: Uint8Array.from(handle), offset });
 
-const ipc = suite('CUDA IPC');
-ipc('one process shares, another changes in place, the first reads', async () => {
+const ipc = suite('Tensor.exportIpc and importIpc');
+ipc('a process changes a shared tensor in place and the owner reads the change', async () => {
   const sharer = inProcess('share');
   const changer = inProcess('change');
   const shared = (await sharer.receive()).value as Message;
@@ -40,7 +40,7 @@ ipc('one process shares, another changes in place, the first reads', async () =>
   assert.is(await sharer.ended, 0);
 });
 
-ipc('a handle as PyTorch gives it', async () => {
+ipc("importIpc takes a handle in PyTorch's wrapping", async () => {
   const sharer = inProcess('share');
   const { handle, offset } = unbox((await sharer.receive()).value as Message);
   for (const version of [1, 2, 3]) {
@@ -53,7 +53,7 @@ ipc('a handle as PyTorch gives it', async () => {
   await sharer.ended;
 });
 
-ipc('what cannot be opened is refused', async () => {
+ipc('importIpc refuses handles and offsets that it cannot open, and leaks nothing', async () => {
   const own = place([1, 2, 3]);
   await synchronize();
   const memory = own.exportIpc();
@@ -104,7 +104,7 @@ ipc('what cannot be opened is refused', async () => {
   assert.ok((native().cudaMemory({ resetPeak: false }) as { inUse: number }).inUse < inUse);
 });
 
-ipc('a process that is gone: its handle cannot be opened', async () => {
+ipc('a handle of a process that has ended is ERR_PRL_CUDA', async () => {
   const sharer = inProcess('share');
   const memory = unbox((await sharer.receive()).value as Message);
   sharer.child.kill('SIGKILL');

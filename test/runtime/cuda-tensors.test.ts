@@ -34,7 +34,7 @@ function same(actual: ArrayLike<number>, expected: ArrayLike<number>, what: stri
 
 const values = suite('GPU tensors: values');
 for (const dtype of DTYPES) {
-  values(`${dtype}: from and read, zeros, for sizes around the allocator's steps`, async () => {
+  values(`${dtype}: from, zeros and read agree for sizes around the allocator's steps`, async () => {
     const unit = BYTES[dtype];
     // Beyond a mebibyte the steps are of 2 MiB; once is enough for the types that JavaScript converts one by one.
     const large = unit === 4 ? [MIB - 4, MIB, MIB + 4, 3 * MIB] : [MIB + 4];
@@ -54,7 +54,7 @@ for (const dtype of DTYPES) {
   });
 }
 
-values('more than one staging piece: 70 MiB', async () => {
+values('70 MiB, more than one staging piece, come back unchanged', async () => {
   const data = new Int32Array((70 * MIB) / 4 + 1);
   for (let i = 0; i < data.length; i++) data[i] = Math.imul(i, 0x9e3779b1);
   const tensor = Tensor.from(data, [data.length], cuda);
@@ -63,7 +63,7 @@ values('more than one staging piece: 70 MiB', async () => {
   same((await tensor.read()) as Int32Array, expected, '70 MiB');
 });
 
-values('16-bit data as bits, and rounding, are those of the CPU', async () => {
+values('16-bit values round as on the CPU, and raw bits are kept', async () => {
   for (const dtype of ['bfloat16', 'float16'] as const) {
     const data = normals(1000, 3, 100);
     const onCpu = Tensor.from(data, [1000], { dtype });
@@ -83,7 +83,7 @@ values('the source can be changed as soon as from() returns', async () => {
 });
 values.run();
 
-const order = suite('GPU tensors: order');
+const order = suite('GPU tensors: order of operations');
 order('read() gives the values as of the call, whatever is queued after it', async () => {
   const first = wholes(50_000, 1);
   const second = wholes(50_000, 2);
@@ -99,7 +99,7 @@ order('read() gives the values as of the call, whatever is queued after it', asy
   same(await between, second, 'between');
 });
 
-order('a kernel in place between two reads', async () => {
+order('a kernel in place between two reads changes only the second', async () => {
   const logits = place(normals(4 * 100, 1), [4, 100]);
   const values = await logits.read();
   const targets = place(Int32Array.of(0, 5, 9, 99));
@@ -123,11 +123,11 @@ order('a kernel in place between two reads', async () => {
 
 // A call takes the emulator a millisecond.
 const MANY = EMULATED ? 2500 : 10_000;
-order(`${MANY} calls that nobody waits for (there are 1024 places for reports)`, async () => {
+order(`${MANY} calls that nobody waits for give the last result (there are 1024 places for reports)`, async () => {
   same(await manyCalls(MANY), await manyCalls(1), 'the last call');
 });
 
-order('failures wait to be told: the first of 1500, once', async () => {
+order('the first of 1500 failed calls is reported, and only once', async () => {
   const logits = place(new Float32Array(8), [2, 4]);
   for (let i = 0; i < 1500; i++) tokenLogProbs(logits, place(Int32Array.of(3, 100 + i)));
   await fails(() => {}, RangeError, 'ERR_PRL_OUT_OF_RANGE', /^tokenLogProbs: targets\[1\] = 100 /);
@@ -136,8 +136,8 @@ order('failures wait to be told: the first of 1500, once', async () => {
 });
 order.run();
 
-const life = suite('GPU tensors: life');
-life('dispose() twice, and use afterwards', async () => {
+const life = suite('GPU tensors: lifetime');
+life('dispose() twice is harmless, and using a disposed tensor is ERR_PRL_DISPOSED', async () => {
   const tensor = Tensor.from([1, 2, 3], [3], cuda);
   const reading = tensor.read();
   tensor.dispose();
@@ -165,13 +165,13 @@ life('dispose() twice, and use afterwards', async () => {
   await fails(() => tokenLogProbs(logits, Int32Array.of(0)), PrlError, 'ERR_PRL_DISPOSED', /disposed/);
 });
 
-life('data of a GPU tensor, and device pointers of a CPU tensor, are refused', () => {
+life('data of a GPU tensor and device pointers of a CPU tensor are refused', () => {
   throwsError(() => Tensor.zeros([2], cuda).data, PrlError, 'ERR_PRL_UNSUPPORTED', /await tensor\.read\(\)/);
   throwsError(() => Tensor.zeros([2]).devicePointer, TypeError, 'ERR_PRL_INVALID_ARGUMENT', /on the CPU/);
   throwsError(() => Tensor.zeros([2]).exportIpc(), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /on the CPU/);
 });
 
-life('tensors on two devices in one call: the error names both', () => {
+life('a call with tensors on two devices names both in its error', () => {
   const logits = place(new Float32Array(8), [2, 4]);
   throwsError(
     () => tokenLogProbs(logits, Tensor.from(Int32Array.of(1, 2))),
@@ -187,7 +187,7 @@ life('tensors on two devices in one call: the error names both', () => {
   );
 });
 
-life('memory is used again: 10,000 small tensors disposed of, 2000 forgotten', async () => {
+life('memory of 10,000 disposed and 2000 forgotten tensors is used again', async () => {
   v8.setFlagsFromString('--expose-gc');
   const collect = vm.runInNewContext('gc') as () => void;
   collect();
@@ -208,7 +208,7 @@ life('memory is used again: 10,000 small tensors disposed of, 2000 forgotten', a
   assert.ok(memory().cached <= start.cached + 500 * 512, `${memory().cached} bytes cached`);
 });
 
-life('the garbage collector does not wait for memory that was disposed of', async () => {
+life('disposed memory does not wait for the garbage collector', async () => {
   let collections = 0;
   const observer = new PerformanceObserver((list) => {
     for (const { detail } of list.getEntries() as unknown as { detail: { kind: number } }[])
@@ -221,7 +221,7 @@ life('the garbage collector does not wait for memory that was disposed of', asyn
   assert.ok(collections < 5, `${collections} full collections`);
 });
 
-life('out of memory: the numbers, and life goes on', async () => {
+life('out of GPU memory reports what was asked and what is free, and later calls work', async () => {
   const { value, error } = await outcomeOf('outOfMemory', { PRL_EMULATOR_MEMORY: String(256 * MIB) });
   assert.is(error, undefined, error?.message);
   const found = value as {
@@ -252,8 +252,8 @@ life('out of memory: the numbers, and life goes on', async () => {
 });
 life.run();
 
-const pointers = suite('GPU tensors: pointers of others');
-pointers('the memory of another tensor, without a copy', async () => {
+const pointers = suite('Tensor.fromDevicePointer');
+pointers("a borrowed tensor shares the owner's memory without a copy and never frees it", async () => {
   const owner = Tensor.from([1, 2, 3, 4, 5, 6], [6], cuda);
   const pointer = owner.devicePointer;
   assert.is(typeof pointer, 'bigint');
@@ -271,7 +271,7 @@ pointers('the memory of another tensor, without a copy', async () => {
   assert.is((await Tensor.fromDevicePointer(pointer, [0]).read()).length, 0);
 });
 
-pointers('what is no such pointer is refused', () => {
+pointers('null, misaligned, foreign or too short pointers are refused', () => {
   const owner = Tensor.zeros([1000], cuda);
   const pointer = owner.devicePointer;
   const range = [RangeError, 'ERR_PRL_OUT_OF_RANGE'] as const;
@@ -293,8 +293,8 @@ pointers('what is no such pointer is refused', () => {
 });
 pointers.run();
 
-const devices = suite('GPU tensors: which GPU');
-devices('PRL_DEVICE', async () => {
+const devices = suite('GPU tensors: choice of the GPU');
+devices('PRL_DEVICE chooses the GPU or switches it off, and nonsense is refused', async () => {
   assert.equal((await outcomeOf('use', { PRL_DEVICE: 'cuda' })).value, [1, 2]);
   assert.equal((await outcomeOf('use', { PRL_DEVICE: 'cuda:0' })).value, [1, 2]);
   const off = (await outcomeOf('use', { PRL_DEVICE: 'cpu' })).error!;
@@ -311,23 +311,23 @@ devices('PRL_DEVICE', async () => {
 });
 
 if (EMULATED) {
-  devices('no GPU: the reason', async () => {
+  devices('no GPU is ERR_PRL_UNSUPPORTED with the reason', async () => {
     const { code, message } = (await outcomeOf('use', { PRL_EMULATOR_DEVICES: '0' })).error!;
     assert.is(code, 'ERR_PRL_UNSUPPORTED');
     assert.match(message, /there is no GPU to use \(cudaErrorNoDevice: .*\); 'prl doctor'/);
   });
-  devices('the second of two', async () => {
+  devices('PRL_DEVICE=cuda:1 uses the second of two GPUs', async () => {
     assert.equal((await outcomeOf('use', { PRL_EMULATOR_DEVICES: '2', PRL_DEVICE: 'cuda:1' })).value, [1, 2]);
   });
-  devices('a GPU that is too old', async () => {
+  devices('a GPU below compute capability 7.5 is refused by name', async () => {
     const { message } = (await outcomeOf('use', { PRL_EMULATOR_CAPABILITY: '7.0' })).error!;
     assert.match(message, /compute capability 7\.0; 7\.5 is the least/);
   });
 }
 devices.run();
 
-const threads = suite('GPU tensors: threads');
-threads('a worker and the main thread at the same time', async () => {
+const threads = suite('GPU tensors: worker threads');
+threads('a worker and the main thread compute the same at the same time', async () => {
   const expected = await manyCalls(1);
   const { worker, outcome } = inWorker('manyCalls');
   const [here, there] = await Promise.all([manyCalls(300), outcome]);
@@ -337,7 +337,7 @@ threads('a worker and the main thread at the same time', async () => {
   await worker.terminate();
 });
 
-threads('a worker that is ended in the middle of its calls', async () => {
+threads('a worker that ends in the middle of its calls leaves no memory behind', async () => {
   await synchronize();
   const { inUse } = memory();
   const dying = Array.from({ length: 3 }, () => inWorker('unfinished'));
@@ -348,7 +348,7 @@ threads('a worker that is ended in the middle of its calls', async () => {
   assert.ok(memory().inUse <= inUse + MIB, `${memory().inUse - inUse} bytes of the workers are still in use`);
 });
 
-threads("a worker's failure is not told to the main thread", async () => {
+threads("a worker's failure is not reported to the main thread", async () => {
   const { worker, outcome } = inWorker('failing');
   assert.is((await outcome).value, 'queued');
   await synchronize();

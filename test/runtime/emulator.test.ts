@@ -21,7 +21,7 @@ if (process.platform === 'linux') {
 
   test.after(() => rmSync(folder, { recursive: true, force: true }));
 
-  test('compiles without a warning', () => {
+  test('the CUDA emulator compiles without a warning', () => {
     const files = ['selftest.cc', 'emulator.cc', 'runtime.cc'];
     const flags = ['-std=gnu++17', '-O1', '-Wall', '-Wextra', '-I.', '-pthread', '-o', program];
     const { status, text } = call(process.env.CXX ?? 'c++', [...files, ...flags]);
@@ -30,7 +30,7 @@ if (process.platform === 'linux') {
   });
 
   for (const order of ['forward', 'reverse', 'shuffle:1', 'shuffle:2']) {
-    test(`behaves like a GPU, order ${order}`, () => {
+    test(`the CUDA emulator passes its self-test with blocks in order ${order}`, () => {
       const { status, text } = call(program, [], { PRL_EMULATOR_ORDER: order });
       assert.match(text, /^17 checks, 0 failed$/m);
       assert.is(status, 0, text);

@@ -54,23 +54,26 @@ function check({ got, expected, bound }: Awaited<ReturnType<typeof run>>, name: 
 
 // Sizes around the register tile (6 x 16, 14 x 32, 6 x 8), the blocks (96 and 224 rows, 256 terms) and odd ones.
 const SIZES = [1, 2, 5, 6, 7, 13, 14, 15, 16, 17, 31, 33, 95, 97];
-const values = suite('gemm: values');
+const values = suite('native gemm');
 for (const transposeA of [false, true]) {
   for (const transposeB of [false, true]) {
-    values(`every edge, A${transposeA ? "'" : ''} B${transposeB ? "'" : ''}`, async () => {
-      for (const m of SIZES) {
-        for (const n of SIZES) {
-          for (const k of [1, 3, 255, 257]) {
-            if ((m + n + k) % 3 !== 0 && m > 1 && n > 1) continue; // a third of the grid
-            const accumulate = (m + n) % 2 === 0;
-            check(
-              await run({ m, n, k, transposeA, transposeB, accumulate, pack: n % 2 === 0 }),
-              `m=${m} n=${n} k=${k}`,
-            );
+    values(
+      `gemm agrees with float64 at every tile edge, A${transposeA ? "'" : ''} B${transposeB ? "'" : ''}`,
+      async () => {
+        for (const m of SIZES) {
+          for (const n of SIZES) {
+            for (const k of [1, 3, 255, 257]) {
+              if ((m + n + k) % 3 !== 0 && m > 1 && n > 1) continue; // a third of the grid
+              const accumulate = (m + n) % 2 === 0;
+              check(
+                await run({ m, n, k, transposeA, transposeB, accumulate, pack: n % 2 === 0 }),
+                `m=${m} n=${n} k=${k}`,
+              );
+            }
           }
         }
-      }
-    });
+      },
+    );
   }
 }
 
@@ -81,19 +84,22 @@ if (ON_GPU) {
     ['float16', 'float16'],
     ['float16', 'float32'],
   ] as const)
-    values(`${type} to ${result}: every way to transpose, written and added to`, async () => {
-      for (let way = 0; way < 8; way++)
-        for (const [m, n, k] of [
-          [1, 1, 1],
-          [5, 3, 17],
-          [3, 8, 64],
-          [33, 7, 130],
-        ]) {
-          const ways = { transposeA: way % 2 > 0, transposeB: way % 4 > 1, accumulate: way > 3 };
-          check(await run({ m, n, k, type, result, ...ways }), `${JSON.stringify(ways)} m=${m} n=${n} k=${k}`);
-        }
-    });
-  values('types that there is no product of', async () => {
+    values(
+      `gemm from ${type} to ${result} agrees with float64, for every transposition, written or added`,
+      async () => {
+        for (let way = 0; way < 8; way++)
+          for (const [m, n, k] of [
+            [1, 1, 1],
+            [5, 3, 17],
+            [3, 8, 64],
+            [33, 7, 130],
+          ]) {
+            const ways = { transposeA: way % 2 > 0, transposeB: way % 4 > 1, accumulate: way > 3 };
+            check(await run({ m, n, k, type, result, ...ways }), `${JSON.stringify(ways)} m=${m} n=${n} k=${k}`);
+          }
+      },
+    );
+  values('gemm refuses combinations of types that it has no product for', async () => {
     const sizes = { m: 2, n: 2, k: 2, transposeA: false, transposeB: false, accumulate: false, pack: false };
     const of = (dtype: DType) => blank([2, 2], dtype);
     for (const [a, b, c, message] of [
@@ -109,14 +115,14 @@ if (ON_GPU) {
   });
 }
 
-values('empty products', async () => {
+values('gemm with an empty dimension gives zeros, or leaves what it accumulates on', async () => {
   assert.equal([...(await run({ m: 2, n: 3, k: 0 })).got], [0, 0, 0, 0, 0, 0]);
   const kept = await run({ m: 2, n: 3, k: 0, accumulate: true });
   assert.equal([...kept.got], [...kept.expected]);
   assert.is((await run({ m: 0, n: 3, k: 4 })).got.length, 0);
 });
 
-values('the same bits for any number of threads and in every run', async () => {
+values('gemm gives the same bits for any number of threads and in every run', async () => {
   const { threads } = nativeInfo();
   const [m, n, k] = [211, 130, 600];
   const whole = (await run({ m, n, k })).got;
@@ -129,7 +135,7 @@ values('the same bits for any number of threads and in every run', async () => {
 
 // cuBLAS promises no such thing: it chooses its method by the sizes.
 if (!ON_GPU)
-  values('a row depends not on the other rows, bit for bit', async () => {
+  values('a row of gemm does not depend on the other rows, bit for bit', async () => {
     const [m, n, k] = [211, 130, 600];
     const [a, b] = [normals(m * k, 1), normals(k * n, 2)];
     const whole = (await run({ m, n, k })).got;
@@ -143,7 +149,7 @@ if (!ON_GPU)
     }
   });
 
-values('wrong lengths are errors', () => {
+values('gemm refuses arrays of the wrong length', () => {
   const args = { m: 2, n: 2, k: 2, transposeA: false, transposeB: false, accumulate: false, pack: false };
   const t = blank([2, 2]);
   throwsError(
