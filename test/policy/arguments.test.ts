@@ -1,4 +1,4 @@
-// What comes in: sequences, batches, options, and things that are no policy.
+// Wrong sequences, batches and options, and objects that are no policy.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type PolicyBatch, PrlError } from '../../lib/index.js';

@@ -1,4 +1,4 @@
-// Several calls at once, aborting, disposing, worker threads.
+// Concurrent calls, abort, dispose and worker threads.
 import { Worker } from 'node:worker_threads';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

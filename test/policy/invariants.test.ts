@@ -1,4 +1,4 @@
-// What must not change a number: the batch around a sequence, threads, micro-batches, which positions are scored.
+// The rest of the batch, threads, micro-batches and the scored positions must not change a number.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Policy, type PolicyBatch, setThreads, type Tensor, topEntropyThreshold } from '../../lib/index.js';

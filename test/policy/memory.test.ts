@@ -1,4 +1,4 @@
-// The estimate against what a process takes; and the refusal of what cannot fit.
+// estimateMemory against what a process takes, and the refusal of settings that cannot fit.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-// The native policy against transformers and TRL (test/fixtures: made by the libraries themselves, gradients in float64).
+// The native policy against transformers and TRL. These libraries made test/fixtures, with gradients in float64.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
