@@ -68,7 +68,7 @@ const figures = ({ seconds: _, ...rest }: Awaited<ReturnType<typeof evaluateData
 
 const tests = suite('evaluateDatasets');
 
-tests('samples, judges, votes and writes it all down', async () => {
+tests('evaluateDatasets samples, judges, votes and records every response', async () => {
   // Of four responses to a problem that ends in 1 three say 1; in 3: one; in 5: none, and two say nothing; others go on for ever.
   const says = (prompt: string, sample: number) => {
     const digit = prompt[3];
@@ -133,7 +133,7 @@ tests('samples, judges, votes and writes it all down', async () => {
   assert.equal((result.settings.sets as { problems: number }[])[0].problems, 4);
 });
 
-tests('each set is asked in the way that it was loaded for', async () => {
+tests('each set is asked with the prompt template it was loaded with', async () => {
   const { policy, calls } = scripted(() => '1');
   const [even, odd] = digitSets(2, 1);
   const sets = [{ ...even, prompt: { promptTemplate: '77{prompt}' } }, odd];
@@ -145,7 +145,7 @@ tests('each set is asked in the way that it was loaded for', async () => {
   );
 });
 
-tests('answers vote by what they say, in the eyes of the verifier', async () => {
+tests('answers that the verifier holds equal vote together', async () => {
   const problem = { prompt: 'p', answer: '3' };
   const responses = ['\\boxed{\\frac12}', '\\boxed{3}', 'no box', '\\boxed{0.5}', '\\boxed{3}', '\\boxed{}'];
   const file = newFile([{ prompt: 'p', responses }]);
@@ -172,7 +172,7 @@ tests('answers vote by what they say, in the eyes of the verifier', async () => 
   assert.is((await run((response, gold) => (response.includes(gold) ? 1 : 0))).majAtN, undefined, 'nothing to vote on');
 });
 
-tests('what is sampled for a problem depends on its text and the seed alone', async () => {
+tests('the samples of a problem depend on its text and the seed alone', async () => {
   const [records, part, other] = [newFile(), newFile(), newFile()];
   await native({ records });
   const [even, odd] = digitSets(20, 12);
@@ -188,7 +188,7 @@ tests('what is sampled for a problem depends on its text and the seed alone', as
   assert.is(new Set([...all.values()].map((responses) => JSON.stringify(responses))).size, 32);
 });
 
-tests('from a server that honours seeds come the same responses', async () => {
+tests('a server that honours seeds gives the same responses', async () => {
   const [here, there] = [newFile(), newFile()];
   await native({ records: here });
   const server = await serve({ policy: nativePolicy(echoTask), port: 0 });
@@ -200,7 +200,7 @@ tests('from a server that honours seeds come the same responses', async () => {
   assert.is(readFileSync(there, 'utf8'), readFileSync(here, 'utf8'));
 });
 
-tests('cut off anywhere, it goes on to the same file and figures', async () => {
+tests('an evaluation cut off anywhere resumes to the same file and figures', async () => {
   const whole = newFile();
   const result = await native({ records: whole });
   const bytes = readFileSync(whole);
@@ -216,7 +216,7 @@ tests('cut off anywhere, it goes on to the same file and figures', async () => {
   assert.equal(figures(await native()), figures(result), 'without a record');
 });
 
-tests('killed at random moments, it ends as if it never was', async () => {
+tests('an evaluation killed at random moments ends as if it never was', async () => {
   const child = fileURLToPath(new URL('../fakes/evaluate.ts', import.meta.url));
   const { FORCE_COLOR: _, NO_COLOR: __, ...env } = process.env;
   const next = random(7);
@@ -252,7 +252,7 @@ tests('killed at random moments, it ends as if it never was', async () => {
   assert.not.ok(existsSync(`${broken}.lock`));
 });
 
-tests('aborted, it keeps what is judged', async () => {
+tests('an aborted evaluation keeps what it has judged and resumes from there', async () => {
   const records = newFile();
   const controller = new AbortController();
   const stopped = native({
@@ -278,7 +278,7 @@ tests('aborted, it keeps what is judged', async () => {
   await rejectsWith(given, PrlError, 'ERR_PRL_ABORTED', /aborted/);
 });
 
-tests('a record of something else is refused, and names what', async () => {
+tests('a record of other settings or a broken one is refused and the difference is named', async () => {
   const records = newFile();
   await native({ records, identity: { model: 'a' } });
   const usage = [TypeError, 'ERR_PRL_INVALID_ARGUMENT'] as const;
@@ -340,7 +340,7 @@ tests('a record of something else is refused, and names what', async () => {
   assert.is(readFileSync(foreign, 'utf8'), '{"some":"thing"}\n');
 });
 
-tests('options that make no sense', async () => {
+tests('wrong options are refused by name', async () => {
   const usage = [TypeError, 'ERR_PRL_INVALID_ARGUMENT'] as const;
   const range = [RangeError, 'ERR_PRL_OUT_OF_RANGE'] as const;
   await rejectsWith(native({ temperature: 0 }), ...range, /n must be 1 at temperature 0, .* not 4/);
@@ -367,7 +367,7 @@ tests('options that make no sense', async () => {
 });
 tests.run();
 
-const given = suite('evaluateDatasets: responses made elsewhere');
+const given = suite('evaluateDatasets: given responses');
 const SETS = digitSets(2, 1);
 const judge = (file: string, options: Partial<DatasetEvaluationOptions> = {}) =>
   evaluateDatasets({ sets: SETS, verifier: lastDigit, responses: file, ...options });
@@ -377,7 +377,7 @@ const LINES = [
   { set: 'even', id: 'even-0', prompt: 'in a chat template', responses: ['0', ''] },
 ];
 
-given('are judged without a model, in any order, by id or by prompt', async () => {
+given('given responses are judged without a model, in any order, by id or by prompt', async () => {
   const records = newFile();
   const result = await judge(newFile(['', ...LINES, '   ']), { records });
   assert.is(result.n, 2);
@@ -397,7 +397,7 @@ given('are judged without a model, in any order, by id or by prompt', async () =
   );
 });
 
-given('may be the record of another evaluation', async () => {
+given('the record of another evaluation serves as given responses', async () => {
   const records = newFile();
   const sampled = await native({ records });
   const { settings: _, seconds: __, ...again } = await judge(records, { sets: digitSets(20, 12) });
@@ -405,7 +405,7 @@ given('may be the record of another evaluation', async () => {
   assert.equal(again, first);
 });
 
-given('go on where they were', async () => {
+given('judging given responses resumes where it stopped', async () => {
   const many = digitSets(40, 1);
   const file = newFile([
     ...many[0].problems.map(({ id }, i) => ({ id, responses: [String(i), '2'] })),
@@ -425,7 +425,7 @@ given('go on where they were', async () => {
   );
 });
 
-given('that are wrong are named by line, before any is judged', async () => {
+given('wrong given responses are named by line before any is judged', async () => {
   let judged = 0;
   const verifier = () => {
     judged++;
@@ -469,7 +469,7 @@ given('that are wrong are named by line, before any is judged', async () => {
   assert.is(judged, 0);
 });
 
-given('half a character, a byte order mark and line ends of another system are text as any', async () => {
+given('given responses may hold a BOM, CRLF and lone surrogates', async () => {
   const file = newFile();
   const lines = LINES.map((line) => JSON.stringify(line)).join('\r\n');
   writeFileSync(file, `\ufeff${lines.replace('"4"', '"\\ud83d 2"')}`);
@@ -479,7 +479,7 @@ given('half a character, a byte order mark and line ends of another system are t
   assert.is(recordsOf(records)[0].responses[1].text, '\ud83d 2');
 });
 
-given('a verifier that fails ends it with its own error; what was judged before is kept', async () => {
+given('a verifier that throws ends the evaluation with its error, and judged problems stay recorded', async () => {
   const records = newFile();
   const failing = Object.assign(
     (response: string, gold: string) => {

@@ -4,7 +4,7 @@ import { bootstrapInterval } from '../../lib/eval/bootstrap.js';
 import { normals, random } from '../reference/numbers.js';
 
 const bootstrap = suite('bootstrapInterval');
-bootstrap('is as wide as the standard error says, around the mean', () => {
+bootstrap('the interval is as wide as the standard error says, around the mean', () => {
   const values = Array.from(normals(400, 3));
   const mean = values.reduce((a, b) => a + b, 0) / 400;
   const deviation = Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / 400);
@@ -14,7 +14,7 @@ bootstrap('is as wide as the standard error says, around the mean', () => {
   assert.ok(Math.abs(mean - low - half) < 0.2 * half, `${low}`);
   assert.ok(Math.abs(high - mean - half) < 0.2 * half, `${high}`);
 });
-bootstrap('covers the truth about 95 times in 100', () => {
+bootstrap('the interval covers the true mean about 95 times in 100', () => {
   const next = random(9);
   let covered = 0;
   for (let trial = 0; trial < 200; trial++) {
@@ -27,7 +27,7 @@ bootstrap('covers the truth about 95 times in 100', () => {
   // Four standard deviations of a binomial with p = .94 (the percentile interval is a little narrow at this size).
   assert.ok(covered > 188 - 4 * Math.sqrt(200 * 0.94 * 0.06), `${covered} of 200`);
 });
-bootstrap('of equal values is a point', () => {
+bootstrap('the interval of equal values is a point', () => {
   assert.equal(bootstrapInterval([0.25, 0.25, 0.25]), [0.25, 0.25]);
 });
 bootstrap.run();

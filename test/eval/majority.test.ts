@@ -5,7 +5,7 @@ import { majorityVote } from '../../lib/eval/majority.js';
 const vote = suite('majorityVote');
 const text = (answers: (string | undefined)[]) => majorityVote(answers, () => false);
 
-vote('most votes win; of equally many the answer that was given first', async () => {
+vote('the most frequent answer wins, and among equals the earliest', async () => {
   assert.equal(await text(['1', '2', '2', '3']), { response: 1, votes: 2 });
   assert.equal(await text(['1', '2', '3', '2', '3']), { response: 1, votes: 2 }, '2 and 3 have two each');
   assert.equal(await text(['3', '2', '3', '2', '1']), { response: 0, votes: 2 });

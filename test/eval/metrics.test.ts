@@ -4,7 +4,7 @@ import { averageAtN, passAtK } from '../../lib/index.js';
 import { near, throwsError } from '../reference/numbers.js';
 
 const metrics = suite('passAtK, averageAtN');
-metrics('pass@k counts the subsets that hold a right sample', () => {
+metrics('passAtK is the share of subsets of k samples that hold a right one', () => {
   for (let n = 1; n <= 7; n++)
     for (let c = 0; c <= n; c++)
       for (let k = 1; k <= n; k++) {
@@ -19,7 +19,7 @@ metrics('pass@k counts the subsets that hold a right sample', () => {
       }
   near([passAtK(10_000, 1, 5_000)], [0.5], 1e-10, 'no overflow');
 });
-metrics('average@n', () => {
+metrics('averageAtN is the mean over problems of their share of right samples', () => {
   near(
     [
       averageAtN([
@@ -32,7 +32,7 @@ metrics('average@n', () => {
   );
   assert.is(averageAtN([]), 0);
 });
-metrics('errors', () => {
+metrics('passAtK and averageAtN refuse counts out of range', () => {
   throwsError(() => passAtK(4, 5, 1), RangeError, 'ERR_PRL_OUT_OF_RANGE', /c must be an integer from 0 to 4/);
   throwsError(() => passAtK(4, 1, 5), RangeError, 'ERR_PRL_OUT_OF_RANGE', /k must be/);
   throwsError(() => averageAtN([{ n: 0, correct: 0 }]), RangeError, 'ERR_PRL_OUT_OF_RANGE', /problems\[0\]\.n/);

@@ -15,7 +15,7 @@ const tally = (correct: number, majority?: boolean, more: Partial<Tally> = {}): 
 
 const table = suite('evaluationTable');
 
-table('figures by hand', async () => {
+table("the table's figures agree with hand computation", async () => {
   // n = 4. Set a: 4, 0, 1 of 4 right; set b: 2 of 4.
   const a = [
     tally(4, true, { tokens: 40, measures: { timeout: 1 } }),
@@ -60,7 +60,7 @@ table('figures by hand', async () => {
   assert.ok(first.averageAtNInterval[0] < 5 / 12 && first.averageAtNInterval[1] > 5 / 12);
 });
 
-table('what is not known of all responses is absent', async () => {
+table('a figure that is unknown for some response is absent', async () => {
   const sets = [
     { name: 'a', tallies: [tally(1, true, { tokens: 3 }), tally(0)] },
     { name: 'b', tallies: [tally(1, true, { tokens: 3 })] },
@@ -73,11 +73,11 @@ table('what is not known of all responses is absent', async () => {
   assert.is(meanOfSets.majAtN, undefined);
 });
 
-table('k is 1, 2, 4 ... and n', async () => {
+table('passCounts gives the powers of two and n', async () => {
   assert.equal([1, 2, 3, 8, 12].map(passCounts), [[1], [1, 2], [1, 2, 3], [1, 2, 4, 8], [1, 2, 4, 8, 12]]);
 });
 
-table('the interval of the mean of sets resamples problems within them', async () => {
+table('the interval of the mean of sets resamples problems within each set', async () => {
   const next = random(5);
   const [large, small] = [400, 25].map((size) => Array.from({ length: size }, () => (next() < 0.5 ? 1 : 0)));
   const variance = (values: number[]) => {
@@ -91,7 +91,7 @@ table('the interval of the mean of sets resamples problems within them', async (
   // A set without spread adds nothing but its mean.
   near(await stratifiedInterval([[1, 1, 1], [0]]), [0.5, 0.5], 0);
 });
-table('others get their turn', async () => {
+table('evaluationTable gives the event loop its turns', async () => {
   const tallies = Array.from({ length: 1000 }, (_, i) => tally(i % 9, i % 2 === 0));
   let turns = 0;
   let running = true;
