@@ -61,10 +61,10 @@ function scripted(respond: (text: string, sample: number) => string, positions =
   return { policy: { generate, config }, calls };
 }
 
-const tests = suite('prm collect');
+const tests = suite('collectPrmData');
 tests.after(() => rmSync(root, { recursive: true, force: true }));
 
-tests('counts the continuations of each prefix that end right; after the last step it is the outcome', async () => {
+tests('collect counts the right continuations of each prefix, and the last step is the outcome', async () => {
   // The prompt is a digit and so is the answer: a task that takes the last digit of the response.
   const task = {
     ...echoTask,
@@ -100,24 +100,21 @@ tests('counts the continuations of each prefix that end right; after the last st
   }
 });
 
-tests(
-  'the limit is that of the whole response: what goes beyond is not right, and not finished is not right',
-  async () => {
-    const task = { ...echoTask, verify: (_: object, __: string, finished: boolean) => (finished ? 1 : 0) };
-    // First responses never end. After k tokens continuation j ends after 2 + 3 j more, the end included.
-    const { policy, calls } = scripted((text, sample) => '7'.repeat(text.length === 1 ? 50 : 1 + 3 * sample));
-    const output = newFile();
-    await collect({ policy, task, output, problems: 1, n: 1, stepLength: 4 });
-    const [{ responses }] = (await readPrmData(output)).problems;
-    assert.is(responses[0].tokens.length, 12);
-    // 8 tokens are left after the first step: those of 2, 5 and 8; 4 after the second: that of 2.
-    assert.equal(responses[0].right, [3, 1, 0]);
-    assert.is(calls[1].options.maxNewTokens, 8, 'no more than the shortest prefix can use');
-    assert.equal(calls[1].options.stop, [EOS]);
-  },
-);
+tests('maxCompletionLength limits prefix and continuation together, and an unfinished one is wrong', async () => {
+  const task = { ...echoTask, verify: (_: object, __: string, finished: boolean) => (finished ? 1 : 0) };
+  // First responses never end. After k tokens continuation j ends after 2 + 3 j more, the end included.
+  const { policy, calls } = scripted((text, sample) => '7'.repeat(text.length === 1 ? 50 : 1 + 3 * sample));
+  const output = newFile();
+  await collect({ policy, task, output, problems: 1, n: 1, stepLength: 4 });
+  const [{ responses }] = (await readPrmData(output)).problems;
+  assert.is(responses[0].tokens.length, 12);
+  // 8 tokens are left after the first step: those of 2, 5 and 8; 4 after the second: that of 2.
+  assert.equal(responses[0].right, [3, 1, 0]);
+  assert.is(calls[1].options.maxNewTokens, 8, 'no more than the shortest prefix can use');
+  assert.equal(calls[1].options.stop, [EOS]);
+});
 
-tests('prefixes that do not fit in the model together are drawn apart, with the same result', async () => {
+tests('prefixes that do not fit in the model together are drawn apart with the same result', async () => {
   const task = { ...echoTask, verify: (_: object, __: string, finished: boolean) => (finished ? 1 : 0) };
   const respond = (text: string, sample: number) => '7'.repeat(text.length === 1 ? 50 : 1 + 3 * sample);
   const files = [1000, 13].map((positions) => ({ ...scripted(respond, positions), output: newFile() }));
@@ -126,7 +123,7 @@ tests('prefixes that do not fit in the model together are drawn apart, with the 
   assert.ok(files[1].calls.length > files[0].calls.length);
 });
 
-tests('cut anywhere and gone on with, the file is the same; more problems can be asked for later', async () => {
+tests('a file cut anywhere is completed to the same bytes, and more problems may be added', async () => {
   const policy = nativePolicy(echoTask);
   const whole = newFile();
   await collect({ policy, output: whole, problems: 40 });
@@ -150,7 +147,7 @@ tests('cut anywhere and gone on with, the file is the same; more problems can be
   assert.equal(await collect({ policy, output: grown, problems: 10 }).then((all) => all.length), 1, 'enough is there');
 });
 
-tests('killed at random moments', async () => {
+tests('a collection killed at random moments ends with the same file', async () => {
   const [whole, broken] = [newFile(), newFile()];
   const child = fileURLToPath(new URL('../fakes/prm-collect.ts', import.meta.url));
   const { FORCE_COLOR: _, NO_COLOR: __, ...env } = process.env;
@@ -178,7 +175,7 @@ tests('killed at random moments', async () => {
   assert.not.ok(existsSync(`${broken}.lock`));
 });
 
-tests('steps after strings or token ids, which belong to the settings', async () => {
+tests('steps may end after strings or token ids, and other ones are refused on resume', async () => {
   const policy = nativePolicy(echoTask);
   const split = { stepSplit: 'strings', stepStrings: ['1', '\n'] } as const;
   const files = [newFile(), newFile()];
@@ -209,7 +206,7 @@ tests('steps after strings or token ids, which belong to the settings', async ()
   );
 });
 
-tests('numbers are checked before anything is written', async () => {
+tests('wrong counts are refused before anything is written', async () => {
   const policy = nativePolicy(echoTask);
   const output = newFile();
   for (const name of ['problems', 'n', 'continuations', 'maxCompletionLength'])
@@ -223,7 +220,7 @@ tests('numbers are checked before anything is written', async () => {
   assert.not.ok(existsSync(output));
 });
 
-tests('other settings and a second process are refused', async () => {
+tests('other settings are refused, and a second process is ERR_PRL_BUSY', async () => {
   const policy = nativePolicy(echoTask);
   const output = newFile();
   await collect({ policy, output, problems: 1 });
@@ -241,7 +238,7 @@ tests('other settings and a second process are refused', async () => {
   await collect({ policy, output, problems: 2 });
 });
 
-tests('files that are something else are named by line', async () => {
+tests('a wrong data file is refused by line', async () => {
   const policy = nativePolicy(echoTask);
   const whole = newFile();
   await collect({ policy, output: whole, problems: 3 });

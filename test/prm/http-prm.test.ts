@@ -1,4 +1,4 @@
-// A served process reward model: against a server here that is good, slow, wrong or ill.
+// HttpPrm against a local server that is slow, wrong or failing.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { suite } from 'uvu';
@@ -74,7 +74,7 @@ const prm = (url: string, options: Partial<HttpPrmOptions> = {}) =>
   new HttpPrm({ url, tokenizer, retryDelay: 1, ...options });
 
 const http = suite('HttpPrm');
-http('/pooling: a separator after each step, a score for each separator', () =>
+http('/pooling gets a separator after each step and gives a score for each', () =>
   serving(
     (body) => pooling(body),
     async (url, seen) => {
@@ -100,7 +100,7 @@ http('/pooling: a separator after each step, a score for each separator', () =>
     },
   ),
 );
-http('/pooling as a conversation, with another separator and one score per step', () =>
+http('/pooling with chat sends a conversation and its own separator', () =>
   serving(
     ({ messages }) => {
       const steps = (messages[1].content as string).split(' ки\n').slice(0, -1);
@@ -120,7 +120,7 @@ http('/pooling as a conversation, with another separator and one score per step'
     },
   ),
 );
-http('/classify: the text up to the end of each step, in one request per response', () =>
+http('/classify gets the text up to the end of each step, in one request per response', () =>
   serving(
     (body) => classify(body),
     async (url, seen) => {
@@ -136,7 +136,7 @@ http('/classify: the text up to the end of each step, in one request per respons
     },
   ),
 );
-http('a response that writes the separator is scored at its steps only', () =>
+http('a response that itself writes the separator is scored at its steps only', () =>
   serving(
     (body) => pooling(body, '9'),
     async (url) => {
@@ -146,7 +146,7 @@ http('a response that writes the separator is scored at its steps only', () =>
     },
   ),
 );
-http('no more requests at a time than asked for', async () => {
+http('no more than concurrency requests run at a time', async () => {
   let [now, most] = [0, 0];
   await serving(
     (body) => {
@@ -162,7 +162,7 @@ http('no more requests at a time than asked for', async () => {
   );
   assert.is(most, 4);
 });
-http('tries again after 500s, 429 and no answer in time', () =>
+http('500, 429 and a timeout are retried', () =>
   serving(
     (body, n) => {
       if (n === 1) return { status: 500, body: 'oh' };
@@ -179,7 +179,7 @@ http('tries again after 500s, 429 and no answer in time', () =>
     },
   ),
 );
-http('gives up in the end', () =>
+http('after the last retry the error says what the server answered', () =>
   serving(
     () => ({ status: 503, body: 'down for\nmaintenance' }),
     async (url, seen) => {
@@ -194,7 +194,7 @@ http('gives up in the end', () =>
     },
   ),
 );
-http('a slow server is a timeout', () =>
+http('a slow server is ERR_PRL_TIMEOUT', () =>
   serving(
     (body) => ({ ...pooling(body), delay: 1000 }),
     async (url) => {
@@ -221,7 +221,7 @@ http('a request that the server refuses is not repeated', () =>
     },
   ),
 );
-http('nobody there', async () => {
+http('a server that cannot be reached is ERR_PRL_HTTP after the retries', async () => {
   // A port that was just given back.
   let gone = '';
   await serving(
@@ -237,7 +237,7 @@ http('nobody there', async () => {
     /cannot reach .*\(tried 2 times\)/,
   );
 });
-http('answers that are no scores', async () => {
+http('an answer without valid scores is refused at once and says what came', async () => {
   const refused = (answer: unknown, code: string, message: RegExp, options: Partial<HttpPrmOptions> = {}) =>
     serving(
       () => ({ body: answer }),
@@ -280,7 +280,7 @@ http('an abort ends the requests and the waiting between them', async () => {
     },
   );
 });
-http('the event loop goes on meanwhile', () =>
+http('the event loop runs while requests are under way', () =>
   serving(
     (body) => ({ ...pooling(body), delay: 60 }),
     async (url) => {
@@ -292,7 +292,7 @@ http('the event loop goes on meanwhile', () =>
     },
   ),
 );
-http('options are checked', () => {
+http('wrong options are refused by name', () => {
   for (const [options, code, message] of [
     [{ url: 'localhost:8000' }, 'INVALID_ARGUMENT', /http address/],
     [{ tokenizer: undefined }, 'INVALID_ARGUMENT', /tokenizer/],

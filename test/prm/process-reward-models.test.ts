@@ -33,7 +33,7 @@ const functionPrm = (score: ScoreSteps, concurrency = 16) => new FunctionPrm(sco
 const rounded = (scores: ArrayLike<number>) => Array.from(scores, (score) => Math.round(score * 100));
 
 const functions = suite('FunctionPrm');
-functions('is given texts, step by step, and gives a score to each step', async () => {
+functions('the function gets the text of each step and its scores are used step by step', async () => {
   const seen: StepTexts[] = [];
   const prm = functionPrm((response) => {
     seen.push(response);
@@ -51,7 +51,7 @@ functions('is given texts, step by step, and gives a score to each step', async 
     { prompt: '2', response: '6', steps: ['6'] },
   ]);
 });
-functions('may be asynchronous, a few at a time, and say what it cost', async () => {
+functions('an asynchronous function runs at most concurrency times at once and may report its tokens', async () => {
   let [now, most] = [0, 0];
   const prm = functionPrm(async (response) => {
     most = Math.max(most, ++now);
@@ -64,7 +64,7 @@ functions('may be asynchronous, a few at a time, and say what it cost', async ()
   assert.is(tokens, 1000);
   assert.is(most, 3);
 });
-functions('leaves turns to the event loop', async () => {
+functions('scoring by a slow function gives the event loop its turns', async () => {
   let turns = 0;
   const timer = setInterval(() => turns++, 1);
   const busy = functionPrm((response) => {
@@ -76,7 +76,7 @@ functions('leaves turns to the event loop', async () => {
   clearInterval(timer);
   assert.ok(turns >= 5, `${turns} turns`);
 });
-functions('the first failure stops the others', async () => {
+functions('the first failure stops the other calls', async () => {
   let calls = 0;
   const prm = functionPrm(async ({ prompt }, { signal }) => {
     calls++;
@@ -96,7 +96,7 @@ functions('the first failure stops the others', async () => {
     /aborted/,
   );
 });
-functions('errors', async () => {
+functions('wrong scores and wrong options are refused', async () => {
   await rejectsWith(
     functionPrm(() => [0.1, 0.2]).score(batchOf([['1', '2']])),
     PrlError,
@@ -139,7 +139,7 @@ scoring('equal responses to equal prompts are scored once', async () => {
   assert.is(asked, 3);
   assert.is(tokens, 5 + 5 + 3);
 });
-scoring('equal responses cut in other places are other responses', async () => {
+scoring('equal responses with other step boundaries are scored apart', async () => {
   const prm = functionPrm(({ steps }) => steps.map((step) => step.length / 10));
   const [completion, prompt] = [tokenizer.encode('123456'), tokenizer.encode('1')];
   const { scores } = await scoreSteps(prm, {
@@ -159,7 +159,7 @@ scoring('responses without tokens have no scores', async () => {
   });
   assert.equal(rounded(scores), [7]);
 });
-scoring('what a model answers is checked', async () => {
+scoring('a wrong answer or a failure of the model is ERR_PRL_REWARD_MODEL and names the model', async () => {
   const answers = (answer: unknown): ProcessRewardModel => ({ name: 'mine', score: async () => answer as never });
   const wrong = (answer: unknown, message: RegExp) =>
     rejectsWith(scoreSteps(answers(answer), batchOf([['1', '2\n3']])), PrlError, 'ERR_PRL_REWARD_MODEL', message);
@@ -178,7 +178,7 @@ scoring('what a model answers is checked', async () => {
     /mine failed: out of paper/,
   );
 });
-scoring('an abort is an abort, in whatever words the model says so', async () => {
+scoring('an abort is ERR_PRL_ABORTED, whatever error the model throws', async () => {
   const controller = new AbortController();
   const prm = functionPrm(async (_, { signal }) => {
     controller.abort();
@@ -191,7 +191,7 @@ scoring('an abort is an abort, in whatever words the model says so', async () =>
 scoring.run();
 
 const loading = suite('loadProcessRewardModel');
-loading('addresses of servers, with what the endpoint needs', async () => {
+loading('a server address gives its endpoint and options, and a wrong one is refused', async () => {
   const name = async (spec: string) => (await loadProcessRewardModel(spec, tokenizer)).name;
   assert.match(await name('http://localhost:8000'), /at http:\/\/localhost:8000\/pooling$/);
   assert.match(

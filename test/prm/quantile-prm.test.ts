@@ -67,19 +67,19 @@ async function trained(options: QuantilePrmOptions = {}) {
   return model;
 }
 
-const features = suite('features of steps');
-features('by hand', () => {
+const features = suite('step features');
+features('stepFeatures agrees with hand computation', () => {
   // Two responses: steps (-1, -2), (-0.5); and one step (-4).
   const values = stepFeatures(Float32Array.of(-1, -2, -0.5, -4), Int32Array.of(0, 2, 3, 4), Int32Array.of(0, 2, 3));
   assert.equal([...values], [-3, -2, -3, -2, 0, 0, ...[-0.5, -0.5, -3.5, -2, 1, 1], ...[-4, -4, -4, -4, 0, 1]]);
 });
-features('mean and deviation of columns; a constant one gets the deviation 1', () => {
+features('columnMoments gives mean and deviation, and a constant column has deviation 1', () => {
   const { mean, deviation } = columnMoments(Float32Array.of(1, 5, 3, 5, 5, 5), 2);
   near(mean, [3, 5], 1e-7);
   near(deviation, [Math.sqrt(8 / 3), 1], 1e-7);
   assert.equal([...columnMoments(new Float32Array(0), 2).deviation], [1, 1]);
 });
-features('of a model: what the log-probabilities of its policy make', async () => {
+features('encode makes its features from the log-probabilities of the policy', async () => {
   const policy = tinyPolicy();
   const model = make({}, policy);
   const { features, steps, tokens } = await model.encode(ALL);
@@ -97,7 +97,7 @@ features.run();
 
 const scoring = suite('QuantilePrm: scores');
 scoring.after(() => rmSync(root, { recursive: true, force: true }));
-scoring('the same for the same batch, for any number of threads, and for each response alone', async () => {
+scoring('scores are the same for any number of threads and for each response alone', async () => {
   const model = await trained();
   const { scores } = await model.score(ALL);
   assert.is(scores.length, ALL.cuSteps.length - 1);
@@ -113,7 +113,7 @@ scoring('the same for the same batch, for any number of threads, and for each re
   assert.equal(alone, [...scores]);
   assert.equal(await scoreSteps(model, ALL), await model.score(ALL));
 });
-scoring('frozen: the policy that it was made of may learn', async () => {
+scoring('a model is a frozen copy: later updates of its policy change no score', async () => {
   const policy = tinyPolicy();
   const model = make({}, policy);
   const before = await model.score(ALL);
@@ -122,7 +122,7 @@ scoring('frozen: the policy that it was made of may learn', async () => {
   policy.dispose();
   assert.equal(await model.score(ALL), before);
 });
-scoring('quantiles rise in every row, whatever the head says; a quantile is a column of them', async () => {
+scoring('quantiles rise in every row, and the option quantile picks a column', async () => {
   const model = await trained({ quantiles: [0.1, 0.5, 0.9], seed: 1 });
   const all = await model.predict(await model.encode(ALL));
   for (let i = 0; i < all.length; i += 3) assert.ok(all[i] <= all[i + 1] && all[i + 1] <= all[i + 2]);
@@ -138,7 +138,7 @@ scoring('quantiles rise in every row, whatever the head says; a quantile is a co
   assert.is(make({ quantiles: [0.2, 0.3], quantile: 0.2 }).quantile, 0.2);
   await rejectsWith(model.score({ ...ALL, quantile: 0.4 }), ...RANGE, /quantiles 0\.1, 0\.5, 0\.9, not 0\.4/);
 });
-scoring('off the event loop: timers run while it works; it can be aborted', async () => {
+scoring('scoring leaves the event loop free and stops on abort', async () => {
   const model = make({}, nativePolicy(echoTask));
   const long = Int32Array.from({ length: 400 }, (_, t) => 2 + (t % 9));
   const many = Array.from({ length: 300 }, () => long);
@@ -158,7 +158,7 @@ scoring('off the event loop: timers run while it works; it can be aborted', asyn
   setTimeout(() => controller.abort(), 2);
   await rejectsWith(call, PrlError, 'ERR_PRL_ABORTED', /aborted/);
 });
-scoring('no responses, and responses without tokens', async () => {
+scoring('no responses, and responses without tokens, have no scores', async () => {
   const model = make();
   assert.equal(await model.score({ prompts: [], completions: [], cuSteps: Int32Array.of(0) }), {
     scores: new Float32Array(0),
@@ -166,7 +166,7 @@ scoring('no responses, and responses without tokens', async () => {
   });
   assert.equal((await model.score(stepsOf([6]))).scores.length, 0);
 });
-scoring('errors', async () => {
+scoring('wrong batches and options are refused, and a disposed model is ERR_PRL_DISPOSED', async () => {
   const model = make();
   await rejectsWith(model.score({ ...ALL, cuSteps: Int32Array.of(0, 219) }), ...RANGE, /start of every response/);
   await rejectsWith(model.score({ ...ALL, prompts: [] }), ...RANGE, /as many: 0 and 8/);
@@ -187,7 +187,7 @@ scoring('errors', async () => {
 scoring.run();
 
 const learning = suite('QuantilePrm: training');
-learning('updates lower the loss; restore brings back what weights() took', async () => {
+learning('updates lower the loss, and restore brings back what weights() took', async () => {
   const model = make();
   const encoded = await model.encode(ALL);
   model.standardize(encoded);
@@ -201,7 +201,7 @@ learning('updates lower the loss; restore brings back what weights() took', asyn
   model.restore(weights);
   assert.equal(await model.score(ALL), before);
 });
-learning('finetune moves the backbone, not the frozen copy that the features are of', async () => {
+learning('finetune trains the backbone and leaves the frozen copy for the features alone', async () => {
   const model = make({ finetune: true });
   const encoded = await model.encode(ALL);
   model.standardize(encoded);
@@ -221,7 +221,7 @@ learning('finetune moves the backbone, not the frozen copy that the features are
   assert.equal((await model.encode(ALL)).hidden, encoded.hidden);
   await rejectsWith(make().finetune(ALL, encoded.features, targets), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /frozen/);
 });
-learning('without features the head reads hidden states alone', async () => {
+learning('a head without features learns from hidden states alone', async () => {
   const model = make({ features: false });
   const encoded = await model.encode(ALL);
   assert.is(encoded.features.length, 0);
@@ -234,7 +234,7 @@ const folders = suite('QuantilePrm: folders');
 folders.before(() => void mkdirSync(root, { recursive: true }));
 folders.after(() => rmSync(root, { recursive: true, force: true }));
 for (const finetune of [false, true]) {
-  folders(`${finetune ? 'finetuned' : 'frozen'}: the same scores after save and load`, async () => {
+  folders(`a ${finetune ? 'finetuned' : 'frozen'} model scores the same after save and load`, async () => {
     const model = await trained({ finetune, quantiles: [0.25, 0.5], quantile: 0.25, width: 9 });
     if (finetune) {
       const encoded = await model.encode(ALL);
@@ -257,7 +257,7 @@ for (const finetune of [false, true]) {
     await rejectsWith(loadProcessRewardModel(`${folder}?quantile=0.7`, echoTask.tokenizer), ...RANGE, /not 0\.7/);
   });
 }
-folders('a folder that holds something else is not replaced', async () => {
+folders('save does not replace a folder that holds something else', async () => {
   const model = make();
   const folder = newFolder();
   mkdirSync(folder);

@@ -37,8 +37,8 @@ function dataOf(problems: number, { seed = 1, split = 'train' } = {}): PrmData {
 const train = (data: PrmData, options: PrmTrainOptions = {}, rest: object = {}) =>
   trainQuantilePrm({ policy: nativePolicy(echoTask), data, options: { learningRate: 0.01, ...options }, ...rest });
 
-const tests = suite('prm train');
-tests('problems are on one side each, whatever else is in the data', () => {
+const tests = suite('trainQuantilePrm and evaluatePrm');
+tests('a problem is on one side of the split, whatever else is in the data', () => {
   const [few, many] = [dataOf(40), dataOf(400)];
   // A problem that comes twice, as problems of few operands do.
   many.problems.push({ ...many.problems[3], problem: 400 });
@@ -51,7 +51,7 @@ tests('problems are on one side each, whatever else is in the data', () => {
   for (const { prompt } of splitExamples(few, 0.25, 7).train) assert.ok(names('train').has(prompt.join()));
   assert.is(splitExamples(many, 1, 7).train.length, 0);
 });
-tests('packed steps and targets', () => {
+tests('batchOf packs steps with their targets, and pickSteps picks their rows', () => {
   const { train } = splitExamples(dataOf(3), 1e-9, 0);
   const { cuSteps, targets, completions } = batchOf(train);
   assert.is(
@@ -78,7 +78,7 @@ for (const [backbone, rest] of [
   ['frozen', 0.6],
   ['finetune', 0.25],
 ] as const) {
-  tests(`${backbone}: learns what can be learned, on problems that it has not seen`, async () => {
+  tests(`${backbone}: training learns what can be learned and holds on unseen problems`, async () => {
     const epochs: number[] = [];
     const { model, epoch, heldOutLoss, steps } = await train(
       dataOf(150),
@@ -111,7 +111,7 @@ tests('the model remembers how its steps were cut', async () => {
   model.dispose();
 });
 
-tests('the same seed gives the same model; the best epoch is kept, and training stops after it', async () => {
+tests('the same seed gives the same model, the best epoch is kept, and patience stops training', async () => {
   const data = dataOf(30);
   const run = async (seed: number) => {
     let last = 0;
@@ -131,7 +131,7 @@ tests('the same seed gives the same model; the best epoch is kept, and training 
   // Held out by this seed: the loss is that of the model that came out, not of the last epoch.
   near([(await evaluatePrm(a.model, data)).pinball], [a.heldOutLoss], 1e-9);
 });
-tests('of data of the training only what was held out is evaluated', async () => {
+tests('evaluation on the training data uses held-out problems only', async () => {
   const { model } = await train(dataOf(60), { epochs: 1 });
   const own = await evaluatePrm(model, dataOf(60));
   assert.is(own.responses, splitExamples(dataOf(60), 0.2, 0).heldOut.length);
@@ -141,14 +141,14 @@ tests('of data of the training only what was held out is evaluated', async () =>
   const untrained = QuantilePrm.create(nativePolicy(echoTask));
   assert.is((await evaluatePrm(untrained, dataOf(60))).leftOut, 0);
 });
-tests('errors', async () => {
+tests('data without training problems and unknown options are refused', async () => {
   const usage = [TypeError, 'ERR_PRL_INVALID_ARGUMENT'] as const;
   await rejectsWith(train(dataOf(1)), ...usage, /has 1 problems, none of which is on the side/);
   await rejectsWith(train(dataOf(0)), ...usage, /has 0 problems/);
   await rejectsWith(train(dataOf(30), { epoch: 3 } as object), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /'epochs'/);
   await rejectsWith(evaluatePrm((await train(dataOf(60), { epochs: 1 })).model, dataOf(0)), ...usage, /no problems/);
 });
-tests('evaluation by another quantile: the score is that column, and one that is not there is refused', async () => {
+tests('evaluation by another quantile scores by that column, and an absent one is refused', async () => {
   const { model } = await train(dataOf(60), { epochs: 2 });
   const data = dataOf(40, { split: 'test' });
   const [low, high] = [
@@ -165,7 +165,7 @@ tests('evaluation by another quantile: the score is that column, and one that is
   await wrong({ quantile: 0.3 }, RangeError, 'ERR_PRL_OUT_OF_RANGE', /quantiles 0\.1, 0\.5, 0\.9, not 0\.3/);
   await wrong({ quantil: 0.1 }, TypeError, 'ERR_PRL_UNKNOWN_OPTION', /'quantile'/);
 });
-tests('area under the curve: by hand, with ties, and where it is not defined', () => {
+tests('areaUnderCurve agrees with hand computation, counts ties half, and is null when undefined', () => {
   assert.is(areaUnderCurve([0.1, 0.2, 0.3, 0.4], [false, false, true, true]), 1);
   assert.is(areaUnderCurve([0.1, 0.2, 0.3, 0.4], [true, false, true, false]), 0.25);
   assert.is(areaUnderCurve([0.5, 0.5, 0.5], [true, false, true]), 0.5);
