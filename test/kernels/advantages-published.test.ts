@@ -1,5 +1,5 @@
-// Where PRL's published code departs from what it means to do: its own stored values, its rule written here from its description,
-// and ours, which follows the intent. test/fixtures/advantages.
+// PRL's published code departs from its intent in a few places. Each test holds the code's stored values, its rule as
+// described, and our values, which follow the intent. The values are in test/fixtures/advantages.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { groupAdvantages, prlAdvantages, splitSteps } from '../../lib/index.js';
@@ -43,8 +43,8 @@ function ours(i: number, length: number): number[] {
   return values;
 }
 
-const differences = suite('PRL: where the published code departs from its intent');
-differences('a step whose value is exactly 0 takes the next step for itself; here 0 is a value', () => {
+const differences = suite('PRL: differences from the published code');
+differences("a step whose value is exactly 0 keeps it, where the published code takes the next step's", () => {
   for (const length of [1, 4]) {
     const key = `length${length}.eta1`;
     const isEnd = (t: number) => (t + 1) % length === 0;
@@ -58,7 +58,7 @@ differences('a step whose value is exactly 0 takes the next step for itself; her
   assert.equal(ours(1, 4).slice(0, 4), [0, 0, 0, 0]);
   assert.equal(row('ref.length4.eta1', 1).slice(0, 4), [-0.25, -0.25, -0.25, -0.25]);
 });
-differences('the last token is looked for at the number of tokens, too early in a response with a hole', () => {
+differences('a response with a hole ends at its last token, where the published code ends too early', () => {
   // Columns 5 to 7 are not the policy's (a tool's output): 9 tokens, so column 8 is taken for the last one.
   assert.equal(row('mask', 4), [1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1]);
   const key = 'length16.eta1';
@@ -66,7 +66,7 @@ differences('the last token is looked for at the number of tokens, too early in 
   near(ours(4, 16), row(`exact.${key}`, 4), 1e-6, 'ours');
   near(ours(4, 16).slice(8), [-0.125, -0.125, -0.125, -0.125], 1e-6, 'ours');
 });
-differences('equal rewards: the float32 mean leaves a remainder that the deviation blows up; here they give 0', () => {
+differences('equal rewards give 0, where the published float32 mean leaves a remainder', () => {
   const reward = Math.fround(0.9528849124908447); // the worst of many that were tried
   const sum = Array.from({ length: 16 }).reduce((total: number) => Math.fround(total + reward), 0);
   const remainder = Math.fround(reward - Math.fround(sum / 16));
@@ -75,47 +75,44 @@ differences('equal rewards: the float32 mean leaves a remainder that the deviati
   const out = groupAdvantages(new Float32Array(16).fill(reward), new Int32Array(16), { epsilon: 1e-6 }).data;
   assert.ok(out.every((advantage) => advantage === 0));
 });
-differences('the only response of a group gets its raw reward there; here 0, unless asked for', () => {
+differences('the only response of a group has advantage 0 unless asked for its raw reward', () => {
   assert.equal([...groupAdvantages([0.75], [1]).data], [0]);
   assert.equal([...groupAdvantages([0.75], [1], { singleton: 'raw' }).data], [0.75]);
 });
-differences(
-  "prm.adv other than 'orm': the group's normalisation is not reached there; prlAdvantage 'process' has it",
-  () => {
-    const batch = {
-      groupIds: Int32Array.of(1, 1),
-      cuSeqlens: Int32Array.of(0, 2, 4),
-      cuSteps: Int32Array.of(0, 2, 4),
-      oldLogProbs: Float32Array.of(-1, -2, -0.5, -0.25),
-      refLogProbs: Float32Array.of(-1, -2, -0.75, -0.25),
-    };
-    const ways = (rewards: Float32Array, eta: number) => {
-      // Every token its own reward - suffix / eta, and no more: the estimator takes what it is given.
-      const theirs = batch.oldLogProbs.map((_, t) => {
-        const end = t < 2 ? 2 : 4;
-        let suffix = 0;
-        for (let j = t; j < end; j++) suffix += batch.oldLogProbs[j] - batch.refLogProbs[j];
-        return rewards[t < 2 ? 0 : 1] - suffix / eta;
-      });
-      const options = {
-        scaleRewards: 'none',
-        advantageEstimator: 'grpo',
-        advantageStd: 'sample',
-        advantageEpsilon: 1e-6,
-      } as const;
-      const process = { ...options, singleton: 'zero', eta, suffix: 'inclusive', prlAdvantage: 'process' } as const;
-      return { theirs: [...theirs], ours: [...prl.run({ ...batch, rewards }, process).advantages] };
-    };
-    const both = ways(Float32Array.of(1, 1), 1);
-    assert.equal(both.theirs, [1, 1, 0.75, 1], 'all are right, and all are pushed up');
-    // Sums 2 and 1.75.
-    assert.equal(both.ours, [0.125, 0.125, -0.125, -0.125]);
-    const none = ways(Float32Array.of(0, 0), 1);
-    assert.equal(none.theirs, [0, 0, -0.25, 0]);
-    assert.equal(none.ours, both.ours);
-  },
-);
-differences('a newline is looked for as one token id; here in the decoded text', () => {
+differences("prlAdvantage 'process' normalises within the group, which the published prm.adv does not", () => {
+  const batch = {
+    groupIds: Int32Array.of(1, 1),
+    cuSeqlens: Int32Array.of(0, 2, 4),
+    cuSteps: Int32Array.of(0, 2, 4),
+    oldLogProbs: Float32Array.of(-1, -2, -0.5, -0.25),
+    refLogProbs: Float32Array.of(-1, -2, -0.75, -0.25),
+  };
+  const ways = (rewards: Float32Array, eta: number) => {
+    // Every token its own reward - suffix / eta, and no more: the estimator takes what it is given.
+    const theirs = batch.oldLogProbs.map((_, t) => {
+      const end = t < 2 ? 2 : 4;
+      let suffix = 0;
+      for (let j = t; j < end; j++) suffix += batch.oldLogProbs[j] - batch.refLogProbs[j];
+      return rewards[t < 2 ? 0 : 1] - suffix / eta;
+    });
+    const options = {
+      scaleRewards: 'none',
+      advantageEstimator: 'grpo',
+      advantageStd: 'sample',
+      advantageEpsilon: 1e-6,
+    } as const;
+    const process = { ...options, singleton: 'zero', eta, suffix: 'inclusive', prlAdvantage: 'process' } as const;
+    return { theirs: [...theirs], ours: [...prl.run({ ...batch, rewards }, process).advantages] };
+  };
+  const both = ways(Float32Array.of(1, 1), 1);
+  assert.equal(both.theirs, [1, 1, 0.75, 1], 'all are right, and all are pushed up');
+  // Sums 2 and 1.75.
+  assert.equal(both.ours, [0.125, 0.125, -0.125, -0.125]);
+  const none = ways(Float32Array.of(0, 0), 1);
+  assert.equal(none.theirs, [0, 0, -0.25, 0]);
+  assert.equal(none.ours, both.ours);
+});
+differences('a newline is found in the decoded text, where the published code looks for one token id', () => {
   const response = ['f(x', ')\n', 'y', '.\n\n', 'z'];
   const ids = [10, 11, 12, 13, 14];
   assert.equal([...splitSteps([ids], { kind: 'tokens', tokens: [198] })], [0, 5], 'no step end is found');

@@ -1,5 +1,5 @@
-// Advantages against stored values: the published PRL expressions run in float32 (ref.*), the intended rules in float64
-// (exact.*, and the group normalisations), a float64 FRPO and PROGRS' centering. test/fixtures/advantages.
+// Advantages against the stored values of test/fixtures/advantages. ref.* are the published PRL expressions in float32.
+// exact.* and the group normalisations are the intended rules in float64. FRPO and PROGRS' centering are in float64.
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -50,7 +50,7 @@ const here = (data: ArrayLike<number>) => (ON_GPU ? place(data) : data);
 const grouped = (rewards: ArrayLike<number>, ids: ArrayLike<number>, options?: Parameters<typeof groupAdvantages>[2]) =>
   groupAdvantages(here(rewards), ids, options).read();
 
-const suiteOf = suite('advantages: stored reference values');
+const suiteOf = suite('advantages against stored reference values');
 let compared = 0;
 for (const set of ['main', 'edge'] as const) {
   const { get, kept, cuSeqlens, pack, rows, columns } = load(set);
@@ -66,7 +66,7 @@ for (const set of ['main', 'edge'] as const) {
       kind === 'grpo' && single[i] ? a / (1 + 1e-6) : a,
     );
 
-  suiteOf(`${set}: group normalisations`, async () => {
+  suiteOf(`${set}: groupAdvantages agrees with the stored normalisations`, async () => {
     const nonEmpty = (values: ArrayLike<number>, i: number) => (kept[i].length ? values[i] : 0);
     const check = (name: string, out: ArrayLike<number>) => {
       const expected = get(name);
@@ -92,7 +92,7 @@ for (const set of ['main', 'edge'] as const) {
   });
 
   for (const config of info.sets[set].configs) {
-    suiteOf(`${set}: PRL ${config.key}`, async () => {
+    suiteOf(`${set}: prlAdvantages agrees with the stored values of ${config.key}`, async () => {
       const split: StepSplit =
         config.step_split === 'length'
           ? { kind: 'length', length: config.step_len }
@@ -126,7 +126,7 @@ for (const set of ['main', 'edge'] as const) {
   }
 
   for (const beta of [0.005, 0.04]) {
-    suiteOf(`${set}: FRPO beta ${beta}`, async () => {
+    suiteOf(`${set}: frpoAdvantages agrees with the stored values of beta ${beta}`, async () => {
       const args = {
         outcomeAdvantages: await grouped(score, group, { epsilon: 1e-6, std: 'population' }),
         oldLogProbs: here(old),
@@ -154,7 +154,7 @@ function stepBegins(own: number[], columns: number, length: number): number[] {
   return begins;
 }
 
-suiteOf('PROGRS: outcome-conditioned centering', async () => {
+suiteOf('outcomeConditionedCenter agrees with the stored values of PROGRS', async () => {
   const stored = readSafetensors(new URL('progrs.safetensors', folder));
   const get = (name: string) => stored.get(name)!.data;
   const out = await outcomeConditionedCenter(here(get('trajectory_score')), get('correct'), get('group')).read();
@@ -166,7 +166,7 @@ suiteOf('PROGRS: outcome-conditioned centering', async () => {
   compared += out.length;
 });
 
-suiteOf('all of it was compared', () => {
+suiteOf('all 27917 stored values were compared', () => {
   assert.is(compared, 27917);
 });
 suiteOf.run();

@@ -32,7 +32,7 @@ type Rest<F extends (...args: never[]) => unknown> = Parameters<F> extends [unkn
 type Arrays<A> = A & { oldLogProbs: ArrayLike<number> };
 
 const groups = suite('groupAdvantages');
-groups('equal to the formulas for every kind, deviation, scale and singleton', async () => {
+groups('groupAdvantages agrees with the formulas for every kind, deviation, scale and singleton', async () => {
   const rewards = normals(23, 1);
   const next = random(2);
   const ids = Int32Array.from({ length: 23 }, (_, i) => (i === 7 ? 99 : Math.floor(next() * 4) - 2));
@@ -94,7 +94,7 @@ groups('an advantage depends on its group alone, not on order or on names of gro
     order.map((i) => together[i]),
   );
 });
-groups('more responses than a block has threads, in many groups of any ids', async () => {
+groups('groupAdvantages agrees with the formulas beyond the threads of a block, for any group ids', async () => {
   const rewards = normals(1000, 8);
   const next = random(9);
   const ids = Int32Array.from({ length: 1000 }, () => (Math.floor(next() * 61) - 30) * 71582788);
@@ -105,7 +105,7 @@ groups('more responses than a block has threads, in many groups of any ids', asy
     assert.equal(await grouped(rewards, ids, options), out, 'the same at each run');
   }
 });
-groups('tensors are taken where they are, and the result is there too', async () => {
+groups('tensors are read on their own device, and the result is there too', async () => {
   const [rewards, ids] = [Float32Array.of(1, 0, 1, 1), Int32Array.of(5, 5, -7, -7)];
   const out = groupAdvantages(place(rewards), place(ids));
   assert.is(out.device, DEVICE);
@@ -113,7 +113,7 @@ groups('tensors are taken where they are, and the result is there too', async ()
   const kept = outcomeConditionedCenter(place(rewards), place(Int32Array.of(1, 0, 0, 0)), place(ids));
   assert.equal([...(await kept.read())], [1, 0, 0, 0]);
 });
-groups('errors', async () => {
+groups('groupAdvantages refuses NaN, wrong lengths, wrong kinds and unknown options', async () => {
   // Lengths that no array stands behind: nothing is allocated for them, and nothing counted through.
   const endless = new Array(2 ** 32 - 1);
   throwsError(
@@ -177,7 +177,7 @@ centers('equal scores of incorrect responses give exactly 0', async () => {
   const out = await centered(new Float32Array(7).fill(0.1), new Int32Array(7), new Int32Array(7));
   assert.ok(out.every((x) => x === 0));
 });
-centers('errors', async () => {
+centers('outcomeConditionedCenter refuses NaN and wrong lengths', async () => {
   const nan = Float32Array.of(0, 1, NaN);
   await fails(
     () => outcomeConditionedCenter(here(nan), [0, 1, 1], [0, 0, 0]),
@@ -210,7 +210,7 @@ const inputs = (seed: number) => {
   };
 };
 
-const steps = suite('prlAdvantages, frpoAdvantages');
+const steps = suite('prlAdvantages and frpoAdvantages');
 steps('PRL equals the formula for steps of every length, inclusive and exclusive', async () => {
   for (const length of [1, 2, 3, 5, 16, 100]) {
     const cuSteps = splitSteps(RESPONSES, { kind: 'length', length });
@@ -235,7 +235,7 @@ steps('FRPO equals the formula for every generator, with and without baseline', 
         near(out, expected, 1e-12, JSON.stringify(options), 1.01 * ROUNDOFF);
       }
 });
-steps('sequences around and beyond the 256 tokens that a block takes at a time', async () => {
+steps('PRL and FRPO agree with the formulas around and beyond the 256 tokens of a block', async () => {
   const lengths = [255, 0, 256, 257, 513, 1030];
   const cuSeqlens = Int32Array.from([0, 255, 255, 511, 768, 1281, 2311]);
   const next = random(41);
@@ -281,7 +281,7 @@ steps('a step end of exactly 0 is a value like any other', async () => {
   });
   assert.equal([...out], [-0.5, 0, 0, 0.5]);
 });
-steps('packed equals one by one, for 1, 2, 3 and 8 threads', async () => {
+steps('packed sequences get the same bits as each one alone, for 1, 2, 3 and 8 threads', async () => {
   const many = 1500; // several tasks
   const lengths = Array.from({ length: many }, (_, i) => (i * 7) % 41);
   const cuSeqlens = Int32Array.from([0, ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b))]);
@@ -317,7 +317,7 @@ steps('a step without tokens changes nothing', async () => {
   const doubled = [0, 0, 5, 5, 5, 6, 10, 10, 23, T, T];
   assert.equal(await prl({ ...args, cuSteps: doubled }), await prl({ ...args, cuSteps: [...new Set(doubled)] }));
 });
-steps('inputs that are not finite: the first one is named, whatever they add up to', async () => {
+steps('the first input that is not finite is named, whatever the sums come to', async () => {
   const lengths = Array.from({ length: 400 }, () => 100);
   const cuSeqlens = Int32Array.from({ length: 401 }, (_, i) => 100 * i);
   const cuSteps = splitSteps(
@@ -345,7 +345,7 @@ steps('inputs that are not finite: the first one is named, whatever they add up 
   await failing({ 70: Infinity, 71: -Infinity }, {}, /oldLogProbs\[70\] is inf/);
   await failing({}, { 39999: NaN }, /refLogProbs\[39999\] is -?nan/);
 });
-steps('tensors are taken where they are, and the result is there too', async () => {
+steps('tensors are read on their own device, and the result is there too', async () => {
   const args = inputs(51);
   const cuSteps = splitSteps(RESPONSES, { kind: 'length', length: 3 });
   const out = prlAdvantages({
@@ -359,7 +359,7 @@ steps('tensors are taken where they are, and the result is there too', async () 
   assert.is(out.device, DEVICE);
   assert.equal(await out.read(), await prl({ ...args, cuSteps, eta: 2 }));
 });
-steps('errors', async () => {
+steps('wrong offsets, wrong lengths, overflow and unknown options are refused by name', async () => {
   const args = { ...inputs(1), cuSteps: splitSteps(RESPONSES, { kind: 'length', length: 2 }), eta: 1 };
   const bad = (change: object) => () => {
     const all = { ...args, ...change };
@@ -431,7 +431,7 @@ steps('errors', async () => {
   } as const;
   assert.is((await frpo(none)).length, 0, 'sequences without tokens have no mean');
 });
-steps('the result goes where it is told', async () => {
+steps('the option out receives the result and must not share memory with an input', async () => {
   const oldLogProbs = place(normals(6, 1));
   const refLogProbs = place(normals(6, 2));
   const args = { outcomeAdvantages: [1, -1], oldLogProbs, refLogProbs, cuSeqlens: [0, 2, 6] };
@@ -452,7 +452,7 @@ steps.run();
 
 const splits = suite('splitSteps');
 const list = (...args: Parameters<typeof splitSteps>) => [...splitSteps(...args)];
-splits('by length, token ids and offsets', () => {
+splits('splitSteps splits by length, by token ids and by offsets', () => {
   assert.equal(
     list(RESPONSES, { kind: 'length', length: 2 }),
     [0, 2, 4, 5, 6, 8, 10, 12, 14, 16, 18, 20, 22, 23, 25, 26],
@@ -470,7 +470,7 @@ splits('by length, token ids and offsets', () => {
   );
   assert.equal(list([], { kind: 'length', length: 2 }), [0]);
 });
-splits('by newline: where tokens merge newlines with their neighbours', () => {
+splits('splitSteps finds newlines in tokens that merge them with their neighbours', () => {
   const line = { kind: 'newline' } as const;
   assert.equal(list([['a', '\n', 'b', '\n', 'c']], line), [0, 2, 4, 5]);
   assert.equal(list([['a', '.\n\n', 'b', ')\n', 'c\nd', 'e']], line), [0, 2, 4, 5, 6]);
@@ -487,13 +487,13 @@ splits('by newline: where tokens merge newlines with their neighbours', () => {
   );
   assert.equal(list([['a', '\n']], line), [0, 2], 'a newline at the end begins no step');
 });
-splits('by blank line and by strings: matched across tokens', () => {
+splits('splitSteps finds blank lines and strings across tokens', () => {
   const blank = { kind: 'blankLine' } as const;
   assert.equal(list([['a\n', 'b', '\n', '\n', 'c', '.\n\n', 'd']], blank), [0, 4, 6, 7]);
   const strings = { kind: 'strings', strings: ['Step', '; '] } as const;
   assert.equal(list([['St', 'ep', ' 1', ';', ' ', 'x', 'Step; ', 'y']], strings), [0, 2, 5, 7, 8]);
 });
-splits('errors', () => {
+splits('splitSteps refuses wrong kinds, options and responses', () => {
   const bad =
     (split: object, response: unknown = ['a']) =>
     () =>

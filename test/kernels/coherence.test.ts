@@ -27,7 +27,7 @@ function pack(responses: readonly Float32Array[]) {
 const LENGTHS = [1, 2, 3, 4, 5, 6, 7, 0, 12, 13, 31, 64, 1];
 
 const tests = suite('coherence');
-tests('equal to the formula for every set of windows and lambdaVar', async () => {
+tests('coherence agrees with the formula for every set of windows and lambdaVar', async () => {
   const { responses, stepScores, cuScores } = batch(LENGTHS, 1);
   let cases = 0;
   // Windows of one step; that divide the lengths, and do not (a shorter last one); larger than any response; many.
@@ -58,7 +58,7 @@ tests('the defaults are windows [2, 3, 5] and lambdaVar 1', async () => {
   assert.equal(await tensors.read(), explicit);
   assert.not.equal(await run(stepScores, cuScores, { lambdaVar: 2 }), explicit);
 });
-tests('by hand: windows of two, a last one of one', async () => {
+tests('windows of two with a shorter last one agree with hand computation', async () => {
   // (0.2, 0.6): mean 0.4, deviation 0.2; then 0.9 alone.
   const out = await run([0.2, 0.6, 0.9], [0, 3], { windows: [2], lambdaVar: 2 });
   near(out, [(0.4 * Math.exp(-1) + 0.9) / 2], 1e-7);
@@ -72,7 +72,7 @@ tests('constant scores keep their value exactly, for every length and lambdaVar'
         assert.equal([...(await run(new Float32Array(n).fill(score), [0, n], { lambdaVar }))], [score], `${n} steps`);
   }
 });
-tests('volatility within a window costs, the same steps in slow order do not', async () => {
+tests('volatility within a window costs, and the same steps in slow order do not', async () => {
   const [steady, volatile] = [
     [0.2, 0.2, 0.8, 0.8],
     [0.2, 0.8, 0.2, 0.8],
@@ -80,19 +80,19 @@ tests('volatility within a window costs, the same steps in slow order do not', a
   const out = await run([...steady, ...volatile], [0, 4, 8], { windows: [2] });
   near(out, [0.5, 0.5 * Math.exp(-0.6)], 1e-7);
 });
-tests('one step is its score; no steps are 0; no responses are none', async () => {
+tests('one step gives its score, no steps give 0, and no responses give nothing', async () => {
   assert.equal([...(await run([0.25, 1], [0, 0, 1, 1, 2, 2]))], [0, 0.25, 0, 1, 0]);
   assert.equal([...(await run([], [0, 0]))], [0]);
   assert.equal((await run([], [0])).length, 0);
 });
-tests('a response counts alone: in any order, with any neighbours, the same bits', async () => {
+tests('a response gets the same bits in any order and with any neighbours', async () => {
   const { responses, stepScores, cuScores } = batch(LENGTHS, 4);
   const together = [...(await run(stepScores, cuScores))];
   const reversed = pack([...responses].reverse());
   assert.equal([...(await run(reversed.stepScores, reversed.cuScores))].reverse(), together);
   for (const [i, own] of responses.entries()) assert.is((await run(own, [0, own.length]))[0], together[i]);
 });
-tests('the same bits for 1, 2, 3 and 8 threads', async () => {
+tests('coherence gives the same bits for 1, 2, 3 and 8 threads', async () => {
   // Enough scores for several tasks.
   const { stepScores, cuScores } = batch(
     Array.from({ length: 900 }, (_, i) => (i * 7) % 41),
@@ -108,7 +108,7 @@ tests('the same bits for 1, 2, 3 and 8 threads', async () => {
   setThreads(threads);
   for (const other of runs) assert.equal(other, runs[0]);
 });
-tests('errors', async () => {
+tests('scores outside [0, 1], wrong offsets and wrong options are refused by name', async () => {
   const scores = (change: Record<number, number>) => () =>
     coherence(here(Object.assign([0.5, 0.5, 0.5], change)), [0, 1, 3]);
   const RANGE = [RangeError, 'ERR_PRL_OUT_OF_RANGE'] as const;

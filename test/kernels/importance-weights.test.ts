@@ -42,7 +42,7 @@ function reference(args: ReturnType<typeof makeInputs>, mode: string, clipMin: n
 }
 
 const tests = suite('importanceWeights');
-tests('equal to the formula in every mode, with and without bounds', async () => {
+tests('importanceWeights agrees with the formula in every mode, with and without bounds', async () => {
   for (const mode of MODES)
     for (const [clipMin, clipMax] of [
       [0, 3],
@@ -62,7 +62,7 @@ tests('the defaults are those of TRL: sequence_mask, at most 3', async () => {
   const inputs = makeInputs(4, 0.2);
   assert.equal(await run(inputs), await run({ ...inputs, mode: 'sequence_mask', clipMin: 0, clipMax: 3 }));
 });
-tests('bounds are within; equal log-probabilities give exactly 1', async () => {
+tests('ratios equal to a bound are kept, and equal log-probabilities give exactly 1', async () => {
   const oldLogProbs = Float32Array.of(Math.log(2), -1);
   const [ratio] = await run({
     ...{ oldLogProbs, rolloutLogProbs: new Float32Array(2), cuSeqlens: [0, 2] },
@@ -74,7 +74,7 @@ tests('bounds are within; equal log-probabilities give exactly 1', async () => {
   assert.equal([...(await mask(0, 1))], [1, 0]);
   near([ratio], [2], 1e-6);
 });
-tests('the same bits for any number of threads', async () => {
+tests('importanceWeights gives the same bits for any number of threads', async () => {
   const { threads } = nativeInfo();
   for (const mode of MODES) {
     const inputs = makeInputs(5, 0.1);
@@ -104,7 +104,7 @@ tests('masked tokens get 1 whatever they hold', async () => {
     });
   }
 });
-tests('they go to a loss as they are', async () => {
+tests('the weights scale the gradient of policyLoss token by token', async () => {
   const inputs = makeInputs(7, 0.1);
   const { oldLogProbs, cuSeqlens, mask } = inputs;
   const weights = await run({ ...inputs, mode: 'token_truncate' });
@@ -124,7 +124,7 @@ tests('they go to a loss as they are', async () => {
     2.02 * UNIT_ROUNDOFF.float32,
   );
 });
-tests('errors', async () => {
+tests('inputs that are not finite, overflow and wrong options are refused by name', async () => {
   const inputs = makeInputs(8, 0.1);
   inputs.mask[8] = 1;
   const withAt = (x: Float32Array, value: number) => x.map((v, t) => (t === 8 ? value : v));

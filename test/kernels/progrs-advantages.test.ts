@@ -41,7 +41,7 @@ function sample(seed: number) {
 }
 
 const progrs = suite('progrsAdvantages');
-progrs('equal to the formulas for every centering, granularity and combination', () => {
+progrs('progrsAdvantages agrees with the formulas for every centering, granularity and combination', () => {
   let cases = 0;
   for (let seed = 1; seed <= 10; seed++) {
     const { args, steps, lengths, outcome, correct, groupIds } = sample(seed);
@@ -73,7 +73,7 @@ progrs('equal to the formulas for every centering, granularity and combination',
   assert.is(cases, 150);
 });
 
-progrs('equal to the stored values, whole responses and steps', () => {
+progrs('progrsAdvantages agrees with the stored values, for responses and for steps', () => {
   const stored = readSafetensors(new URL('../fixtures/advantages/progrs.safetensors', import.meta.url));
   const get = (name: string) => stored.get(name)!.data;
   const present = [...get('step_mask').keys()].filter((at) => get('step_mask')[at] !== 0);
@@ -144,7 +144,7 @@ progrs('wrong responses have centred preferences, and groups of one outcome teac
   }
 });
 
-progrs('no wrong response is lifted for being as fluent as the others; naive scores lift all of them', () => {
+progrs('equal scores lift no wrong response, whereas uncentred scores lift all of them', () => {
   const args = {
     outcomeAdvantages: [0, 0, 0],
     stepScores: new Float32Array(6).fill(0.9),
@@ -159,7 +159,7 @@ progrs('no wrong response is lifted for being as fluent as the others; naive sco
   assert.ok(list(progrsAdvantages({ ...args, center: 'none' })).every((value) => value === Math.fround(0.9)));
 });
 
-progrs('order and names of groups do not matter', () => {
+progrs('neither the order nor the names of groups matter', () => {
   const { args, steps, lengths, outcome, correct, groupIds } = sample(3);
   const values = progrsAdvantages(args).data;
   const order = [...steps.keys()].sort((a, b) => ((a * 5) % 7) - ((b * 5) % 7) || a - b);
@@ -177,7 +177,7 @@ progrs('order and names of groups do not matter', () => {
   near(moved.data, expected, 3 * ROUNDOFF);
 });
 
-progrs('without a weight it is the outcome alone; nothing gives nothing', () => {
+progrs('lambda 0 gives the outcome alone, and no responses give nothing', () => {
   const { args } = sample(5);
   const values = list(progrsAdvantages({ ...args, lambda: 0 }));
   const outcome = args.outcomeAdvantages.flatMap((a, i) => Array(args.cuSeqlens[i + 1] - args.cuSeqlens[i]).fill(a));
@@ -186,7 +186,7 @@ progrs('without a weight it is the outcome alone; nothing gives nothing', () => 
   assert.is(progrsAdvantages({ ...none, lambda: 1 }).size, 0);
 });
 
-progrs('errors', () => {
+progrs('wrong options, lengths and scores are refused by name', () => {
   const { args } = sample(2);
   const { outcomeAdvantages: _, ...rest } = args;
   const bad =
@@ -231,11 +231,11 @@ progrs('errors', () => {
 progrs.run();
 
 const owners = suite('stepsOfResponses');
-owners('the steps of each response; an empty one has none', () => {
+owners('stepsOfResponses counts the steps of each response, and an empty one has none', () => {
   assert.equal([...stepsOfResponses([0, 2, 5, 6], [0, 5, 5, 6, 6])], [0, 2, 2, 3, 3]);
   assert.equal([...stepsOfResponses([0], [0])], [0]);
 });
-owners('errors', () => {
+owners('stepsOfResponses refuses steps that do not respect the responses', () => {
   const range = (cuSteps: number[], cuSeqlens: number[], message: RegExp) =>
     throwsError(() => stepsOfResponses(cuSteps, cuSeqlens), RangeError, 'ERR_PRL_OUT_OF_RANGE', message);
   range([0, 3, 6], [0, 2, 6], /start of every response, but not cuSeqlens\[1\] = 2/);

@@ -11,7 +11,7 @@ const SETS = [[0.5], [0.1, 0.5, 0.9], [0.05, 0.95], Array.from({ length: 16 }, (
 const ROWS = [1, 2, 31, 32, 33, 255, 257, 1023, 1025, 5000];
 
 const tests = suite('quantileLoss');
-tests('equal to the definition, with the gradient of each value, for every set of quantiles', async () => {
+tests('quantileLoss and its gradient agree with the definition for every set of quantiles', async () => {
   for (const quantiles of SETS)
     for (const rows of ROWS) {
       const values = normals(rows * quantiles.length, rows);
@@ -26,7 +26,7 @@ tests('equal to the definition, with the gradient of each value, for every set o
       near(await dValues.read(), expected, 0, 'gradient', 1.01 * UNIT_ROUNDOFF.float32);
     }
 });
-tests('finite differences of the loss', async () => {
+tests('the gradient agrees with finite differences of the loss', async () => {
   const [rows, quantiles, h] = [4, [0.2, 0.7], 2 ** -10];
   const values = normals(rows * 2, 1);
   const targets = normals(rows, 2);
@@ -56,20 +56,23 @@ tests('the constant of least loss is the quantile of the targets', () => {
     assert.ok(lossOf(q, q + 0.1) > best + 1e-4 && lossOf(q, q - 0.1) > best + 1e-4);
   }
 });
-tests('where value and target are equal each side gives half', async () => {
+tests("a value equal to its target gets half of each side's gradient", async () => {
   const { loss, dValues } = quantileLoss(place([0.25, 0.25], [1, 2]), [0.25], { quantiles: [0.1, 0.5] });
   assert.is(loss, 0);
   near(await dValues.read(), [0.2, 0], 1e-8);
 });
-tests('defaults; typed arrays, arrays and tensors as targets; no rows', async () => {
-  const values = place([0.1, 0.2, 0.9], [1, 3]);
-  const expected = [0.1, 0.5, 0.9].reduce((sum, q, j) => sum + pinball(q, 0.4 - [0.1, 0.2, 0.9][j]), 0) / 3;
-  for (const targets of [[0.4], Float32Array.of(0.4), place([0.4])])
-    near([quantileLoss(values, targets).loss], [expected], 1e-7);
-  const none = quantileLoss(place([], [0, 3]), []);
-  assert.is(none.loss, 0);
-  assert.is((await none.dValues.read()).length, 0);
-});
+tests(
+  'the default quantiles are 0.1, 0.5, 0.9, targets may be arrays or tensors, and no rows have loss 0',
+  async () => {
+    const values = place([0.1, 0.2, 0.9], [1, 3]);
+    const expected = [0.1, 0.5, 0.9].reduce((sum, q, j) => sum + pinball(q, 0.4 - [0.1, 0.2, 0.9][j]), 0) / 3;
+    for (const targets of [[0.4], Float32Array.of(0.4), place([0.4])])
+      near([quantileLoss(values, targets).loss], [expected], 1e-7);
+    const none = quantileLoss(place([], [0, 3]), []);
+    assert.is(none.loss, 0);
+    assert.is((await none.dValues.read()).length, 0);
+  },
+);
 tests('micro-batches with the normalizer of the batch add up to it', async () => {
   const values = normals(12 * 3, 4);
   const targets = normals(12, 5);
@@ -88,7 +91,7 @@ tests('micro-batches with the normalizer of the batch add up to it', async () =>
     [...(await whole.dValues.read())],
   );
 });
-tests('the same bits for 1, 2, 3 and 8 threads', async () => {
+tests('quantileLoss gives the same bits for 1, 2, 3 and 8 threads', async () => {
   const values = place(normals(9000 * 3, 6), [9000, 3]);
   const targets = normals(9000, 7);
   const { threads } = nativeInfo();
@@ -101,7 +104,7 @@ tests('the same bits for 1, 2, 3 and 8 threads', async () => {
   setThreads(threads);
   for (const run of runs) assert.equal(run, runs[0]);
 });
-tests('errors', async () => {
+tests('values that are not finite, wrong quantiles and wrong shapes are refused by name', async () => {
   const next = random(1);
   const numbers = (n: number, change: Record<number, number> = {}) =>
     Object.assign(Float32Array.from({ length: n }, next), change);

@@ -37,7 +37,7 @@ async function readAll({ logProbs, entropy, logSumExp }: TokenLogProbs) {
 const values = suite('tokenLogProbs: values');
 for (const dtype of FLOATS) {
   for (const { name, scale, offset, temperature } of SHAPES) {
-    values(`${dtype}, ${name}`, async () => {
+    values(`${dtype}, ${name}: log-probabilities, entropies and log-sum-exps agree with float64`, async () => {
       for (const vocab of VOCABS) {
         const rows = 5;
         const { logits, values, targets } = await makeCase(rows, vocab, dtype, scale, offset, vocab);
@@ -62,7 +62,7 @@ for (const dtype of FLOATS) {
   }
 }
 
-values('-inf logits: probability 0, entropy of the others', async () => {
+values('-inf logits have probability 0 and leave the entropy to the others', async () => {
   const row = new Float32Array(40).fill(-Infinity);
   row[3] = 1;
   row[37] = 1;
@@ -71,7 +71,7 @@ values('-inf logits: probability 0, entropy of the others', async () => {
   near(out.entropy, [Math.log(2), Math.log(2)], 1e-6);
 });
 
-values('a block of -inf before the first finite logit', async () => {
+values('a block of -inf before the first finite logit changes no value', async () => {
   const vocab = 5000;
   const row = normals(vocab, 3);
   row.fill(-Infinity, 0, 4100);
@@ -80,12 +80,12 @@ values('a block of -inf before the first finite logit', async () => {
   near([out.logProbs[0], out.entropy[0]], [ref.logProb, ref.entropy], 1e-5);
 });
 
-values('empty batch', () => {
+values('an empty batch gives empty results', () => {
   const out = tokenLogProbs(blank([0, 12]), new Int32Array(0));
   assert.is(out.logProbs.size, 0);
 });
 
-values('the same bits for any number of threads', async () => {
+values('tokenLogProbs gives the same bits for any number of threads', async () => {
   const { threads } = nativeInfo();
   const { logits, targets } = await makeCase(67, 5000, 'float32', 3, 0, 9);
   const runs: number[][] = [];
@@ -101,7 +101,7 @@ values.run();
 
 const gradients = suite('tokenLogProbs: gradients');
 for (const dtype of FLOATS) {
-  gradients(`${dtype}: logits' gradient of log-prob and entropy, into a new tensor and in place`, async () => {
+  gradients(`${dtype}: the gradient agrees with float64, into a new tensor and in place`, async () => {
     for (const vocab of VOCABS) {
       const rows = 4;
       const temperature = 0.8;
@@ -140,46 +140,43 @@ for (const dtype of FLOATS) {
   });
 }
 
-gradients(
-  'rows that need several blocks, or do not fit in shared memory, in place; masked rows are not read',
-  async () => {
-    for (const { vocab, dtype } of [
-      { vocab: 33_001, dtype: 'float32' },
-      { vocab: 40_003, dtype: 'bfloat16' },
-      { vocab: 151_936, dtype: 'bfloat16' },
-      { vocab: 170_001, dtype: 'float32' },
-    ] as const) {
-      const rows = 3;
-      const { logits, values, targets } = await makeCase(rows, vocab, dtype, 2, 0, vocab);
-      const raw = dtype === 'float32' ? values.slice() : values;
-      raw.fill(Number.NaN, vocab, 2 * vocab);
-      const holed = place(raw, [rows, vocab], dtype);
-      targets[1] = -100;
-      const dLogProbs = new Float32Array([0.5, 7, -2]);
-      native().tokenLogprobBackward({
-        logits: holed,
-        targets: place(targets),
-        mask: place(new Int32Array([1, 0, 1])),
-        temperature: 1.1,
-        dLogProbs: place(dLogProbs),
-        dEntropy: place(new Float32Array([0, 1, 0.25])),
-        dLogits: holed,
-      });
-      const got = await holed.read();
-      for (const r of [0, 2]) {
-        const row = values.subarray(r * vocab, (r + 1) * vocab);
-        const ref = softmaxRowGradient(row, targets[r], dLogProbs[r], r === 2 ? 0.25 : 0, 1.1);
-        const relative = dtype === 'float32' ? 1e-5 : 1.01 * UNIT_ROUNDOFF[dtype];
-        near(got.subarray(r * vocab, (r + 1) * vocab), ref, 1e-7, `dLogits V=${vocab} row ${r}`, relative);
-      }
-      assert.ok(got.subarray(vocab, 2 * vocab).every((x) => x === 0));
-      logits.dispose();
-      holed.dispose();
+gradients('in-place gradients of very wide rows agree with float64, and masked rows are not read', async () => {
+  for (const { vocab, dtype } of [
+    { vocab: 33_001, dtype: 'float32' },
+    { vocab: 40_003, dtype: 'bfloat16' },
+    { vocab: 151_936, dtype: 'bfloat16' },
+    { vocab: 170_001, dtype: 'float32' },
+  ] as const) {
+    const rows = 3;
+    const { logits, values, targets } = await makeCase(rows, vocab, dtype, 2, 0, vocab);
+    const raw = dtype === 'float32' ? values.slice() : values;
+    raw.fill(Number.NaN, vocab, 2 * vocab);
+    const holed = place(raw, [rows, vocab], dtype);
+    targets[1] = -100;
+    const dLogProbs = new Float32Array([0.5, 7, -2]);
+    native().tokenLogprobBackward({
+      logits: holed,
+      targets: place(targets),
+      mask: place(new Int32Array([1, 0, 1])),
+      temperature: 1.1,
+      dLogProbs: place(dLogProbs),
+      dEntropy: place(new Float32Array([0, 1, 0.25])),
+      dLogits: holed,
+    });
+    const got = await holed.read();
+    for (const r of [0, 2]) {
+      const row = values.subarray(r * vocab, (r + 1) * vocab);
+      const ref = softmaxRowGradient(row, targets[r], dLogProbs[r], r === 2 ? 0.25 : 0, 1.1);
+      const relative = dtype === 'float32' ? 1e-5 : 1.01 * UNIT_ROUNDOFF[dtype];
+      near(got.subarray(r * vocab, (r + 1) * vocab), ref, 1e-7, `dLogits V=${vocab} row ${r}`, relative);
     }
-  },
-);
+    assert.ok(got.subarray(vocab, 2 * vocab).every((x) => x === 0));
+    logits.dispose();
+    holed.dispose();
+  }
+});
 
-gradients('finite differences', async () => {
+gradients('the gradient agrees with finite differences', async () => {
   const vocab = 11;
   const row = normals(vocab, 4);
   const objective = (x: Float64Array) => {
@@ -206,7 +203,7 @@ gradients('finite differences', async () => {
   near(await dLogits.read(), numeric, 1e-6);
 });
 
-gradients('-inf logits get gradient 0, also as the target of a masked-out token', async () => {
+gradients('-inf logits get gradient 0', async () => {
   const row = new Float32Array([0, -Infinity, 1, -Infinity, 2]);
   const dLogits = place(new Float32Array(5).fill(9), [1, 5]);
   native().tokenLogprobBackward({
@@ -225,7 +222,7 @@ gradients.run();
 
 const errors = suite('tokenLogProbs: errors');
 const ok = place(normals(12, 1), [3, 4]);
-errors('a target outside the vocabulary names itself', async () => {
+errors('a target outside the vocabulary is named with its position', async () => {
   await fails(
     () => tokenLogProbs(ok, new Int32Array([0, 4, 1])),
     RangeError,
@@ -239,7 +236,7 @@ errors('a target outside the vocabulary names itself', async () => {
     /targets\[2\] = -1/,
   );
 });
-errors('rows without a softmax are named', async () => {
+errors('a row with NaN, +inf or only -inf is ERR_PRL_NON_FINITE and named', async () => {
   for (const [bad, message] of [
     [Number.NaN, /row 1 holds a NaN or \+inf/],
     [Infinity, /row 1 holds a NaN or \+inf/],
@@ -264,7 +261,7 @@ errors('rows without a softmax are named', async () => {
     /row 0 holds a NaN/,
   );
 });
-errors('a NaN of any bits is seen, wherever it is', async () => {
+errors('a NaN of any bits is found, wherever it is', async () => {
   for (const bits of [0x7fc00000, 0x7fc00001, 0x7f800001, 0x7fffffff, 0xffc12345, 0xffffffff]) {
     for (const at of [0, 5, 2049, 2999]) {
       const data = normals(3000, 2);
@@ -281,7 +278,7 @@ errors('a NaN of any bits is seen, wherever it is', async () => {
     }
   }
 });
-errors('wrong kinds, shapes and options', () => {
+errors('wrong dtypes, shapes and options are refused by name', () => {
   throwsError(
     () => tokenLogProbs(Tensor.from(new Int32Array(4), [2, 2]), new Int32Array(2)),
     TypeError,
@@ -315,7 +312,7 @@ errors('wrong kinds, shapes and options', () => {
   );
   throwsError(() => tokenLogProbs(null as never, new Int32Array(3)), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /logits/);
 });
-errors('disposed, detached and shared memory', () => {
+errors('disposed, detached and shared memory is refused', () => {
   const gone = Tensor.zeros([1, 2]);
   gone.dispose();
   throwsError(() => tokenLogProbs(gone, new Int32Array(1)), PrlError, 'ERR_PRL_DISPOSED', /disposed/);
