@@ -1,5 +1,6 @@
-// A short fuzz of every function that takes what users send, in a process of its own: `npm run test:asan` is the long one. Another
-// seed: PRL_FUZZ_SEED; a call again: node --expose-gc --import tsx test/fuzz/main.ts --seed S --only CALL
+// A short fuzz of every function that takes user input, in a process of its own. `npm run test:asan` is the long one.
+// PRL_FUZZ_SEED sets another seed. To repeat a call: node --expose-gc --import tsx test/fuzz/main.ts --seed S --only
+// CALL
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +11,7 @@ import * as assert from 'uvu/assert';
 
 const test = suite('fuzz');
 
-test('right calls keep their answers among wrong ones, which fail with typed errors and do no harm', () => {
+test('right calls stay right among wrong ones, and wrong ones fail with typed errors', () => {
   const folder = mkdtempSync(join(tmpdir(), 'prl-fuzz-'));
   const trace = join(folder, 'trace');
   const main = fileURLToPath(new URL('main.ts', import.meta.url));

@@ -1,11 +1,11 @@
-// What a call is given may have getters: what was checked must be what is used, so nothing is read twice.
+// Options may have getters, and the checked value must be the used one. So every option is read once.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { LIBRARY_CALLS } from './library-calls.js';
 import { Making } from './making.js';
 import { PUBLIC_CALLS } from './public-calls.js';
 
-const test = suite('options are read once');
+const test = suite('options with getters');
 
 const isPlain = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
@@ -26,7 +26,7 @@ function counted(object: Record<string, unknown>, reads: Map<string, number>, pa
 }
 
 for (const [name, { make, call }] of Object.entries({ ...PUBLIC_CALLS, ...LIBRARY_CALLS }))
-  test(name, async () => {
+  test(`${name} reads every option at most once`, async () => {
     const reads = new Map<string, number>();
     await call(counted(make(new Making(1000, true, 'cpu')), reads));
     const twice = [...reads].filter(([, times]) => times > 1);
