@@ -1,4 +1,4 @@
-// Many threads of JavaScript at once.
+// Many JavaScript threads call kernels at once.
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
@@ -7,8 +7,8 @@ import * as assert from 'uvu/assert';
 const { FORCE_COLOR: _, NO_COLOR: __, ...env } = process.env;
 const child = fileURLToPath(new URL('load-child.ts', import.meta.url));
 
-const test = suite('load');
-test('eight worker threads that call kernels at once: the bits of one, from one pool', () => {
+const test = suite('kernels under load');
+test('eight worker threads at once get the bits of one, from one thread pool', () => {
   const PRL_THREADS = 4;
   const output = execFileSync(process.execPath, ['--import', 'tsx', child], {
     encoding: 'utf8',

@@ -1,4 +1,4 @@
-// The event loop while long calls run.
+// Long calls must not hold the event loop.
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';

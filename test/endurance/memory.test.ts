@@ -1,4 +1,4 @@
-// What stays flat: memory over thousands of calls and hundreds of steps, and what policies that nobody holds any more take.
+// Memory stays flat over thousands of calls and hundreds of steps, and policies that nobody holds are collected.
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
@@ -32,7 +32,7 @@ function slope(values: readonly number[]): number {
   return slopes.sort((a, b) => a - b)[Math.floor(slopes.length / 2)];
 }
 
-const test = suite('memory');
+const test = suite('memory over time');
 // Growth between two measurements, 1000 rounds of calls or 20 steps: code that gets warm takes some, and V8's pages.
 for (const [work, what, limits] of [
   ['kernels', '10,000 rounds of kernel calls, a third of which fail', { native: 250e3, heap: 50e3, external: 4e3 }],
@@ -48,7 +48,7 @@ for (const [work, what, limits] of [
   });
 }
 
-test('the garbage collector knows what hangs on a policy', () => {
+test('the garbage collector learns how much memory a policy holds', () => {
   const [{ bytes, made, trained, reset, cloned, after }] = run<{ [name: string]: number }>('accounting');
   const near = (value: number, arenas: number) =>
     assert.ok(Math.abs(value - arenas * bytes) < 1e5, `${value} of ${arenas} x ${bytes}`);
