@@ -1,4 +1,4 @@
-// `prl bench` from outside, at tiny sizes: every group runs, and the file has what the tables show.
+// `prl bench` from outside, at tiny sizes: every group runs, and the file holds what the tables show.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,7 +20,7 @@ const bench = (...args: string[]) =>
 
 const test = suite('prl bench');
 
-test('every group at tiny sizes', () => {
+test('every benchmark group runs at tiny sizes, and the JSON file holds what the tables show', () => {
   const folder = mkdtempSync(join(tmpdir(), 'prl-bench-'));
   try {
     const json = join(folder, 'bench.json');
@@ -50,7 +50,7 @@ test('every group at tiny sizes', () => {
   }
 });
 
-test('--filter chooses; one that fits nothing lists what there is; no python is an error', () => {
+test('--filter selects groups, lists them when none fits, and a missing python is an error', () => {
   const one = bench('--filter', 'clipped_loss');
   assert.is(one.status, 0, one.stderr);
   assert.match(one.stdout, /^clipped_loss /m);

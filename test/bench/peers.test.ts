@@ -1,4 +1,5 @@
-// The rounds of a benchmark with a fake peer: what is missing, wrong, failing or dying is named, and the rest goes on.
+// Benchmark rounds with a fake peer. A peer that is missing, wrong, failing or dying is named, and the others are
+// measured.
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -57,13 +58,13 @@ const rejected = ({ result: { rejected } }: Record) => {
 
 const test = suite('bench: peers');
 
-test('what is missing is named', () =>
+test('a package that the peer lacks is named', () =>
   withPeers(async ({ versions, missing }) => {
     assert.equal(versions, { fake: '1.0' });
     assert.equal(missing, [{ name: 'trl', reason: 'not installed here' }]);
   }));
 
-test('every row has its rounds, a ratio to each peer, bytes and the speed of a copy', () =>
+test('every row has its rounds, a ratio to each peer, its bytes and the speed of a copy', () =>
   withPeers(async (peers) => {
     const record = await rounds(peers, 'equal');
     assert.is(record.ours, 1 + WARM_UP + RUNS, 'once for its memory');
@@ -79,7 +80,7 @@ test('every row has its rounds, a ratio to each peer, bytes and the speed of a c
     assert.match(table, /not timed: absent: no such package/);
   }));
 
-test('an output that differs, or is not there, is never timed', () =>
+test('a peer whose output differs or is missing is never timed', () =>
   withPeers(async (peers) => {
     const record = await rounds(peers, 'off by one bit', 'nan', 'short', 'nameless', 'cannot', 'equal', 'yardstick');
     assert.equal(timed(record), ['equal', 'yardstick']);
@@ -92,14 +93,14 @@ test('an output that differs, or is not there, is never timed', () =>
     assert.match(tableOf(record.result, ''), /not timed: nan: y\[2\] is NaN/);
   }));
 
-test('of several formulations the fastest goes on, the others are named', () =>
+test('of several formulations the fastest is timed and the others are named', () =>
   withPeers(async (peers) => {
     const record = await rounds(peers, 'family: slow', 'family: fast');
     assert.equal(timed(record), ['family: fast']);
     assert.equal(record.result.slower, [{ name: 'family: slow', milliseconds: 30 }]);
   }));
 
-test('a failing peer is left out, the others stay', () =>
+test('a failing peer is left out and the others stay', () =>
   withPeers(async (peers) => {
     const record = await rounds(peers, 'gives up', 'equal');
     assert.equal(timed(record), ['equal']);
@@ -110,7 +111,7 @@ for (const [variant, doing, end] of [
   ['dies when checked', 'checking', 'SIGKILL'],
   ['dies when timed', 'timing', 'exit code 139'],
 ])
-  test(`a peer that ${variant} takes the others of its group along; the next group has a new one`, () =>
+  test(`a peer that ${variant} ends its group's peers, and the next group starts a new one`, () =>
     withPeers(async (peers) => {
       const record = await rounds(peers, 'equal', variant);
       assert.equal(timed(record), []);
@@ -122,7 +123,7 @@ for (const [variant, doing, end] of [
       assert.equal(timed(await rounds(peers, 'equal')), ['equal']);
     }));
 
-test('a python that is not there, or has no torch, is an error that says so', async () => {
+test('a missing python, or one without torch, is an error that says so', async () => {
   const start = async (python: string) => {
     try {
       (await Peers.start(python, { device: DEVICE, threads: 1 })).close();

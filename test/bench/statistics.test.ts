@@ -4,7 +4,7 @@ import { quantile, ratio, spread } from '../../bench/statistics.js';
 
 const test = suite('bench: statistics');
 
-test('quantiles lie between neighbours, in proportion', () => {
+test('quantile interpolates between neighbours and leaves its argument unchanged', () => {
   const values = [40, 10, 30, 20, 50];
   assert.is(quantile(values, 0), 10);
   assert.is(quantile(values, 0.5), 30);
@@ -16,12 +16,12 @@ test('quantiles lie between neighbours, in proportion', () => {
   assert.equal(values, [40, 10, 30, 20, 50], 'the argument stays as it was');
 });
 
-test('numbers are sorted as numbers', () => assert.is(quantile([9, 10, 100], 0.5), 10));
+test('quantile sorts numbers as numbers', () => assert.is(quantile([9, 10, 100], 0.5), 10));
 
-test('a spread is the median and the middle 80%', () =>
+test('spread gives the median and the middle 80%', () =>
   assert.equal(spread(Array.from({ length: 21 }, (_, i) => 20 - i)), { median: 10, p10: 2, p90: 18 }));
 
-test('ratios are taken round by round', () => {
+test('ratio is taken round by round', () => {
   // Both sides three times as slow in one round: the ratio is 2 in each.
   assert.equal(ratio([20, 60, 20], [10, 30, 10]), { median: 2, p10: 2, p90: 2 });
   assert.throws(() => ratio([1, 2], [1]), /2 rounds against 1/);
