@@ -5,7 +5,7 @@ import { near } from '../reference/numbers.js';
 import { batch, cuSeqlens, outcomeOptions, total } from './batch.js';
 
 const methods = suite('frpo');
-methods('frpo: options reach the kernel; the divergence is measured without weight and baseline', () => {
+methods('frpo passes its options to the kernel and reports the divergence without weight and baseline', () => {
   const outcome = [2 / 3, -1 / 3, -1 / 3, 0];
   for (const estimator of ['k1', 'k3'] as const)
     for (const direction of ['reverse', 'forward'] as const)

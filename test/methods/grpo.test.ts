@@ -9,7 +9,7 @@ import { batch, outcomeOptions, spread } from './batch.js';
 const deviation = Math.sqrt(1 / 3);
 
 const methods = suite('grpo');
-methods('grpo: the outcome on every token, scaled as asked', () => {
+methods('grpo gives every token the outcome, scaled as scaleRewards says', () => {
   const scaled = (scaleRewards: 'group' | 'batch' | 'none') => grpo.run(batch, outcomeOptions(scaleRewards)).advantages;
   const epsilon = 1e-4;
   near(scaled('group'), spread([2 / 3, -1 / 3, -1 / 3, 0].map((a) => a / (deviation + epsilon))), 1e-6);
@@ -18,7 +18,7 @@ methods('grpo: the outcome on every token, scaled as asked', () => {
   near(scaled('batch'), spread([2 / 3, -1 / 3, -1 / 3, 0].map((a) => a / (0.5 + epsilon))), 1e-6);
 });
 
-methods('advantage estimators, deviations and groups of one, as the kernel has them', () => {
+methods('grpo passes estimator, deviation, epsilon and singleton to the kernel', () => {
   const { rewards, groupIds } = batch;
   const none = { epsilon: 1e-4 };
   for (const [change, expected] of [

@@ -12,7 +12,7 @@ const frpoOptions = { frpoBeta: 0.25, frpoEstimator: 'k1', frpoDirection: 'rever
 const prlOptions = { eta: 4, suffix: 'inclusive', prlAdvantage: 'outcome' } as const;
 
 const methods = suite('prl');
-methods('prl: the outcome minus the log-ratio from the last token of the step on, divided by eta', () => {
+methods("prl is the outcome minus the log-ratio from the step's last token on, divided by eta", () => {
   const eta = 4;
   const { advantages, metrics } = prl.run(batch, { ...outcomeOptions('none'), ...prlOptions, eta });
   const outcome = [2 / 3, -1 / 3, -1 / 3, 0];
@@ -34,7 +34,7 @@ methods('prl with the reference itself is grpo', () => {
   assert.equal(advantages, grpo.run(batch, outcomeOptions('group')).advantages);
 });
 
-methods('prl as process advantage: rewards and suffix sums, summed per response, then normalised', () => {
+methods("prlAdvantage 'process' sums rewards and suffix sums per response, then normalises", () => {
   const eta = 4;
   const delta = Array.from({ length: total }, (_, t) => batch.oldLogProbs[t] - batch.refLogProbs![t]);
   for (const suffix of ['inclusive', 'exclusive'] as const) {

@@ -20,7 +20,7 @@ const stepScores = Float32Array.of(0.9, 0.8, 0.7, 0.1, 0.9, 0.6, 0.5);
 const correct = [1, 0, 0, 0];
 
 const methods = suite('progrs');
-methods('progrs: options reach the kernel', () => {
+methods('progrs passes each option to the kernel, and each changes the result', () => {
   const { groupIds, cuSteps } = batch;
   const common = { stepScores, correct, groupIds, cuSeqlens, cuSteps };
   const outcomeAdvantages = groupAdvantages(batch.rewards, groupIds).data;
@@ -47,7 +47,7 @@ methods('progrs: options reach the kernel', () => {
   assert.is(new Set(outputs.map((values) => values.join())).size, outputs.length, 'each option does something');
 });
 
-methods('progrs: what it says of the model, and of wrong responses', () => {
+methods('progrs reports the scores, the coherence and the share of wrong responses it lifts', () => {
   const of = (change: object, rewards = batch.rewards) =>
     progrs.run({ ...batch, rewards, stepScores }, { ...progrsOptions, ...change }).metrics;
   // One group of the four, all wrong: naive scores push all of them up, centred ones those above the mean.

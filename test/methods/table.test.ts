@@ -7,7 +7,7 @@ import { STEP_OPTIONS } from '../../lib/methods/steps.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';
 
 const methods = suite('table of methods');
-methods("every option of a method is the trainer's under its name: no other table has one of that name", () => {
+methods('every option of a method is a trainer option of the same name and no option of the loss', () => {
   const own = Object.values(METHODS).flatMap(({ options }) => Object.entries(options));
   const shared = Object.entries({ ...OUTCOME_OPTIONS, ...STEP_OPTIONS });
   for (const [name, spec] of [...own, ...shared]) {
