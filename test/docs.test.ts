@@ -1,5 +1,5 @@
-// The documentation must not rot: its TypeScript compiles against lib, its commands have the options that it names, its links lead
-// somewhere. (`npm run check` sees to docs/api, which is made from the doc comments.)
+// The documentation must hold: its TypeScript compiles against lib, its commands have the options it names, its links
+// resolve. `npm run check` checks docs/api, which is generated from the doc comments.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';

@@ -18,7 +18,7 @@ const numbers = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].m
 const REWARD = /^step \d+: reward ([\d.]+)/gm;
 
 const examples = suite('examples');
-examples('each has a test', () => {
+examples('every example has a test', () => {
   // The server of the last one is tested in test/runtime/cuda-example.test.ts; its train.py needs PyTorch with CUDA.
   assert.equal(readdirSync(join(packageRoot, 'examples')).sort(), [
     'kernels.ts',
@@ -28,7 +28,7 @@ examples('each has a test', () => {
   ]);
 });
 
-examples('kernels.ts: a trainer of its own learns to count', () => {
+examples('kernels.ts learns to count with a trainer of its own', () => {
   const stdout = output('kernels.ts');
   const rewards = numbers(stdout, REWARD);
   assert.is(rewards.length, 9);
@@ -39,7 +39,7 @@ examples('kernels.ts: a trainer of its own learns to count', () => {
   assert.ok(Math.abs(entropies[0] - Math.log(10)) < 1e-3 && entropies[8] < 1, 'from all digits alike to one of them');
 });
 
-examples('reward.ts: words become speakable', () => {
+examples('reward.ts learns to write speakable words', () => {
   const stdout = output('reward.ts');
   const rewards = numbers(stdout, REWARD);
   assert.ok(rewards[0] < 0.35 && rewards[rewards.length - 1] > 0.8, stdout);
@@ -49,7 +49,7 @@ examples('reward.ts: words become speakable', () => {
   assert.ok(after.every(taken), stdout);
 });
 
-examples('task.ts: reinforcement finds which of two ways is right', () => {
+examples('task.ts learns which of two ways is right', () => {
   const stdout = output('task.ts');
   const [before, after] = numbers(stdout, /average@4 ([\d.]+)/g);
   const down = numbers(stdout, /downwards ([\d.]+)/g);
