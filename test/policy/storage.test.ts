@@ -1,5 +1,5 @@
-// How weights are stored and activations kept must not change a number: bfloat16 weights are the float32 policy that holds their
-// values, recomputed activations are those that were kept. And the steps of a bfloat16 policy are those of its float32 masters.
+// The storage of weights and activations must not change a number. A bfloat16 policy computes as the float32 policy
+// with its values. Recomputed activations are those that were kept. A bfloat16 policy updates float32 masters.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

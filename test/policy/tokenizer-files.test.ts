@@ -1,4 +1,4 @@
-// Tokenizers of the kinds that models have against the Python library: ids, texts and chat templates.
+// Tokenizers of every supported kind against the Python library: ids, texts and chat templates.
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// Rollouts from servers that are good, slow, wrong, lost and found again.
+// VllmEngine and SglangEngine against fake servers that are slow, wrong, lost or found again.
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// A task decides what stands around a problem and which tokens end a response; everything that asks an engine follows it.
+// A task decides the text around a problem and the tokens that end a response. Every caller of an engine follows it.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// What a task says of its responses, and how it gets into a rollout.
+// A task's rewards and measures, and how they get into a rollout.
 import { setTimeout as later } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

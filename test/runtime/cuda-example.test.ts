@@ -1,5 +1,4 @@
-// examples/pytorch-ipc/server.ts, with this process in the trainer's place. Runs under `npm run test:cuda` and `npm run
-// test:emulated`.
+// examples/pytorch-ipc/server.ts with this process as the trainer. `npm run test:cuda` and `test:emulated` run it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { extname } from 'node:path';

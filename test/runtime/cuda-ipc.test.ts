@@ -1,4 +1,4 @@
-// Memory of the GPU shared between two processes. Runs under `npm run test:cuda` and `npm run test:emulated`.
+// GPU memory shared between two processes. `npm run test:cuda` and `npm run test:emulated` run it.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type CudaIpcMemory, PrlError, synchronize, Tensor } from '../../lib/index.js';

@@ -1,4 +1,4 @@
-// Tensors on the GPU. Runs under `npm run test:cuda` and `npm run test:emulated`.
+// Tensors on the GPU. `npm run test:cuda` and `npm run test:emulated` run them.
 
 import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-// What goes together in one call of the policy, and what becomes of it when clients leave or the server pauses.
+// Which requests share a call of the policy, and what happens when clients leave or the server pauses.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PrlError } from '../../../lib/index.js';

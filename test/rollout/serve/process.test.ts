@@ -1,4 +1,4 @@
-// The client against `prl serve` in other processes: they die, come back, and take the weights of a training.
+// The client against `prl serve` in other processes, which die, come back and take new weights.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// The server in this process: what it answers, what it refuses, what it does with clients that are slow, gone or too many.
+// The server in this process: its answers, its refusals, and clients that are slow, gone or too many.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';

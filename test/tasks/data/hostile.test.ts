@@ -1,4 +1,4 @@
-// Files that are broken, by accident or on purpose: an error that names the place, in bounded time and memory.
+// Broken files give an error that names the place, in bounded time and memory.
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// Datasets of the hub: which files of a repository are meant, and that they come from it.
+// Datasets of the hub: which files of a repository belong to a split, and their download.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
