@@ -25,7 +25,7 @@ const COMMANDS: Command[] = [
 const parse = (line: string) => parseOptions(trainCommand, line === '' ? [] : line.split(' '));
 
 const args = suite('prl: options');
-args('become values of the table in its types; what is not given stays away', () => {
+args('options get the types of their table, and absent ones stay absent', () => {
   assert.equal(parse(''), {});
   assert.equal(parse('--seed 3 --learning-rate 1e-4 --method=grpo --resume --step-split length'), {
     seed: 3,
@@ -46,7 +46,7 @@ args('become values of the table in its types; what is not given stays away', ()
   assert.equal(parse('--seed 1 --seed 2'), { seed: 2 }, 'the last one counts');
 });
 
-args('errors name what is wrong', () => {
+args('an unknown, wrong or missing option is refused by name', () => {
   const wrong = (line: string, kind: 'type' | 'range', code: string, message: RegExp) =>
     throwsError(() => parse(line), kind === 'type' ? TypeError : RangeError, `ERR_PRL_${code}`, message);
   wrong('--lerning-rate 3', 'type', 'UNKNOWN_OPTION', /no option '--lerning-rate'. Did you mean '--learning-rate'/);
@@ -72,7 +72,7 @@ args('errors name what is wrong', () => {
   );
 });
 
-args('operands are for the commands that take some', () => {
+args('only commands that take operands accept them', () => {
   const report = (line: string) => parseOptions(reportCommand, line === '' ? [] : line.split(' '));
   assert.equal(report('a --output x.html b'), { folders: ['a', 'b'], output: 'x.html' });
   assert.ok(helpOf(reportCommand).includes('prl report RUN... [options]'));
@@ -80,7 +80,7 @@ args('operands are for the commands that take some', () => {
   throwsError(() => report('a --otput x'), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /Did you mean '--output'/);
 });
 
-args('files may be given several times, and hold what separates the items of lists', () => {
+args('--data may be repeated, and its values may hold commas', () => {
   const files = (line: string) => parseOptions(evalCommand, line.split(' ')).data;
   assert.equal(files('--data a,b.jsonl --data=X=c.csv'), ['a,b.jsonl', 'X=c.csv']);
   assert.equal(parseOptions(evalCommand, ['--data', 'a', 'b', '--n', '2', 'c']), {
@@ -91,7 +91,7 @@ args('files may be given several times, and hold what separates the items of lis
   throwsError(() => files('--data'), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /--data needs a value/);
 });
 
-args('help lists every option with its meaning and default, and examples that parse', () => {
+args('help lists every option with its meaning and default, and its examples parse', () => {
   for (const command of COMMANDS) {
     const help = helpOf(command);
     for (const [name, spec] of Object.entries(commandOptions(command))) {
@@ -110,7 +110,7 @@ args('help lists every option with its meaning and default, and examples that pa
   }
 });
 
-args('presets hold options that the trainer takes', () => {
+args('every preset holds valid trainer options', () => {
   for (const [name, { trainer }] of Object.entries(PRESETS)) resolveOptions(name, TRAINER_OPTIONS, trainer);
 });
 args.run();

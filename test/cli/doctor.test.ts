@@ -10,7 +10,7 @@ import { prl } from '../fakes/prl.js';
 const doctor = (args: string[], env: Record<string, string> = {}) => prl(['doctor', ...args], env);
 
 const seen = suite('prl doctor');
-seen('says what there is, as JSON and for people', () => {
+seen('prl doctor describes the machine and the addon, as JSON and as text', () => {
   const { status, stdout, stderr } = doctor(['--json']);
   assert.is(status, 0, stderr);
   const report = JSON.parse(stdout);
@@ -31,13 +31,13 @@ seen('says what there is, as JSON and for people', () => {
     assert.match(text, new RegExp(`^${row} {2,}\\S`, 'm'));
 });
 
-seen('PRL_ISA and PRL_THREADS show', () => {
+seen('prl doctor shows the effect of PRL_ISA and PRL_THREADS', () => {
   const { addon } = JSON.parse(doctor(['--json'], { PRL_ISA: 'generic', PRL_THREADS: '1' }).stdout);
   assert.equal([addon.isa, addon.threads], ['generic', 1]);
   assert.equal(addon.isas, nativeInfo().isas);
 });
 
-seen('an addon that is not there, or broken: why, and what to run', () => {
+seen('a missing or broken addon is reported with its reason and the command to run', () => {
   const folder = mkdtempSync(join(tmpdir(), 'prl-doctor-'));
   try {
     const broken = join(folder, 'prl.node');
@@ -66,7 +66,7 @@ seen('an addon that is not there, or broken: why, and what to run', () => {
 });
 seen.run();
 
-const diagnosis = suite('prl doctor: what is missing on machines that are not this one');
+const diagnosis = suite('prl doctor: whatIsMissing');
 const CUDA = {
   compiled: true,
   runtime: '13.0',
@@ -122,7 +122,7 @@ for (const [machine, changes, expected] of [
   ],
   ['a wrong PRL_CUBLAS', { cuda: { cublas: null, cublasReason: 'PRL_CUBLAS=/x does not open' } }, 'unset PRL_CUBLAS'],
 ] as const)
-  diagnosis(machine, () => {
+  diagnosis(`whatIsMissing says what to run, if anything: ${machine}`, () => {
     const missing = diagnose(changes);
     assert.equal(
       missing.map(({ command }) => command),
@@ -130,7 +130,7 @@ for (const [machine, changes, expected] of [
     );
   });
 
-diagnosis('an addon that does not load: with and without what it takes to compile one', () => {
+diagnosis('an addon that does not load is rebuilt, after installing what compiling needs', () => {
   const addon = { loads: false as const, error: 'it needs a newer glibc.' };
   const command = (toCompile: Machine['toCompile']) => whatIsMissing({ ...WELL, addon, toCompile })[0].command;
   assert.is(command(null), 'npm run build:native');

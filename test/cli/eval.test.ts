@@ -36,7 +36,7 @@ const sampling = () => [
   ...['--prompt-template', 'none'],
 ];
 
-cli('a table over two sets, a record of every response, and the same figures without the model', () => {
+cli('prl eval --data prints a table, records every response, and judges the record to the same figures', () => {
   const records = at('records.jsonl');
   const table = run([...sampling(), '--records', records, '--output', at('figures.json')]);
   assert.is(table.status, 0, table.stderr);
@@ -70,7 +70,7 @@ cli('a table over two sets, a record of every response, and the same figures wit
   assert.is(again.stderr, '');
 });
 
-cli('responses from a server: the same seed, the same record', async () => {
+cli('responses of a server give the same record for the same seed', async () => {
   const server = await startServer(at('model'), ['--port', '0']);
   try {
     const records = ['one.jsonl', 'two.jsonl'].map((name) => {
@@ -90,7 +90,7 @@ cli('responses from a server: the same seed, the same record', async () => {
   }
 });
 
-cli('interrupted it saves, and goes on to the same record', async () => {
+cli('an interrupted prl eval saves and resumes to the same record', async () => {
   const [whole, broken] = [at('whole.jsonl'), at('broken.jsonl')];
   const slow = (records: string, more: string[] = []) => [
     ...[...sampling(), '--records', records, '--chunk-size', '1', '--max-completion-length', '2000', '--n', '16'],
@@ -129,7 +129,7 @@ cli('interrupted it saves, and goes on to the same record', async () => {
   assert.is(resumed.stdout, first.stdout);
 });
 
-cli('responses are found by the ids that a field holds, and judged as math', () => {
+cli('given responses are found by --id-field and judged as math', () => {
   const right = Array.from({ length: 12 }, (_, i) => `The answer is \\boxed{\\frac{${2 * (i % 10)}}{2}}`);
   const file = at('given.jsonl');
   writeFileSync(file, lines(right.map((text, i) => ({ id: `p/${i}`, responses: [text, 'none'] })).reverse()));
@@ -143,7 +143,7 @@ cli('responses are found by the ids that a field holds, and judged as math', () 
   assert.match(some.stderr, /given\.jsonl:1: no problem with the id "p\/11"/);
 });
 
-cli('what does not go together is said', () => {
+cli('options that do not go together are refused by name', () => {
   const wrong = (args: string[], message: RegExp, code = 2) => {
     const { status, stderr } = run(args);
     assert.match(stderr, message);

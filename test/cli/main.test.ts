@@ -10,8 +10,8 @@ import { packageRoot } from '../../lib/kernels/native.js';
 import { environment, main, prl, saveArithmeticModel } from '../fakes/prl.js';
 import { openPage } from './report/browser.js';
 
-const outside = suite('prl: from outside');
-outside('help, version and exit codes', () => {
+const outside = suite('prl');
+outside('prl answers --help, and exits with 2 on wrong usage and 1 on failure', () => {
   const help = prl(['--help']);
   assert.is(help.status, 0);
   for (const command of ['train', 'eval', 'generate', 'compare', 'report', 'bench', 'doctor'])
@@ -29,7 +29,7 @@ outside('help, version and exit codes', () => {
 });
 outside.run();
 
-const runs = suite('prl: a run');
+const runs = suite('prl: runs');
 let folder: string;
 let model: string;
 runs.before(async () => {
@@ -44,7 +44,7 @@ const SMALL = [
   ...['--eval-problems', '10', '--eval-samples', '2'],
 ];
 
-runs('SIGTERM finishes the step, saves and leaves with 143; --resume goes on to the end', async () => {
+runs('SIGTERM finishes the step, saves and exits with 143, and --resume trains to the end', async () => {
   const output = join(folder, 'run');
   const args = ['train', '--model', model, '--output', output, '--max-steps', '100000', ...SMALL];
   const child = spawn(process.execPath, [...main, ...args], {
@@ -94,7 +94,7 @@ runs('SIGTERM finishes the step, saves and leaves with 143; --resume goes on to 
   );
 });
 
-runs('progrs with a process reward model that a server has', async () => {
+runs('progrs trains with the process reward model of a server and counts its tokens', async () => {
   const server = createServer(async (request, response) => {
     let text = '';
     for await (const chunk of request) text += chunk;
@@ -135,7 +135,7 @@ runs('progrs with a process reward model that a server has', async () => {
   assert.match(without.stderr, /--prm/);
 });
 
-runs('eval and generate take a model, a run and a checkpoint', () => {
+runs('prl eval and generate take a model or a run', () => {
   const run = join(folder, 'run');
   const result = JSON.parse(
     prl(['eval', '--model', run, '--level', '2', '--problems', '5', '--n', '2', '--json']).stdout,
@@ -152,7 +152,7 @@ runs('eval and generate take a model, a run and a checkpoint', () => {
   assert.match(wrong.stderr, /holds "h"/);
 });
 
-runs('report makes a page of a run', async () => {
+runs('prl report makes a page of a run, and names a missing folder', async () => {
   const run = join(folder, 'run');
   const made = prl(['report', run]);
   assert.is(made.status, 0, made.stderr);
@@ -166,7 +166,7 @@ runs('report makes a page of a run', async () => {
   assert.match(absent.stderr, /there is no folder .*nowhere/);
   assert.not.ok(existsSync(join(folder, 'x.html')));
 });
-runs('prm collect, train and eval, and the model in a run of progrs', () => {
+runs('prl prm collect, train and eval work, and progrs trains with the resulting model', () => {
   const [data, prm, output] = ['prm.jsonl', 'prm', 'prm-run'].map((name) => join(folder, name));
   const collect = (problems: number) =>
     prl([

@@ -9,7 +9,7 @@ const root = mkdtempSync(join(tmpdir(), 'prl-hash-'));
 const hash = suite('weightsHash');
 hash.after(() => rmSync(root, { recursive: true }));
 
-hash('tells models from each other, in one file or in shards of the same names', async () => {
+hash('weightsHash tells models apart, in one file or in shards of the same names', async () => {
   let count = 0;
   const folder = (files: Record<string, string>) => {
     const path = join(root, String(count++));

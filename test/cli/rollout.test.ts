@@ -5,9 +5,9 @@ import { rolloutEngineOf, rolloutSettings } from '../../lib/cli/kit/rollout.js';
 import { SglangEngine, VllmEngine } from '../../lib/index.js';
 import { throwsError } from '../reference/numbers.js';
 
-const options = suite('prl train: options of rollouts');
+const options = suite('prl train: rollout options');
 const urls = ['http://a:1', 'http://b:2'];
-options('what was given goes over what the run has', () => {
+options('given rollout options override those of the run', () => {
   assert.is(rolloutSettings({}, undefined), undefined);
   const first = rolloutSettings({ rolloutUrl: urls, syncFolder: 'sync' }, undefined)!;
   assert.equal(first, { urls, engine: 'vllm', syncFolder: resolve('sync') });
@@ -21,7 +21,7 @@ options('what was given goes over what the run has', () => {
   assert.instance(rolloutEngineOf(first), VllmEngine);
   assert.instance(rolloutEngineOf(other), SglangEngine);
 });
-options('what belongs together', () => {
+options('rollout options that need another option name it', () => {
   const wrong = (given: object, message: RegExp) =>
     throwsError(() => rolloutSettings(given, undefined), TypeError, 'ERR_PRL_INVALID_ARGUMENT', message);
   wrong({ rolloutUrl: urls }, /--rollout-url needs --sync-folder/);

@@ -69,7 +69,7 @@ cli.before(async () => {
 });
 cli.after(() => rmSync(root, { recursive: true }));
 
-cli('a Llama: evaluation, an epoch, evaluation; a run folder that other commands take', () => {
+cli('prl train --dataset evaluates, trains an epoch and leaves a run that other commands take', () => {
   const output = join(root, 'run');
   const args = ['--dataset', train, '--eval-dataset', test, '--level-field', 'level', '--method', 'prl', '--eta', '50'];
   const done = run('train', '--model', join(root, 'llama'), ...args, '--output', output, ...SMALL);
@@ -104,7 +104,7 @@ cli('a Llama: evaluation, an epoch, evaluation; a run folder that other commands
   assert.is(readRows('run').length, 4);
 });
 
-cli('killed and resumed, it ends with the rows of a run that never was; a changed dataset is refused', async () => {
+cli('a killed dataset run resumes to the same rows, and a changed dataset is refused', async () => {
   const args = ['--dataset', train, '--eval-share', '0.25', '--max-steps', '6', '--seed', '4', ...SMALL];
   const start = (run: string) => ['train', '--model', join(root, 'llama'), '--output', join(root, run), ...args];
   const child = spawn(process.execPath, [...main, ...start('killed')], {
@@ -138,7 +138,7 @@ cli('killed and resumed, it ends with the rows of a run that never was; a change
   assert.equal(figures('killed'), figures('whole'));
 });
 
-cli('a Qwen2 in a chat, Parquet, rollouts from a server: the documented run, small', async () => {
+cli('a chat model trains on Parquet in bfloat16 with rollouts from a server', async () => {
   const parquet = join(root, 'train.parquet');
   const column = (name: string, data: string[]) => ({ name, data, type: 'STRING' as const });
   const problems = rows(20, 26);
@@ -185,7 +185,7 @@ cli('a Qwen2 in a chat, Parquet, rollouts from a server: the documented run, sma
   );
 });
 
-cli('what cannot work is said at once', () => {
+cli('options that cannot work with a dataset are refused at once', () => {
   const model = join(root, 'llama');
   const rejects = (message: RegExp, ...args: string[]) => {
     const { status, stderr } = run('train', '--output', join(root, `bad-${Math.random()}`), ...args);
@@ -198,7 +198,7 @@ cli('what cannot work is said at once', () => {
   rejects(/the model has 64 positions/, '--dataset', train, '--model', model);
 });
 
-cli('prl prm collect --dataset: steps of responses to its problems, gone on with for the same dataset only', () => {
+cli('prl prm collect --dataset collects steps and resumes for the same dataset only', () => {
   const output = join(root, 'steps.jsonl');
   const collect = (...more: string[]) =>
     run(

@@ -9,9 +9,9 @@ import { RunFolder } from '../../lib/index.js';
 import { settleConfig } from '../../lib/train/checkpoint.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';
 
-const training = suite('prl train: what is saved of a command');
+const training = suite('prl train: saved options');
 
-training('options without a bound are without one when the run goes on', async () => {
+training('an infinite maxGradNorm survives saving and resuming', async () => {
   const path = mkdtempSync(join(tmpdir(), 'prl-training-'));
   const folder = await RunFolder.open(path);
   try {

@@ -42,7 +42,7 @@ const outcome = (name: string, cell: string) => {
 };
 const finished = (name: string) => CELLS.filter((cell) => existsSync(cellFile(name, cell)));
 
-compare('trains every cell, and writes tables, plots and a page', async () => {
+compare('prl compare trains every cell and writes tables, plots and a page', async () => {
   const run = prl(...arguments_, '--output', output('whole'));
   assert.is(run.status, 0, run.stderr + run.stdout);
   assert.match(run.stdout, /average@2 2-4/);
@@ -72,47 +72,44 @@ compare('trains every cell, and writes tables, plots and a page', async () => {
   assert.match(legend.map(({ textContent }) => textContent).join(), /^grpo [\d.]+ \[.*\],prl/);
 });
 
-compare(
-  'killed in the middle and resumed with two processes: only what is missing is done, with the same outcome',
-  async () => {
-    const child = spawn(process.execPath, [...main, ...arguments_, '--output', output('broken'), '--jobs', '2'], {
-      ...options,
-      stdio: 'ignore',
-    });
-    const gone = new Promise((resolve) => child.once('exit', resolve));
-    const deadline = Date.now() + 60_000;
-    // Some are finished, some are on their way.
-    const begun = () => CELLS.filter((cell) => existsSync(join(output('broken'), 'cells', cell, 'metrics.jsonl')));
-    while (finished('broken').length === 0 || begun().length === finished('broken').length) {
-      assert.ok(Date.now() < deadline && child.exitCode === null, 'it should have been half done');
-      await delay(5);
-    }
-    child.kill('SIGKILL');
-    await gone;
-    const early = finished('broken');
-    assert.ok(early.length < 4, 'it was half done');
-    const times = early.map((cell) => statSync(cellFile('broken', cell)).mtimeMs);
-    const half = prl('report', output('broken'));
-    assert.is(half.status, 0, half.stderr);
-    const again = prl(...arguments_, '--output', output('broken'));
-    assert.is(again.status, 1);
-    assert.match(again.stderr, /holds a comparison already: resume it/);
+compare('a killed comparison resumes with two processes, does only what is missing, and ends the same', async () => {
+  const child = spawn(process.execPath, [...main, ...arguments_, '--output', output('broken'), '--jobs', '2'], {
+    ...options,
+    stdio: 'ignore',
+  });
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  const deadline = Date.now() + 60_000;
+  // Some are finished, some are on their way.
+  const begun = () => CELLS.filter((cell) => existsSync(join(output('broken'), 'cells', cell, 'metrics.jsonl')));
+  while (finished('broken').length === 0 || begun().length === finished('broken').length) {
+    assert.ok(Date.now() < deadline && child.exitCode === null, 'it should have been half done');
+    await delay(5);
+  }
+  child.kill('SIGKILL');
+  await gone;
+  const early = finished('broken');
+  assert.ok(early.length < 4, 'it was half done');
+  const times = early.map((cell) => statSync(cellFile('broken', cell)).mtimeMs);
+  const half = prl('report', output('broken'));
+  assert.is(half.status, 0, half.stderr);
+  const again = prl(...arguments_, '--output', output('broken'));
+  assert.is(again.status, 1);
+  assert.match(again.stderr, /holds a comparison already: resume it/);
 
-    const resumed = prl('compare', '--resume', '--output', output('broken'), '--jobs', '2');
-    assert.is(resumed.status, 0, resumed.stderr + resumed.stdout);
-    assert.match(resumed.stdout, /of 6 jobs are done already/);
-    assert.equal(finished('broken'), CELLS);
-    // A worker may have ended its cell after its parent was gone; those that were there are as they were.
-    assert.equal(
-      early.map((cell) => statSync(cellFile('broken', cell)).mtimeMs),
-      times,
-    );
-    for (const cell of CELLS) assert.equal(outcome('broken', cell), outcome('whole', cell), cell);
-    assert.not.ok(readdirSync(output('broken')).some((name) => name.startsWith('lock')));
-  },
-);
+  const resumed = prl('compare', '--resume', '--output', output('broken'), '--jobs', '2');
+  assert.is(resumed.status, 0, resumed.stderr + resumed.stdout);
+  assert.match(resumed.stdout, /of 6 jobs are done already/);
+  assert.equal(finished('broken'), CELLS);
+  // A worker may have ended its cell after its parent was gone; those that were there are as they were.
+  assert.equal(
+    early.map((cell) => statSync(cellFile('broken', cell)).mtimeMs),
+    times,
+  );
+  for (const cell of CELLS) assert.equal(outcome('broken', cell), outcome('whole', cell), cell);
+  assert.not.ok(readdirSync(output('broken')).some((name) => name.startsWith('lock')));
+});
 
-compare('a cell that fails takes no other along, and is done when it can be', () => {
+compare('a cell that fails leaves the others alone and is reported', () => {
   cpSync(output('whole'), output('more'), { recursive: true });
   const prm = join(folder, 'absent');
   const run = prl(
@@ -139,7 +136,7 @@ compare('a cell that fails takes no other along, and is done when it can be', ()
   assert.match(changed.stderr, /prl has been trained with eta 5, not 7: give it another name/);
 });
 
-compare('progrs gets a process reward model of its own per seed, whose tokens count', () => {
+compare('progrs gets its own process reward model per seed, and its tokens count', () => {
   const given = arguments_
     .map((each) => (each === 'grpo,prl' ? 'progrs' : each))
     .filter((each) => each !== 'prl.eta=5');
@@ -153,7 +150,7 @@ compare('progrs gets a process reward model of its own per seed, whose tokens co
   assert.ok(cell.seconds.prm > 0 && cell.wrongPushedUpNaive! >= 0);
 });
 
-compare('SIGTERM saves what is under way', async () => {
+compare('SIGTERM saves the running cells and exits with 143', async () => {
   const slow = [...arguments_, '--max-steps', '100000', '--jobs', '2', '--output', output('stopped')];
   const child = spawn(process.execPath, [...main, ...slow], { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
   let text = '';
@@ -174,7 +171,7 @@ compare('SIGTERM saves what is under way', async () => {
   );
 });
 
-compare('usage', () => {
+compare('wrong methods, options and folders are refused by name', () => {
   const wrong = prl('compare', '--methods', 'grpo,pril');
   assert.is(wrong.status, 2);
   assert.match(wrong.stderr, /Did you mean 'prl'/);

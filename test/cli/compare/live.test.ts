@@ -1,4 +1,4 @@
-// What a comparison shows while it runs: of results that are on the disk.
+// The table of a running comparison, made from the results on disk.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ function show(width: number): void {
 }
 const restore = () => void Object.assign(process.stdout, { isTTY, columns, write });
 
-const live = suite('compare: live');
+const live = suite('prl compare: live table');
 live.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), 'prl-live-'));
   const base = { preset: 'smoke', seeds: 2, firstSeed: 0, settings: [], trainer: {}, prmProblems: 5 } as const;
@@ -55,7 +55,7 @@ async function run(): Promise<void> {
   await table.end();
 }
 
-live('a file: a line per cell, with all that is known of its arm', async () => {
+live('output to a file has a line per cell with the figures of its arm', async () => {
   show(0);
   await run();
   restore();
@@ -67,26 +67,23 @@ live('a file: a line per cell, with all that is known of its arm', async () => {
   assert.ok(lines.some((line) => /raft-0 failed: no luck/.test(line)));
 });
 for (const width of [80, 200])
-  live(
-    `a terminal of ${width} columns: no line is wrapped, each table is taken back, and the last one too`,
-    async () => {
-      show(width);
-      await run();
-      restore();
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: the terminal's codes
-      const parts = shown.split(/\u001b\[(\d+)A\u001b\[J/);
-      let lines = 0;
-      for (const [i, part] of parts.entries()) {
-        if (i % 2 === 1) assert.is(Number(part), lines, 'as many lines are taken back as were drawn');
-        else lines = part.split('\n').length - 1;
-        for (const line of part.split('\n')) assert.ok(line.length < width, line);
-      }
-      assert.is(parts.at(-1), '', 'nothing is left, and nothing comes after the end');
-      const table = parts.at(-3)!;
-      assert.match(table, /seeds +2\/2 +0\/2, 1 failed/);
-      assert.match(table, width > 80 ? /average@8 2-4 +0\.500 \[0\.250, 0\.750\]/ : /average@8 2-4 +0\.500\s/);
-      for (const name of ['entropy', 'drift', 'seconds', 'policy tokens (k)', 'PRM tokens (k)'])
-        assert.match(table, new RegExp(`^${name.replace(/[()]/g, '\\$&')} +\\d`, 'm'));
-    },
-  );
+  live(`a terminal of ${width} columns wraps no line and erases each table, the last one too`, async () => {
+    show(width);
+    await run();
+    restore();
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the terminal's codes
+    const parts = shown.split(/\u001b\[(\d+)A\u001b\[J/);
+    let lines = 0;
+    for (const [i, part] of parts.entries()) {
+      if (i % 2 === 1) assert.is(Number(part), lines, 'as many lines are taken back as were drawn');
+      else lines = part.split('\n').length - 1;
+      for (const line of part.split('\n')) assert.ok(line.length < width, line);
+    }
+    assert.is(parts.at(-1), '', 'nothing is left, and nothing comes after the end');
+    const table = parts.at(-3)!;
+    assert.match(table, /seeds +2\/2 +0\/2, 1 failed/);
+    assert.match(table, width > 80 ? /average@8 2-4 +0\.500 \[0\.250, 0\.750\]/ : /average@8 2-4 +0\.500\s/);
+    for (const name of ['entropy', 'drift', 'seconds', 'policy tokens (k)', 'PRM tokens (k)'])
+      assert.match(table, new RegExp(`^${name.replace(/[()]/g, '\\$&')} +\\d`, 'm'));
+  });
 live.run();

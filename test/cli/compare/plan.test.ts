@@ -12,8 +12,8 @@ const ids = (more: Partial<CompareRequest>) =>
 const cell = (more: Partial<CompareRequest>, id: string) =>
   planJobs('/x', request(more)).find((job) => job.id === id) as CellJob;
 
-const plan = suite('compare: plan');
-plan('seed by seed: a warm start, a process reward model where one is needed, a cell per method', () => {
+const plan = suite('planJobs');
+plan('the plan has, per seed, a warm start, a process reward model if needed, and a cell per method', () => {
   assert.equal(ids({}), ['warm-0', 'grpo-0 < warm-0', 'prl-0 < warm-0', 'warm-1', 'grpo-1 < warm-1', 'prl-1 < warm-1']);
   assert.equal(ids({ methods: 'progrs,raft', seeds: 1 }), [
     'warm-0',
@@ -24,7 +24,7 @@ plan('seed by seed: a warm start, a process reward model where one is needed, a 
   assert.equal(ids({ methods: 'progrs', seeds: 1, prm: 'mine' }), ['warm-0', 'progrs-0 < warm-0']);
 });
 
-plan('options: the preset, then those for all, then those of a method', () => {
+plan("a method's options override those for all, which override the preset", () => {
   const more = {
     methods: 'grpo,prl,steep=prl',
     trainer: { maxSteps: 7 },
@@ -37,7 +37,7 @@ plan('options: the preset, then those for all, then those of a method', () => {
   assert.equal([c.method, c.seed, c.maxSteps, c.eta], ['prl', 0, 9, 5]);
 });
 
-plan('what is cached is named after what decides it', () => {
+plan('a cached folder is named after every option that decides its content', () => {
   const warm = (more: Partial<CompareRequest>) => cell({ cache: '/c', ...more }, 'prl-0').warm;
   assert.match(warm({}), /^\/c\/warm-\w{8}-seed-0$/);
   assert.is(warm({ trainer: { learningRate: 1 } }), warm({}));
@@ -61,7 +61,7 @@ plan('what is cached is named after what decides it', () => {
     assert.not.equal(prm({ trainer }), prm({}), JSON.stringify(trainer));
 });
 
-plan('a resumed comparison keeps what it has, and may get more', () => {
+plan('a resumed comparison keeps its request, and may get more seeds and methods', () => {
   const known = request({ settings: ['prl.eta=5'], trainer: { maxSteps: 3 } });
   const merged = mergeRequests(known, { settings: [], seeds: 4, learningRate: 1e-3 });
   assert.equal(merged, { ...known, seeds: 4, trainer: { maxSteps: 3, learningRate: 1e-3 } });
@@ -78,7 +78,7 @@ plan('a resumed comparison keeps what it has, and may get more', () => {
   assert.is(mergeRequests(undefined, { settings: [] }).methods, 'grpo,raft,prl,frpo,progrs');
 });
 
-plan('errors name what is wrong', () => {
+plan('wrong methods and settings are refused by name', () => {
   const arms = (more: Partial<CompareRequest>) => () => armsOf(request(more));
   const wrong = (more: Partial<CompareRequest>, kind: 'type' | 'range', code: string, message: RegExp) =>
     throwsError(arms(more), kind === 'type' ? TypeError : RangeError, `ERR_PRL_${code}`, message);

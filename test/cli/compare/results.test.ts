@@ -9,8 +9,8 @@ import { near } from '../../reference/numbers.js';
 
 const warm: WarmResult[] = [{ seed: 0, levels: figures(0.1), seconds: 1 }];
 
-const results = suite('compare: results');
-results('means, intervals and differences paired by seed', () => {
+const results = suite('prl compare: results');
+results('summarize gives means, intervals and differences paired by seed', () => {
   const cells = [cell('a', 0, 0.2), cell('a', 1, 0.4), cell('a', 2, 0.9), cell('b', 1, 0.5), cell('b', 0, 0.3)];
   const summary = summarize({ cells, warm }, ['a', 'b', 'c'])!;
   const [[, all], [, paired]] = summaryTables(summary);
@@ -28,20 +28,20 @@ results('means, intervals and differences paired by seed', () => {
   near([summary.paired[0].figures[0]!.seeds], [2], 0);
   assert.is(summarize({ cells: [], warm }, ['a']), undefined);
 });
-results('figures as text', () => {
+results('figureText rounds, signs and leaves absent figures empty', () => {
   assert.is(figureText(undefined, 3), '');
   assert.is(figureText({ mean: -0.0001, interval: [-0.0002, 0.5], seeds: 2 }, 3, true), '+0.000 [+0.000, +0.500]');
   assert.is(figureText({ mean: 1.25, seeds: 1 }, 1), '1.3');
 });
 results.run();
 
-const svg = suite('report: SVG');
-svg('ticks are round and inside', () => {
+const svg = suite('SVG charts');
+svg('ticks are round numbers inside the range', () => {
   assert.equal(ticks(0, 1, 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);
   assert.equal(ticks(-0.03, 0.11, 5), [0, 0.05, 0.1]);
   assert.equal(ticks(1, 50, 6), [10, 20, 30, 40, 50]);
 });
-svg('a chart has a line per curve, a band where there are seeds, and its labels as text', () => {
+svg('a chart has a line per curve, a band over seeds, and its labels as text', () => {
   const text = chartSvg({
     title: 'a < b & "c"',
     steps: [1, 2, 3],

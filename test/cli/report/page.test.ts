@@ -64,7 +64,7 @@ function run(label: string, seed: number, text = '12+7=19\n'): ReportRun {
   return { label, name: `${label}-${seed}`, options: { method: label, seed, maxSteps: 30, note: text }, rows, samples };
 }
 
-const page = suite('report: the page');
+const page = suite('report page');
 page('model output stays text wherever it stands', async () => {
   for (const text of HOSTILE) {
     const hostile = { ...run(text, 0, text), name: text };
@@ -89,7 +89,7 @@ page('model output stays text wherever it stands', async () => {
   }
 });
 
-page('nothing comes from elsewhere, and no other script can run', async () => {
+page('the page loads nothing from elsewhere and lets no other script run', async () => {
   const text = await reportPage({ title: 'a', runs: [run('prl', 0)] });
   const { document } = await openPage(text);
   const policy: string = document.querySelector('meta[http-equiv]').getAttribute('content');
@@ -103,7 +103,7 @@ page('nothing comes from elsewhere, and no other script can run', async () => {
   assert.ok(document.querySelector('meta[name=viewport]'));
 });
 
-page('its script draws every chart and says the numbers', async () => {
+page("the page's script draws every chart and shows its numbers", async () => {
   const runs = [run('grpo', 1), run('grpo', 3), run('prl', 1)];
   const { document, drawn, changeColors, settle } = await openPage(await reportPage({ title: 'a', runs }));
   const charts = [...document.querySelectorAll('.chart')];
@@ -132,7 +132,7 @@ page('its script draws every chart and says the numbers', async () => {
   check();
 });
 
-page('steps carry their numbers, and their colours add up to the largest', async () => {
+page('steps show their numbers, and their colours scale to the largest advantage', async () => {
   const { document } = await openPage(await reportPage({ title: 'a', runs: [run('prl', 0)] }));
   const [first, second] = document.querySelectorAll('.group .step');
   assert.is(first.getAttribute('data-n'), 'step 1, advantage +0.750, score 0.500, 8 tokens');
@@ -153,7 +153,7 @@ page('steps carry their numbers, and their colours add up to the largest', async
   assert.ok(rows.some((row) => row.includes('20 of 30')));
 });
 
-page('what is missing leaves its part out', async () => {
+page('a part without data is left out', async () => {
   const { rows, ...rest } = run('grpo', 0);
   const bare: ReportRun = {
     ...rest,

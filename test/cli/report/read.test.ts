@@ -11,7 +11,7 @@ import { Trainer } from '../../../lib/train/trainer.js';
 import { echoTask } from '../../fakes/echo-task.js';
 import { TablePolicy } from '../../fakes/table-policy.js';
 
-const runs = suite('report: run folders');
+const runs = suite('readReport');
 let folder: string;
 runs.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), 'prl-report-'));
@@ -39,7 +39,7 @@ const fails = async (paths: string[], code: string, message: RegExp) => {
   assert.unreachable(`${paths} should not be readable`);
 };
 
-runs('a run that is going on: whatever rows are whole', async () => {
+runs('a run that is still going is read up to its last whole row', async () => {
   const path = await train('a');
   writeFileSync(join(path, 'metrics.jsonl'), '{"step": 4, "rew', { flag: 'a' });
   writeFileSync(join(path, 'lock-1-other'), JSON.stringify({ pid: process.pid, host: 'elsewhere', started: '' }));
@@ -70,13 +70,13 @@ runs('a run that is going on: whatever rows are whole', async () => {
   assert.is((await readReport([path])).runs[0].after!.length, 1);
 });
 
-runs('an older run, without samples', async () => {
+runs('an older run without samples.jsonl is read', async () => {
   const path = await train('a');
   rmSync(join(path, 'samples.jsonl'));
   assert.equal((await readReport([path])).runs[0].samples, []);
 });
 
-runs('names what is wrong', async () => {
+runs('a folder without a run, without steps, or with a broken config is refused by name', async () => {
   await fails([join(folder, 'none')], 'ERR_PRL_IO', /there is no folder .*none/);
   await fails([folder], 'ERR_PRL_IO', /holds no run: it has no config\.json/);
   const path = await train('a', { maxSteps: 0 });
@@ -86,7 +86,7 @@ runs('names what is wrong', async () => {
   await fails([path], 'ERR_PRL_CORRUPT', /config\.json is not JSON: /);
 });
 
-runs('labels are the method and what else differs but the seed', async () => {
+runs('labels are the method and every option that differs, except the seed', async () => {
   const labels = async (...settings: object[]) => {
     const paths = await Promise.all(settings.map((each, i) => train(`${Math.random()}-${i}`, each)));
     return (await readReport(paths)).runs.map(({ label }) => label);
@@ -100,10 +100,10 @@ runs('labels are the method and what else differs but the seed', async () => {
 });
 runs.run();
 
-const curves = suite('report: curves');
+const curves = suite('chartsOf');
 const rowsOf = (...rewards: number[]): Row[] => rewards.map((reward, i) => ({ step: i + 1, reward }));
 const first = (sources: Parameters<typeof chartsOf>[0]): Chart => chartsOf(sources).main[0];
-curves('mean and band over seeds, each step with what has got there', () => {
+curves('curves are the mean and band over seeds, over those that have reached the step', () => {
   const chart = first([
     { label: 'a', runs: [rowsOf(0, 0.5, 1), rowsOf(1, 0.5)] },
     { label: 'b', runs: [rowsOf(0.25, Number.NaN, 0.75)] },
@@ -114,7 +114,7 @@ curves('mean and band over seeds, each step with what has got there', () => {
     { label: 'b', color: 1, mean: [0.25, null, 0.75] },
   ]);
 });
-curves('of long runs, neighbours are averaged', () => {
+curves('neighbouring steps of long runs are averaged', () => {
   const {
     steps,
     curves: [curve],
@@ -123,7 +123,7 @@ curves('of long runs, neighbours are averaged', () => {
   assert.is(steps[249], 500);
   assert.equal([curve.mean[0], curve.mean[249]], [0.5, 498.5]);
 });
-curves('a drift of 0 throughout was not measured; an unknown metric has a chart of its own', () => {
+curves('a drift of 0 throughout is left out, and an unknown metric gets its own chart', () => {
   const rows = (kl: number): Row[] => [{ step: 1, kl, new_one: 3 }];
   const { main, other } = chartsOf([
     { label: 'a', runs: [rows(0)] },
