@@ -1,4 +1,4 @@
-// Disks that are full, read-only or gone: the run stops, says what to do, and its last checkpoint is whole.
+// Disks that are full, read-only or gone: the run stops and says what to do, and its last checkpoint is whole.
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -30,7 +30,7 @@ const root = mkdtempSync(join(tmpdir(), 'prl-disk-'));
 const at = (...path: string[]) => join(root, ...path);
 /** Where a process may have a file system of its own, it can be really full, or read-only. */
 const CAN_MOUNT = spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'tmpfs', '/tmp']).status === 0;
-const test = suite('disks');
+const test = suite('full, read-only and vanished disks');
 test.before(() => saveArithmeticModel(at('model')));
 test.after(() => rmSync(root, { recursive: true }));
 
@@ -58,7 +58,7 @@ async function goesOn(output: string): Promise<void> {
   assert.equal(rewards(output), rewards(whole));
 }
 
-test('a log on a full disk (/dev/full): the step is lost, the checkpoint before it is not', async () => {
+test('a full disk loses the step, and the checkpoint before it stays whole', async () => {
   const output = at('full-log');
   const running = trainer(output).run();
   for (let step = 1; step <= 3; step++) await running.next();
@@ -75,7 +75,7 @@ test('a log on a full disk (/dev/full): the step is lost, the checkpoint before 
   await goesOn(output);
 });
 
-test('a record of results on a full disk', async () => {
+test('a record file on a full disk is ERR_PRL_IO and keeps its rows', async () => {
   const kind = { format: 'test', version: 1, title: 'test' };
   const file = await RecordFile.open(at('records.jsonl'), kind, { seed: 1 });
   await file.append([{ a: 1 }]);
@@ -90,7 +90,7 @@ test('a record of results on a full disk', async () => {
   assert.equal(values.slice(1), [{ a: 1 }, { a: 2 }]);
 });
 
-test('a device, or a link to one, is written to and stays what it is', async () => {
+test('a device, or a link to one, is written to and not replaced', async () => {
   symlinkSync('/dev/null', at('device'));
   await writeFileAtomic(at('device'), 'text');
   assert.ok(lstatSync(at('device')).isSymbolicLink());
@@ -99,7 +99,7 @@ test('a device, or a link to one, is written to and stays what it is', async () 
   await rejectsWith(writeFileAtomic(at('device'), 'text'), PrlError, 'ERR_PRL_IO', /device: the disk is full/);
 });
 
-test('a record that is gone is not begun again without its header', async () => {
+test('a record file that has vanished is not begun again without its header', async () => {
   const file = await RecordFile.open(at('gone.jsonl'), { format: 'test', version: 1, title: 'test' }, { seed: 1 });
   rmSync(at('gone.jsonl'));
   await rejectsWith(file.append([{ a: 1 }]), PrlError, 'ERR_PRL_IO', /gone\.jsonl: it is not there \(any more\)/);
@@ -107,7 +107,7 @@ test('a record that is gone is not begun again without its header', async () => 
   await file.close();
 });
 
-test('a folder that is moved away, and one that takes its place', async () => {
+test('a run whose folder is moved or replaced stops, writes nothing elsewhere, and resumes', async () => {
   const output = at('moved');
   for (const replace of [false, true]) {
     const running = trainer(output).run();
@@ -125,12 +125,12 @@ test('a folder that is moved away, and one that takes its place', async () => {
   await goesOn(output);
 });
 
-test('a place where nothing can be written', async () => {
+test('a place where nothing can be written is ERR_PRL_IO and named', async () => {
   for (const place of ['/sys/prl-run', '/dev/null/run'])
     await rejectsWith(RunFolder.open(place), PrlError, 'ERR_PRL_IO', new RegExp(`cannot write ${place}`));
 });
 
-test('prl train where files may not grow (ulimit -f): it says so, and goes on when they may', async () => {
+test('prl train under ulimit -f reports the limit and resumes without it', async () => {
   const output = at('limited');
   const args = ['train', '--model', at('model'), '--output', output, '--max-steps', '12', '--save-steps', '2', ...TINY];
   // Of 1 KiB (sh counts in 512 bytes, bash in 1024): weights have more, the first rows have less.
@@ -142,7 +142,7 @@ test('prl train where files may not grow (ulimit -f): it says so, and goes on wh
   assert.is(await again.ended, 0, again.said());
 });
 
-test('prl train on a disk that fills up: it says so, its last checkpoint is whole, and with space it goes on', async () => {
+test('prl train on a disk that fills up keeps its last checkpoint and resumes with space', async () => {
   if (!CAN_MOUNT) return; // /dev/full and ulimit above are what is left
   const [disk, output] = [at('disk'), at('disk', 'run')];
   mkdirSync(disk);

@@ -1,5 +1,5 @@
-// Files that a run or a comparison has written, changed by somebody else, one value at a time: what reads them again says what is
-// wrong, or makes do; it never stumbles over them.
+// Result files of runs and comparisons, changed one value at a time: a reader says what is wrong or ignores it, and
+// never crashes.
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -93,7 +93,7 @@ for (const name of [
   'evaluation-before.json',
   'evaluation-after.json',
 ]) {
-  test(`prl report of a run whose ${name} was changed`, async () => {
+  test(`prl report refuses a changed ${name} or reads it, and never crashes`, async () => {
     const read = async () => reportPage(await readReport([at('run')]));
     await read();
     const count = await refused(at('run', name), name.endsWith('jsonl'), read);
@@ -102,7 +102,7 @@ for (const name of [
 }
 
 for (const name of ['config.json', 'evaluation-before.json', 'evaluation-after.json', 'warm-start.json']) {
-  test(`prl train --resume where ${name} was changed`, async () => {
+  test(`prl train --resume refuses a changed ${name} or reads it, and never crashes`, async () => {
     if (name === 'warm-start.json') writeFileSync(at('run', name), '{"steps": 1, "seconds": 2}');
     rmSync(at('again'), { recursive: true, force: true });
     cpSync(at('run'), at('again'), { recursive: true });
@@ -116,7 +116,7 @@ for (const name of ['config.json', 'evaluation-before.json', 'evaluation-after.j
   });
 }
 
-test('a comparison whose request or results were changed', async () => {
+test('a changed request or result of a comparison is refused or read, and never crashes', async () => {
   const request: CompareRequest = {
     ...{ preset: 'smoke', methods: 'grpo,raft', seeds: 1, firstSeed: 0, settings: [], trainer: {}, prmProblems: 2 },
   };

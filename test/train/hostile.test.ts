@@ -1,4 +1,4 @@
-// Run folders that something else than this package has written to: a clear error, or passed over.
+// Run folders that another program has written to: each file gives a clear error or is ignored.
 import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
@@ -46,7 +46,7 @@ for (const [what, manifest, message] of [
   ['a folder for a file', JSON.stringify({ files: { folder: { size: 7, sha256: hash } } }), /folder is no file/],
   ['17 MB', ' '.repeat(17 * 2 ** 20), /bytes/],
 ] as const) {
-  test(`a manifest with ${what} is one of a damaged folder`, async () => {
+  test(`a manifest with ${what} marks its folder as damaged`, async () => {
     writeFileSync(join(path, 'weights'), 'weights');
     mkdirSync(join(path, 'folder'));
     writeFileSync(join(path, 'manifest.json'), manifest);
@@ -90,7 +90,7 @@ for (const state of [
   '{"step": 4, "tokens": 5, "nonFiniteSteps": null}',
   '{"__proto__": {"step": 4, "tokens": 5, "nonFiniteSteps": 0}}',
 ]) {
-  test(`a checkpoint whose trainer.json is ${state || 'empty'}`, async () => {
+  test(`a checkpoint whose trainer.json is ${state || 'empty'} is ERR_PRL_CORRUPT`, async () => {
     await run();
     await forge('trainer.json', state);
     await rejectsWith(run({ maxSteps: 6 }), PrlError, 'ERR_PRL_CORRUPT', /step-000004\/trainer\.json/);
@@ -99,7 +99,7 @@ for (const state of [
   });
 }
 
-test('a state is taken for what it says, and no more', async () => {
+test('unknown and prototype fields of trainer.json are ignored', async () => {
   await run();
   const state = '{"step": 4, "tokens": 5, "nonFiniteSteps": 0, "__proto__": {"polluted": 1}, "more": 1}';
   await forge('trainer.json', state);
@@ -113,7 +113,7 @@ for (const [config, code, message] of [
   ['{"trainer": {"seed": {"deep": []}}}', 'ERR_PRL_INVALID_ARGUMENT', /has seed {"deep":\[\]}, not 3/],
   ['{"trainer": {"__proto__": {"seed": 4}}}', 'ERR_PRL_INVALID_ARGUMENT', /has /],
 ] as const) {
-  test(`config.json that says ${config}`, async () => {
+  test(`a config.json that says ${config} is refused`, async () => {
     writeFileSync(join(path, 'config.json'), config);
     await run().then(
       () => assert.unreachable(),
@@ -126,7 +126,7 @@ for (const [config, code, message] of [
   });
 }
 
-test('rows that are there twice, out of order, torn, or of later steps: one of each step is kept', async () => {
+test('duplicate, unordered, torn or later rows are repaired to one row per step', async () => {
   await run();
   const log = join(path, 'metrics.jsonl');
   const rows = readFileSync(log, 'utf8').trimEnd().split('\n');
@@ -140,7 +140,7 @@ test('rows that are there twice, out of order, torn, or of later steps: one of e
   assert.is(after.length, 5);
 });
 
-test('rows that are gone are said to be', async () => {
+test('rows that are gone are warned about', async () => {
   await run();
   const log = join(path, 'metrics.jsonl');
   for (const text of [
@@ -156,7 +156,7 @@ test('rows that are gone are said to be', async () => {
   }
 });
 
-test('a run that lost its config.json, its base or all of its checkpoints is not taken for another one', async () => {
+test('a run without config.json, base or whole checkpoints is refused and keeps its rows', async () => {
   await run();
   const log = readFileSync(join(path, 'metrics.jsonl'), 'utf8');
   const refuses = async (what: RegExp) => {
@@ -183,7 +183,7 @@ test('a run that lost its config.json, its base or all of its checkpoints is not
   assert.equal(await run(), [1, 2, 3, 4], 'without them it begins again');
 });
 
-test('locks that no process wrote are passed over, and removed', async () => {
+test('lock files that no process wrote are ignored and removed', async () => {
   const texts = ['', '{', 'null', '[]', '{"pid": "1"}', '{"pid": -1, "host": "", "started": ""}', '\0\0\0\0'];
   for (const [i, text] of texts.entries()) writeFileSync(join(path, `lock-${i}`), text);
   writeFileSync(join(path, 'lock-pid'), '{"pid": 1e30, "host": "a", "started": ""}');
@@ -193,7 +193,7 @@ test('locks that no process wrote are passed over, and removed', async () => {
   for (const [i] of texts.entries()) assert.throws(() => readFileSync(join(path, `lock-${i}`)));
 });
 
-test('the lock of a process that has ended, and that its parent has not asked after, is stale', async () => {
+test('the lock of a zombie process is stale', async () => {
   if (!existsSync('/proc/self/stat')) return;
   // The shell becomes a sleep, which does not ask after the child that it has then. The child must not end before that.
   const script = 'sleep 30 & echo $!; exec sleep 30';
@@ -219,7 +219,7 @@ test('the lock of a process that has ended, and that its parent has not asked af
   }
 });
 
-test('the new checkpoint is kept also where damaged ones of later steps fill the quota', async () => {
+test('a new checkpoint is kept even when damaged later ones fill the quota', async () => {
   const folder = await RunFolder.open(path);
   const write = async (to: string) => writeFileSync(join(to, 'weights'), 'weights');
   for (const step of [8, 9]) await folder.writeCheckpoint('step', step, [], 2, write);

@@ -1,5 +1,5 @@
-// A real `prl train`, killed over and over until it is finished, against one that never was. PRL_KILLS asks for more kills
-// (npm run test:kill: 100).
+// A real `prl train` is killed over and over until it finishes, and compared with one that was never killed. PRL_KILLS
+// asks for more kills (npm run test:kill: 100).
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ const at = (...path: string[]) => join(folder, ...path);
 const model = at('model');
 const next = random(11);
 
-const test = suite('killed at any moment');
+const test = suite('prl train: killed at any moment');
 test.before(() => saveArithmeticModel(model));
 test.after(() => rmSync(folder, { recursive: true }));
 
@@ -79,7 +79,7 @@ const MOMENTS: { [name: string]: (process: PrlProcess, output: string) => void }
   },
 };
 
-test(`${KILLS} times, at all kinds of moments: the rows, samples and weights of a run that never was`, async () => {
+test(`a run killed ${KILLS} times at all kinds of moments ends with the files of one never killed`, async () => {
   const [whole, broken] = [at('whole'), at('broken')];
   const first = train(whole);
   assert.is(await first.ended, 0, first.said());

@@ -1,4 +1,4 @@
-// The trainer over the native policy: small, but through every kernel.
+// The trainer over the native policy: a small task that uses every kernel.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,7 +51,7 @@ for (const method of ['prl', 'grpo'] as const) {
   });
 }
 
-native('a warm start that was interrupted and resumed gives the weights of one that was not', async () => {
+native('an interrupted and resumed warm start gives the same weights as an uninterrupted one', async () => {
   const preset: Preset = {
     ...PRESETS.smoke,
     model: { hidden: 16, intermediate: 32, layers: 1, heads: 2 },

@@ -1,4 +1,4 @@
-// The options of the loss, from the trainer to the policy.
+// Loss options on their way from the trainer to the policy.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { PolicyBatch, UpdateOptions } from '../../lib/index.js';
@@ -34,7 +34,7 @@ async function updatesOf(options: object) {
 }
 
 const losses = suite('Trainer: losses');
-losses('every loss type updates a policy, with two passes over a rollout', async () => {
+losses('every loss type updates the policy, with two passes over a rollout', async () => {
   for (const lossType of LOSS_TYPES) {
     const policy = nativePolicy(echoTask);
     const method = lossType.startsWith('raft') ? 'raft' : 'grpo';
@@ -57,7 +57,7 @@ losses('every loss type updates a policy, with two passes over a rollout', async
     assert.ok(steps.some(({ metrics }) => (metrics.grad_norm as number) > 0));
   }
 });
-losses('options reach the policy by name; none that was not given does', async () => {
+losses('given loss options reach the policy by name, and options not given do not', async () => {
   const given = {
     lossType: 'vespo',
     ...{ vespoKPos: 1, vespoLambdaPos: 1.5, vespoKNeg: 2.5, vespoLambdaNeg: 1.75 },
@@ -72,13 +72,13 @@ losses('options reach the policy by name; none that was not given does', async (
   const cispo = (await updatesOf({ method: 'grpo', lossType: 'cispo', epsilonHigh: 3 })).asked[0].options;
   assert.equal([cispo.lossType, cispo.epsilonHigh], ['cispo', 3]);
 });
-losses("the default is dapo, and raft with method 'raft'", async () => {
+losses("the default loss is dapo, and raft for method 'raft'", async () => {
   const lossOf = async (options: object) => (await updatesOf(options)).asked[0].options.lossType;
   assert.is(await lossOf({ method: 'grpo' }), 'dapo');
   assert.is(await lossOf({ method: 'raft' }), 'raft');
   assert.is(await lossOf({ method: 'raft', lossType: 'raft++' }), 'raft++');
 });
-losses('bnpo has no normalizer; a quantile is taken over all responses of a minibatch', async () => {
+losses('bnpo has no normalizer, and a quantile is taken over the whole minibatch', async () => {
   for (const options of [{ lossType: 'bnpo' }, { topEntropyQuantile: 0.5 }]) {
     const { asked, rollout } = await updatesOf({ method: 'grpo', ...options, numMinibatches: 1 });
     assert.is(asked.length, 1);
@@ -86,7 +86,7 @@ losses('bnpo has no normalizer; a quantile is taken over all responses of a mini
     assert.is(asked[0].options.normalizer === undefined, options.lossType === 'bnpo');
   }
 });
-losses('options that cannot go together are refused before anything runs', () => {
+losses('loss options that cannot go together are refused before anything runs', () => {
   const wrong = (options: object, message: RegExp) =>
     throwsError(
       () => new Trainer({ policy: new TablePolicy(echoTask.tokenizer.vocabSize), task: echoTask, ...options }),

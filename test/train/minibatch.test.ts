@@ -1,4 +1,4 @@
-// Which responses an optimizer step is given, and what its metrics say of those that it is not.
+// Which responses an optimizer step gets, and what its metrics say of the others.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Rollout } from '../../lib/rollout/rollout.js';
@@ -40,7 +40,7 @@ function cut(sampled: Rollout, advantages: readonly number[], options: TrainerOp
 }
 
 const batches = suite('Trainer: minibatches');
-batches('what is left out for having no advantage is counted', () => {
+batches('responses left out for having no advantage are counted', () => {
   const sampled = rollout([2, 1, 3], [true, true, true]);
   const { batch, normalizer, leftOut } = cut(sampled, [0, 0.5, 0]);
   assert.equal(batch.completions, [sampled.completions[1]]);
@@ -51,28 +51,25 @@ batches('what is left out for having no advantage is counted', () => {
   assert.is(whole.batch.completions.length, 3);
   assert.is(whole.leftOut.tokens, 0);
 });
-batches('where none has an advantage, the one that stands for them takes part: it is not a truncated one', () => {
+batches('a batch without a usable advantage keeps one response, and not a truncated one', () => {
   const sampled = rollout([2, 1, 3], [false, true, true]);
   const { batch, leftOut } = cut(sampled, [0.5, 0, 0], { maskTruncatedCompletions: true });
   assert.equal(batch.completions, [sampled.completions[1]]);
   assert.equal(Array.from(batch.advantages as Float32Array), [0]);
   assert.equal(leftOut, { tokens: 3, surprisal: (3 + 4 + 5 + 6) / 8 });
 });
-batches(
-  'where all are truncated and masked, nothing has a gradient: not the KL term, nor the entropy bonus',
-  async () => {
-    const sampled = rollout([2, 1], [false, false]);
-    const options = { maskTruncatedCompletions: true, beta: 0.5, entropyCoef: 0.1 };
-    const { batch, normalizer, leftOut } = cut(sampled, [0.5, -0.5], options);
-    assert.equal(normalizer, { tokens: 1, sequences: 1 });
-    assert.equal(leftOut, { tokens: 0, surprisal: 0 });
-    const refLogProbs = new Float32Array(2).fill(-1);
-    const update = { learningRate: 0.1, beta: 0.5, entropyCoef: 0.1, normalizer };
-    const { gradNorm, applied } = await nativePolicy(echoTask).update({ ...batch, refLogProbs }, update);
-    assert.equal([gradNorm, applied], [0, true]);
-  },
-);
-batches('entropy and clip fractions are over all tokens, by hand', () => {
+batches('a batch of masked truncated responses has gradient 0, with KL term and entropy bonus', async () => {
+  const sampled = rollout([2, 1], [false, false]);
+  const options = { maskTruncatedCompletions: true, beta: 0.5, entropyCoef: 0.1 };
+  const { batch, normalizer, leftOut } = cut(sampled, [0.5, -0.5], options);
+  assert.equal(normalizer, { tokens: 1, sequences: 1 });
+  assert.equal(leftOut, { tokens: 0, surprisal: 0 });
+  const refLogProbs = new Float32Array(2).fill(-1);
+  const update = { learningRate: 0.1, beta: 0.5, entropyCoef: 0.1, normalizer };
+  const { gradNorm, applied } = await nativePolicy(echoTask).update({ ...batch, refLogProbs }, update);
+  assert.equal([gradNorm, applied], [0, true]);
+});
+batches('entropy and clip fractions are means over all tokens', () => {
   const metrics = (tokens: number, entropy: number, clip: number) =>
     ({ tokens, entropy, clipRatioLow: clip, clipRatioHigh: 2 * clip, clipRatioRegion: 3 * clip }) as Update['metrics'];
   const { entropy, ...rest } = updateMetrics(
@@ -86,7 +83,7 @@ batches('entropy and clip fractions are over all tokens, by hand', () => {
   const clips = ['low_mean', 'high_mean', 'region_mean'].map((name) => rest[`clip_ratio/${name}`]);
   near(clips, [0.1, 0.2, 0.3], 1e-15);
 });
-batches('methods that leave different responses out say the same of the same policy', async () => {
+batches('methods that leave different responses out report the same entropy', async () => {
   const first = async (options: TrainerOptions) => {
     const sizes = { promptsPerStep: 256, numGenerations: 4, maxCompletionLength: 4, maxSteps: 1, learningRate: 0 };
     const policy = new TablePolicy(echoTask.tokenizer.vocabSize);

@@ -20,7 +20,7 @@ const SMALL = {
   numMinibatches: 1,
 } as const;
 let output: string;
-const test = suite('steps that are not finite');
+const test = suite('Trainer: steps that are not finite');
 test.before.each(() => {
   output = join(mkdtempSync(join(tmpdir(), 'prl-non-finite-')), 'run');
 });
@@ -72,7 +72,7 @@ const rows = () =>
     .map((line) => JSON.parse(line));
 const dumps = () => readdirSync(join(output, 'non-finite')).sort();
 
-test('one is recorded, not applied, and its batch is kept bit for bit', async () => {
+test('a non-finite step is recorded, not applied, and its batch is kept bit for bit', async () => {
   const { steps, weights, warnings } = await run(
     spoiled((step) => step === 2),
     { method: 'grpo', maxSteps: 3, learningRate: 1e-2 },
@@ -112,7 +112,7 @@ test('one is recorded, not applied, and its batch is kept bit for bit', async ()
   await file.close();
 });
 
-test('several in a row end the run at the last weights that were good, and a resume goes on from them', async () => {
+test('several non-finite steps in a row end the run, and a resume starts from the last good weights', async () => {
   const options = { method: 'grpo', learningRate: 1e-2, maxSteps: 9, maxNonFiniteSteps: 3 } as const;
   const { steps, weights, error } = await run(
     spoiled((step) => step === 2 || step >= 4),
@@ -144,7 +144,7 @@ test('several in a row end the run at the last weights that were good, and a res
   );
 });
 
-test('the batches of a run that has many are bounded in number', async () => {
+test('only the last 8 batches of non-finite steps are kept', async () => {
   const { warnings } = await run(
     spoiled(() => true),
     { method: 'grpo', learningRate: 1e-2, maxSteps: 11, maxNonFiniteSteps: 100 },
@@ -156,7 +156,7 @@ test('the batches of a run that has many are bounded in number', async () => {
   );
 });
 
-test('advantages that overflow are such a step, too, and the message says where', async () => {
+test('advantages that overflow skip the step, and the warning says where', async () => {
   const { steps, weights, warnings, error } = await run(
     spoiled((step) => step === 1),
     { method: 'frpo', frpoEstimator: 'k3', learningRate: 1e-2, maxSteps: 2 },
@@ -173,7 +173,7 @@ test('advantages that overflow are such a step, too, and the message says where'
   assert.equal(dumps(), ['step-000001.safetensors']);
 });
 
-test('logits that overflow where responses are scored are such a step, too', async () => {
+test('logits that overflow in the policy or the reference skip the step', async () => {
   // Those of the policy, then those of the reference.
   for (const [scored, warning] of [
     ['policy', /step 2: logits of the policy overflow/],
@@ -211,7 +211,7 @@ test('logits that overflow where responses are scored are such a step, too', asy
   }
 });
 
-test('weights that would not be finite: the step is not taken, and the moments are as before', async () => {
+test('a step to non-finite weights is not taken and leaves weights and moments as they were', async () => {
   for (const dtype of ['float32', 'bfloat16'] as const) {
     const { config } = nativePolicy(echoTask);
     const [policy, untried] = [1, 2].map(() => Policy.create(config, { seed: 1, dtype }));
@@ -232,7 +232,7 @@ test('weights that would not be finite: the step is not taken, and the moments a
   }
 });
 
-test('a reward that is not finite is the fault of the task, which the error names', async () => {
+test('a reward that is not finite is ERR_PRL_NON_FINITE and names the task', async () => {
   const task = { ...echoTask, verify: () => Number.POSITIVE_INFINITY };
   const trainer = new Trainer({ policy: nativePolicy(echoTask), task, output, ...SMALL });
   await rejectsWith(trainer.run().next(), PrlError, 'ERR_PRL_NON_FINITE', /task 'echo' must give a finite reward/);

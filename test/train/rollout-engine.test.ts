@@ -1,4 +1,4 @@
-// The trainer with an engine that samples in the policy's place: what it learns from, what it measures, what it refuses.
+// The trainer with an engine that samples in the policy's place: what it learns from, measures and refuses.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { importanceWeights, PrlError, type RolloutEngine } from '../../lib/index.js';
@@ -41,7 +41,7 @@ function batchesOf(policy: TablePolicy): PolicyBatch[] {
 
 const engines = suite('Trainer: rollout engine');
 
-engines('one that says what the policy would changes nothing: all weights are 1', async () => {
+engines('an engine that samples as the policy does changes nothing, and all weights are 1', async () => {
   const [alone, served] = [fresh(), fresh()];
   const expected = await run(new Trainer({ policy: alone, task: echoTask, ...SMALL, maxSteps: 12 }));
   const steps = await run(
@@ -62,7 +62,7 @@ engines('one that says what the policy would changes nothing: all weights are 1'
   }
 });
 
-engines('it is synced with the policy before every rollout, and a resumed trainer syncs again', async () => {
+engines('the engine is synced before every rollout, and again after a resume', async () => {
   const policy = fresh();
   const seen: [number, boolean][] = [];
   const engine: RolloutEngine = {
@@ -81,68 +81,65 @@ engines('it is synced with the policy before every rollout, and a resumed traine
   ]);
 });
 
-engines(
-  'the batch has our log-probabilities as the old ones, those of the engine, and the weights between them',
-  async () => {
-    const policy = fresh();
-    const batches = batchesOf(policy);
-    const engine = behind(policy, (logProb, t) => logProb - 0.1 - 0.05 * t);
-    const [{ rollout, metrics }] = await run(
-      new Trainer({ policy, rolloutEngine: engine, task: echoTask, ...SMALL, maxSteps: 1, entropyCoef: 1e-300 }),
+engines("old log-probs are the policy's own, and importance weights correct the engine's", async () => {
+  const policy = fresh();
+  const batches = batchesOf(policy);
+  const engine = behind(policy, (logProb, t) => logProb - 0.1 - 0.05 * t);
+  const [{ rollout, metrics }] = await run(
+    new Trainer({ policy, rolloutEngine: engine, task: echoTask, ...SMALL, maxSteps: 1, entropyCoef: 1e-300 }),
+  );
+  const { cuSeqlens, logProbs, rolloutLogProbs } = rollout;
+  const differences = logProbs.map((own, t) => own - rolloutLogProbs![t]);
+  // The table is uniform at first; the two are float32, near log 13.
+  for (let i = 0; i + 1 < cuSeqlens.length; i++)
+    near(
+      differences.subarray(cuSeqlens[i], cuSeqlens[i + 1]),
+      Float32Array.from({ length: cuSeqlens[i + 1] - cuSeqlens[i] }, (_, t) => 0.1 + 0.05 * t),
+      2 ** -21,
     );
-    const { cuSeqlens, logProbs, rolloutLogProbs } = rollout;
-    const differences = logProbs.map((own, t) => own - rolloutLogProbs![t]);
-    // The table is uniform at first; the two are float32, near log 13.
-    for (let i = 0; i + 1 < cuSeqlens.length; i++)
-      near(
-        differences.subarray(cuSeqlens[i], cuSeqlens[i + 1]),
-        Float32Array.from({ length: cuSeqlens[i + 1] - cuSeqlens[i] }, (_, t) => 0.1 + 0.05 * t),
-        2 ** -21,
+  near([metrics['sampling/sampling_logp_difference/max']], [Math.max(...differences)], 1e-6);
+  const weights = importanceWeights({ oldLogProbs: logProbs, rolloutLogProbs: rolloutLogProbs!, cuSeqlens });
+  assert.equal(rollout.importanceWeights, weights.data);
+  const lengths = rollout.completions.map(({ length }) => length);
+  const sums = lengths.map((length) => 0.1 * length + (0.05 * length * (length - 1)) / 2);
+  near(
+    [metrics['sampling/sequence_ratio_sum/max'], metrics['sampling/sequence_ratio_mean/min']],
+    [Math.exp(Math.max(...sums)), Math.exp(Math.min(...sums.map((sum, i) => sum / lengths[i])))],
+    1e-5,
+  );
+  near(
+    [metrics['sampling/importance_sampling_ratio/mean']],
+    [sums.map(Math.exp).reduce((a, b) => a + b, 0) / sums.length],
+    1e-5,
+  );
+  let found = 0;
+  for (const { completions, ...batch } of batches) {
+    let t = 0;
+    for (const completion of completions) {
+      const i = rollout.completions.findIndex(
+        (each, j) =>
+          each === completion &&
+          (batch.importanceWeights as Float32Array)[t] === (weights.data as Float32Array)[cuSeqlens[j]],
       );
-    near([metrics['sampling/sampling_logp_difference/max']], [Math.max(...differences)], 1e-6);
-    const weights = importanceWeights({ oldLogProbs: logProbs, rolloutLogProbs: rolloutLogProbs!, cuSeqlens });
-    assert.equal(rollout.importanceWeights, weights.data);
-    const lengths = rollout.completions.map(({ length }) => length);
-    const sums = lengths.map((length) => 0.1 * length + (0.05 * length * (length - 1)) / 2);
-    near(
-      [metrics['sampling/sequence_ratio_sum/max'], metrics['sampling/sequence_ratio_mean/min']],
-      [Math.exp(Math.max(...sums)), Math.exp(Math.min(...sums.map((sum, i) => sum / lengths[i])))],
-      1e-5,
-    );
-    near(
-      [metrics['sampling/importance_sampling_ratio/mean']],
-      [sums.map(Math.exp).reduce((a, b) => a + b, 0) / sums.length],
-      1e-5,
-    );
-    let found = 0;
-    for (const { completions, ...batch } of batches) {
-      let t = 0;
-      for (const completion of completions) {
-        const i = rollout.completions.findIndex(
-          (each, j) =>
-            each === completion &&
-            (batch.importanceWeights as Float32Array)[t] === (weights.data as Float32Array)[cuSeqlens[j]],
+      assert.ok(i >= 0);
+      for (const [name, expected] of [
+        ['oldLogProbs', logProbs],
+        ['rolloutLogProbs', rolloutLogProbs],
+        ['importanceWeights', weights.data],
+      ] as const)
+        assert.equal(
+          (batch[name] as Float32Array).subarray(t, t + completion.length),
+          expected!.subarray(cuSeqlens[i], cuSeqlens[i + 1]),
+          name,
         );
-        assert.ok(i >= 0);
-        for (const [name, expected] of [
-          ['oldLogProbs', logProbs],
-          ['rolloutLogProbs', rolloutLogProbs],
-          ['importanceWeights', weights.data],
-        ] as const)
-          assert.equal(
-            (batch[name] as Float32Array).subarray(t, t + completion.length),
-            expected!.subarray(cuSeqlens[i], cuSeqlens[i + 1]),
-            name,
-          );
-        t += completion.length;
-        found++;
-      }
+      t += completion.length;
+      found++;
     }
-    assert.is(found, rollout.completions.length);
-  },
-);
+  }
+  assert.is(found, rollout.completions.length);
+});
 
-engines('modes and bounds under TRL’s names', async () => {
+engines('vllmImportanceSampling options set the mode and the bounds of the weights', async () => {
   const weightsOf = async (more: object) => {
     const policy = fresh();
     const engine = behind(policy, (logProb, t) => logProb - (t === 0 ? 0.5 : -0.1));
@@ -170,7 +167,7 @@ engines('modes and bounds under TRL’s names', async () => {
   assert.is((await weightsOf({ vllmImportanceSamplingCorrection: false })).weights, undefined);
 });
 
-engines('nothing left to learn from is said', async () => {
+engines('a step whose importance weights are all 0 is warned about', async () => {
   const policy = fresh();
   const warnings: string[] = [];
   const [{ metrics }] = await run(
@@ -188,7 +185,7 @@ engines('nothing left to learn from is said', async () => {
   assert.match(warnings[0], /step 1: every importance weight is 0.*policy's weights/);
 });
 
-engines('log-probabilities of another temperature are found out', async () => {
+engines('log-probabilities of another temperature are ERR_PRL_ROLLOUT', async () => {
   const skewed = () => {
     const policy = fresh();
     for (let i = 0; i < policy.table.length; i++) policy.table[i] = 2 * Math.sin(i);
@@ -226,7 +223,7 @@ engines('log-probabilities of another temperature are found out', async () => {
   await run(trainer(raw, 1));
 });
 
-engines('options that go with an engine only, and that do not go with a loss', () => {
+engines('engine options without an engine, or against the loss, are refused', () => {
   const policy = fresh();
   const make = (more: object) => () => new Trainer({ policy, task: echoTask, ...more });
   throwsError(

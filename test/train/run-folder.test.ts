@@ -46,54 +46,51 @@ const samples = (folder: string) => readFileSync(join(folder, 'samples.jsonl'), 
 const manifest = (folder: string) =>
   readFileSync(join(folder, 'checkpoints', `step-${String(STEPS).padStart(6, '0')}`, 'manifest.json'), 'utf8');
 
-const crash = suite('run folder: crashes');
+const crash = suite('RunFolder: crashes');
 for (const kind of ['table', 'native']) {
-  crash(
-    `${kind} policy: killed at random moments and resumed, the rows and weights of a run that never was`,
-    async () => {
-      const whole = temporary();
-      const broken = temporary();
-      try {
-        assert.is((await ended(start(whole, kind))).code, 0);
-        assert.is(rows(whole).length, STEPS);
-        const next = random(5);
-        let kills = 0;
-        for (let round = 0; ; round++) {
-          assert.ok(round < 40, 'the run never ends');
-          const process = start(broken, kind);
-          const exit = ended(process);
-          // The first two die within the first steps, wherever they are; the others get a chance to get further.
-          let lines = 0;
-          const patience = round < 2 ? 0 : Math.floor(4 + 12 * next());
-          process.stdout!.on('data', (text: Buffer) => {
-            const before = lines;
-            lines += text.toString().split('\n').length - 1;
-            if (before <= patience && lines > patience) setTimeout(() => process.kill('SIGKILL'), 25 * next());
-          });
-          const { code, signal } = await exit;
-          if (signal === 'SIGKILL') kills++;
-          else {
-            assert.is(code, 0);
-            break;
-          }
+  crash(`${kind} policy: a run killed at random moments resumes to the files of one never killed`, async () => {
+    const whole = temporary();
+    const broken = temporary();
+    try {
+      assert.is((await ended(start(whole, kind))).code, 0);
+      assert.is(rows(whole).length, STEPS);
+      const next = random(5);
+      let kills = 0;
+      for (let round = 0; ; round++) {
+        assert.ok(round < 40, 'the run never ends');
+        const process = start(broken, kind);
+        const exit = ended(process);
+        // The first two die within the first steps, wherever they are; the others get a chance to get further.
+        let lines = 0;
+        const patience = round < 2 ? 0 : Math.floor(4 + 12 * next());
+        process.stdout!.on('data', (text: Buffer) => {
+          const before = lines;
+          lines += text.toString().split('\n').length - 1;
+          if (before <= patience && lines > patience) setTimeout(() => process.kill('SIGKILL'), 25 * next());
+        });
+        const { code, signal } = await exit;
+        if (signal === 'SIGKILL') kills++;
+        else {
+          assert.is(code, 0);
+          break;
         }
-        // About five; on a busy machine the child may be faster than this process.
-        assert.ok(kills >= 1, 'it was never killed');
-        assert.equal(rows(broken), rows(whole));
-        assert.is(samples(whole).split('\n').length, STEPS + 1);
-        assert.is(samples(broken), samples(whole));
-        assert.is(manifest(broken), manifest(whole));
-        assert.equal(readdirSync(join(broken, 'checkpoints')).sort(), readdirSync(join(whole, 'checkpoints')).sort());
-      } finally {
-        rmSync(whole, { recursive: true });
-        rmSync(broken, { recursive: true });
       }
-    },
-  );
+      // About five; on a busy machine the child may be faster than this process.
+      assert.ok(kills >= 1, 'it was never killed');
+      assert.equal(rows(broken), rows(whole));
+      assert.is(samples(whole).split('\n').length, STEPS + 1);
+      assert.is(samples(broken), samples(whole));
+      assert.is(manifest(broken), manifest(whole));
+      assert.equal(readdirSync(join(broken, 'checkpoints')).sort(), readdirSync(join(whole, 'checkpoints')).sort());
+    } finally {
+      rmSync(whole, { recursive: true });
+      rmSync(broken, { recursive: true });
+    }
+  });
 }
 crash.run();
 
-const folders = suite('run folder');
+const folders = suite('RunFolder');
 let path: string;
 folders.before.each(() => {
   path = temporary();
@@ -116,7 +113,7 @@ async function rejects(work: Promise<unknown>, code: string, message: RegExp): P
   assert.unreachable(`expected ${code}`);
 }
 
-folders('keeps the newest checkpoints and finds the newest one', async () => {
+folders('writeCheckpoint keeps the newest checkpoints, and latestCheckpoint finds the newest', async () => {
   const run = await RunFolder.open(path);
   assert.is(await run.latestCheckpoint('step'), undefined);
   for (const step of [5, 10, 1000000, 15])
@@ -138,7 +135,7 @@ for (const [what, damage] of [
   ['a missing file', (file: string) => rmSync(file)],
   ['a missing manifest', (file: string) => rmSync(join(file, '..', 'manifest.json'))],
 ] as const) {
-  folders(`passes over a checkpoint with ${what}`, async () => {
+  folders(`latestCheckpoint skips a checkpoint with ${what}`, async () => {
     const run = await RunFolder.open(path);
     await run.writeCheckpoint('step', 1, ['metrics.jsonl'], 2, write('weights'));
     await run.writeCheckpoint('step', 2, ['metrics.jsonl'], 2, write('weights'));
@@ -169,7 +166,7 @@ folders('a folder that could not be filled leaves nothing behind', async () => {
   assert.not.ok(readdirSync(path).some((name) => name.startsWith('.tmp-')));
 });
 
-folders('a log is cut back to a step, and at a torn row', async () => {
+folders('a log is cut back to a step and at a torn row', async () => {
   const run = await RunFolder.open(path);
   for (let step = 1; step <= 4; step++) await run.append('metrics.jsonl', { step, reward: step / 10 });
   writeFileSync(join(path, 'metrics.jsonl'), '{"step": 5, "rew', { flag: 'a' });
@@ -187,7 +184,7 @@ folders('a log is cut back to a step, and at a torn row', async () => {
   await run.close();
 });
 
-folders('a second process is refused; the lock of one that ended is taken over', async () => {
+folders('a second process is ERR_PRL_BUSY, and the lock of an ended one is taken over', async () => {
   const sleeper = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60000)']);
   try {
     const lock = (owner: object) => writeFileSync(join(path, 'lock-other'), JSON.stringify(owner));
@@ -211,7 +208,7 @@ folders('a second process is refused; the lock of one that ended is taken over',
   assert.not.ok(readdirSync(path).some((name) => name.includes('lock')));
 });
 
-folders('many at once: at most one gets in, the others are refused', async () => {
+folders('of many that open the folder at once at most one succeeds', async () => {
   writeFileSync(join(path, 'lock-dead'), JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), started: '5' }));
   const results = await Promise.allSettled(Array.from({ length: 8 }, () => RunFolder.open(path)));
   const winners = results.filter(({ status }) => status === 'fulfilled');
@@ -220,7 +217,7 @@ folders('many at once: at most one gets in, the others are refused', async () =>
     if (result.status === 'rejected') assert.is((result.reason as PrlError).code, 'ERR_PRL_BUSY');
 });
 
-folders('a folder that holds a run wants resume', async () => {
+folders('a folder that holds a run needs resume', async () => {
   const run = await RunFolder.open(path);
   await run.writeJson('config.json', { a: 1 });
   await run.close();

@@ -27,7 +27,7 @@ function rollout(groups: [text: string, reward: number][][]): Rollout {
 }
 
 const log = suite('samples.jsonl');
-log('a row: histograms, and the groups that teach, their best and worst responses first', () => {
+log('a row has histograms and the groups that teach, best and worst responses first', () => {
   const made = rollout([
     [
       ['11', 0],
@@ -75,7 +75,7 @@ log('a row: histograms, and the groups that teach, their best and worst response
   assert.is(worst.steps[0].score, 7);
 });
 
-log('is bounded: responses of some steps only, the same ones after a resume, and long responses are cut', () => {
+log('the log is bounded: some steps keep responses, and long responses are cut', () => {
   const kept = (last: number) => Array.from({ length: last }, (_, i) => i + 1).filter(keepsResponses).length;
   assert.is(kept(16), 16);
   assert.is(kept(32), 24);
@@ -103,7 +103,7 @@ log('an empty response has no steps', () => {
   assert.equal(response, { reward: 0, finished: true, steps: [] });
 });
 
-log('a histogram of many values has bins', () => {
+log('a histogram of many values has 32 bins', () => {
   assert.equal(histogram([]), []);
   assert.equal(histogram([2, 1, 2]), [
     [1, 1],
@@ -118,7 +118,7 @@ log('a histogram of many values has bins', () => {
   );
 });
 
-log('the share of wrong responses that are pushed up', () => {
+log('creditMetrics gives the share of wrong responses that are pushed up', () => {
   const made = rollout([
     [
       ['1', 1],

@@ -1,4 +1,4 @@
-// Signals to a real `prl train`, and two of them on one folder.
+// Signals to a real `prl train`, and two processes on one folder.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,7 +31,7 @@ const finish = async (output: string, steps: number) => {
   );
 };
 
-const test = suite('signals');
+const test = suite('prl: signals');
 test.before(() => saveArithmeticModel(at('model')));
 test.after(() => rmSync(folder, { recursive: true }));
 
@@ -39,7 +39,7 @@ for (const [signal, code] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ] as const) {
-  test(`${signal}: finishes the step, saves, and leaves with ${code}`, async () => {
+  test(`${signal} finishes the step, saves and exits with ${code}`, async () => {
     const output = `once-${signal}`;
     const process = train(output);
     await until(() => rows(output).length >= 3, process);
@@ -54,7 +54,7 @@ for (const [signal, code] of [
   });
 }
 
-test('prl eval, in the middle of its sampling: 130, and no error', async () => {
+test('SIGINT during the sampling of prl eval exits with 130 and prints no error', async () => {
   for (let attempt = 1; ; attempt++) {
     assert.ok(attempt < 20, 'it is never in the middle');
     const process = prl(['eval', '--model', at('model'), '--problems', '3000', '--n', '64']);
@@ -68,14 +68,14 @@ test('prl eval, in the middle of its sampling: 130, and no error', async () => {
   }
 });
 
-test('whoever reads what it says may go: the run goes on', async () => {
+test('a run continues when nobody reads its output any more', async () => {
   const process = prl(['train', '--model', at('model'), '--output', at('unread'), '--max-steps', '6', ...TINY]);
   for (const stream of [process.child.stdout, process.child.stderr]) stream!.destroy();
   assert.is(await process.ended, 0);
   assert.equal(rows('unread'), [1, 2, 3, 4, 5, 6]);
 });
 
-test('twice: the process ends at once, in the middle of a step, and nothing is broken', async () => {
+test('a second SIGINT ends the process in mid-step, and the run resumes', async () => {
   const model = at('slow');
   await saveArithmeticModel(model, 256);
   const steps = ['--max-steps', '1000', '--save-steps', '1', '--prompts-per-step', '128', '--num-generations', '64'];
@@ -105,7 +105,7 @@ test('twice: the process ends at once, in the middle of a step, and nothing is b
   await resumed.ended;
 });
 
-test('two on one folder: the second is refused and changes nothing; after a kill the next one takes over', async () => {
+test('a second process on the folder is refused, and the next one takes over after a kill', async () => {
   const first = train('shared');
   await until(() => rows('shared').length >= 2, first);
   const config = readFileSync(at('shared', 'config.json'), 'utf8');

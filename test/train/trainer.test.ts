@@ -44,13 +44,13 @@ for (const method of METHOD_NAMES) {
   });
 }
 
-learning('the same seed gives the same run, another seed another', async () => {
+learning('the same seed gives the same run, and another seed gives another', async () => {
   const once = rewards(await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL })));
   assert.equal(rewards(await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL }))), once);
   assert.not.equal(rewards(await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, seed: 4 }))), once);
 });
 
-learning('metrics under the names of TRL', async () => {
+learning('a step reports its metrics under the names of TRL', async () => {
   const [{ metrics }] = await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, maxSteps: 1 }));
   for (const name of [
     'step',
@@ -84,7 +84,7 @@ learning('metrics under the names of TRL', async () => {
   near([metrics.learning_rate], [SMALL.learningRate * 0.2], 1e-12);
 });
 
-learning('progrs: scores of the model, step by step, and what they cost', async () => {
+learning('progrs scores every step once, and counts the tokens of the model', async () => {
   const scored: number[] = [];
   const model = knowing();
   const counting: ProcessRewardModel = {
@@ -120,7 +120,7 @@ learning('progrs: scores of the model, step by step, and what they cost', async 
   for (const name of ['prm/tokens', 'num_prm_tokens', 'prm/score_mean']) assert.not.ok(name in metrics, name);
 });
 
-learning('a run that cuts steps in another way than its process reward model learned them is warned', async () => {
+learning('steps cut other than the process reward model learned them are warned about', async () => {
   const learned = { stepSplit: 'length', stepLength: 2 } as const;
   const warningsOf = async (options: object) => {
     const warnings: string[] = [];
@@ -163,7 +163,7 @@ learning('a group of wrong responses teaches with progrs and not with grpo', asy
   assert.is(await moved('progrs'), true);
 });
 
-learning('steps where a function says so', async () => {
+learning('stepOffsets decides where steps begin', async () => {
   const seen: string[] = [];
   const stepOffsets: StepOffsets = ({ tokens, text, prompt }) => {
     seen.push(`${prompt} ${text}`);
@@ -183,7 +183,7 @@ learning('steps where a function says so', async () => {
   );
 });
 
-learning('a process reward model that fails ends the run with its error, and nothing is learnt', async () => {
+learning('a process reward model that fails ends the run with its error and changes no weight', async () => {
   const table = policy();
   const failing: ProcessRewardModel = { name: 'mine', score: () => Promise.reject(new Error('gone')) };
   const trainer = new Trainer({
@@ -208,56 +208,53 @@ learning('leaving responses without an advantage out of a batch changes nothing'
   assert.equal(rewards(kept), rewards(without));
 });
 
-learning(
-  'every response is in one minibatch per pass, with its own values, and the normalizer is the minibatch',
-  async () => {
-    const table = policy();
-    const batches: { batch: PolicyBatch; options: UpdateOptions }[] = [];
-    const update = table.update.bind(table);
-    table.update = (batch, options) => {
-      batches.push({ batch, options });
-      return update(batch, options);
-    };
-    const trainer = new Trainer({
-      policy: table,
-      task: echoTask,
-      ...SMALL,
-      maxSteps: 1,
-      numMinibatches: 3,
-      numIterations: 2,
-      entropyCoef: 1e-300,
-    });
-    const [{ rollout, advantages }] = await run(trainer);
-    assert.is(batches.length, 6);
-    const key = (completion: ArrayLike<number>, old: Float32Array, values: Float32Array) =>
-      [Array.from(completion), Array.from(old), Array.from(values)].join('|');
-    const expected = rollout.completions
-      .map((completion, i) => {
-        const [from, to] = [rollout.cuSeqlens[i], rollout.cuSeqlens[i + 1]];
-        return key(completion, rollout.logProbs.subarray(from, to), advantages.subarray(from, to));
-      })
-      .sort();
-    const orders = [0, 3].map((first) =>
-      batches.slice(first, first + 3).flatMap(({ batch, options }) => {
-        let t = 0;
-        const old = batch.oldLogProbs as Float32Array;
-        const values = batch.advantages as Float32Array;
-        const keys = batch.completions.map((completion) => {
-          const from = t;
-          t += completion.length;
-          return key(completion, old.subarray(from, t), values.subarray(from, t));
-        });
-        assert.equal(options.normalizer, { tokens: t, sequences: batch.completions.length });
-        return keys;
-      }),
-    );
-    assert.equal([...orders[0]].sort(), expected);
-    assert.equal([...orders[1]].sort(), expected);
-    assert.not.equal(orders[0], orders[1]);
-  },
-);
+learning("every response is in one minibatch per pass with its own values and the minibatch's normalizer", async () => {
+  const table = policy();
+  const batches: { batch: PolicyBatch; options: UpdateOptions }[] = [];
+  const update = table.update.bind(table);
+  table.update = (batch, options) => {
+    batches.push({ batch, options });
+    return update(batch, options);
+  };
+  const trainer = new Trainer({
+    policy: table,
+    task: echoTask,
+    ...SMALL,
+    maxSteps: 1,
+    numMinibatches: 3,
+    numIterations: 2,
+    entropyCoef: 1e-300,
+  });
+  const [{ rollout, advantages }] = await run(trainer);
+  assert.is(batches.length, 6);
+  const key = (completion: ArrayLike<number>, old: Float32Array, values: Float32Array) =>
+    [Array.from(completion), Array.from(old), Array.from(values)].join('|');
+  const expected = rollout.completions
+    .map((completion, i) => {
+      const [from, to] = [rollout.cuSeqlens[i], rollout.cuSeqlens[i + 1]];
+      return key(completion, rollout.logProbs.subarray(from, to), advantages.subarray(from, to));
+    })
+    .sort();
+  const orders = [0, 3].map((first) =>
+    batches.slice(first, first + 3).flatMap(({ batch, options }) => {
+      let t = 0;
+      const old = batch.oldLogProbs as Float32Array;
+      const values = batch.advantages as Float32Array;
+      const keys = batch.completions.map((completion) => {
+        const from = t;
+        t += completion.length;
+        return key(completion, old.subarray(from, t), values.subarray(from, t));
+      });
+      assert.equal(options.normalizer, { tokens: t, sequences: batch.completions.length });
+      return keys;
+    }),
+  );
+  assert.equal([...orders[0]].sort(), expected);
+  assert.equal([...orders[1]].sort(), expected);
+  assert.not.equal(orders[0], orders[1]);
+});
 
-learning('truncated responses can be left out', async () => {
+learning('maskTruncatedCompletions leaves truncated responses out of the updates', async () => {
   const table = policy();
   const completions: Int32Array[] = [];
   const update = table.update.bind(table);
@@ -280,7 +277,7 @@ learning('truncated responses can be left out', async () => {
   for (const completion of completions) assert.is(last(Array.from(completion)), echoTask.tokenizer.eosTokenId);
 });
 
-learning('an update that is not finite is passed over; several in a row end the run', async () => {
+learning('an update that is not finite is skipped, and several in a row end the run', async () => {
   const table = policy();
   table.failNext = 1;
   const warnings: string[] = [];
@@ -330,7 +327,7 @@ learning('evaluate counts right responses of held-out problems', async () => {
   assert.is(fewer.problems, 5, 'no problem is counted twice');
 });
 
-learning('evaluate measures entropy and the drift from a reference on the responses it sampled', async () => {
+learning('evaluate measures entropy and the KL from a reference on its samples', async () => {
   const base = policy();
   const moved = policy();
   for (let i = 0; i < moved.table.length; i++) moved.table[i] = Math.sin(i);
@@ -352,7 +349,7 @@ learning('evaluate measures entropy and the drift from a reference on the respon
   assert.is((await evaluate(moved, {})).kl, undefined);
 });
 
-learning('warm start: learns the demonstrations, and goes on from any step as if never stopped', async () => {
+learning('warm start learns the demonstrations and resumes from any step as if never stopped', async () => {
   const phases = [
     { steps: 6, batchSize: 8, learningRate: 5, warmupSteps: 2, level: 'all', styles: { steps: 1 } },
     { steps: 5, batchSize: 8, learningRate: 3, warmupSteps: 2, level: 'all', styles: { steps: 1 } },
@@ -374,7 +371,7 @@ learning('warm start: learns the demonstrations, and goes on from any step as if
 });
 learning.run();
 
-const files = suite('Trainer: folder');
+const files = suite('Trainer: run folder');
 let output: string;
 files.before.each(() => {
   output = join(mkdtempSync(join(tmpdir(), 'prl-trainer-')), 'run');
@@ -391,7 +388,7 @@ const inFolder = (more: object = {}) =>
     ...more,
   });
 
-files('stop, and resume with a policy of other weights: the folder decides', async () => {
+files('a stopped run resumes from its folder, whatever weights the given policy has', async () => {
   const whole = await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL }));
   const first = inFolder();
   const steps: TrainingStep[] = [];
@@ -416,14 +413,14 @@ files('stop, and resume with a policy of other weights: the folder decides', asy
   );
 });
 
-files('a stop from before the run holds for that run, and for no later one', async () => {
+files('stop() before run() holds for that run and for no later one', async () => {
   const trainer = inFolder();
   trainer.stop();
   assert.equal(await run(trainer), []);
   assert.is((await run(trainer)).length, SMALL.maxSteps);
 });
 
-files('the tokens of the process reward model are counted over the whole run', async () => {
+files('the tokens of the process reward model are counted across a resume', async () => {
   const setup = { method: 'progrs', processRewardModel: knowing() };
   const tokens = (steps: TrainingStep[]) => steps.map(({ metrics }) => metrics.num_prm_tokens);
   const whole = await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, ...setup, method: 'progrs' }));
@@ -433,7 +430,7 @@ files('the tokens of the process reward model are counted over the whole run', a
   assert.equal([...rewards(first), ...rewards(second)], rewards(whole));
 });
 
-files('leaving the loop saves, and the same trainer can go on', async () => {
+files('leaving the loop saves a checkpoint, and the same trainer can continue', async () => {
   const trainer = inFolder();
   for await (const { step } of trainer.run()) if (step === 2) break;
   assert.equal(readdirSync(join(output, 'checkpoints')), ['step-000002']);
@@ -441,7 +438,7 @@ files('leaving the loop saves, and the same trainer can go on', async () => {
   assert.is(rest[0].step, 3);
 });
 
-files('a run that was asked for otherwise is not resumed', async () => {
+files('a run with other options is not resumed, and its folder is unlocked', async () => {
   await run(inFolder({ maxSteps: 1 }));
   try {
     await run(inFolder({ resume: true, eta: 5 }));
@@ -456,7 +453,7 @@ files('a run that was asked for otherwise is not resumed', async () => {
   );
 });
 
-files('an error in a step leaves the last checkpoint, not a torn one', async () => {
+files('an error in a step leaves the last whole checkpoint', async () => {
   const table = policy();
   const trainer = inFolder({ policy: table, numMinibatches: 2 });
   let updates = 0;
@@ -475,8 +472,8 @@ files('an error in a step leaves the last checkpoint, not a torn one', async () 
 });
 files.run();
 
-const errors = suite('Trainer: errors');
-errors('options', () => {
+const errors = suite('Trainer: wrong options');
+errors('a wrong option, method or policy is refused by name', () => {
   const make = (options: object) => () => new Trainer({ policy: policy(), task: echoTask, ...options });
   throwsError(make({ learning_rate: 1 }), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /Did you mean 'learningRate'/);
   throwsError(
@@ -508,7 +505,7 @@ errors('options', () => {
     /5 symbols but the task's tokenizer 13/,
   );
 });
-errors('methods and what they need', () => {
+errors('a method without what it needs is refused and says what it needs', () => {
   const make = (options: object) => () => new Trainer({ policy: policy(), task: echoTask, ...options });
   const wrong = (options: object, message: RegExp) =>
     throwsError(make(options), TypeError, 'ERR_PRL_INVALID_ARGUMENT', message);
@@ -530,7 +527,7 @@ errors('methods and what they need', () => {
   wrong({ stepSplit: 'strings', stepStrings: [] }, /stepStrings must be an array that is not empty/);
   throwsError(make({ coherenceWindows: [2, 0] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /coherenceWindows\[1\]/);
 });
-errors('defaults lie within their own bounds', () => {
+errors('every default lies within its own bounds', () => {
   for (const [name, spec] of Object.entries(TRAINER_OPTIONS)) {
     if (!('default' in spec)) continue;
     new Trainer({ policy: policy(), task: echoTask, [name]: spec.default });
