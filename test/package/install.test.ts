@@ -1,4 +1,5 @@
-// What the install script decides. The compilers are fakes that say what was asked of them: nothing is compiled.
+// The decisions of the install script. The compilers are fakes that record what was asked of them, so nothing is
+// compiled.
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -51,7 +52,7 @@ function copy(parts: string[], to: string) {
   symlinkSync(join(packageRoot, 'node_modules'), join(to, 'node_modules'));
 }
 
-const scripts = suite('the install script');
+const scripts = suite('install script');
 scripts.before(() => {
   copy(['scripts', 'package.json', 'CMakeLists.txt'], installed);
   binaries(bare, ['node', 'sh', 'mkdir', 'cp']);
@@ -66,7 +67,7 @@ scripts.before.each(() => {
   copyFileSync(addonPath, prebuilt);
 });
 
-scripts('a prebuilt addon that works is kept, and nothing compiled', () => {
+scripts('a prebuilt addon that works is kept and nothing is compiled', () => {
   mkdirSync(join(installed, 'build', 'Release'), { recursive: true });
   writeFileSync(compiled, 'of an earlier install');
   const { status, stderr, cmake } = install({ PATH: bare });
@@ -89,25 +90,25 @@ const compiles = (reason: RegExp, env?: Record<string, string>) => {
   assert.equal(existsSync(join(installed, 'build', 'cmake')), false, 'what only the compilation needs is removed');
 };
 
-scripts('no prebuilt addon: it compiles', () => {
+scripts('install compiles when there is no prebuilt addon', () => {
   rmSync(join(installed, 'prebuilds'), { recursive: true });
   compiles(new RegExp(`no prebuilt addon for ${here} \\(only: nothing\\)`));
 });
 
-scripts('one for another platform: it compiles, and says which there are', () => {
+scripts('install compiles when the prebuilt addons are for other platforms, and lists them', () => {
   rmSync(join(installed, 'prebuilds'), { recursive: true });
   mkdirSync(join(installed, 'prebuilds', 'plan9-mips'), { recursive: true });
   copyFileSync(addonPath, join(installed, 'prebuilds', 'plan9-mips', 'prl-node.node'));
   compiles(new RegExp(`no prebuilt addon for ${here} \\(only: plan9-mips/prl-node\\.node\\)`));
 });
 
-scripts('one for glibc where there is musl: it compiles', () => {
+scripts('install compiles on musl when the prebuilt addon is for glibc', () => {
   if (process.platform !== 'linux') return;
   renameSync(prebuilt, join(installed, 'prebuilds', here, 'prl-node.glibc.node'));
   compiles(new RegExp(`no prebuilt addon for ${here} \\(only: ${here}/prl-node\\.glibc\\.node\\)`), { LIBC: 'musl' });
 });
 
-scripts('an nvcc that does not work: that is said, and the addon compiled for the CPU', () => {
+scripts('a broken nvcc is reported, and the addon is compiled for the CPU unless CUDA was asked for', () => {
   const cuda = join(folder.path, 'cuda');
   fake(
     cuda,
@@ -128,7 +129,7 @@ scripts('an nvcc that does not work: that is said, and the addon compiled for th
   assert.not.match(asked.cmake, /-DPRL_CUDA=OFF/);
 });
 
-scripts('a prebuilt addon that is broken: it compiles, and says why', () => {
+scripts('install compiles when the prebuilt addon is broken, and says why', () => {
   writeFileSync(prebuilt, 'no addon');
   compiles(/prl-node\.node does not work here \(.*(file too short|invalid ELF|slice is not valid)/);
   // Cut short: what it takes to load it is there, what it takes to run is not.
@@ -138,7 +139,7 @@ scripts('a prebuilt addon that is broken: it compiles, and says why', () => {
   compiles(/prl-node\.node does not work here \(.+\)/);
 });
 
-scripts('--build-from-source: it compiles all the same', () =>
+scripts('install compiles with --build-from-source', () =>
   compiles(/build-from-source was asked for/, { npm_config_build_from_source: 'true' }),
 );
 
@@ -151,13 +152,13 @@ const lacking = (env: Record<string, string>) => {
   return stderr;
 };
 
-scripts('nothing to compile with: the error has the one command that gets all of it', () => {
+scripts('without any build tool the error has the one command that installs all of them', () => {
   const stderr = lacking({ PATH: bare });
   assert.match(stderr, /lacks cmake 3\.22 or newer, make, a C\+\+17 compiler/);
   assert.match(stderr, /^ {2}apt-get install cmake make g\+\+$/m);
 });
 
-scripts('one thing is missing: the error names it alone', () => {
+scripts('a single missing tool is named alone', () => {
   const old = join(folder.path, 'old');
   fake(old, 'cmake', 'echo "cmake version 3.16.3"');
   assert.match(
@@ -175,7 +176,7 @@ scripts('one thing is missing: the error names it alone', () => {
   assert.match(lacking({ PATH: `${bare}:${fedora}:${failing}:${tools}` }), /\n {2}dnf install gcc-c\+\+\n/);
 });
 
-scripts('a compilation that fails: its messages, and that it failed', () => {
+scripts('a failed compilation shows its messages and fails the install', () => {
   const failing = join(folder.path, 'failing-cmake');
   fake(
     failing,
@@ -190,7 +191,7 @@ scripts('a compilation that fails: its messages, and that it failed', () => {
   assert.not(existsSync(compiled));
 });
 
-scripts('in a checkout it compiles what has changed, by content, and says why', () => {
+scripts('in a checkout install compiles what has changed by content, and says why', () => {
   const checkout = join(folder.path, 'checkout');
   copy(['scripts', 'package.json', 'CMakeLists.txt', 'native', 'lib/index.ts'], checkout);
   const again = (env?: Record<string, string>) => {
@@ -216,7 +217,7 @@ scripts('in a checkout it compiles what has changed, by content, and says why', 
   assert.match(asked.stdout, /because PRL_CUDA_ARCH is 90a-real and was none/);
 });
 
-scripts('a platform that it does not run on', () => {
+scripts('an unsupported platform is refused by name', () => {
   const pretend = 'data:text/javascript,Object.defineProperty(process,"platform",{value:"win32"})';
   const { status, stderr } = install({}, ['--import', pretend]);
   assert.is(status, 1);

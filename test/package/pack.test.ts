@@ -1,5 +1,5 @@
-// The package as its user gets it: packed from a clean checkout, installed where there is node, npm and sh, and nothing to compile
-// with. It holds the addon that was compiled here: in CI the one with every CUDA target.
+// The package as users get it: packed from a clean checkout and installed with node, npm and sh, without a compiler. It
+// holds the addon that was compiled here. In CI that is the one with every CUDA target.
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -42,7 +42,7 @@ function run(command: string, args: string[], options: { cwd?: string; env?: Nod
   return stdout;
 }
 
-const packed = suite('the package');
+const packed = suite('npm package');
 let files: { path: string; size: number }[];
 packed.before(() => {
   copyOfCheckout(source);
@@ -59,7 +59,7 @@ packed.before(() => {
 });
 packed.after(folder.remove);
 
-packed('has what it runs on and what an addon is compiled from; no tests, nothing that was built on the way', () => {
+packed('the package holds its runtime and build sources, and no tests or build output', () => {
   const paths = files.map(({ path }) => path);
   for (const path of [
     'package.json',
@@ -95,7 +95,7 @@ packed('has what it runs on and what an addon is compiled from; no tests, nothin
   );
 });
 
-packed('is below its size', () => {
+packed('the tarball is below its size limit', () => {
   const { size } = statSync(tarball);
   assert.ok(size > 1e5 && size < BUDGET.tarball, `${size} bytes`);
 });
@@ -118,7 +118,7 @@ packed('publint and arethetypeswrong find nothing', () => {
 });
 
 if (process.platform === 'linux')
-  packed('the addon needs glibc and what node needs itself: no CUDA, no OpenMP', () => {
+  packed("the addon needs at most glibc 2.34 and node's own libraries, no CUDA and no OpenMP", () => {
     const addon = join(prebuilds, addonName);
     const dynamic = run('readelf', ['-dW', addon], { env: process.env });
     const needed = [...dynamic.matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(([, library]) => library.replace(/\.so.*/, ''));
@@ -134,7 +134,7 @@ if (process.platform === 'linux')
     assert.ok(Math.max(...versions.map(([, minor]) => Number(minor))) <= 34, String(versions));
   });
 
-packed('installs without a compiler, and the prebuilt addon is what it uses', () => {
+packed('the package installs without a compiler and uses the prebuilt addon', () => {
   for (const compiler of ['cmake', 'c++', 'g++', 'python3'])
     assert.ok(spawnSync(compiler, ['--version'], { env }).error, `${compiler} is not on the PATH`);
   writeFileSync(join(app, 'package.json'), '{ "name": "app", "type": "module", "private": true }');
@@ -147,7 +147,7 @@ packed('installs without a compiler, and the prebuilt addon is what it uses', ()
   assert.equal(missing, []);
 });
 
-packed('what an install puts on the disk is below its size, and has nothing that only compiles', () => {
+packed('the installed size is below its limit, without packages that only compiling needs', () => {
   const modules = join(app, 'node_modules');
   // Blocks of 512 bytes, as du counts.
   const size = readdirSync(modules, { recursive: true }).reduce(
@@ -175,7 +175,7 @@ function loadedBy(name: string): string[] {
   return files;
 }
 
-packed('a subpath loads its own part, and no more', () => {
+packed('a subpath loads its own part only', () => {
   const beyond = (name: string, allowed: RegExp) =>
     assert.equal(
       loadedBy(name).filter((file) => !allowed.test(file)),
@@ -201,7 +201,7 @@ packed('a subpath exports the same code as the package', () => {
   assert.is(run('node', ['subpaths.js']).trim(), 'true');
 });
 
-packed('a program imports it and runs a kernel', () => {
+packed('a program imports the package and runs a kernel', () => {
   const program = `
     import { policyLossFromLogits, Tensor } from 'prl-node';
     const logits = Tensor.from(new Float32Array(8), [2, 4]);
@@ -230,7 +230,7 @@ const MODEL = `
   await Policy.create({ ...config, vocab_size, eos_token_id, tie_word_embeddings: true }, { seed: 1 }).save('model');
   await tokenizer.save('model');`;
 
-packed('its commands work', () => {
+packed('the commands of the package work', () => {
   const prl = join(app, 'node_modules', '.bin', 'prl');
   assert.is(run(prl, ['--version']).trim(), version);
   assert.is(run(`${prl}-node`, ['--version']).trim(), version, 'npx prl-node');
@@ -271,7 +271,7 @@ for (const [module, moduleResolution] of [
   ['nodenext', 'nodenext'],
   ['esnext', 'bundler'],
 ] as const)
-  packed(`a TypeScript program type-checks, our declarations with it: ${moduleResolution}`, () => {
+  packed(`a TypeScript program and our declarations type-check with ${moduleResolution}`, () => {
     writeFileSync(join(app, 'program.ts'), PROGRAM);
     for (const name of EXAMPLES) copyFileSync(join(packageRoot, 'examples', name), join(app, name));
     const options = {
@@ -289,7 +289,7 @@ for (const [module, moduleResolution] of [
     );
     run('node', [inTools('typescript', 'bin', 'tsc'), '-p', '.']);
   });
-packed('without an addon: the package and npm both say what to install', () => {
+packed('without an addon the package and npm say what to install', () => {
   rmSync(join(app, 'node_modules', 'prl-node', 'prebuilds'), { recursive: true });
   const used = spawnSync('node', ['kernel.js'], { cwd: app, encoding: 'utf8', env });
   assert.is(used.status, 1);
