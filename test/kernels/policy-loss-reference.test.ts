@@ -1,4 +1,4 @@
-// Losses, gradients and metrics against TRL's (float64, test/fixtures/loss; how they were made: its cases.json).
+// Losses, gradients and metrics against TRL's, in float64. test/fixtures/loss/cases.json says how they were made.
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -106,9 +106,9 @@ async function run(c: Case) {
   return { out, dLogProbs, dEntropy, mask, share };
 }
 
-const reference = suite('policyLoss: TRL reference values');
+const reference = suite('policyLoss against TRL');
 for (const c of cases) {
-  reference(c.name, async () => {
+  reference(`loss and gradients agree with TRL in float64: ${c.name}`, async () => {
     const { out, dLogProbs, dEntropy, share } = await run(c);
     // Inputs are exact in float32 and the arithmetic is double: the loss agrees to double rounding, a gradient to its own
     // rounding to float32 (at sequence level two: the direct part and the part through the ratio).
@@ -135,7 +135,7 @@ for (const c of cases) {
   });
 }
 
-reference('metrics', async () => {
+reference('metrics agree with TRL', async () => {
   let compared = 0;
   for (const c of cases) {
     const { out, mask } = await run(c);
@@ -168,7 +168,7 @@ reference('metrics', async () => {
   assert.ok(compared > 5 * cases.length, `compared ${compared} metrics`);
 });
 
-reference('there are as many cases as were made', () => {
+reference('the fixtures hold all 240 cases', () => {
   assert.is(cases.length, 240);
 });
 reference.run();

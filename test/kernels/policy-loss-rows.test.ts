@@ -1,5 +1,5 @@
-// policyLossFromLogits row by row: vocabularies around the sizes at which a kernel works differently, rows that begin anywhere,
-// tokens whose rows are not read, or read once, or read for a gradient.
+// policyLossFromLogits row by row: vocabularies around the sizes at which a kernel changes its way, rows that begin
+// anywhere. Some tokens' rows are not read, some are read once, and some are read for a gradient.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PrlError, policyLossFromLogits, synchronize, Tensor } from '../../lib/index.js';
@@ -84,23 +84,26 @@ const VOCABS: Record<string, number[]> = {
   float16: [3, 16, 8193, 23003],
 };
 for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {
-  rows(`${dtype}: log-probs, entropies, gradients; masked rows unread; in place as into another tensor`, async () => {
-    for (const [i, vocab] of VOCABS[dtype].entries()) {
-      const made = await makeRows(vocab, dtype, i);
-      const logits = place(made.values, [T, vocab], dtype);
-      await checkRows(logits, made, dtype, dtype);
-      const { targets, oldLogProbs } = made;
-      const args = { logits, targets, advantages: ADVANTAGES, cuSeqlens: CU, mask: MASK, oldLogProbs };
-      const apart = await policyLossFromLogits(args).dLogits!.read();
-      const inPlace = policyLossFromLogits({ ...args, gradient: 'inplace' });
-      assert.is(inPlace.dLogits, logits);
-      assert.equal(await logits.read(), apart, `in place, V=${vocab}`);
-    }
-  });
+  rows(
+    `${dtype}: values and gradients agree with float64 at every width, also in place, and skip masked rows`,
+    async () => {
+      for (const [i, vocab] of VOCABS[dtype].entries()) {
+        const made = await makeRows(vocab, dtype, i);
+        const logits = place(made.values, [T, vocab], dtype);
+        await checkRows(logits, made, dtype, dtype);
+        const { targets, oldLogProbs } = made;
+        const args = { logits, targets, advantages: ADVANTAGES, cuSeqlens: CU, mask: MASK, oldLogProbs };
+        const apart = await policyLossFromLogits(args).dLogits!.read();
+        const inPlace = policyLossFromLogits({ ...args, gradient: 'inplace' });
+        assert.is(inPlace.dLogits, logits);
+        assert.equal(await logits.read(), apart, `in place, V=${vocab}`);
+      }
+    },
+  );
 }
 
 if (ON_GPU)
-  rows('logits that begin anywhere; a gradient must lie as they do', async () => {
+  rows('logits may begin anywhere, and the gradient must be aligned as they are', async () => {
     for (const dtype of ['float32', 'bfloat16'] as const)
       for (const by of [1, 3])
         for (const vocab of [5, 4096, 12345]) {
@@ -143,7 +146,7 @@ if (ON_GPU)
         }
   });
 
-rows('-inf logits have gradient 0; a whole group of them before the first finite one', async () => {
+rows('-inf logits have gradient 0, also a whole group of them before the first finite one', async () => {
   for (const entropyCoef of [0, 0.1])
     for (const vocab of [40, 9000, 60001]) {
       const row = normals(vocab, 3);
@@ -163,7 +166,7 @@ rows('-inf logits have gradient 0; a whole group of them before the first finite
 });
 
 const NON_FINITE = [PrlError, 'ERR_PRL_NON_FINITE'] as const;
-rows('a bad row far into a wide vocabulary is named, the first of several', async () => {
+rows('the first bad row of a wide vocabulary is named', async () => {
   const vocab = 50021;
   const made = await makeRows(vocab, 'bfloat16', 1);
   const args = {
@@ -191,7 +194,7 @@ rows('a bad row far into a wide vocabulary is named, the first of several', asyn
   }
 });
 
-rows('what a call found wrong shows once: at its loss, else at the next read or synchronize', async () => {
+rows('a failed call reports once: at its loss, else at the next read or synchronize', async () => {
   const args = { targets: [0, 1], advantages: Float32Array.of(1), cuSeqlens: [0, 2] };
   const call = () => policyLossFromLogits({ ...args, logits: place([0, NaN, 0, 0], [2, 2]) });
   const said = /logits row 0 holds a NaN/;
@@ -208,7 +211,7 @@ rows('what a call found wrong shows once: at its loss, else at the next read or 
   assert.is(good.metrics, good.metrics);
 });
 
-rows('tensors and arrays mix; tensors on two devices do not', async () => {
+rows('tensors and arrays mix, and tensors on two devices are refused', async () => {
   const args = { targets: place([0, 1], undefined, 'int32'), advantages: place([1, 2]), cuSeqlens: [0, 1, 2] };
   const out = policyLossFromLogits({ ...args, logits: place([0, 1, 2, 3], [2, 2]) });
   for (const tensor of [out.dLogits!, out.logProbs, out.entropy]) assert.is(tensor.device, DEVICE);

@@ -45,7 +45,7 @@ async function fromRows(
 }
 
 const fromLogProbs = suite('policyLoss');
-fromLogProbs('values and finite differences, every aggregation and level', async () => {
+fromLogProbs('loss and gradients agree with float64 and finite differences for every loss and level', async () => {
   for (const [i, o] of OPTIONS.entries()) {
     const inputs = makeInputs(10 * i + 1, o);
     const c = toCase(inputs);
@@ -61,7 +61,7 @@ fromLogProbs('values and finite differences, every aggregation and level', async
 const LONG = [131, 3, 128, 0, 8, 29, 66];
 const LONG_CU = Int32Array.from([0, ...LONG.map((_, i) => LONG.slice(0, i + 1).reduce((a, b) => a + b, 0))]);
 const LONG_T = LONG_CU[LONG.length];
-fromLogProbs('sequences longer than what is worked on at once; any number of threads', async () => {
+fromLogProbs('sequences longer than a vector block agree with float64, for any number of threads', async () => {
   const { threads } = nativeInfo();
   const everything = { weights: true, rollout: true, entropyThreshold: 0.3, offPolicyMaskThreshold: 0.02 };
   for (const [i, o] of [
@@ -85,7 +85,7 @@ fromLogProbs('sequences longer than what is worked on at once; any number of thr
     setThreads(threads);
   }
 });
-fromLogProbs('the gradient goes where it is told', async () => {
+fromLogProbs('the option gradient receives the gradient and must not share memory with logProbs', async () => {
   const { logProbs, batch } = makeInputs(4, { offPolicy: true });
   const args = { ...batch, logProbs: place(logProbs) };
   const expected = await policyLoss(args).dLogProbs.read();
@@ -102,7 +102,7 @@ fromLogProbs('the gradient goes where it is told', async () => {
     /gradient must be a Tensor, not the string 'inplace'/,
   );
 });
-fromLogProbs('on-policy the ratio is exactly 1, by absent and by equal old log-probabilities', async () => {
+fromLogProbs('on-policy the ratio is exactly 1, with absent or with equal old log-probabilities', async () => {
   for (const importanceSamplingLevel of ['token', 'sequence'] as const) {
     const { logProbs, batch } = makeInputs(3, { perToken: true });
     const absent = await fromArrays({ logProbs, ...batch, importanceSamplingLevel, beta: 0.1 });
@@ -139,7 +139,7 @@ function choose(chosen: number[], { logProbs, entropy, batch, options, perToken 
     ...options,
   };
 }
-fromLogProbs('micro-batches with the normalizer of the batch add up; order of sequences does not matter', async () => {
+fromLogProbs('micro-batches with the normalizer of the batch add up, in any order of sequences', async () => {
   for (const [i, o] of OPTIONS.filter((o) => o.lossType !== 'bnpo').entries()) {
     const inputs = makeInputs(10 * i + 7, o);
     const whole = await fromArrays(choose([0, 1, 2, 3, 4, 5], inputs));
@@ -208,7 +208,7 @@ fromLogProbs('a batch in which nothing takes part has loss 0 and gradient 0', as
     assert.is(empty.metrics.ratioMean, 1);
   }
 });
-fromLogProbs('errors name the first token of a long sequence, wherever it is', async () => {
+fromLogProbs('an error names the first bad token of a long sequence, wherever it is', async () => {
   for (const holes of [false, true]) {
     const { logProbs, batch, options } = makeInputs(9, { offPolicy: true, perToken: true, holes }, LONG_CU);
     const spoil = (x: Float32Array, from: number, value: number) => x.map((v, t) => (t >= from ? value : v));
@@ -227,7 +227,7 @@ fromLogProbs('errors name the first token of a long sequence, wherever it is', a
     }
   }
 });
-fromLogProbs('errors name the token', async () => {
+fromLogProbs('inputs that are not finite are named by token, and wrong options by name', async () => {
   const { logProbs, entropy, batch } = makeInputs(3, { offPolicy: true, perToken: true, weights: true, rollout: true });
   const args = { logProbs, entropy, ...batch };
   const bad = (change: object) => () => policyLoss(here({ ...args, ...change }) as never);
@@ -416,7 +416,7 @@ kinds('options of another loss type are refused', async () => {
   await needs({ entropyThreshold: 0.5 }, /entropy is needed when there is an entropyThreshold/);
   await needs({ topEntropyQuantile: 0.5, entropyThreshold: 0.5, entropy: new Float32Array(T) }, /give one of them/);
 });
-kinds('every loss type and every option is in the cases that are compared with the reference', () => {
+kinds('every loss type and option occurs in the cases compared with the reference', () => {
   for (const lossType of LOSS_TYPES)
     assert.ok(
       OPTIONS.some((o) => o.lossType === lossType),
@@ -429,7 +429,7 @@ kinds('every loss type and every option is in the cases that are compared with t
         name,
       );
 });
-kinds('the addon takes the parameters of the table, each of them, and no other choices', () => {
+kinds('the addon takes every parameter of the loss table and refuses other choices', () => {
   const call = (change: object) => () =>
     native().clippedLoss({
       logProbs: Tensor.from(new Float32Array(1)),
@@ -470,7 +470,7 @@ kinds('the defaults are those of the papers and of TRL', async () => {
   await same({ topEntropyQuantile: 1 }, {});
   await same({ offPolicyMaskThreshold: Infinity }, {});
 });
-kinds('what a sequence or a token is left out of: the policy term only', async () => {
+kinds('off-policy masking and entropy quantiles drop the policy term and leave the metrics', async () => {
   const { logProbs, entropy, batch } = makeInputs(4, { offPolicy: true });
   const args = { logProbs, entropy, ...batch, lossType: 'luspo' as const };
   const all = await fromArrays(args);
@@ -508,42 +508,39 @@ kinds.run();
 
 const fromLogits = suite('policyLossFromLogits');
 for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {
-  fromLogits(
-    `${dtype}: equals the composition in float64, every aggregation and level; all kinds of gradient`,
-    async () => {
-      for (const [i, o] of OPTIONS.entries()) {
-        const vocab = i % 7 === 0 ? 2051 : 19;
-        const targets = makeTargets(vocab, i);
-        const logits = place(normals(T * vocab, i, 2), [T, vocab], dtype);
-        const values = await logits.read();
-        const inputs = nearCurrent(makeInputs(10 * i + 5, o), values, vocab, targets);
-        const ref = reference(values, vocab, targets, inputs);
-        const name = JSON.stringify(o);
-        const args = { logits, targets, temperature: ref.temperature, ...inputs.batch, ...inputs.options };
-        const out = policyLossFromLogits(args);
-        // A log-probability is good to 64 roundings of its size (see tokenLogProbs); it enters ratios of up to about 3.
-        const tolerance = 64 * UNIT_ROUNDOFF.float32 * (1 + Math.log(vocab));
-        near(await out.logProbs.read(), ref.logProbs, 2 * tolerance, `logProbs ${name}`);
-        near(await out.entropy.read(), ref.entropy, 4 * tolerance, `entropy ${name}`);
-        near([out.loss], [ref.loss], 4 * tolerance, `loss ${name}`);
-        const relative = dtype === 'float32' ? 2e-5 : 1.01 * UNIT_ROUNDOFF[dtype];
-        const denormal = dtype === 'float16' ? 2 ** -24 : 0;
-        const dLogits = await out.dLogits!.read();
-        near(dLogits, ref.dLogits, 2e-6 + denormal, `dLogits ${name}`, relative);
+  fromLogits(`${dtype}: loss and gradients agree with float64 for every loss, level and kind of gradient`, async () => {
+    for (const [i, o] of OPTIONS.entries()) {
+      const vocab = i % 7 === 0 ? 2051 : 19;
+      const targets = makeTargets(vocab, i);
+      const logits = place(normals(T * vocab, i, 2), [T, vocab], dtype);
+      const values = await logits.read();
+      const inputs = nearCurrent(makeInputs(10 * i + 5, o), values, vocab, targets);
+      const ref = reference(values, vocab, targets, inputs);
+      const name = JSON.stringify(o);
+      const args = { logits, targets, temperature: ref.temperature, ...inputs.batch, ...inputs.options };
+      const out = policyLossFromLogits(args);
+      // A log-probability is good to 64 roundings of its size (see tokenLogProbs); it enters ratios of up to about 3.
+      const tolerance = 64 * UNIT_ROUNDOFF.float32 * (1 + Math.log(vocab));
+      near(await out.logProbs.read(), ref.logProbs, 2 * tolerance, `logProbs ${name}`);
+      near(await out.entropy.read(), ref.entropy, 4 * tolerance, `entropy ${name}`);
+      near([out.loss], [ref.loss], 4 * tolerance, `loss ${name}`);
+      const relative = dtype === 'float32' ? 2e-5 : 1.01 * UNIT_ROUNDOFF[dtype];
+      const denormal = dtype === 'float16' ? 2 ** -24 : 0;
+      const dLogits = await out.dLogits!.read();
+      near(dLogits, ref.dLogits, 2e-6 + denormal, `dLogits ${name}`, relative);
 
-        const given = blank([T, vocab], dtype);
-        assert.is(policyLossFromLogits({ ...args, gradient: given }).dLogits, given);
-        assert.equal(await given.read(), dLogits);
-        const none = policyLossFromLogits({ ...args, gradient: false });
-        assert.is(none.dLogits, undefined);
-        assert.equal(none.metrics, out.metrics);
-        assert.equal(policyLossFromLogits({ ...args, gradient: 'inplace' }).metrics, out.metrics);
-        assert.equal(await logits.read(), dLogits, 'in place');
-      }
-    },
-  );
+      const given = blank([T, vocab], dtype);
+      assert.is(policyLossFromLogits({ ...args, gradient: given }).dLogits, given);
+      assert.equal(await given.read(), dLogits);
+      const none = policyLossFromLogits({ ...args, gradient: false });
+      assert.is(none.dLogits, undefined);
+      assert.equal(none.metrics, out.metrics);
+      assert.equal(policyLossFromLogits({ ...args, gradient: 'inplace' }).metrics, out.metrics);
+      assert.equal(await logits.read(), dLogits, 'in place');
+    }
+  });
 }
-fromLogits('finite differences of the whole loss in the logits', async () => {
+fromLogits('the gradient of the logits agrees with finite differences of the whole loss', async () => {
   const vocab = 5;
   for (const [i, o] of OPTIONS.entries()) {
     const targets = makeTargets(vocab, i);
@@ -588,7 +585,7 @@ fromLogits('rows of masked tokens are not read: their logits and targets may be 
     assert.equal(spoiled, clean);
   }
 });
-fromLogits('topEntropyQuantile looks at the entropies first; on the GPU the threshold is to be given', async () => {
+fromLogits('topEntropyQuantile is the threshold of all entropies, and the GPU needs entropyThreshold', async () => {
   const vocab = 19;
   const { batch } = makeInputs(5, { offPolicy: true, holes: true });
   const targets = makeTargets(vocab, 5).map((y, t) => (batch.mask![t] ? y : -100));
@@ -613,41 +610,44 @@ fromLogits('topEntropyQuantile looks at the entropies first; on the GPU the thre
     assert.equal(row(some.dLogits), kept ? row(all.dLogits) : new Array(vocab).fill(0), `token ${t}`);
   }
 });
-fromLogits('the same bits for any number of threads, and packed as one by one', async () => {
-  // On the GPU the order of a row's sums follows its place relative to a 16-byte boundary, which must not differ then.
-  const vocab = ON_GPU ? 3008 : 3001;
-  const { threads } = nativeInfo();
-  for (const o of [...OPTIONS.slice(0, 10), ...OPTIONS.slice(40).filter((_, i) => i % 3 === 0)]) {
-    const { batch, options } = makeInputs(77, o);
-    const targets = makeTargets(vocab, 1);
-    const values = normals(T * vocab, 2);
-    const args = { targets, ...batch, ...options, normalizer: { tokens: T, sequences: B } };
-    const runs = [];
-    for (const n of [1, 2, 3, 8]) {
-      setThreads(n);
-      runs.push(await fromRows(values, [T, vocab], args));
+fromLogits(
+  'policyLossFromLogits gives the same bits for any number of threads and for each sequence alone',
+  async () => {
+    // On the GPU the order of a row's sums follows its place relative to a 16-byte boundary, which must not differ then.
+    const vocab = ON_GPU ? 3008 : 3001;
+    const { threads } = nativeInfo();
+    for (const o of [...OPTIONS.slice(0, 10), ...OPTIONS.slice(40).filter((_, i) => i % 3 === 0)]) {
+      const { batch, options } = makeInputs(77, o);
+      const targets = makeTargets(vocab, 1);
+      const values = normals(T * vocab, 2);
+      const args = { targets, ...batch, ...options, normalizer: { tokens: T, sequences: B } };
+      const runs = [];
+      for (const n of [1, 2, 3, 8]) {
+        setThreads(n);
+        runs.push(await fromRows(values, [T, vocab], args));
+      }
+      setThreads(threads);
+      for (const run of runs) assert.equal(run, runs[0]);
+      for (let i = 0; i < B; i++) {
+        const [from, to] = [CU[i], CU[i + 1]];
+        const own = <A extends Float32Array | Int32Array>(x: A | undefined) => x?.slice(from, to) as A | undefined;
+        const alone = await fromRows(values.slice(from * vocab, to * vocab), [to - from, vocab], {
+          ...args,
+          targets: own(targets)!,
+          cuSeqlens: [0, to - from],
+          advantages: o.perToken ? own(batch.advantages)! : batch.advantages.slice(i, i + 1),
+          oldLogProbs: own(batch.oldLogProbs),
+          refLogProbs: own(batch.refLogProbs),
+          importanceWeights: own(batch.importanceWeights),
+          rolloutLogProbs: own(batch.rolloutLogProbs),
+          mask: own(batch.mask),
+        });
+        assert.equal(alone.dLogits, runs[0].dLogits.slice(from * vocab, to * vocab));
+      }
     }
-    setThreads(threads);
-    for (const run of runs) assert.equal(run, runs[0]);
-    for (let i = 0; i < B; i++) {
-      const [from, to] = [CU[i], CU[i + 1]];
-      const own = <A extends Float32Array | Int32Array>(x: A | undefined) => x?.slice(from, to) as A | undefined;
-      const alone = await fromRows(values.slice(from * vocab, to * vocab), [to - from, vocab], {
-        ...args,
-        targets: own(targets)!,
-        cuSeqlens: [0, to - from],
-        advantages: o.perToken ? own(batch.advantages)! : batch.advantages.slice(i, i + 1),
-        oldLogProbs: own(batch.oldLogProbs),
-        refLogProbs: own(batch.refLogProbs),
-        importanceWeights: own(batch.importanceWeights),
-        rolloutLogProbs: own(batch.rolloutLogProbs),
-        mask: own(batch.mask),
-      });
-      assert.equal(alone.dLogits, runs[0].dLogits.slice(from * vocab, to * vocab));
-    }
-  }
-});
-fromLogits('errors', async () => {
+  },
+);
+fromLogits('bad targets, logits, gradients and options are refused by name', async () => {
   const vocab = 19;
   const { batch } = makeInputs(3, { offPolicy: true });
   const values = normals(T * vocab, 4);
@@ -704,7 +704,7 @@ fromLogits('errors', async () => {
 fromLogits.run();
 
 const fromHidden = suite('linearPolicyLoss');
-fromHidden('equals the composition in float64, every aggregation and level', async () => {
+fromHidden('linearPolicyLoss agrees with float64 for every loss and level', async () => {
   const width = 6;
   const vocab = 19;
   for (const [i, o] of OPTIONS.entries()) {
@@ -746,7 +746,7 @@ fromHidden('equals the composition in float64, every aggregation and level', asy
     near(await out.dHead.read(), dHead, 5e-6 * scale, `dHead ${name}`);
   }
 });
-fromHidden('chunks and threads do not change the numbers (the sum over tokens rounds chunk by chunk)', async () => {
+fromHidden('chunk size and thread count change no number beyond rounding', async () => {
   const [width, vocab] = [33, 301];
   const { threads } = nativeInfo();
   for (const options of [
@@ -793,7 +793,7 @@ fromHidden('chunks and threads do not change the numbers (the sum over tokens ro
     setThreads(threads);
   }
 });
-fromHidden('hidden states of tokens without a gradient may be anything', async () => {
+fromHidden('hidden states of masked tokens may be anything', async () => {
   const [width, vocab] = [6, 19];
   for (const importanceSamplingLevel of ['token', 'sequence'] as const) {
     const { batch } = makeInputs(8, { holes: true });
@@ -819,7 +819,7 @@ fromHidden('hidden states of tokens without a gradient may be anything', async (
       assert.equal(await spoiled[part].read(), await clean[part].read());
   }
 });
-fromHidden('gradients go where they are told, and micro-batches add up', async () => {
+fromHidden('dHidden and dHead receive the gradients, and micro-batches accumulate', async () => {
   const [width, vocab] = [7, 23];
   const hidden = normals(T * width, 1);
   const head = place(normals(vocab * width, 2), [vocab, width]);
@@ -853,7 +853,7 @@ fromHidden('gradients go where they are told, and micro-batches add up', async (
   near(dHidden, await whole.dHidden.read(), 64 * UNIT_ROUNDOFF.float32, 'dHidden');
   near(await dHead.read(), await whole.dHead.read(), T * UNIT_ROUNDOFF.float32 * 4, 'dHead');
 });
-fromHidden('linearLogProbs equals the same from logits', async () => {
+fromHidden('linearLogProbs gives the log-probabilities and entropies of linearPolicyLoss', async () => {
   const [width, vocab] = [6, 37];
   const hidden = place(normals(T * width, 1), [T, width]);
   const head = place(normals(vocab * width, 2), [vocab, width]);
@@ -867,7 +867,7 @@ fromHidden('linearLogProbs equals the same from logits', async () => {
   const nothing = linearLogProbs({ hidden: blank([0, width]), head, targets: new Int32Array(0) });
   assert.equal(await nothing.logProbs.read(), new Float32Array(0));
 });
-fromHidden('16-bit hidden states on the GPU', async () => {
+fromHidden('16-bit hidden states agree with float32 on the GPU and are refused on the CPU', async () => {
   const [width, vocab] = [16, 45];
   for (const dtype of ['bfloat16', 'float16'] as const) {
     const hidden = place(normals(T * width, 1), [T, width], dtype);
@@ -895,7 +895,7 @@ fromHidden('16-bit hidden states on the GPU', async () => {
     near(await out.dHead.read(), await exact.dHead.read(), 32 * unit, `dHead ${dtype}`);
   }
 });
-fromHidden('topEntropyQuantile looks at the entropies first; on the GPU the threshold is to be given', async () => {
+fromHidden('topEntropyQuantile is the threshold of all entropies, and the GPU needs entropyThreshold', async () => {
   const [width, vocab] = [6, 19];
   const { batch } = makeInputs(8, { offPolicy: true, holes: true });
   const hidden = place(
@@ -916,7 +916,7 @@ fromHidden('topEntropyQuantile looks at the entropies first; on the GPU the thre
     else await fails(() => run({ topEntropyQuantile: 0.4 }), PrlError, 'ERR_PRL_UNSUPPORTED', /give entropyThreshold/);
   }
 });
-fromHidden('errors', async () => {
+fromHidden('wrong shapes, targets and memory are refused by name, and no tokens have loss 0', async () => {
   const [width, vocab] = [3, 4];
   const args = {
     hidden: place(normals(2 * width, 1), [2, width]),
