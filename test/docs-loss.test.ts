@@ -1,6 +1,6 @@
-// docs/adding-a-loss.md must not rot: its edits are applied to a copy of the sources. The copy must compile, and its losses and
-// gradients must be those of the reference, which the edits change too. The addon of the copy has policyLoss alone, for one instruction
-// set: five seconds.
+// docs/adding-a-loss.md must hold: its edits are applied to a copy of the sources, reference included. The copy must
+// compile, and its losses and gradients must be those of its reference. The copy's addon has policyLoss alone, for one
+// instruction set, so that it builds in five seconds.
 import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -61,7 +61,7 @@ async function withAddon(addon: string) {
   return import(join(copy, 'lib/kernels/policy-loss.ts'));
 }
 
-test('the examples touch as many files as their headings say', () => {
+test('the examples of adding-a-loss.md touch as many files as their headings say', () => {
   rmSync(copy, { recursive: true, force: true });
   for (const folder of ['lib', 'native', 'vendor', 'test/reference'])
     cpSync(join(packageRoot, folder), join(copy, folder), { recursive: true });
@@ -85,7 +85,7 @@ test('the examples touch as many files as their headings say', () => {
   assert.is(examples, 3);
 });
 
-test('with the examples applied the types hold, and the Trainer has the option', async () => {
+test('the examples of adding-a-loss.md compile, and the Trainer has their option', async () => {
   const { policyLossOptions } = await import(join(packageRoot, 'tools/api/loss-options.mjs'));
   const type = policyLossOptions(await import(join(copy, 'lib/kernels/loss-table.ts')), packageRoot);
   assert.match(
@@ -101,7 +101,7 @@ test('with the examples applied the types hold, and the Trainer has the option',
   assert.equal(TRAINER_OPTIONS.positiveWeight, { type: 'number', default: 1, min: 0, doc });
 });
 
-test('with the examples applied loss and gradient are those of the reference', async () => {
+test('the examples of adding-a-loss.md give the loss and gradient of the reference', async () => {
   const native = join(copy, 'native');
   const require = createRequire(import.meta.url);
   const compile = (source: string, object: string, ...flags: string[]) =>
