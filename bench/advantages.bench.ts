@@ -8,7 +8,7 @@ const GROUP = 8;
 const STEP = 256;
 const ETA = 200;
 const BETA = 0.01;
-/** verl's and PRL's, added to the deviation. */
+/** The value of verl and PRL, added to the deviation. */
 const EPSILON = 1e-6;
 const u = ROUNDOFF.float32;
 
@@ -25,7 +25,7 @@ export const advantageGroups = ({ tiny }: Scale): Group[] => {
   const [responses, longest] = tiny ? [16, 600] : [1024, 3072];
   const shapes: [string, (i: number) => number][] = [
     [`${responses} x ${longest}`, () => longest],
-    // Evenly between a twelfth and all of it.
+    // Evenly spread from a twelfth to the full length.
     [`${responses} x up to ${longest}`, (i) => Math.ceil((longest * (1 + ((i * 7) % 12))) / 12)],
   ];
   return shapes.flatMap(([shape, length]) => [
@@ -92,7 +92,7 @@ async function prepare(device: BenchDevice, kind: 'prl' | 'frpo' | 'grpo', batch
   const contestant: Contestant = {
     name,
     run: () => void pipeline(),
-    // Two log-probabilities in, an advantage out; with GRPO a reward, a group and an advantage per response.
+    // Two log-probabilities in, an advantage out. With GRPO: a reward and a group in, an advantage out, per response.
     traffic: 12 * (kind === 'grpo' ? lengths.length : tokens),
     versusPeers: true,
   };
@@ -108,9 +108,9 @@ async function prepare(device: BenchDevice, kind: 'prl' | 'frpo' | 'grpo', batch
 }
 
 /**
- * The peers take a suffix sum in float32 as total - prefix + own: each of up to L additions rounds a number as large as the largest
- * prefix, and roundings of both signs grow as the square root of L. It is multiplied by 1 / eta or beta. The outcome advantage, up to
- * the square root of the group's size, is a quotient of sums of a few terms.
+ * The peers compute a suffix sum in float32 as total - prefix + own. Each of up to L additions rounds a number as large
+ * as the largest prefix, and roundings of both signs grow as the square root of L. The sum is multiplied by 1 / eta or
+ * beta. The outcome advantage, up to the square root of the group's size, is a quotient of sums of a few terms.
  */
 function error(kind: 'prl' | 'frpo' | 'grpo', { cuSeqlens, oldLogProbs, refLogProbs, lengths }: Rollout): number {
   let largest = 0;

@@ -1,4 +1,4 @@
-// What a benchmark needs of the device that it runs on: a clock, cold caches, a copy to compare with, memory in use.
+// What a benchmark needs from its device: a clock, cold caches, a copy to compare with, the memory in use.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -10,29 +10,29 @@ export type Run = () => unknown;
 
 export interface BenchDevice {
   readonly name: Device;
-  /** Milliseconds that a run takes; if it gives a promise, until that is settled. */
+  /** Milliseconds that a run takes. If it returns a promise, until that settles. */
   time(run: Run): Promise<number>;
-  /** Fills the caches with something else, so that every run finds its inputs in memory. */
+  /** Fills the caches with other data, so that every run finds its inputs in memory. */
   flush(): void;
-  /** Bytes that a run has in use at its peak beyond those in use before; null where the system does not say. */
+  /** Bytes in use at the peak of a run beyond those in use before; null if the system does not say. */
   extraBytes(run: Run): Promise<number | null>;
   /** A copy of `bytes` from one place to another: the speed of memory. */
   copy(bytes: number): { run: Run; traffic: number };
-  /** Memory for outputs, all of it there: what a system gives at the first touch is not memory that a run takes. */
+  /** Memory for outputs, fully allocated: pages that the system adds at the first touch are not memory of a run. */
   buffer(shape: readonly number[], dtype: DType): Tensor;
   tensor(data: ArrayLike<number>, shape?: readonly number[], dtype?: DType): Tensor;
   /** Some rows of a matrix, as numbers. */
   rows(matrix: Tensor, rows: readonly number[]): Promise<Float32Array>;
 }
 
-/** Frees what nothing refers to any more: the tensors of one group are gigabytes, of which V8 sees a few bytes. */
+/** Frees everything unreferenced: the tensors of one group are gigabytes, of which V8 sees a few bytes. */
 export async function collectGarbage(): Promise<void> {
   setFlagsFromString('--expose-gc');
   (runInNewContext('gc') as () => void)();
   await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Larger than the caches of a core and of its share of a processor; on the GPU than its second-level cache. */
+/** Larger than the caches of a core and its share of a processor; on the GPU, than the second-level cache. */
 const FLUSH_BYTES = 64 << 20;
 const GPU_FLUSH_BYTES = 256 << 20;
 
@@ -80,7 +80,7 @@ async function timeOnCpu(run: Run): Promise<number> {
   return performance.now() - begin;
 }
 
-/** Linux keeps the highest memory use of a process, and sets it back to the present one when '5' is written here. */
+/** Linux keeps the peak memory of a process. Writing '5' here resets it to the present use. */
 async function extraCpuBytes(run: Run): Promise<number | null> {
   await collectGarbage();
   native().trimMemory({});
@@ -118,7 +118,7 @@ const cpuRows: BenchDevice['rows'] = ({ data, shape, dtype }, rows) =>
 
 const fill = (to: Tensor) => native().fill({ to, byte: 0 });
 
-/** Events on the stream: neither the launch nor JavaScript is in the time, unless the GPU waits for them. */
+/** Events on the stream: the time excludes the launch and JavaScript, unless the GPU waits for them. */
 async function timeOnGpu(run: Run): Promise<number> {
   const start = native().cudaEventRecord({});
   await run();
@@ -126,7 +126,7 @@ async function timeOnGpu(run: Run): Promise<number> {
   return native().cudaEventElapsed({ start, end });
 }
 
-/** What the addon's allocator handed out; memory that it keeps for later does not count. */
+/** Bytes that the addon's allocator handed out. Memory that it keeps for later does not count. */
 async function extraGpuBytes(run: Run): Promise<number> {
   await collectGarbage();
   const { inUse } = native().cudaMemory({ resetPeak: true });

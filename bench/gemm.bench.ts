@@ -3,7 +3,7 @@ import { native } from '../lib/kernels/native.js';
 import type { Group } from './harness.js';
 import { agree, normal, ROUNDOFF, type Scale } from './inputs.js';
 
-/** The CPU's float32 matrix product, which the policy network stands on; the GPU's is cuBLAS. */
+/** The CPU's float32 matrix product, on which the policy network is built. On the GPU cuBLAS does this. */
 export const gemmGroups = ({ device: where, tiny }: Scale): Group[] => {
   if (where !== 'cpu') return [];
   const n = tiny ? 32 : 512;

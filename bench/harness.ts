@@ -1,4 +1,4 @@
-// The rounds: ours, a copy of memory and the peers in turn, so that a slow moment of the machine meets all of them alike.
+// The rounds: ours, a copy of memory and the peers in turn, so that a slow moment of the machine affects all of them.
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BenchDevice, Run } from './device.js';
@@ -8,14 +8,14 @@ import { ratio, type Spread, spread } from './statistics.js';
 export interface Contestant {
   name: string;
   run: Run;
-  /** Before each run, not timed: puts back what the run overwrites. */
+  /** Runs before each run, not timed: restores what the run overwrites. */
   prepare?: () => void;
-  /** Bytes that must move at least: inputs read once, outputs written once. */
+  /** Least bytes to move: inputs read once, outputs written once. */
   traffic?: number;
   /** Floating-point operations. */
   operations?: number;
   tokens?: number;
-  /** Computes what the peers compute: its ratio to each of them is reported. */
+  /** Computes the same as the peers: its ratio to each of them is reported. */
   versusPeers?: boolean;
 }
 
@@ -26,7 +26,7 @@ export interface Prepared {
 
 export interface Group {
   name: string;
-  /** Makes the inputs: only when the group is run. */
+  /** Makes the inputs, only if the group runs. */
   setup(device: BenchDevice): Prepared | Promise<Prepared>;
 }
 
@@ -36,15 +36,15 @@ export interface Row extends Spread {
   fastest: number;
   traffic?: number;
   gigabytesPerSecond?: number;
-  /** Speed in bytes per second as a share of that of the copy, round by round. */
+  /** Speed in bytes per second relative to the copy, round by round. */
   ofCopy?: Spread;
   operations?: number;
   gigaflops?: number;
   tokens?: number;
   tokensPerSecond?: number;
-  /** Memory at its peak beyond what was in use before; null where nobody says. */
+  /** Peak memory beyond what was in use before; null if unknown. */
   extraBytes: number | null;
-  /** Of a row that the peers compute too: how many times as long each of them takes. */
+  /** For a row that the peers compute too: how many times as long each of them takes. */
   peers?: { [name: string]: Spread };
 }
 
@@ -52,9 +52,9 @@ export interface GroupResult {
   name: string;
   runs: number;
   rows: Row[];
-  /** Peers that are missing, whose outputs differ (never timed) or that failed. */
+  /** Peers that are missing, whose outputs differ (these are never timed) or that failed. */
   rejected: Rejected[];
-  /** Formulations that were slower than another of their family when warming up. */
+  /** Formulations that were slower in the warm-up than another of their family. */
   slower: { name: string; milliseconds: number }[];
   /** Cores that other processes kept busy. */
   othersCores: number;
@@ -69,8 +69,9 @@ export interface Measuring {
 
 export const WARM_UP = 3;
 const COPY_BYTES = 256 << 20;
-// PyTorch's OpenMP threads go on spinning after their work (7.7 ms on a Zen 3 at 2.4 GHz, measured): a peer's turn ends with a
-// pause that outlasts it. OMP_WAIT_POLICY=passive would do the same and slow PyTorch down, where ours wakes threads as dearly.
+// PyTorch's OpenMP threads keep spinning after their work (7.7 ms on a Zen 3 at 2.4 GHz, measured), so a peer's turn
+// ends with a pause that outlasts it. OMP_WAIT_POLICY=passive would do the same, but slow PyTorch down: its threads
+// would then take as long to wake as ours.
 const SPIN_MS = 20;
 
 interface Turn extends Contestant {
@@ -103,7 +104,7 @@ export async function measure(group: Group, { device, runs, peers, onRound }: Me
     for (const turn of turns) {
       turn.prepare?.();
       device.flush();
-      await sleep(1); // the threads that flushed go to sleep: nobody begins with warm ones
+      await sleep(1); // the threads that flushed go to sleep, so nobody starts with warm ones
       try {
         (round < 0 ? turn.warmUp : turn.times).push(await turn.clock());
       } catch (error) {
@@ -139,9 +140,9 @@ function peerTurn({ name, family, extraBytes }: Variant, peers: Peers, traffic: 
   return { name, run, traffic, side: 'peer', family, extraBytes, times: [], warmUp: [], clock: () => peers.time(name) };
 }
 
-/** Of formulations of the same thing only the one that was fastest when warming up goes on. */
+/** Of several formulations of the same thing, only the fastest in the warm-up is measured further. */
 function fastestOfFamilies(turns: Turn[]) {
-  const milliseconds = (turn: Turn) => Math.min(...turn.warmUp); // the least disturbed
+  const milliseconds = (turn: Turn) => Math.min(...turn.warmUp); // the least disturbed run
   const isFastest = (turn: Turn) =>
     turns.every((other) => other === turn || other.family !== turn.family || milliseconds(turn) <= milliseconds(other));
   const slower = turns.filter((turn) => !isFastest(turn));

@@ -1,5 +1,5 @@
-// Inputs that a peer in another process can make bit for bit (what is large is a small pattern, repeated), and how far its outputs
-// may be from ours.
+// Inputs that a peer in another process can reproduce bit for bit (large ones repeat a small pattern), and how far its
+// outputs may differ from ours.
 import { type Device, type DType, Tensor } from '../lib/index.js';
 import type { BenchDevice } from './device.js';
 import type { PeerCase } from './peers.js';
@@ -13,11 +13,14 @@ export function normal(i: number): number {
   return Math.sqrt(-2 * Math.log(1 - uniform(2 * i))) * Math.cos(2 * Math.PI * uniform(2 * i + 1));
 }
 
-/** Normal numbers with deviation `scale`, others with another `from`: element i of a tensor is number i modulo their count. */
+/**
+ * Normal numbers with deviation `scale`; another `from` gives other numbers. Element i of a tensor is number i modulo
+ * their count.
+ */
 export const pattern = (scale: number, from = 0) =>
   Float32Array.from({ length: PATTERN_LENGTH }, (_, i) => scale * normal(from + i));
 
-/** A tensor of any size from a pattern, rounded to its type once. */
+/** A tensor of any size from a pattern, rounded once to its type. */
 export function repeated(
   device: BenchDevice,
   numbers: Float32Array,
@@ -32,8 +35,8 @@ export function repeated(
 }
 
 /**
- * Differences of new and old log-probabilities as they are in training: about 1% of the tokens are clipped at epsilon 0.2. None is so
- * near a bound that rounding decides on which side it falls.
+ * Differences of new and old log-probabilities as in training: about 1% of the tokens are clipped at epsilon 0.2. None
+ * is so near a bound that rounding decides on which side it falls.
  */
 export function logRatio(t: number): number {
   const d = 0.08 * normal(t);
@@ -41,12 +44,12 @@ export function logRatio(t: number): number {
   return d;
 }
 
-/** As many responses of equal length, each with one advantage: every peer takes them. */
+/** Responses of equal length, each with one advantage: a form that every peer accepts. */
 export const SEQUENCES = 8;
 export const evenSequences = (tokens: number) =>
   Int32Array.from({ length: SEQUENCES + 1 }, (_, i) => (i * tokens) / SEQUENCES);
 
-/** About `count` rows from the first to the last. */
+/** About `count` rows, from the first to the last. */
 export function sampleRows(rows: number, count = 32): number[] {
   const n = Math.min(rows, count);
   return Array.from({ length: n }, (_, i) => Math.round((i * (rows - 1)) / Math.max(1, n - 1)));
@@ -64,28 +67,28 @@ const u = ROUNDOFF.float32;
 
 export interface Expected {
   values: ArrayLike<number>;
-  /** How far a peer that computes in float32 may be: absolute + relative * |value|. */
+  /** Largest error of a peer that computes in float32: absolute + relative * |value|. */
   absolute: number;
   relative?: number;
-  /** Its storage type; default float32. */
+  /** Its storage type. Default: float32. */
   dtype?: LogitsShape['dtype'];
 }
 
 /**
- * A peer's outputs must be all there, as long as ours, and near them. Outputs that the peer rounds to a 16-bit type (its own choice)
- * may be off by a few such roundings more.
+ * A peer must return all outputs, in our lengths and near our values. Outputs that the peer itself rounds to a 16-bit
+ * type may differ by a few such roundings more.
  */
 export function agree(expected: { [name: string]: Expected }): PeerCase['verify'] {
   return (outputs) => {
     for (const [name, { values, absolute, relative = 0, dtype = 'float32' }] of Object.entries(expected)) {
       const output = outputs.get(name);
-      if (output === undefined) return `it gives no ${name}`;
+      if (output === undefined) return `it returns no ${name}`;
       if (output.values.length !== values.length)
         return `${name} has ${output.values.length} elements, ours has ${values.length}`;
       const rounding = output.dtype === dtype ? 0 : 8 * ROUNDOFF[output.dtype];
       for (let i = 0; i < values.length; i++) {
         const tolerance = absolute + (relative + rounding) * Math.abs(values[i]);
-        // Written so that a NaN is a difference.
+        // Written so that a NaN counts as a difference.
         if (!(Math.abs(output.values[i] - values[i]) <= tolerance))
           return `${name}[${i}] is ${output.values[i]}, ours is ${values[i]} (tolerance ${tolerance.toExponential(1)})`;
       }
@@ -95,15 +98,15 @@ export function agree(expected: { [name: string]: Expected }): PeerCase['verify'
 }
 
 /**
- * Error of a log-probability in float32: the sum over the vocabulary collects roundings of both signs, which grow as its square root,
- * and the logit and the result, up to about 25, are rounded a few times.
+ * Error of a log-probability in float32. The sum over the vocabulary collects roundings of both signs, which grow as
+ * its square root. The logit and the result, up to about 25, are rounded a few times.
  */
 export const logProbError = (vocab: number) => u * (4 * Math.sqrt(vocab) + 64);
-/** The entropy's sum has terms p log p, larger by the size of the logarithms. */
+/** The terms p log p of the entropy's sum are larger by the size of the logarithms. */
 export const entropyError = (vocab: number) => Math.log(vocab) * logProbError(vocab);
 /**
- * d loss / d logits is c (1[target] - p): c has the error of the ratio, p that of its log-probability, and each side rounds once to
- * the storage type; at the target a difference of numbers up to the row's largest is rounded.
+ * d loss / d logits is c (1[target] - p). c has the error of the ratio, p that of its log-probability, and each side
+ * rounds once to the storage type. At the target, a difference of numbers up to the row's largest is rounded.
  */
 export const gradientError = (vocab: number, dtype: 'float32' | 'bfloat16', largest: number) => ({
   relative: 2 * logProbError(vocab) + 16 * u + (dtype === 'float32' ? 0 : 4 * ROUNDOFF[dtype]),

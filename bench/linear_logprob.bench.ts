@@ -1,4 +1,4 @@
-// Loss and both gradients from hidden states and output head, beside its three matrix products alone.
+// Loss and both gradients from hidden states and output head, compared with its three matrix products alone.
 import { linearPolicyLoss, type Tensor } from '../lib/index.js';
 import { native } from '../lib/kernels/native.js';
 import type { BenchDevice } from './device.js';
@@ -25,7 +25,7 @@ interface Shape {
   dtype: 'float32' | 'bfloat16';
 }
 
-/** On the CPU what takes less than a second or so; on the GPU what people train. */
+/** On the CPU, sizes that take about a second or less. On the GPU, sizes of real training. */
 const shapesOf = ({ device, tiny }: Scale): Shape[] =>
   tiny
     ? [{ tokens: 16, width: 32, vocab: 500, dtype: 'float32' }]
@@ -47,7 +47,7 @@ export const linearLogprobGroups = (scale: Scale): Group[] =>
 
 async function prepare(device: BenchDevice, shape: Shape): Promise<Prepared> {
   const { tokens, width, vocab, dtype } = shape;
-  // Logits with deviation 2; other numbers in the head than in the hidden states, which would be parallel to some rows.
+  // Logits with deviation 2. Head and hidden states use different numbers, else they would be parallel to some rows.
   const hiddenNumbers = pattern(1);
   const headNumbers = pattern(2 / Math.sqrt(width), 100_003);
   const targets = Int32Array.from({ length: tokens }, (_, t) => (t * 977) % vocab);
@@ -65,7 +65,7 @@ async function prepare(device: BenchDevice, shape: Shape): Promise<Prepared> {
   const { loss, dHidden, dHead } = linearPolicyLoss(args);
 
   const hiddenRows = sampleRows(tokens);
-  // Rows of targets, whose gradients are the largest, and rows of others.
+  // Rows of targets, whose gradients are the largest, and other rows.
   const headRows = [...new Set([...hiddenRows.map((t) => targets[t]), ...sampleRows(vocab)])];
   const logProb = logProbError(vocab) + (dtype === 'float32' ? dotError(width) : 16 * ROUNDOFF[dtype]);
   // A sum of products of a gradient (see gradientError) whose absolute values add up to a few times the largest sum.
@@ -104,7 +104,7 @@ async function prepare(device: BenchDevice, shape: Shape): Promise<Prepared> {
 /** A logit is a float32 sum of `width` products of both signs, about 2 in all. */
 const dotError = (width: number) => 16 * ROUNDOFF.float32 * Math.sqrt(width);
 
-/** Logits, d hidden and d head with nothing in between: the logits take the place of their gradient. */
+/** Logits, d hidden and d head with nothing in between: the logits stand in for their gradient. */
 function productsAlone(device: BenchDevice, hidden: Tensor, head: Tensor): Contestant {
   const [tokens, width] = hidden.shape;
   const vocab = head.shape[0];

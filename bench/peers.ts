@@ -1,4 +1,4 @@
-// The peers: a python that stays, with which we talk in lines of JSON, so that its runs stand between ours.
+// The peers: a lasting python process that answers lines of JSON, so that its runs can alternate with ours.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,23 +13,23 @@ export interface PeerCase {
   /** Which of the server's cases. */
   kind: string;
   parameters: { readonly [name: string]: number | string | boolean | readonly number[] };
-  /** Inputs, handed over as files. */
+  /** Inputs, passed as files. */
   arrays: { readonly [name: string]: Float32Array | Int32Array };
-  /** What is wrong with a variant's outputs; nothing when they are ours. */
+  /** What is wrong with a variant's outputs; undefined if they match ours. */
   verify(outputs: ReadonlyMap<string, Output>): string | undefined | Promise<string | undefined>;
 }
 
 export interface Output {
   values: Float32Array;
-  /** The type that the peer computed it in; `values` has its numbers. */
+  /** The type in which the peer computed it; `values` has its numbers. */
   dtype: 'float32' | 'bfloat16' | 'float16';
 }
 
 export interface Variant {
   name: string;
-  /** Formulations of one thing: only the fastest is measured. */
+  /** Formulations of one thing. Only the fastest is measured. */
   family: string;
-  /** Peak memory of a run beyond what was in use; null where the peer does not say. */
+  /** Peak memory of a run beyond what was in use; null if the peer does not say. */
   extraBytes: number | null;
 }
 export interface Rejected {
@@ -37,18 +37,18 @@ export interface Rejected {
   reason: string;
 }
 
-// glibc gives large blocks back to the system at every free and gets them again page by page, which costs eager PyTorch a large
-// part of its time: we let it keep them.
+// By default glibc returns large blocks to the system at every free and gets them again page by page, which takes a
+// large part of eager PyTorch's time. These settings let it keep them.
 const ENVIRONMENT = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: '100000000000' };
 
-/** A peer could not do what was asked: it is named and left out, the others go on. */
+/** A peer that cannot do a task is named and left out. The others continue. */
 export class PeerFailure extends Error {}
 
 export class Peers {
-  /** Versions of what was found, and what is missing. */
+  /** Versions of the packages found, and the missing packages. */
   versions: Record<string, string> = {};
   missing: Rejected[] = [];
-  /** Processor time of the peer's process, in seconds, as of its last answer. */
+  /** Processor time of the peer's process in seconds, as of its last answer. */
   cpuSeconds = 0;
   readonly #python: string;
   readonly #arguments: string[];
@@ -56,7 +56,7 @@ export class Peers {
   #child!: ChildProcess;
   #answers!: AsyncIterator<string>;
   #errors = '';
-  /** What ended the process, when it has ended. */
+  /** Why the process ended, if it has. */
   #ended?: string;
 
   private constructor(python: string, threads: number, device: Device) {
@@ -94,7 +94,7 @@ export class Peers {
     this.missing = missing;
   }
 
-  /** Loads a case; checks every variant against what `verify` expects. Those that pass can be timed. */
+  /** Loads a case and checks every variant against `verify`. Those that pass can be timed. */
   async load({ kind, parameters, arrays, verify }: PeerCase): Promise<{ variants: Variant[]; rejected: Rejected[] }> {
     if (this.#ended !== undefined) await this.#launch(); // a new group, a new process
     const files: Record<string, { file: string; dtype: string }> = {};
@@ -124,7 +124,7 @@ export class Peers {
     return { variants, rejected };
   }
 
-  /** Its peak memory; throws when its outputs are not what they should be. */
+  /** Returns its peak memory. Throws if its outputs are wrong. */
   async #check(variant: string, verify: PeerCase['verify']): Promise<number | null> {
     const { outputs, yardstick, extraBytes } = await this.#ask({ op: 'check', variant }, `checking '${variant}'`);
     if (yardstick) return extraBytes;

@@ -1,4 +1,4 @@
-// The native policy on the embedded task's model (380 k parameters): an update, scoring, generation.
+// The native policy with the embedded task's model (380 k parameters): update, scoring, generation.
 import { Policy, type PolicyConfig } from '../lib/index.js';
 import type { Contestant, Group, Prepared } from './harness.js';
 import { agree, logRatio, type Scale } from './inputs.js';
@@ -18,7 +18,7 @@ const CONFIG: PolicyConfig = {
   tie_word_embeddings: true,
 };
 const UPDATE = { learningRate: 3e-4, adamBeta2: 0.99 };
-/** Completions to one prompt, next to each other, as GRPO samples them. */
+/** Completions of one prompt, next to each other, as GRPO samples them. */
 const GROUP = 8;
 
 export const policyGroups = ({ device, tiny }: Scale): Group[] => {
@@ -111,11 +111,11 @@ function generate(batch: Batch): Prepared {
   const policy = Policy.create(CONFIG, { seed: 1 });
   const maxNewTokens = 64;
   const { prompts } = batch;
-  // Samples differ; the log-probabilities that come with the peer's must be what our policy gives to its tokens.
+  // Samples differ, so the peer's log-probabilities must match those of our policy for the peer's tokens.
   const verify: PeerCase['verify'] = async (outputs) => {
     const tokens = outputs.get('tokens')?.values;
     if (tokens?.length !== prompts.length * maxNewTokens)
-      return `tokens has ${tokens?.length} elements instead of ${prompts.length * maxNewTokens}`;
+      return `tokens must have ${prompts.length * maxNewTokens} elements, not ${tokens?.length}`;
     const completions = prompts.map((_, i) => [...tokens.subarray(i * maxNewTokens, (i + 1) * maxNewTokens)]);
     return agree({ logProbs: { values: await score(policy, { prompts, completions }), absolute: ERROR } })(outputs);
   };
@@ -132,7 +132,10 @@ function generate(batch: Batch): Prepared {
   };
 }
 
-/** Log-probabilities of up to 4 through two layers in float32, as far apart as PyTorch's own formulations are (1e-5), and more. */
+/**
+ * Log-probabilities of up to 4 through two layers in float32. PyTorch's own formulations differ by 1e-5; this allows
+ * more.
+ */
 const ERROR = 1e-4;
 const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
@@ -161,7 +164,7 @@ const modelParameters = () => ({
   vocab: CONFIG.vocab_size,
 });
 
-/** By their names in a checkpoint, so that both sides run the same network. */
+/** Weights by their names in a checkpoint, so that both sides run the same network. */
 const weights = (policy: Policy) =>
   Object.fromEntries(policy.parameters.map(({ name }) => [name, policy.readParameter(name).data as Float32Array]));
 

@@ -1,7 +1,7 @@
-// A group as a table.
+// Prints a group as a table.
 import type { GroupResult, Row } from './harness.js';
 
-/** Columns of which a table has those that some row fills. */
+/** A table has those of these columns that some row fills. */
 const COLUMNS: { title: string; cell: (row: Row) => string | undefined }[] = [
   { title: 'median ms', cell: ({ median }) => milliseconds(median) },
   { title: '10%', cell: ({ p10 }) => milliseconds(p10) },
@@ -27,7 +27,7 @@ export function tableOf({ name, runs, rows, rejected, slower, othersCores }: Gro
   const compared = rows.filter(({ peers }) => peers);
   const letter = (row: Row) =>
     compared.length > 1 && compared.includes(row) ? `${'abcdefgh'[compared.indexOf(row)]}  ` : '';
-  // How many times as long a peer takes as ours.
+  // How many times as long as ours a peer takes.
   const ratios = compared.map((own) => ({
     title: compared.length > 1 ? `/ ${letter(own).trim()}` : '/ ours',
     cell: (row: Row) => (row.side === 'peer' ? `${own.peers![row.name].median.toFixed(2)}x` : undefined),
@@ -44,11 +44,11 @@ export function tableOf({ name, runs, rows, rejected, slower, othersCores }: Gro
   return [
     `${name}  (${machine}, ${runs} runs)`,
     ...text,
-    ...slower.map((peer) => `slower: ${peer.name}, ${milliseconds(peer.milliseconds)} ms when warming up`),
+    ...slower.map((peer) => `slower: ${peer.name}, ${milliseconds(peer.milliseconds)} ms in the warm-up`),
     ...rejected.map((peer) => `not timed: ${peer.name}: ${peer.reason}`),
     ...(othersCores > 0.1
       ? [
-          `Other processes kept ${othersCores.toFixed(1)} cores busy meanwhile: these are not the times of a quiet machine.`,
+          `Other processes kept ${othersCores.toFixed(1)} cores busy meanwhile: the times are not those of a quiet machine.`,
         ]
       : []),
   ].join('\n');

@@ -1,4 +1,4 @@
-// What `prl bench` does: groups of benchmarks one after the other, tables, and everything as JSON.
+// The work of `prl bench`: runs groups of benchmarks one after the other, prints tables, and writes everything as JSON.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
@@ -28,11 +28,11 @@ export interface BenchOptions {
   /** Only groups whose name contains it. */
   filter?: string;
   threads?: number;
-  /** A python with the peers. */
+  /** A python with the peers installed. */
   peers?: string;
-  /** File for everything. */
+  /** File for all results as JSON. */
   json?: string;
-  /** Called before each group, and after each of its rounds. */
+  /** Called before each group and after each of its rounds. */
   onProgress?: (group: { name: string; index: number; groups: number }, round: number, rounds: number) => void;
 }
 
@@ -47,7 +47,7 @@ const allGroups = (scale: Scale) => [
   ...growthGroups(scale),
 ];
 
-/** Measures; true when every group could be. */
+/** Runs the benchmarks. True if every group could be measured. */
 export async function runBench(options: BenchOptions): Promise<boolean> {
   const { device, runs, tiny, filter = '', threads, json, onProgress } = options;
   const all = allGroups({ device, tiny });
@@ -59,7 +59,7 @@ export async function runBench(options: BenchOptions): Promise<boolean> {
   if (threads !== undefined) setThreads(threads);
   const info = nativeInfo();
   if (device === 'cuda' && info.cudaDevices.length === 0)
-    throw new PrlError('ERR_PRL_UNSUPPORTED', `there is no GPU to run on: ${info.cudaReason}`);
+    throw new PrlError('ERR_PRL_UNSUPPORTED', `no GPU is usable: ${info.cudaReason}`);
   const machine = device === 'cpu' ? `${info.isa}, ${info.threads} threads` : info.cudaDevices[0].name;
 
   const peers =
@@ -78,7 +78,7 @@ export async function runBench(options: BenchOptions): Promise<boolean> {
         results.push(result);
         console.log(`\n${tableOf(result, machine)}`);
       } catch (error) {
-        // The other groups may be hours of a rented GPU: they go on.
+        // The other groups may be hours of a rented GPU: they continue.
         const { message, code } = error as PrlError;
         failed.push({ name: group.name, code, message });
         console.log(`\n${group.name}\nfailed: ${message}`);
@@ -102,7 +102,7 @@ function peerLines({ versions, missing }: Peers): string {
   );
 }
 
-/** What a figure depends on besides the code. */
+/** What a result depends on besides the code. */
 function conditions({ device, tiny }: BenchOptions, peers: Peers | undefined) {
   const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
   const git = spawnSync('git', ['-C', packageRoot, 'rev-parse', 'HEAD'], { encoding: 'utf8' });

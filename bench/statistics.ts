@@ -5,7 +5,7 @@ export interface Spread {
   p90: number;
 }
 
-/** The q-th quantile (0 to 1), between neighbours in proportion; NaN of nothing. */
+/** The q-th quantile (0 to 1), interpolated linearly between neighbours; NaN for an empty list. */
 export function quantile(values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   const at = q * (sorted.length - 1);
@@ -20,7 +20,10 @@ export const spread = (values: readonly number[]): Spread => ({
   p90: quantile(values, 0.9),
 });
 
-/** How many times as long `slow` takes as `fast`, round by round: both of a round met the same moment of the machine. */
+/**
+ * How many times as long `slow` takes as `fast`, round by round: both runs of a round see the same state of the
+ * machine.
+ */
 export function ratio(slow: readonly number[], fast: readonly number[]): Spread {
   if (slow.length !== fast.length) throw new RangeError(`${slow.length} rounds against ${fast.length}`);
   return spread(slow.map((ms, round) => ms / fast[round]));

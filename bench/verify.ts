@@ -1,11 +1,11 @@
-// How many responses verifyMath judges in a second of one thread's own time, and of the clock's in its pool.
+// How many responses verifyMath judges per second: in one thread, by its own time, and in its pool, by the clock.
 //   npx tsx bench/verify.ts
 import { availableParallelism } from 'node:os';
 import { verifyMath } from '../lib/index.js';
 import { judgeMath } from '../lib/tasks/verify/judge.js';
 
 const r = String.raw;
-/** Gold answers of the kinds that problem sets have, each with what is right and what is wrong. */
+/** Gold answers of the kinds that problem sets have, each with right and wrong responses. */
 const ANSWERS: [gold: string, answers: string[]][] = [
   ['204', ['204', '113', r`204\text{ ways}`, '1024']],
   [r`\frac{14}{3}`, [r`\dfrac{14}{3}`, r`4\frac{2}{3}`, r`\frac{13}{3}`, '4.67']],
@@ -22,7 +22,7 @@ const steps = 'First we rewrite the equation, then we factor it and look at each
 const all = ANSWERS.flatMap(([gold, answers]) =>
   answers.map((answer) => ({ gold, response: `${steps}Hence the answer is $\\boxed{${answer}}$.` })),
 );
-/** Different numbers in each round, so that no answer was seen before, as far as they have any. */
+/** Every round has other numbers, so that no answer repeats, except answers without numbers. */
 const round = (n: number) =>
   all.map(({ gold, response }) => ({
     gold: gold.replace(/\d+/, (digits) => String(Number(digits) + n)),

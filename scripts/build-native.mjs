@@ -1,14 +1,16 @@
-// Builds the addon into build/Release/prl.node: with cmake-js in a checkout. The package calls CMake itself and brings the headers
-// of Node-API (scripts/headers.mjs), so that whoever gets the prebuilt addon installs nothing that only compiles.
+// Builds the addon into build/Release/prl.node: with cmake-js in a checkout. The package calls CMake itself and
+// contains the headers of Node-API (scripts/headers.mjs), so users of the prebuilt addon install no build tools.
 //
 //   node scripts/build-native.mjs [--out DIR] [--cuda-arch LIST|all|none | --emulate] [--sanitize | --sanitize-threads] [--keep] [--jobs N]
 //
-// CUDA is compiled when nvcc is found (in CUDACXX, .cuda/bin, on the PATH, or in /usr/local/cuda/bin): for the GPU that is present,
-// for one target (90a) when there is none, or for the list given. A list that is given and cannot be compiled is an error.
-// PRL_CUDA_ARCH and PRL_KEEP_BUILD=1 say the same as --cuda-arch and --keep: node-gyp, by which prebuildify comes here, passes no options.
-// --sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer (scripts/test-asan.mjs); --sanitize-threads: with ThreadSanitizer
-// (scripts/test-tsan.mjs).
-// --emulate: the CUDA sources for the emulator in test/emulator, which runs them on the CPU. For tests; give it its own --out.
+// CUDA is compiled if nvcc is found (in CUDACXX, .cuda/bin, on the PATH, or in /usr/local/cuda/bin). The targets are
+// the given list, else the GPU that is present, else 90a. A given list that cannot be compiled is an error.
+// PRL_CUDA_ARCH and PRL_KEEP_BUILD=1 mean the same as --cuda-arch and --keep: prebuildify calls this through node-gyp,
+// which passes no options.
+// --sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer (scripts/test-asan.mjs). --sanitize-threads: with
+// ThreadSanitizer (scripts/test-tsan.mjs).
+// --emulate: the CUDA sources for the emulator in test/emulator, which runs them on the CPU. For tests; give it an
+// --out of its own.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -31,12 +33,12 @@ import { addonProblem, findNvcc, missingTools, onPath } from './toolchain.mjs';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
 
-/** Whether this is a checkout; else it is the installed package. */
+/** Whether this is a checkout. Otherwise it is the installed package. */
 export const isCheckout = existsSync(join(root, 'lib', 'index.ts'));
 
 export const ALL_CUDA_TARGETS = '75-real;80-real;86-real;89-real;90a-real;100a-real;120-real;90-virtual';
 
-/** The targets to compile for: what was asked, else the GPU that is present, else one. */
+/** The targets to compile for: the requested ones, else the GPU that is present, else 90a. */
 function cudaTargets(asked) {
   if (asked === 'all') return ALL_CUDA_TARGETS;
   if (asked) return asked.replaceAll(',', ';');
@@ -48,7 +50,7 @@ function cudaTargets(asked) {
   return found.length ? found.join(';') : '90a-real';
 }
 
-// The compilers that missingTools looked at; cmake-js and CMake would look for others.
+// The compilers that missingTools checked; cmake-js and CMake would search for others.
 const compilers = () => ({ c: process.env.CC || 'cc', cxx: process.env.CXX || 'c++' });
 
 function cmakeJs(work, jobs) {
@@ -59,7 +61,7 @@ function cmakeJs(work, jobs) {
   return { configure: command('configure'), compile: command('compile') };
 }
 
-/** What cmake-js does on Linux and macOS for an addon of Node-API. */
+/** Does what cmake-js does on Linux and macOS for an addon of Node-API. */
 function cmake(work, jobs) {
   const { c, cxx } = compilers();
   const headers = ['node-api-headers', 'node-addon-api'].map((name) => join(root, 'dist', 'headers', name));
@@ -81,10 +83,13 @@ function cmake(work, jobs) {
   };
 }
 
-/** Beside an addon: what it was made from. */
+/** Lies beside an addon and says what it was made from. */
 const RECORD = 'made-from.json';
 
-/** Of all that decides what the compiled addon is, but for the options and the machine. Not by time: a fresh checkout is all new. */
+/**
+ * Hash of everything that determines the compiled addon, except the options and the machine. Not by time: in a fresh
+ * checkout every file is new.
+ */
 function digestOfSources() {
   const hash = createHash('sha256');
   const native = readdirSync(join(root, 'native'), { recursive: true, withFileTypes: true })
@@ -100,16 +105,18 @@ function digestOfSources() {
   return hash.update(JSON.stringify([builder, api, headers])).digest('hex');
 }
 
-/** Why the addon of a checkout must be compiled; null where the one that is there has these sources, and the targets that are asked for. */
+/**
+ * Why the addon of a checkout must be compiled; null if the existing one has these sources and the requested targets.
+ */
 export function whyCompileAgain(asked = process.env.PRL_CUDA_ARCH) {
   const folder = join(root, 'build', 'Release');
   if (!existsSync(join(folder, 'prl.node'))) return 'this checkout has none yet';
-  if (!existsSync(join(folder, RECORD))) return 'nothing says from which sources the one that is there was made';
+  if (!existsSync(join(folder, RECORD))) return 'no record says from which sources the existing one was made';
   const { sources, cudaArch } = JSON.parse(readFileSync(join(folder, RECORD), 'utf8'));
   if (sources !== digestOfSources()) return 'its sources have changed';
-  if (asked && asked !== cudaArch) return `PRL_CUDA_ARCH is ${asked} and was ${cudaArch ?? 'not set'}`;
+  if (asked && asked !== cudaArch) return `PRL_CUDA_ARCH is ${asked}, but was ${cudaArch ?? 'not set'}`;
   const problem = addonProblem(join(folder, 'prl.node'));
-  return problem && `the one that is there does not work here (${problem})`;
+  return problem && `the existing one does not work here (${problem})`;
 }
 
 export async function buildNative({
@@ -124,12 +131,12 @@ export async function buildNative({
   const missing = missingTools();
   if (missing)
     throw new Error(
-      `the addon must be compiled${reason ? `, because ${reason}` : ''}, and this machine lacks ${missing.what}. Run:\n\n  ${missing.command}\n\nand then the install again.`,
+      `the addon must be compiled${reason ? `, because ${reason}` : ''}, and this machine lacks ${missing.what}. Run:\n\n  ${missing.command}\n\nand then install again.`,
     );
   let nvcc = emulate || cudaArch === 'none' ? undefined : findNvcc();
   if (cudaArch && cudaArch !== 'none' && !emulate && !nvcc)
     throw new Error(
-      `CUDA targets were asked for (${cudaArch}), and nvcc was not found. 'node scripts/cuda-compiler.mjs' fetches it; CUDACXX names one that is elsewhere; PRL_CUDA_ARCH=none compiles for the CPU only.`,
+      `CUDA targets were requested (${cudaArch}), but nvcc was not found. 'node scripts/cuda-compiler.mjs' fetches it; CUDACXX names one in another place; PRL_CUDA_ARCH=none compiles for the CPU only.`,
     );
   const work = join(
     root,
@@ -139,18 +146,18 @@ export async function buildNative({
   const builder = (isCheckout ? cmakeJs : cmake)(work, jobs ?? availableParallelism());
   const definitions = [...(emulate ? ['PRL_CUDA_EMULATOR=ON'] : []), ...(sanitize ? [`PRL_SANITIZE=${sanitize}`] : [])];
   const call = (command) => {
-    // PRL_CUDA is said either way: a folder that was kept remembers what the build before was asked.
+    // PRL_CUDA is set either way: a kept folder remembers the choice of the build before.
     const cuda = nvcc ? ['PRL_CUDA=ON', `PRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`] : ['PRL_CUDA=OFF'];
     const [program, ...args] = builder[command]([...definitions, ...cuda]);
     return spawnSync(program, args, {
       cwd: root,
-      // ccache, where it is used, gives up at a precompiled header without this.
+      // Without this, ccache, where it is used, gives up at a precompiled header.
       env: { CCACHE_SLOPPINESS: 'pch_defines,time_macros', ...process.env, ...(nvcc && { CUDACXX: nvcc }) },
       encoding: 'utf8',
       maxBuffer: 1 << 28,
     });
   };
-  // `compile` alone would not look at the options again in a folder that was kept.
+  // `compile` alone would not read the options again in a kept folder.
   let run = call('configure');
   if (run.status !== 0 && nvcc && !cudaArch) {
     console.error(run.stderr);
@@ -167,7 +174,7 @@ export async function buildNative({
   }
   const target = resolve(root, out ?? 'build/Release', 'prl.node');
   mkdirSync(dirname(target), { recursive: true });
-  // Renamed into place: overwriting the file would pull it out from under a process that has it mapped.
+  // Renamed into place: overwriting the file would pull it away from a process that has it mapped.
   const built = [[join(work, 'Release', 'prl.node'), target]];
   if (emulate) built.push([join(work, 'Release', 'libcublas_fake.so'), join(dirname(target), 'libcublas_fake.so')]);
   for (const [from, to] of built) {

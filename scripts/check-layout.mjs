@@ -1,6 +1,6 @@
-// The rooms of lib/, highest first: an import may lead to its own room or to one further down, never up, and never in a circle.
-// Likewise the rooms of native/ and their #include "...". Prints each import that does otherwise.
-// CONTRIBUTING.md says what lives in which room.
+// Checks the rooms of lib/, highest first: an import may lead to its own room or to a lower one, never up, and never in
+// a circle. Checks the rooms of native/ and their #include "..." likewise. Prints each import that does otherwise.
+// CONTRIBUTING.md says which room holds what.
 //   node scripts/check-layout.mjs [FOLDER]
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize, relative, resolve } from 'node:path';
@@ -21,14 +21,17 @@ const ROOMS = [
   'base',
 ];
 const NATIVE_ROOMS = ['binding', 'model', 'kernels', 'runtime'];
-/** Files outside the rooms that may be reached: what publishes one room as a subpath, and the benchmarks that the CLI runs. */
+/**
+ * Files outside the rooms that may be imported: those that publish a room as a subpath, and the benchmarks that the CLI
+ * runs.
+ */
 const OUTSIDE = ['../bench/run.ts'];
 
 const top = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'));
 const root = join(top, 'lib');
 const files = readdirSync(root, { recursive: true }).filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
 
-/** The files that one file imports, by whatever form: from, import(), and the modules that threads are started with. */
+/** The files that one file imports, in any form: from, import(), and the modules that run in threads. */
 function importsOf(file) {
   const text = readFileSync(join(root, file), 'utf8').replaceAll(/^\s*(\*|\/\/|\/\*).*$/gm, '');
   const names = [...text.matchAll(/(?:\bfrom |\bimport\(|\bimport |\bnew URL\()'(\.{1,2}\/[^']*)'/g)];
@@ -48,7 +51,7 @@ for (const file of files) {
   for (const target of importsOf(file)) {
     if (OUTSIDE.includes(target)) continue;
     if (!existsSync(join(root, target)) && !existsSync(join(root, target.replace(/\.ts$/, '.d.ts'))))
-      problems.push(`lib/${file} imports lib/${target}, which is not there`);
+      problems.push(`lib/${file} imports lib/${target}, which does not exist`);
     else if (ROOMS.indexOf(roomOf(target)) < from)
       problems.push(`lib/${file} imports lib/${target}: ${roomOf(target)} is above ${roomOf(file)}`);
     else inside.push(target);
@@ -56,7 +59,7 @@ for (const file of files) {
   graph.set(file, inside);
 }
 
-/** Finds circles by a walk: a file that is reached again while it is on the way stands on one. */
+/** Finds circles by a walk. A file that is reached again before the walk leaves it is part of a circle. */
 const state = new Map();
 const way = [];
 function walk(file) {

@@ -1,5 +1,6 @@
-// The objects compiled per instruction set must hold no weak symbols (inline functions, templates): the linker keeps one copy
-// of each, and it could be the AVX-512 one on a machine without it. Run after `node scripts/build-native.mjs --keep`.
+// Fails if objects that are compiled per instruction set hold weak symbols (inline functions, templates). The linker
+// keeps one copy of each, and it could be the AVX-512 one on a machine without it. Run after `node
+// scripts/build-native.mjs --keep`.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -1,5 +1,5 @@
-// Fails unless the prebuilt addon holds device code for every target of build-native.mjs, so that a build without a CUDA compiler
-// cannot pass for one with it.
+// Fails unless the prebuilt addon holds device code for every target of build-native.mjs. So a build without a CUDA
+// compiler cannot pass for one with it.
 //   node scripts/check-targets.mjs [ADDON]      ADDON: default, the one under prebuilds/
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -1,9 +1,11 @@
-// Fetches a CUDA compiler for a machine without a CUDA toolkit: nvcc 13.0 with its headers and static runtime, in some 5 seconds.
+// Fetches a CUDA compiler for a machine without a CUDA toolkit: nvcc 13.0, its headers and static runtime, in about 5
+// seconds.
 //
 //   node scripts/cuda-compiler.mjs [FOLDER]        FOLDER: .cuda of the checkout, where the build looks (scripts/toolchain.mjs)
 //
-// NVIDIA publishes the parts as Python wheels; pip fetches them, pinned by version and SHA-256, so python3 with pip must be there.
-// A GPU or its driver is not needed. It compiles for every target of build-native.mjs; 271 MB on the disk.
+// NVIDIA publishes the parts as Python wheels. pip fetches them, pinned by version and SHA-256, so python3 with pip is
+// required. No GPU or driver is needed. The compiler supports every target of build-native.mjs and takes 271 MB on the
+// disk.
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -27,7 +29,7 @@ const WHEELS = [
   'nvidia-cuda-runtime==13.0.96 --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548 --hash=sha256:ef9bcbe90493a2b9d810e43d249adb3d02e98dd30200d86607d8d02687c43f55',
   'nvidia-cuda-cccl==13.0.85 --hash=sha256:e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649 --hash=sha256:6f0203e29fed809ee2b7fe9b1344df66ecab990c37d6a2e0e189b26d6c97ed7c',
 ];
-/** Written last, so that a folder that has it is whole; another text in it means other wheels. */
+/** Written last, so a folder with this file is complete. Another text in it means other wheels. */
 const STAMP = 'fetched-wheels.txt';
 
 function fetchCompiler(folder) {
@@ -48,12 +50,12 @@ function fetchCompiler(folder) {
   if (status !== 0) throw new Error(`pip could not fetch the compiler (its messages are above)`);
 
   const toolkit = join(work, 'nvidia', 'cu13');
-  // What a toolkit has and the wheels lack: the place where CMake links from, and the right to be run.
+  // A toolkit has two things that the wheels lack: the folder from which CMake links, and execute permissions.
   symlinkSync('lib', join(toolkit, 'lib64'));
   for (const tools of ['bin', 'nvvm/bin'])
     for (const entry of readdirSync(join(toolkit, tools), { withFileTypes: true }))
       if (entry.isFile()) chmodSync(join(toolkit, tools, entry.name), 0o755);
-  if (versionOf(join(toolkit, 'bin', 'nvcc')) === null) throw new Error('the nvcc that was fetched does not run here');
+  if (versionOf(join(toolkit, 'bin', 'nvcc')) === null) throw new Error('the fetched nvcc does not run here');
   writeFileSync(join(toolkit, STAMP), requirements);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(dirname(folder), { recursive: true });

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
-// The experiment of docs/results.md: every method gets the same number of settings, tried on seeds of their own; the best of each by
-// average@8 on the level that is trained on is trained on other seeds, beside the arms that its claims are compared with.
+// The experiment of docs/results.md. Every method gets the same number of settings, tried on seeds of their own. The
+// best setting of each, by average@8 on the trained level, is trained on other seeds, beside the arms that its claims
+// are compared with.
 //
 //   node --import tsx scripts/experiment.mjs small-batch|rare-success|drift|updates|quickstart FOLDER [--seeds N] [--tune-seeds N]
 //
-// Everything is kept in FOLDER; what is finished is not done again.
+// Everything stays in FOLDER. Finished parts are not repeated.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -27,12 +28,15 @@ const GRID = {
   progrs: ['lambda=1', 'lambda=3', 'lambda=10', 'lambda=3 granularity=step', 'lambda=3 learning-rate=1e-4'],
 };
 
-/** Steps of the GRPO arm that sees as many tokens, at 8 responses per problem, as PROGRS does with those of its reward model. */
+/**
+ * Steps of the GRPO arm that sees as many tokens, at 8 responses per problem, as PROGRS does including those of its
+ * reward model.
+ */
 const EQUAL_TOKENS_STEPS = { 'small-batch': 110, 'rare-success': 72 };
 
-/** Comparisons that look at one setting each, without tuning: every arm that was trained is shown. */
+/** Comparisons of one setting each, without tuning. They show every trained arm. */
 const LOOKS = {
-  // Five times the steps: how far policies drift, and what pass@8 is left.
+  // Five times the steps: how far the policies drift, and how much pass@8 remains.
   drift: {
     options: ['--preset', 'small-batch', '--max-steps', '300'],
     arms: {
@@ -42,7 +46,7 @@ const LOOKS = {
       prl100: ['prl', 'eta=100'],
       prl20: ['prl', 'eta=20'],
       prl5: ['prl', 'eta=5'],
-      // frpo05 but for the step's own share: steps of 4 tokens.
+      // frpo05 without the step's own share: steps of 4 tokens.
       prl20short: ['prl', 'eta=20 step-split=length step-length=4'],
       frpo05: ['frpo', 'frpo-beta=0.05'],
       frpo20: ['frpo', 'frpo-beta=0.2'],
@@ -70,7 +74,7 @@ const { values, positionals } = parseArgs({
   options: { seeds: { type: 'string', default: '8' }, 'tune-seeds': { type: 'string', default: '3' } },
 });
 const [name, folder] = positionals;
-if (folder === undefined) throw new Error('experiment.mjs NAME FOLDER');
+if (folder === undefined) throw new Error('usage: experiment.mjs NAME FOLDER');
 
 /** Trains arms, { NAME: [METHOD, 'option=value ...'] }. */
 function compare(output, arms, options) {
@@ -136,9 +140,9 @@ if (LOOKS[name]) {
     join(folder, name),
     {
       ...arms,
-      // Its scores as they are, not centred.
+      // The scores as they are, not centred.
       naive: ['progrs', `${best.progrs} center=none`],
-      // Twice the responses; and as many tokens as PROGRS has with those of its reward model.
+      // Twice the responses; and as many tokens as PROGRS, including those of its reward model.
       grpo8: ['grpo', `${best.grpo} num-generations=8`],
       grpo8long: ['grpo', `${best.grpo} num-generations=8 max-steps=${EQUAL_TOKENS_STEPS[name]}`],
     },

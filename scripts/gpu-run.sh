@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs prl-node on a GPU machine, from a folder made by scripts/pack-gpu.mjs. See docs/gpu.md.
+# Runs prl-node on a GPU machine, from a folder that scripts/pack-gpu.mjs made. See docs/gpu.md.
 #
 #   ./run.sh [--emulated] check | test | sanitize | ipc | bench ...
 #
-# Each step writes STEP.log (bench also bench.json) and a line of summary.txt into $OUT (./out). A step that fails, or that takes
-# longer than its limit, stops none of those after it. Exit code: 0 when every step did well.
+# Each step writes STEP.log (bench also bench.json) and a line of summary.txt into $OUT (./out). A step that fails or
+# exceeds its limit does not stop the later ones. Exit code: 0 if every step succeeded.
 #
 #   --emulated     the test step on the emulator (of an archive packed with --emulated)
 #   PYTHON=python3            with torch, for ipc and the peers of bench
@@ -28,7 +28,7 @@ check() {
   nvidia-smi || echo "nvidia-smi does not work here"
   node lib/cli/main.js doctor
   "$PYTHON" -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda, torch.cuda.is_available())'
-  # The GPU itself, at the end: this decides the step.
+  # The GPU itself comes last: it decides whether the step succeeds.
   node -e 'import("./lib/index.js").then(async ({ Tensor }) => {
     const read = await Tensor.from([1, 2, 3], [3], { device: "cuda" }).read();
     console.log("a tensor went to the GPU and came back:", [...read].join(" "));
@@ -37,12 +37,12 @@ check() {
 
 test_step() { limited "$LIMIT" node scripts/test-cuda.mjs $EMULATED --timeout 300; }
 
-# Every tool of compute-sanitizer over the kernel tests. Without the cache of device memory: a sanitizer knows allocations, not
-# what lies within them.
+# Runs every tool of compute-sanitizer on the kernel tests. Without the cache of device memory: a sanitizer knows
+# allocations, not the parts within them.
 sanitize() {
   local sanitizer status=0 tool
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) || {
-    echo "compute-sanitizer is not here"
+    echo "compute-sanitizer was not found"
     return 1
   }
   export PRL_CUDA_CACHE=off

@@ -1,4 +1,4 @@
-// Copies the headers that the addon is compiled with into dist, for the package: they are development dependencies here.
+// Copies the headers that compile the addon into dist, for the package: here they are development dependencies.
 import { cpSync, mkdirSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,5 +1,6 @@
-// npm's install script: keeps the prebuilt addon when it works here, else compiles one. In a checkout it compiles what has changed;
-// `npx prl` comes here too, since it installs the checkout. Node-gyp is not used: it would need node's headers, python and a network.
+// npm's install script. It keeps the prebuilt addon if that works here, else it compiles one. In a checkout it compiles
+// whenever something has changed; `npx prl` comes here too, since it installs the checkout. It does not use node-gyp,
+// which would need node's headers, python and a network.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -9,10 +10,10 @@ import { addonProblem } from './toolchain.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-/** Why an addon must be compiled; null when the one that is there serves. */
+/** Why an addon must be compiled; null if the existing one will do. */
 function whyCompile() {
-  if (process.env.npm_config_build_from_source === 'true') return 'build-from-source was asked for';
-  // A prebuilt addon in a checkout was made from sources that may have changed since.
+  if (process.env.npm_config_build_from_source === 'true') return 'build-from-source was requested';
+  // A prebuilt addon in a checkout may come from older sources.
   if (isCheckout) return whyCompileAgain();
   let path;
   try {
@@ -36,7 +37,7 @@ try {
     console.log(`prl-node: compiling the addon, because ${reason}`);
     await buildNative({ reason });
   } else if (!isCheckout) {
-    // What an earlier install compiled would be taken before the prebuilt one.
+    // Otherwise an addon from an earlier install would be used before the prebuilt one.
     rmSync(join(root, 'build'), { recursive: true, force: true });
   }
 } catch (error) {

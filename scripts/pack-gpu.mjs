@@ -1,10 +1,10 @@
-// Makes one archive that runs the GPU tests, the benchmarks and the PyTorch example on a machine that has a GPU, but no node, no
-// compiler and no network. See docs/gpu.md.
+// Makes one archive that runs the GPU tests, the benchmarks and the PyTorch example on a machine with a GPU but without
+// node, a compiler or a network. See docs/gpu.md.
 //
 //   node scripts/pack-gpu.mjs [--cuda-arch 90a-real] [--out .gpu/prl-gpu.tar.xz] [--emulated]
 //
-//   --cuda-arch  for which GPUs; 90a-real serves H100 and H200
-//   --emulated   puts in the addon for the emulator too, so that the archive can be tried where there is no GPU
+// --cuda-arch  the GPU targets; 90a-real works for H100 and H200
+// --emulated   adds the addon for the emulator, so that the archive can be tried without a GPU
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -34,7 +34,7 @@ const { values } = parseArgs({
 const folder = join(root, 'build', 'pack', 'prl-gpu');
 const packageJson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
-/** Runs a tool; gives its output, or undefined where it is not there. Anything else that goes wrong ends the script. */
+/** Runs a tool and returns its output, or undefined if it does not exist. Any other failure ends the script. */
 function run(command, args, options = {}) {
   const { error, status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8', ...options });
   if (error?.code === 'ENOENT') return undefined;
@@ -42,13 +42,13 @@ function run(command, args, options = {}) {
   return stdout.trim();
 }
 
-/** Copies what is under root/`from` and passes `wanted` to the same place in the archive. */
+/** Copies the files under root/`from` that pass `wanted` to the same place in the archive. */
 function take(from, wanted = () => true) {
   const isWanted = (path) => statSync(path).isDirectory() || wanted(path);
   cpSync(join(root, from), join(folder, from), { recursive: true, filter: isWanted });
 }
 
-/** The packages that are needed at run time, from the lock file, with those that they need. */
+/** The packages needed at run time, from the lock file, with their own dependencies. */
 function runtimePackages() {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
   const queue = [...Object.keys(packageJson.dependencies), 'uvu'];
@@ -69,7 +69,7 @@ const cudaVersion = run(nvcc, ['--version'])?.match(/release ([\d.]+)/)?.[1];
 await buildNative({ cudaArch: values['cuda-arch'], out: join(folder, 'build', 'Release'), keep: true });
 if (values.emulated) await buildNative({ emulate: true, out: join(folder, 'build', 'emulated'), keep: true });
 
-// TypeScript to JavaScript, every file in its place: relative imports and paths to fixtures stay as they are.
+// Compiles TypeScript to JavaScript, every file in its place. Relative imports and paths to fixtures stay valid.
 run(process.execPath, [
   join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
   '-p',
@@ -91,7 +91,7 @@ for (const name of runtimePackages()) take(`node_modules/${name}`, (path) => !/\
 copyFileSync(realpathSync(process.execPath), join(folder, 'bin', 'node'));
 chmodSync(join(folder, 'bin', 'node'), 0o755);
 if (run('strip', [join(folder, 'bin', 'node')]) === undefined)
-  console.warn('strip is not here: the node binary stays as it is');
+  console.warn('strip was not found: the node binary stays as it is');
 copyFileSync(join(root, 'scripts', 'gpu-run.sh'), join(folder, 'run.sh'));
 chmodSync(join(folder, 'run.sh'), 0o755);
 

@@ -1,4 +1,4 @@
-// Runs node with an addon that was built with sanitizers: scripts/test-asan.mjs, scripts/test-tsan.mjs.
+// Runs node with an addon built with sanitizers, for scripts/test-asan.mjs and scripts/test-tsan.mjs.
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,15 +8,15 @@ import { countTests } from './uvu.mjs';
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 export const seconds = () => `${(performance.now() / 1000).toFixed(0)} s`;
 
-/** What LD_PRELOAD must be: the compiler's libraries, before all that node loads. */
+/** The value of LD_PRELOAD: the compiler's libraries, before everything that node loads. */
 export function preload(sanitizer) {
   const library = (name) => spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim();
   return `${library(sanitizer)} ${library('libstdc++.so')}`;
 }
 
 /**
- * Runs a command, shows what it says and returns it. Where it fails: how to do it again, and the end of this process.
- * `wrong` tells whether an output that ended well was not.
+ * Runs a command, shows its output and returns it. If it fails, prints how to repeat it and ends this process. `wrong`
+ * tells whether the output of a successful command means a failure.
  */
 export async function run(command, settings, wrong) {
   const child = spawn(command[0], command.slice(1), {

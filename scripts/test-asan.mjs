@@ -1,13 +1,13 @@
-// The native boundary under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer: builds the addon with them (g++), fuzzes
-// every function of it (test/fuzz) with each instruction set and on the emulator of a GPU, and runs the tests of the kernels and of
-// the policy. What goes wrong is printed with the command that does it again.
+// Tests the native boundary under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer. It builds the addon
+// with them (g++), fuzzes every function (test/fuzz) with each instruction set and on the GPU emulator, and runs the
+// tests of kernels and policy. Each failure is printed with the command that repeats it.
 //
 //   node scripts/test-asan.mjs [--calls N] [--seed N] [--fuzz-only] [--cpu-only] [--jobs N]
 //
-//   --calls N     of the fuzz, half of them on the emulator; default 200000
+// --calls N     calls of the fuzz, half of them on the emulator; default 200000
 //   --fuzz-only   leaves the tests out
 //   --cpu-only    leaves the emulator out
-//   --jobs N      of the compiler at a time
+// --jobs N      parallel jobs of the compiler
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -24,16 +24,16 @@ const { values } = parseArgs({
   },
 });
 const [calls, seed] = [Number(values.calls), Number(values.seed)];
-// The best set of this machine first; the lesser ones are code of their own.
+// The best set of this machine comes first. The lesser ones have code of their own.
 const ISAS = [{}, ...(process.arch === 'x64' ? [{ PRL_ISA: 'avx2' }] : []), { PRL_ISA: 'generic' }];
 const nameOf = ({ PRL_ISA = 'the best instruction set' }) => PRL_ISA;
 
 const sanitized = {
   LD_PRELOAD: preload('libasan.so'),
-  // Too much memory is an error of the caller, not of the addon. What is left at the end is a leak, whoever left it.
-  // intercept_tls_get_addr=0: up to GCC 13 the sanitizer takes the sizes of thread_local blocks from a header that glibc has not
-  // written since 2.25; where a block lies 16 bytes into a page, the leak check then reads wild memory and dies ("Tracer caught
-  // signal 11"). Nothing is lost: it finds these blocks as it finds all that was allocated.
+  // Too much memory is an error of the caller, not of the addon. Whatever is left at the end is a leak, whoever left
+  // it. intercept_tls_get_addr=0: up to GCC 13 the sanitizer reads the sizes of thread_local blocks from a header that
+  // glibc has not written since 2.25. If a block lies 16 bytes into a page, the leak check then reads wild memory and
+  // dies ("Tracer caught signal 11"). Nothing is lost: it finds these blocks like all other allocations.
   ASAN_OPTIONS: 'allocator_may_return_null=1:detect_leaks=1:detect_stack_use_after_return=0:intercept_tls_get_addr=0',
   LSAN_OPTIONS: `suppressions=${join(root, 'test', 'fuzz', 'leaks.supp')}:print_suppressions=0`,
   UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
@@ -49,7 +49,8 @@ async function fuzz(where, count, env) {
   rmSync(trace, { force: true });
   const last = () => (existsSync(trace) ? readFileSync(trace, 'utf8').trim() : 'before the first call');
   const progress = setInterval(() => console.log(`   ${last().split(':')[0]} (at ${seconds()})`), 20_000);
-  const onExit = () => console.error(`The last: ${last()}\n(one call alone: --only NUMBER in place of --calls)`);
+  const onExit = () =>
+    console.error(`The last call: ${last()}\n(to repeat one call alone: --only NUMBER in place of --calls)`);
   process.on('exit', onExit);
   const workers = Math.max(2, Math.ceil(count / 5000));
   const options = Object.entries({ calls: count, seed: own, workers, trace }).flatMap(([k, v]) => [`--${k}`, `${v}`]);
@@ -65,7 +66,7 @@ async function fuzz(where, count, env) {
   sum.calls += count;
 }
 
-console.log(`test:asan: seed ${seed}; first it compiles with the sanitizers, which takes minutes`);
+console.log(`test:asan: seed ${seed}; compiling with the sanitizers first takes minutes`);
 const jobs = values.jobs && Number(values.jobs);
 const out = join(root, 'build', 'asan');
 const onCpu = { PRL_NATIVE: join(out, 'prl.node') };
@@ -93,5 +94,5 @@ if (!values['fuzz-only']) {
   sum.tests += await tests('policy', {});
 }
 console.log(
-  `test:asan: all well in ${seconds()}; seed ${seed}\n  ${sum.calls} calls: ${sum.accepted} accepted, ${sum.refused} refused with a typed error, ${sum.known} known answers right; ${sum.workers} workers died in mid-call${values['fuzz-only'] ? '' : `\n  ${sum.tests} tests passed`}`,
+  `test:asan: all passed in ${seconds()}; seed ${seed}\n  ${sum.calls} calls: ${sum.accepted} accepted, ${sum.refused} refused with a typed error, ${sum.known} known answers right; ${sum.workers} workers died in mid-call${values['fuzz-only'] ? '' : `\n  ${sum.tests} tests passed`}`,
 );

@@ -1,12 +1,12 @@
-// Runs the test files that choose their device (test/reference/device.ts) with their tensors on the GPU of this machine.
+// Runs the test files that choose their device (test/reference/device.ts) with their tensors on this machine's GPU.
 //
 //   node scripts/test-cuda.mjs [FILE PATTERN] [--emulate] [--allow-no-gpu] [--jobs N] [--timeout SECONDS] [--under COMMAND]
 //
-// One process per file: a kernel that breaks the GPU's context, or never ends, takes no other file with it.
-//   --emulate        on the emulator of a GPU (test/emulator), which is built first; no GPU is used
-//   --allow-no-gpu   where there is no GPU, exit with 0 all the same; the output says that nothing was tested
-//   --under COMMAND  what each process runs under: "compute-sanitizer --error-exitcode 99"
-// It also runs from a folder made by scripts/pack-gpu.mjs, where the tests are JavaScript.
+// Each file has a process of its own: a kernel that breaks the GPU's context, or never ends, affects no other file.
+//   --emulate        on the GPU emulator (test/emulator), which is built first; uses no GPU
+//   --allow-no-gpu   without a GPU, exits with 0 all the same; the output says that nothing was tested
+//   --under COMMAND  runs each process under a tool: "compute-sanitizer --error-exitcode 99"
+// It also runs in a folder that scripts/pack-gpu.mjs made, where the tests are JavaScript.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -30,7 +30,7 @@ const { values, positionals } = parseArgs({
 });
 const jobs = Number(values.jobs ?? (values.emulate ? Math.min(4, availableParallelism()) : 1));
 
-/** The end of a run in which nothing was tested. Nobody should take it for a success. */
+/** Ends a run that tested nothing. Nobody should take it for a success. */
 function nothing(reason, remedy) {
   console.log(`\ntest:cuda: NOTHING WAS TESTED ON A GPU.\n  why:    ${reason}\n  remedy: ${remedy}`);
   if (!values.emulate) console.log('  or:     npm run test:emulated runs the same tests on an emulator of a GPU');
@@ -38,7 +38,7 @@ function nothing(reason, remedy) {
   process.exit(values['allow-no-gpu'] ? 0 : 1);
 }
 
-/** The addon that is to be tested. */
+/** The addon to test. */
 async function addonPath() {
   if (values.emulate) {
     const out = join(root, 'build', 'emulated');
@@ -56,7 +56,7 @@ async function addonPath() {
   }
 }
 
-/** Uses the GPU, in a process of its own: the device, or why there is none. */
+/** Uses the GPU in a process of its own: returns the device, or why there is none. */
 function probe(env) {
   const code = `
     const addon = require(process.env.PRL_NATIVE);
@@ -73,15 +73,16 @@ function probe(env) {
 
 function remedyFor({ broken, cudaCompiled }) {
   if (broken) return "'npm run prl -- doctor' says what is missing";
-  if (!cudaCompiled) return 'compile the addon where nvcc is: npm run build:native (CUDACXX=/path/to/nvcc names it)';
-  if (process.env.PRL_DEVICE) return `PRL_DEVICE=${process.env.PRL_DEVICE} is set: choose another, or unset it`;
+  if (!cudaCompiled)
+    return 'compile the addon on a machine with nvcc: npm run build:native (CUDACXX=/path/to/nvcc names it)';
+  if (process.env.PRL_DEVICE) return `PRL_DEVICE=${process.env.PRL_DEVICE} is set: choose another device, or unset it`;
   return "a machine with an NVIDIA GPU of compute capability 7.5 or more and its driver ('nvidia-smi' must list it)";
 }
 
 const running = new Set();
 const kill = (child, signal) => {
   try {
-    process.kill(-child.pid, signal); // the group: also what the test started, and what --under put in between
+    process.kill(-child.pid, signal); // the process group: includes what the test started, and the tool of --under
   } catch {} // it has ended
 };
 for (const signal of ['SIGINT', 'SIGTERM']) {
@@ -91,7 +92,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   });
 }
 
-/** Runs one file; never rejects. */
+/** Runs one file. It never rejects. */
 function runFile(file, env) {
   return new Promise((resolve) => {
     const loader = packed ? [] : ['--import', 'tsx'];
@@ -112,7 +113,7 @@ function runFile(file, env) {
       running.delete(child);
       kill(child, 'SIGKILL');
       const counts = countTests(output, code ?? 1);
-      if (late) output += `\nkilled: it had not ended after ${values.timeout} s\n`;
+      if (late) output += `\nkilled: it was still running after ${values.timeout} s\n`;
       else if (signal) output += `\nended by ${signal}\n`;
       else if (code !== 0) output += `\nended with code ${code}\n`;
       resolve({ file, output, seconds: (performance.now() - start) / 1000, ...counts });
@@ -152,13 +153,13 @@ async function work() {
     const verdict = done.failed ? `${done.failed} FAILED of ${done.total}` : `${done.passed} passed`;
     console.log(`${file.padEnd(44)} ${verdict.padEnd(18)} ${done.seconds.toFixed(1).padStart(6)} s`);
     if (done.failed) console.log(done.output);
-    // A sanitizer speaks also where it finds nothing wrong.
+    // A sanitizer prints a summary even if it finds nothing wrong.
     else if (values.under)
       console.log(done.output.match(/^={9} .*SUMMARY.*$/gm)?.join('\n') ?? '(no summary of the tool)');
   }
 }
 await Promise.all(Array.from({ length: jobs }, work));
-if (values.emulate) console.log('\nUnder the emulator: nothing of this ran on a GPU.');
+if (values.emulate) console.log('\nOn the emulator: none of this ran on a GPU.');
 else console.log(`\nOn ${device}.`);
 console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
 process.exit(sum.failed ? 1 : 0);

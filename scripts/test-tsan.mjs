@@ -1,9 +1,10 @@
-// Races between threads: builds the addon with ThreadSanitizer (g++) and runs the tests of the kernels and of the policy, and eight
-// worker threads that call kernels at once. Node itself is not built so: what only its own code touches is not looked at.
+// Looks for races between threads. It builds the addon with ThreadSanitizer (g++) and runs the tests of kernels and
+// policy, and eight worker threads that call kernels at once. Node itself has no sanitizer: memory that only node's
+// code touches is not checked.
 //
 //   node scripts/test-tsan.mjs [FILE PATTERN] [--jobs N]
 //
-//   --jobs N   of the compiler at a time
+// --jobs N   parallel jobs of the compiler
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildNative } from './build-native.mjs';
@@ -11,7 +12,7 @@ import { preload, root, runTests, seconds, testFiles } from './sanitized.mjs';
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string' } } });
 const out = join(root, 'build', 'tsan');
-console.log('test:tsan: first it compiles with the sanitizer, which takes minutes');
+console.log('test:tsan: compiling with the sanitizer first takes minutes');
 await buildNative({
   sanitize: 'thread',
   cudaArch: 'none',
@@ -28,9 +29,9 @@ const settings = {
 };
 const pattern = new RegExp(positionals[0] ?? '');
 const files = [...testFiles('kernels'), 'test/endurance/load.test.ts', ...testFiles('policy')];
-// memory.test.ts measures what a process takes, and the sanitizer takes several times that.
+// memory.test.ts measures the memory of a process, and the sanitizer takes several times as much.
 const chosen = files.filter((file) => pattern.test(file) && !file.endsWith('/memory.test.ts'));
-// setarch -R: the sanitizer's map of the memory has no room for addresses that are drawn at random.
+// setarch -R: the sanitizer's memory map has no room for randomised addresses.
 const passed = await runTests(chosen, ['setarch', '-R', process.execPath], settings, '');
 if (passed === 0) throw new Error(`no test matches ${pattern}`);
 console.log(`test:tsan: no races in ${seconds()}: ${passed} tests passed`);

@@ -1,7 +1,7 @@
 // Runs the test files, each in a process of its own, as many at once as there are cores, and counts their tests.
 //   node scripts/test.mjs [PATTERN]        PATTERN: a regular expression for paths under test/, without .test.ts
-// A file that passes is one line; of one that fails, all that it said is shown. The command line is tested as it is installed, from
-// dist, which is compiled first where lib is newer.
+// A file that passes gets one line. A file that fails is shown with all its output. The command line is tested as
+// installed, from dist, which is compiled first if lib is newer.
 // test/runtime/cuda-*.test.ts need a GPU or its emulator: `npm run test:cuda` and `npm run test:emulated` run them.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
@@ -42,13 +42,13 @@ function compileWhereNewer() {
   const compiled = join(root, 'dist', 'lib', 'index.js');
   if (existsSync(compiled) && statSync(compiled).mtimeMs > Math.max(...changed)) return;
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  // Types are the business of `npm run check`.
+  // `npm run check` checks the types.
   const options = ['-p', 'tsconfig.build.json', '--noCheck'];
   const { status, stdout } = spawnSync(process.execPath, [tsc, ...options], { cwd: root, encoding: 'utf8' });
   if (status !== 0) throw new Error(`lib does not compile: ${stdout}`);
 }
 
-/** Runs one file and says how it went. */
+/** Runs one file and prints the result. */
 async function run(file) {
   const began = performance.now();
   const child = spawn(process.execPath, ['--import', 'tsx', join('test', file)], {
@@ -90,7 +90,7 @@ if (files.length === 0) {
   counts.failed = 1;
 }
 if (failures.length) {
-  console.log('\nfailed; each again alone with:');
+  console.log('\nfailed; repeat each alone with:');
   for (const file of failures) console.log(`  node scripts/test.mjs '${nameOf(file)}'`);
 }
 console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);

@@ -1,16 +1,17 @@
-// What compiling the addon takes, what of it is missing, and whether an addon works here. For the install, the build and `prl doctor`.
+// What compiling the addon needs, what of it is missing, and whether an addon works here. For install, build and `prl
+// doctor`.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Where scripts/cuda-compiler.mjs puts a compiler. */
+/** Where scripts/cuda-compiler.mjs puts the compiler. */
 export const FETCHED_CUDA = join(dirname(fileURLToPath(import.meta.url)), '..', '.cuda');
 
 const PATH = () => (process.env.PATH ?? '').split(':');
 export const onPath = (tool) => PATH().some((folder) => existsSync(join(folder, tool)));
 
-/** The first version number that a tool tells of itself; null when it is not there or does not run. */
+/** The first version number that a tool prints; null if it does not exist or does not run. */
 export function versionOf(command) {
   const { error, status, stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' });
   return error || status !== 0 ? null : (stdout.match(/\d+\.\d+(\.\d+)?/)?.[0] ?? 'unknown');
@@ -21,7 +22,7 @@ function newEnoughCmake() {
   return major > 3 || (major === 3 && minor >= 22);
 }
 
-/** Sees headers, language and types, and takes a moment. */
+/** Checks headers, language and types. It takes a moment. */
 function workingCompiler() {
   const probe = '#include <atomic>\nstatic_assert(__cplusplus >= 201703L); _Float16 half; std::atomic<int> n;';
   const compiler = process.env.CXX || 'c++';
@@ -35,7 +36,7 @@ const TOOLS = [
   { name: 'c++', needs: 'a C++17 compiler that knows _Float16 (g++ 12, clang 15 or newer)', there: workingCompiler },
 ];
 
-// By the package manager that is there. The last one is for none of them.
+// Package names per package manager. The last entry is for systems with none of them.
 const MANAGERS = [
   ['apt-get', { install: 'apt-get install', 'c++': 'g++' }],
   ['dnf', { install: 'dnf install', 'c++': 'gcc-c++' }],
@@ -46,7 +47,9 @@ const MANAGERS = [
   ['', { install: 'apt-get install', 'c++': 'g++' }],
 ];
 
-/** What this machine lacks to compile the addon, and the one command that gets all of it; null when nothing is missing. */
+/**
+ * What this machine lacks to compile the addon, and the one command that installs it all; null if nothing is missing.
+ */
 export function missingTools() {
   const missing = TOOLS.filter(({ there }) => !there());
   if (missing.length === 0) return null;
@@ -57,14 +60,17 @@ export function missingTools() {
   };
 }
 
-/** nvcc in CUDACXX, as scripts/cuda-compiler.mjs fetched it, on the PATH, or where NVIDIA puts it. */
+/** Finds nvcc: in CUDACXX, where scripts/cuda-compiler.mjs puts it, on the PATH, or where NVIDIA puts it. */
 export function findNvcc() {
   const folders = [join(FETCHED_CUDA, 'bin'), ...PATH(), '/usr/local/cuda/bin'];
   const candidates = [process.env.CUDACXX, ...folders.map((folder) => join(folder, 'nvcc'))];
   return candidates.find((path) => path && existsSync(path));
 }
 
-/** Why an addon does not work here; null when it does. In a process of its own: a file that is cut short may kill the one that opens it. */
+/**
+ * Why an addon does not work here; null if it does. It is tried in another process: a truncated file may kill the
+ * process that opens it.
+ */
 export function addonProblem(path) {
   const code = 'if (typeof require(process.argv[1]).info().isa !== "string") throw new Error("it is another addon")';
   const { status, signal, stderr } = spawnSync(process.execPath, ['-e', code, path], { encoding: 'utf8' });

@@ -1,4 +1,4 @@
-// What uvu's output says. Its exit status alone is not enough: it ends well when a `before` hook throws or no file matches.
+// Reads uvu's output. Its exit status alone is not enough: it is 0 even if a `before` hook throws or no file matches.
 
 /** @returns {{ total: number, passed: number, skipped: number, failed: number }} `failed` is above 0 unless all went well */
 export function countTests(output, status) {
@@ -9,7 +9,7 @@ export function countTests(output, status) {
   const passed = count('Passed');
   const skipped = count('Skipped');
   // A file that throws before its tests are counted shows as FAIL or as a non-zero exit, not in the totals.
-  // The total does not count those that were skipped.
+  // The total does not include skipped tests.
   let failed = total - passed;
   if (failed === 0 && (status !== 0 || total === 0 || /^\s*FAIL\b/m.test(text))) failed = 1;
   return { total, passed, skipped, failed };

@@ -1,4 +1,4 @@
-// Files and folders that are either whole or absent, whenever the process or the machine stops.
+// Files and folders that are either complete or absent, whenever the process or the machine stops.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { isObject, type Json, readJson } from './json.js';
 import { isCount } from './options.js';
 import { quoted, quotedName } from './text.js';
 
-/** Begins the names of what is being written; whatever carries it after a crash is rubbish. */
+/** Prefix of the names of unfinished files and folders. Whatever still has it after a crash is rubbish. */
 export const TEMPORARY = '.tmp-';
 const MANIFEST = 'manifest.json';
 type Manifest = { [name: string]: { size: number; sha256: string } };
@@ -22,20 +22,20 @@ async function sync(path: string): Promise<void> {
   }
 }
 
-/** What stands behind the system's word for it, and what to do. */
+/** The system's error codes in words, and what to do about each. */
 const REASONS: Record<string, string> = {
   ENOSPC: 'the disk is full: free some space',
   EDQUOT: 'the quota of the disk is used up: free some space',
   EFBIG: 'files may not grow that large here: raise the limit (ulimit -f)',
   EROFS: 'the file system is read-only: choose another place, or make it writable',
   EACCES: 'permission is denied: choose another place, or make it writable',
-  EPERM: 'it is not permitted: choose another place, or make it writable',
-  ENOENT: 'it is not there (any more): was it moved, deleted or unmounted?',
-  ENOTDIR: 'what should be a folder on the way is none: move it away',
-  EIO: 'the disk fails: choose another one',
+  EPERM: 'the operation is not permitted: choose another place, or make it writable',
+  ENOENT: 'it does not exist (any more): was it moved, deleted or unmounted?',
+  ENOTDIR: 'a part of the path is a file, not a folder: move it away',
+  EIO: 'the disk reports an error: choose another one',
 };
 
-/** The typed error of a write that the system refused; any other error as it is. */
+/** Turns a write that the system refused into a typed error. Any other error is returned as it is. */
 export function writeError(path: string, error: unknown): unknown {
   const { code, cause, message } = error as PrlError & NodeJS.ErrnoException;
   const system = [code, (cause as NodeJS.ErrnoException | undefined)?.code].find((name) =>
@@ -43,12 +43,12 @@ export function writeError(path: string, error: unknown): unknown {
   );
   if (system === undefined) return error;
   const reason = Object.hasOwn(REASONS, system) ? `${REASONS[system]} (${system})` : message;
-  return new PrlError('ERR_PRL_IO', `cannot write ${path}: ${reason}. What was saved before is whole`, {
+  return new PrlError('ERR_PRL_IO', `cannot write ${path}: ${reason}. What was saved before is intact`, {
     cause: error,
   });
 }
 
-/** Makes a folder with those above it, and makes their entries durable too. */
+/** Makes a folder and those above it, and makes their entries durable too. */
 export async function makeFolder(path: string): Promise<void> {
   const first = await mkdir(path, { recursive: true });
   if (first === undefined) return;
@@ -58,16 +58,16 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** Writes bytes to a file that is being made. */
+/** Writes bytes to an unfinished file. */
 export type Write = (bytes: Uint8Array) => Promise<void>;
 
-/** Writes a file, a text or what is produced piece by piece, that is whole or as before, whenever the process ends. */
+/** Writes a file from a text, or piece by piece. Whenever the process ends, the file is complete or unchanged. */
 export async function writeFileAtomic(
   path: string,
   contents: string | ((write: Write) => Promise<void>),
 ): Promise<void> {
   const there = await stat(path).catch(() => undefined);
-  // What is renamed to /dev/stdout or to a pipe takes its place.
+  // Renaming a file to /dev/stdout or to a pipe would replace it.
   const inPlace = there !== undefined && !there.isFile();
   const temporary = inPlace ? path : join(dirname(path), `${TEMPORARY}${process.pid}-${basename(path)}`);
   try {
@@ -101,8 +101,8 @@ export async function sha256(path: string): Promise<string> {
 }
 
 /**
- * Fills a folder under a temporary name, adds manifest.json with the size and SHA-256 of every file, and only then gives it
- * its name; folders in it are legal. An older folder of that name is replaced.
+ * Fills a folder under a temporary name, adds manifest.json with the size and SHA-256 of every file, and only then
+ * gives it its name. The folder may contain folders. It replaces an older folder of that name.
  */
 export async function writeFolderAtomic(path: string, fill: (folder: string) => Promise<void>): Promise<void> {
   const parent = dirname(path);
@@ -124,20 +124,20 @@ export async function writeFolderAtomic(path: string, fill: (folder: string) => 
     await rename(temporary, path);
     await sync(parent);
   } catch (error) {
-    // On a full disk the half of it would keep the space that the next try needs.
+    // On a full disk, the half-written folder would take the space that the next attempt needs.
     await rm(temporary, { recursive: true, force: true }).catch(() => {});
     throw writeError(path, error);
   }
 }
 
-/** Why the folder is not what writeFolderAtomic left; undefined when it is. */
+/** What is wrong with a folder that writeFolderAtomic wrote; undefined if nothing is. */
 export async function folderDamage(path: string): Promise<string | undefined> {
   try {
     for (const [name, { size, sha256: expected }] of Object.entries(await readManifest(path))) {
       const file = join(path, name);
       const found = await stat(file);
-      if (!found.isFile()) return `${name} is no file`;
-      if (found.size !== size) return `${name} has ${found.size} bytes instead of ${size}`;
+      if (!found.isFile()) return `${name} is not a file`;
+      if (found.size !== size) return `${name} must have ${size} bytes, not ${found.size}`;
       if ((await sha256(file)) !== expected) return `${name} does not match its SHA-256`;
     }
   } catch (error) {
@@ -151,17 +151,17 @@ async function readManifest(path: string): Promise<Manifest> {
   const entries = Object.entries(isObject(files) ? files : {});
   if (entries.length === 0) throw corrupt('lists no files');
   for (const [name, entry] of entries) {
-    // Names that lead out of the folder are not ours.
+    // Names that lead out of the folder are refused.
     const isInside = name !== '' && !isAbsolute(name) && normalize(name) === name && name.split(sep)[0] !== '..';
-    if (!isInside) throw corrupt(`lists ${quotedName(name)}, which is no file of the folder`);
+    if (!isInside) throw corrupt(`lists ${quotedName(name)}, which is not inside the folder`);
     const { size, sha256: hash } = (entry ?? {}) as Json;
     if (!isCount(size) || !/^[0-9a-f]{64}$/.test(String(hash)))
-      throw corrupt(`says ${quoted(entry)} of ${quotedName(name)}, which is no size and SHA-256`);
+      throw corrupt(`must list ${quotedName(name)} with its size and SHA-256, not with ${quoted(entry)}`);
   }
   return files as Manifest;
 }
 
-/** Removes what a crash left half-written. */
+/** Removes what a crash left unfinished. */
 export async function removeTemporaries(folder: string): Promise<void> {
   for (const name of await readdir(folder).catch(() => []))
     if (name.startsWith(TEMPORARY)) await rm(join(folder, name), { recursive: true, force: true });

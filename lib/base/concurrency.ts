@@ -1,10 +1,10 @@
-// Work on many items: several at a time, or in turns with everything else.
+// Work on many items: several at a time, or in turns with the event loop.
 import { setMaxListeners } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
 
 /**
- * `work` on each item, at most `limit` at a time. The first failure aborts the others, is waited for until they have ended, and
- * is thrown.
+ * Runs `work` on each item, at most `limit` at a time. The first failure aborts the others. It is thrown once they have
+ * ended.
  */
 export async function mapConcurrently<T, R>(
   items: readonly T[],
@@ -41,8 +41,8 @@ export async function mapConcurrently<T, R>(
 }
 
 /**
- * What `work` makes of each item, in their order, with up to `ahead` of them under way at a time. When one fails, or nobody asks for
- * more, those under way are aborted and waited for.
+ * Yields the result of `work` for each item, in their order, with up to `ahead` of them in progress. If one fails, or
+ * the caller stops asking, those in progress are aborted and awaited.
  */
 export async function* mapAhead<T, R>(
   items: AsyncIterable<T> | Iterable<T>,
@@ -58,7 +58,7 @@ export async function* mapAhead<T, R>(
   try {
     for await (const item of items) {
       const result = work(item, stop.signal);
-      result.catch(() => {}); // it is looked at in its turn
+      result.catch(() => {}); // it is handled when its turn comes
       running.push(result);
       if (running.length === ahead) yield await running.shift()!;
     }
@@ -70,10 +70,10 @@ export async function* mapAhead<T, R>(
   }
 }
 
-/** Long enough that turning costs nothing, short enough that nobody notices. */
+/** Milliseconds of work between turns of the event loop: long enough to cost nothing, short enough to go unnoticed. */
 const TURN_MILLISECONDS = 5;
 
-/** `list.map(work)` for work that takes long in all: before it and in between the event loop turns. */
+/** `list.map(work)` for work that takes long in all. The event loop turns before it and in between. */
 export async function mapInTurns<T, R>(list: readonly T[], work: (item: T, index: number) => R): Promise<R[]> {
   const results: R[] = [];
   await setImmediate();

@@ -1,13 +1,13 @@
 import { createContext, Script } from 'node:vm';
 import { PrlError } from './errors.js';
 
-/** What runs code of somebody else's file in this thread: a script can be stopped at a deadline, a mere call cannot. */
+/** Runs code from somebody else's file in this thread. A script can be stopped at a deadline; a plain call cannot. */
 const context = createContext({ work: undefined });
 const script = new Script('work()');
 
 /**
- * Calls what might never return, such as a template or a pattern that came with a model, and stops it. Where the machine is busy
- * with something else it is called again, until the process has computed for half of that time.
+ * Calls a function that might never return, such as a template or a pattern of a model, and stops it. On a busy machine
+ * it is called again, until the process has computed for half of that time.
  *
  * @param what begins the sentence "... took more than 1000 ms"
  * @throws PrlError ERR_PRL_TIMEOUT

@@ -1,25 +1,27 @@
 /**
- * Stable codes of the errors this package throws; new ones may be added, none is renamed.
+ * Stable codes of the errors that this package throws. New codes may be added; none is renamed.
  *
- * - ERR_PRL_INVALID_ARGUMENT (TypeError): the wrong kind of thing, or options that cannot go together
- * - ERR_PRL_OUT_OF_RANGE (RangeError): a value, length, shape or index that cannot be
- * - ERR_PRL_UNKNOWN_OPTION (TypeError): no such option; the message names the nearest
- * - ERR_PRL_NON_FINITE: a NaN or an infinity where a finite number is needed; training whose updates are not finite
- * - ERR_PRL_UNSUPPORTED: legal, but not in this build, on this device or with this model
- * - ERR_PRL_OUT_OF_MEMORY: what is asked for does not fit; of a policy the message names what does
- * - ERR_PRL_ABORTED (name AbortError): the caller's signal
- * - ERR_PRL_DISPOSED: a tensor or policy after dispose()
- * - ERR_PRL_BUSY: a policy in a call that has not ended, or a run folder of another process
+ * - ERR_PRL_INVALID_ARGUMENT (TypeError): an argument of the wrong type, or options that exclude each other
+ * - ERR_PRL_OUT_OF_RANGE (RangeError): an impossible value, length, shape or index
+ * - ERR_PRL_UNKNOWN_OPTION (TypeError): an option that does not exist; the message names the nearest
+ * - ERR_PRL_NON_FINITE: a NaN or an infinity where a finite number is needed, or training with updates that are not
+ * finite
+ * - ERR_PRL_UNSUPPORTED: a valid request that this build, device or model does not support
+ * - ERR_PRL_OUT_OF_MEMORY: too little memory for the request; for a policy, the message says what would fit
+ * - ERR_PRL_ABORTED (name AbortError): the caller's signal ended the call
+ * - ERR_PRL_DISPOSED: use of a tensor or policy after dispose()
+ * - ERR_PRL_BUSY: a policy whose last call has not ended, or a run folder in use by another process
  * - ERR_PRL_CUDA: CUDA or cuBLAS failed
- * - ERR_PRL_NATIVE_MISSING: no addon for this machine, or one that does not load
- * - ERR_PRL_IO: the disk; a folder that holds something else
- * - ERR_PRL_NOT_FOUND, ERR_PRL_ACCESS: no such model, dataset or file; one that needs a token or a licence
- * - ERR_PRL_OFFLINE, ERR_PRL_HTTP, ERR_PRL_TIMEOUT: the network is not there, a server answers with an error, or not in time
- * - ERR_PRL_REWARD_MODEL, ERR_PRL_VERIFIER: a process reward model or a verifier gave no answer that can be used
- * - ERR_PRL_ROLLOUT, ERR_PRL_WEIGHT_SYNC: a rollout server's answers cannot be used, or it did not take the weights
- * - ERR_PRL_CORRUPT: a file does not hold what it should
- * - ERR_PRL_TEMPLATE: a chat template that cannot be used
- * - ERR_PRL_INTERNAL: a defect of ours
+ * - ERR_PRL_NATIVE_MISSING: there is no addon for this machine, or it does not load
+ * - ERR_PRL_IO: a failure of the disk, or a folder that holds something else
+ * - ERR_PRL_NOT_FOUND, ERR_PRL_ACCESS: a model, dataset or file does not exist, or needs a token or a licence
+ * - ERR_PRL_OFFLINE, ERR_PRL_HTTP, ERR_PRL_TIMEOUT: there is no network, a server answered with an error, or not in
+ * time
+ * - ERR_PRL_REWARD_MODEL, ERR_PRL_VERIFIER: a process reward model or a verifier gave an unusable answer
+ * - ERR_PRL_ROLLOUT, ERR_PRL_WEIGHT_SYNC: a rollout server gave an unusable answer, or did not take the weights
+ * - ERR_PRL_CORRUPT: the contents of a file are not what they should be
+ * - ERR_PRL_TEMPLATE: a chat template is unusable
+ * - ERR_PRL_INTERNAL: a defect in this package
  */
 export type PrlErrorCode =
   | 'ERR_PRL_INVALID_ARGUMENT'
@@ -48,8 +50,8 @@ export type PrlErrorCode =
   | 'ERR_PRL_INTERNAL';
 
 /**
- * A failure that is neither a wrong type (TypeError) nor a wrong value (RangeError) of an argument; those two carry a
- * `code` as well, so that `error.code` alone tells every failure of this package apart.
+ * A failure other than a wrong type (TypeError) or a wrong value (RangeError) of an argument. Those two have a `code`
+ * as well, so `error.code` alone identifies every failure of this package.
  */
 export class PrlError extends Error {
   /** Which failure it is. */
@@ -66,10 +68,13 @@ function withCode<E extends Error>(error: E, code: PrlErrorCode): E {
   return error;
 }
 
-/** A TypeError: the wrong kind of thing came. */
+/** The error of a file that cannot be read. */
+export const readError = (path: string, cause: unknown) =>
+  new PrlError('ERR_PRL_IO', `cannot read ${path}: ${(cause as Error).message}`, { cause });
+/** A TypeError: an argument of the wrong type. */
 export const invalidArgument = (message: string, options?: ErrorOptions) =>
   withCode(new TypeError(message, options), 'ERR_PRL_INVALID_ARGUMENT');
-/** A RangeError: the right kind of thing, but a value that cannot be. */
+/** A RangeError: an argument of the right type with an impossible value. */
 export const outOfRange = (message: string) => withCode(new RangeError(message), 'ERR_PRL_OUT_OF_RANGE');
 /** A TypeError for an option that does not exist. */
 export const unknownOption = (message: string) => withCode(new TypeError(message), 'ERR_PRL_UNKNOWN_OPTION');

@@ -8,7 +8,7 @@ import { shorten } from './text.js';
 
 export interface RequestOptions {
   headers?: Readonly<Record<string, string>>;
-  /** Milliseconds of one attempt, its answer included. */
+  /** Milliseconds that one attempt may take, including its answer. */
   timeout: number;
   signal?: AbortSignal;
 }
@@ -16,22 +16,22 @@ export interface RequestOptions {
 export interface RetryOptions extends RequestOptions {
   /** Attempts after the first. */
   retries: number;
-  /** Milliseconds before the first retry, about; they double with each. */
+  /** Milliseconds before the first retry, roughly. They double with each retry. */
   retryDelay: number;
 }
 
-/** Longest wait between attempts, whatever a server asks for: milliseconds. */
+/** Longest wait between attempts in milliseconds, even if a server asks for more. */
 const MAX_DELAY = 60_000;
-/** Longest answer that is read: characters. */
+/** Longest accepted answer, in characters. */
 const MAX_ANSWER = 2 ** 28;
 
-/** What an attempt met that another attempt may not: no connection, no answer in time, 429, 5xx. */
+/** A failure that another attempt may avoid: no connection, no answer in time, 429, 5xx. */
 export class Passing extends Error {
   constructor(
     readonly failure: PrlError,
-    /** Milliseconds that the server asked to be left alone. */
+    /** Milliseconds that the server asked us to wait. */
     readonly after = 0,
-    /** The server is alive, and only asks for less. */
+    /** The server is alive and only asks for fewer requests. */
     readonly busy = false,
   ) {
     super(failure.message);
@@ -39,10 +39,10 @@ export class Passing extends Error {
 }
 
 /**
- * Posts JSON and reads JSON. Tries again, later and later with jitter, where that may help: no connection, no answer in time, 429
- * and 5xx.
+ * Posts JSON and reads JSON. Retries after growing pauses with jitter where that may help: no connection, no answer in
+ * time, 429 and 5xx.
  *
- * @throws PrlError ERR_PRL_HTTP, ERR_PRL_TIMEOUT, or ERR_PRL_ABORTED when the signal says so
+ * @throws PrlError ERR_PRL_HTTP, ERR_PRL_TIMEOUT, or ERR_PRL_ABORTED when the signal aborts
  */
 export async function postJson(url: string, body: unknown, options: RetryOptions): Promise<unknown> {
   const { retries, retryDelay, signal } = options;
@@ -60,14 +60,14 @@ export async function postJson(url: string, body: unknown, options: RetryOptions
 
 /** Milliseconds until the next attempt. */
 export function retryPause({ after }: Passing, attempt: number, retryDelay: number): number {
-  // Somewhere in the upper half of the delay, so that requests that failed together do not come back together.
+  // A time in the upper half of the delay, so that requests that failed together do not return together.
   const delay = retryDelay * 2 ** attempt * (0.5 + 0.5 * Math.random());
   return Math.min(MAX_DELAY, Math.max(delay, after));
 }
 
 /**
- * One attempt: posts `body` (undefined: a GET) and gives the text of the answer.
- * @throws Passing, or PrlError for what would be no better a second time
+ * One attempt: posts `body` (undefined: sends a GET) and returns the text of the answer.
+ * @throws Passing, or PrlError for a failure that would only repeat itself
  */
 export async function send(url: string, body: string | undefined, options: RequestOptions): Promise<string> {
   const { signal, timeout } = options;
@@ -103,14 +103,14 @@ interface Answer {
   retryAfter: number;
 }
 
-// Not fetch: it gives up after 300 s without a header, which a server that generates for a while needs.
+// Not fetch: it gives up after 300 s without a header, and a server may generate for longer.
 function exchange(url: string, body: string | undefined, options: RequestOptions, signal: AbortSignal) {
   return new Promise<Answer>((resolve, reject) => {
     const request = (url.startsWith('https:') ? requestHttps : requestHttp)(
       url,
       {
         method: body === undefined ? 'GET' : 'POST',
-        // A connection of its own: one that was kept may be closed by the server just when it is used again.
+        // A new connection each time: the server may close a kept one just as it is used again.
         agent: false,
         headers: {
           ...(body !== undefined && {
@@ -142,7 +142,7 @@ function exchange(url: string, body: string | undefined, options: RequestOptions
   });
 }
 
-/** Of a Retry-After header: seconds, or a date. */
+/** Milliseconds to wait by a Retry-After header, which holds seconds or a date. */
 export function retryAfterMs(retryAfter: string | null | undefined): number {
   if (retryAfter == null) return 0;
   const seconds = Number(retryAfter);
@@ -151,7 +151,7 @@ export function retryAfterMs(retryAfter: string | null | undefined): number {
 }
 
 export const parseAnswer = (url: string, text: string): unknown =>
-  parseJson(text, () => new PrlError('ERR_PRL_HTTP', `${url} answered what is not JSON: ${excerpt(text)}`));
+  parseJson(text, () => new PrlError('ERR_PRL_HTTP', `${url} must answer with JSON, not ${excerpt(text)}`));
 
 export async function pause(ms: number, url: string, signal?: AbortSignal): Promise<void> {
   try {
@@ -161,14 +161,14 @@ export async function pause(ms: number, url: string, signal?: AbortSignal): Prom
   }
 }
 
-/** The last failure of several attempts. */
+/** The last failure, with the number of attempts. */
 export const giveUp = (failure: PrlError, attempts: number): PrlError =>
   attempts === 1 ? failure : new PrlError(failure.code, `${failure.message} (tried ${attempts} times)`);
 export const aborted = (url: string, { reason }: AbortSignal): PrlError =>
   new PrlError('ERR_PRL_ABORTED', `the request to ${url} was aborted`, { cause: reason });
 const excerpt = (text: string) => JSON.stringify(shorten(text));
 
-/** The options of requests, with their defaults: `timeout` is its own. */
+/** The options of requests with their defaults. `timeout` is the default of the option of that name. */
 export const checkRetries = (options: Partial<RetryOptions>, timeout: number) => ({
   timeout: checkInteger('timeout', options.timeout ?? timeout, 1, 2 ** 31 - 1),
   retries: checkInteger('retries', options.retries ?? 5, 0, 100),
@@ -183,7 +183,7 @@ export function checkHeaders(headers: unknown): void {
   for (const [name, value] of Object.entries(headers)) checkString(`headers['${shorten(name)}']`, value);
 }
 
-/** An http(s) address, without the slashes at its end. */
+/** Checks an http(s) address and removes the slashes at its end. */
 export function checkUrl(name: string, url: unknown): string {
   if (typeof url !== 'string' || !/^https?:\/\//.test(url) || !URL.canParse(url))
     throw invalidArgument(`${name} must be the http address of a server, not ${describe(url)}`);

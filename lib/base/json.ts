@@ -1,23 +1,29 @@
-// Where text becomes a checked value: of bounded size, of a shape, with errors that say where.
+// Turns text into checked values of bounded size and given shape. Errors name the place.
 import { constants, existsSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { PrlError } from './errors.js';
+import { PrlError, readError } from './errors.js';
 import { quoted } from './text.js';
 
 export type Json = { [name: string]: unknown };
 
-/** No config, index or header of a model that the policy can be comes near these: bytes; names, objects and lists. */
+/**
+ * Limits in bytes and in parts (names, objects, lists). No config, index or header of a supported model comes near
+ * them.
+ */
 export const MAX_JSON_BYTES = 16 * 2 ** 20;
 const MAX_PARTS = 250_000;
-/** Of a tokenizer, of the figures of a run, of a file of rows. */
+/** Limit in bytes of a tokenizer, of the figures of a run, or of a file of rows. */
 export const MAX_LARGE_BYTES = 256 << 20;
-/** Of what we read; configs and indices of models have a few levels. */
+/** Deepest nesting that is read. Configs and indices of models have a few levels. */
 const MAX_DEPTH = 16;
 
 export const isObject = (value: unknown): value is Json =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
-/** Whether objects and lists lie at most `depth` deep in one another: what is to be written again, or told, must not be endless. */
+/**
+ * Whether objects and lists are nested at most `depth` deep. A value to be written again or printed must not be
+ * endless.
+ */
 export function isShallow(value: unknown, depth = MAX_DEPTH): boolean {
   if (value === null || typeof value !== 'object') return true;
   return depth > 0 && Object.values(value).every((each) => isShallow(each, depth - 1));
@@ -32,12 +38,12 @@ const KINDS = {
 };
 
 /**
- * What a value must look like: a kind of value; a list of values alike ([shape]); one of a value for each of several shapes; an
- * object with at least these names, of which those that end in ? may be absent and * stands for all.
+ * The shape that a value must have: a kind of value; a list of values alike ([shape]); a list with one value per shape;
+ * an object with at least these names. Names that end in ? may be absent. * stands for all names.
  */
 export type Shape = keyof typeof KINDS | readonly Shape[] | { readonly [name: string]: Shape };
 
-/** The first thing in which a value is not of a shape: 'trained.n must be a number, not "x"'. */
+/** The first mismatch of a value with a shape: 'trained.n must be a number, not "x"'. */
 export function shapeMismatch(value: unknown, shape: Shape, name = ''): string | undefined {
   const wrong = (what: string) =>
     `${name || 'it'} must be ${what}, not ${value === undefined ? 'absent' : quoted(value)}`;
@@ -68,9 +74,12 @@ function firstMismatch(parts: readonly [unknown, Shape, string][]): string | und
   }
 }
 
-/** Refuses what JSON.parse would pass over, or choke on: a name twice in one object, nesting deeper than `depth`, millions of parts. */
+/**
+ * Refuses what JSON.parse would pass over or choke on: a repeated name in one object, nesting deeper than `depth`,
+ * millions of parts.
+ */
 function checkStrict(text: string, depth: number): void {
-  const open: (Set<string> | undefined)[] = []; // names of the objects around, undefined for a list
+  const open: (Set<string> | undefined)[] = []; // names of the enclosing objects, undefined for a list
   let parts = 0;
   const count = () => {
     if (++parts > MAX_PARTS) throw new SyntaxError(`it has more than ${MAX_PARTS} names, objects and lists`);
@@ -98,12 +107,11 @@ function checkStrict(text: string, depth: number): void {
   }
 }
 
-/** Makes the error of a text from what is wrong with it: 'is not JSON: ...'. */
+/** Makes the error for a text from what is wrong with it: 'is not JSON: ...'. */
 type Refuse = (what: string, cause?: unknown) => Error;
 
 /**
- * The value of a text, or of the bytes of one in UTF-8. `depth`: how deep it may be nested, where a strict check of the text is
- * wanted.
+ * Parses a text, or the UTF-8 bytes of one. A `depth` asks for a strict check and is the deepest nesting allowed.
  */
 export function parseJson(source: string | Uint8Array, refuse: Refuse, depth?: number): unknown {
   try {
@@ -115,19 +123,19 @@ export function parseJson(source: string | Uint8Array, refuse: Refuse, depth?: n
   }
 }
 
-/** The object of a text; otherwise as parseJson. */
+/** As parseJson, for a text that must hold an object. */
 export function parseObject(source: string | Uint8Array, refuse: Refuse, depth?: number): Json {
   const value = parseJson(source, refuse, depth);
   if (!isObject(value)) throw refuse('does not hold an object');
   return value;
 }
 
-/** @internal Opens a file to read. What is none is refused: a pipe or a device could be waited for, or read, for ever. */
+/** @internal Opens a file for reading. Refuses anything else: a pipe or a device might block forever, or never end. */
 export async function openFile(path: string): Promise<{ file: FileHandle; size: number }> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const status = await file.stat();
-    if (!status.isFile()) throw new Error('it is no file');
+    if (!status.isFile()) throw new Error('it is not a file');
     return { file, size: status.size };
   } catch (error) {
     await file.close();
@@ -135,7 +143,7 @@ export async function openFile(path: string): Promise<{ file: FileHandle; size: 
   }
 }
 
-/** The text of a file. @throws PrlError ERR_PRL_IO, or ERR_PRL_CORRUPT for one of more than `maxBytes` */
+/** The text of a file. @throws PrlError ERR_PRL_IO, or ERR_PRL_CORRUPT if it has more than `maxBytes` */
 export async function readText(path: string, maxBytes: number): Promise<string> {
   try {
     const { file, size } = await openFile(path);
@@ -147,31 +155,34 @@ export async function readText(path: string, maxBytes: number): Promise<string> 
     }
   } catch (cause) {
     if (cause instanceof PrlError) throw cause;
-    throw new PrlError('ERR_PRL_IO', `cannot read ${path}: ${(cause as Error).message}`, { cause });
+    throw readError(path, cause);
   }
 }
 
-/** How a JSON file is read. */
+/** How to read a JSON file. */
 export interface JsonReading {
-  /** It may have 256 MiB instead of 16, and is not looked through for names that are there twice. */
+  /** Allows 256 MiB instead of 16, and skips the check for repeated names. */
   large?: boolean;
-  /** What the caller counts on; such a value is at most 16 levels deep. */
+  /** The shape that the caller relies on. Such a value may be nested at most 16 levels deep. */
   shape?: Shape;
 }
 
-/** The object in a JSON file. @throws PrlError ERR_PRL_IO for what cannot be read, ERR_PRL_CORRUPT for what is no such object */
+/**
+ * The object in a JSON file. @throws PrlError ERR_PRL_IO if it is unreadable, ERR_PRL_CORRUPT if it holds no such
+ * object
+ */
 export async function readJson(path: string, { large = false, shape }: JsonReading = {}): Promise<Json> {
   const corrupt = (message: string, cause?: unknown) => new PrlError('ERR_PRL_CORRUPT', message, { cause });
   const refuse = (what: string, cause?: unknown) => corrupt(`${path} ${what}`, cause);
   const text = await readText(path, large ? MAX_LARGE_BYTES : MAX_JSON_BYTES);
   const value = parseObject(text, refuse, large ? undefined : MAX_DEPTH);
   if (shape === undefined) return value;
-  if (!isShallow(value)) throw refuse('is nested too deep');
+  if (!isShallow(value)) throw refuse('is nested too deeply');
   const mismatch = shapeMismatch(value, shape);
   if (mismatch) throw corrupt(`${path}: ${mismatch}`);
   return value;
 }
 
-/** As readJson; undefined where there is no file. */
+/** As readJson; undefined if there is no file. */
 export const readOptionalJson = async (path: string, how?: JsonReading): Promise<Json | undefined> =>
   existsSync(path) ? readJson(path, how) : undefined;

@@ -1,20 +1,20 @@
 // Lines of files, and lines of JSON (JSONL).
 import { createReadStream } from 'node:fs';
-import { PrlError } from './errors.js';
+import { PrlError, readError } from './errors.js';
 import { parseJson } from './json.js';
 
-/** The longest line that is read: what is longer is no row of a dataset, and must not fill the memory. */
+/** Longest line that is read. A longer one is not a row of a dataset, and must not fill the memory. */
 export const MAX_LINE_BYTES = 4 << 20;
 
-/** A line of a file, from 1, without its end; or what is wrong with it. */
+/** A line of a file without its line break, numbered from 1; or what is wrong with it. */
 export type Line = { number: number; text: string } | { number: number; error: PrlError };
-/** The same of its value. */
+/** The same for the parsed value of a line. */
 export type JsonLine = { number: number; value: unknown } | { number: number; error: PrlError };
 
 interface Reading {
-  /** The longest line that is read. */
+  /** Longest line in bytes. */
   maxBytes?: number;
-  /** How much of the file is read. */
+  /** Number of bytes to read. */
   bytes?: number;
 }
 
@@ -36,8 +36,8 @@ function join(pieces: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * The lines of a file, read piece by piece: each is decoded by itself, so that bytes that are not UTF-8 are an error of their
- * line. A byte order mark before the first one is no part of it, nor is the \r of an \r\n.
+ * The lines of a file, read piece by piece. Each is decoded by itself, so invalid UTF-8 is an error of its line only. A
+ * byte order mark at the beginning and the \r of an \r\n are removed.
  */
 export async function* readLines(
   file: string,
@@ -46,7 +46,7 @@ export async function* readLines(
   if (bytes === 0) return;
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   let number = 0;
-  // Pieces of the line that has not ended yet, and how many bytes it has: pieces of a line that is too long are dropped.
+  // Pieces of the unfinished line, and how many bytes it has. Pieces of a line that is too long are dropped.
   let pieces: Uint8Array[] = [];
   let size = 0;
   const add = (piece: Uint8Array) => {
@@ -82,14 +82,14 @@ export async function* readLines(
     }
   } catch (cause) {
     if (cause instanceof PrlError) throw cause;
-    throw new PrlError('ERR_PRL_IO', `cannot read ${file}: ${(cause as Error).message}`, { cause });
+    throw readError(file, cause);
   } finally {
     stream.destroy();
   }
   if (size > 0) yield take();
 }
 
-/** The values in lines of JSON. `skipBlank`: lines without anything are passed over. */
+/** The values in lines of JSON. `skipBlank` skips blank lines. */
 export async function* readJsonLines(
   file: string,
   { skipBlank = false, ...reading }: Reading & { skipBlank?: boolean } = {},

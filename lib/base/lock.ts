@@ -12,15 +12,18 @@ const ATTEMPTS = 5;
 interface Owner {
   pid: number;
   host: string;
-  /** Kernel's start time of the process: tells it from a later one with the same pid. Empty where /proc is not there. */
+  /**
+   * Start time of the process as the kernel reports it. It differs for a later process with the same pid. Empty without
+   * /proc.
+   */
   started: string;
 }
 
 function startTime(pid: number): string {
   try {
-    // Fields 3 and 22; the second one, the name in parentheses, may hold blanks.
+    // Fields 3 and 22. The second field, the name in parentheses, may contain spaces.
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, '').split(' ');
-    // One that has ended, and that nobody has asked how: signals reach it for as long as that takes.
+    // Z and X: the process has ended, but its parent has not asked for its status. Signals still reach it.
     return 'ZX'.includes(fields[1]) ? 'ended' : fields[20];
   } catch {
     return '';
@@ -28,7 +31,7 @@ function startTime(pid: number): string {
 }
 
 function isAlive({ pid, host, started }: Owner): boolean {
-  if (host !== hostname()) return true; // cannot be seen from here: believe it
+  if (host !== hostname()) return true; // not visible from here: assume that it lives
   try {
     process.kill(pid, 0);
   } catch (error) {
@@ -38,8 +41,8 @@ function isAlive({ pid, host, started }: Owner): boolean {
 }
 
 /**
- * Undefined for what no process wrote: locks appear whole, so this one lost its contents with the machine that its process ran on,
- * and the process is gone too.
+ * Undefined if no process wrote it. Locks appear complete, so this one lost its contents when its machine crashed, and
+ * its process is gone too.
  */
 function parseOwner(text: string): Owner | undefined {
   try {
@@ -51,7 +54,7 @@ function parseOwner(text: string): Owner | undefined {
   }
 }
 
-/** Another live process's lock in `folder`. Those of processes that have ended are removed. */
+/** Finds the lock of another live process in `folder`. Removes the locks of processes that have ended. */
 async function otherOwner(folder: string, mine: string): Promise<(Owner & { file: string }) | undefined> {
   for (const name of await readdir(folder)) {
     if (!name.startsWith('lock-') || name === mine) continue;
@@ -65,11 +68,11 @@ async function otherOwner(folder: string, mine: string): Promise<(Owner & { file
 }
 
 /**
- * Makes this process the only one on `folder`; the result lets go of it.
+ * Reserves `folder` for this process. The result releases it.
  *
- * Every contender first puts down a file of its own and then looks for others: of two, the later one is bound to see the
- * earlier, so there are never two owners. A single lock file could not be taken over safely from a process that died,
- * because between reading and removing it another process may have replaced it.
+ * Every contender first writes a file of its own and then looks for others. Of two, the later one must see the earlier
+ * one, so there are never two owners. A single lock file could not be taken over safely from a dead process: between
+ * reading and removing it, another process may have replaced it.
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const mine = `lock-${process.pid}-${randomUUID().slice(0, 8)}`;
@@ -79,7 +82,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
     const temporary = join(folder, TEMPORARY + mine);
     try {
       await writeFile(temporary, JSON.stringify(owner));
-      // It is gone where another one has got the folder just now, and cleans up.
+      // It is gone if another process has just locked the folder and cleans up.
       await rename(temporary, path).catch((error) => {
         if (error.code !== 'ENOENT' || attempt === ATTEMPTS) throw error;
       });
@@ -89,7 +92,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
     }
     if (!existsSync(path)) continue;
     const other = await otherOwner(folder, mine);
-    // Where it cannot be removed (the disk has become read-only), it is stale as soon as this process ends.
+    // If it cannot be removed (the disk has become read-only), it is stale as soon as this process ends.
     if (!other) {
       await removeTemporaries(folder);
       return () => rm(path, { force: true }).catch(() => {});
@@ -102,7 +105,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
         `process ${other.pid}${elsewhere} is working in ${folder}. Wait for it, or choose another folder${elsewhere && ` (if it is gone, delete ${other.file})`}`,
       );
     }
-    // Contenders that met each other have all stepped back: try again at different times.
+    // Contenders that met have all stepped back. They try again at different times.
     await delay(10 + 40 * Math.random());
   }
 }

@@ -1,11 +1,11 @@
-// What callers pass: checks of single values, and tables of options that are made of them.
+// Checks of what callers pass: single values, and tables of options.
 import { closest, distance } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, unknownOption } from './errors.js';
 import { shorten } from './text.js';
 
 /**
- * The options of a call, each read once: what callers pass may have getters, and what was checked must be what is used. An option
- * is never ignored in silence: one that is not in `known` is an error that names the nearest.
+ * Reads each option of a call once: callers may pass getters, and the checked value must be the one that is used.
+ * Options are never ignored silently: one that is not in `known` is an error that names the nearest.
  */
 export function checkOptions<T extends object>(where: string, options: T, known: readonly string[]): T {
   if (options === null || typeof options !== 'object' || Array.isArray(options) || ArrayBuffer.isView(options))
@@ -24,14 +24,14 @@ export function checkOptions<T extends object>(where: string, options: T, known:
   return given as T;
 }
 
-/** Which one was meant, where one is near. */
+/** Suggests the choice that was probably meant, if one is near. */
 function guess(name: string, known: readonly string[]): string {
   const wrong = shorten(name);
   const near = closest(wrong, [...known]);
   return distance(wrong, near) <= Math.max(4, wrong.length, near.length) / 2 ? ` Did you mean '${near}'?` : '';
 }
 
-/** A finite number in [low, high]; `exclusive` leaves `low` itself out. */
+/** A finite number in [low, high]; `exclusive` excludes `low` itself. */
 export function checkNumber(name: string, value: unknown, low = -Infinity, high = Infinity, exclusive = false): number {
   if (typeof value !== 'number') throw invalidArgument(`${name} must be a number, not ${describe(value)}`);
   if (!Number.isFinite(value)) throw outOfRange(`${name} must be a finite number, not ${value}`);
@@ -66,31 +66,29 @@ export function checkString(name: string, value: unknown): string {
   return value;
 }
 
-/** A string that is not empty; `what` says in a message which one. */
-export function checkText(name: string, value: unknown, what = 'a string that is not empty'): string {
+/** A non-empty string; `what` describes it in the message. */
+export function checkText(name: string, value: unknown, what = 'a non-empty string'): string {
   if (typeof value !== 'string' || value === '')
     throw invalidArgument(`${name} must be ${what}, not ${describe(value)}`);
   return value;
 }
 
-/** A list that is not empty, of strings that are not. */
+/** A non-empty list of non-empty strings. */
 export const checkStrings = (name: string, value: unknown): string[] =>
   Array.from(checkList(name, value), (item, i) => checkText(`${name}[${i}]`, item));
 
 export function checkList(name: string, value: unknown): unknown[] {
   if (!Array.isArray(value) || value.length === 0)
-    throw invalidArgument(
-      `${name} must be an array that is not empty, not ${Array.isArray(value) ? '[]' : describe(value)}`,
-    );
+    throw invalidArgument(`${name} must be a non-empty array, not ${Array.isArray(value) ? '[]' : describe(value)}`);
   return value;
 }
 
-/** A function; `what` says in a message which one. */
+/** A function; `what` describes it in the message. */
 export function checkFunction(name: string, value: unknown, what = 'a function'): void {
   if (typeof value !== 'function') throw invalidArgument(`${name} must be ${what}, not ${describe(value)}`);
 }
 
-/** An object that has at least these functions; `expected` begins the message. */
+/** An object with at least these functions; `expected` begins the message. */
 export function checkInterface(expected: string, value: unknown, functions: readonly string[]): void {
   if (typeof value !== 'object' || value === null) throw invalidArgument(`${expected}, not ${describe(value)}`);
   for (const name of functions)
@@ -112,7 +110,7 @@ export function checkChoice<T extends string>(name: string, value: unknown, choi
   throw outOfRange(`${expected}, not '${shorten(value)}'.${guess(value, choices)}`);
 }
 
-/** A value that came instead of another, for a message. Runs no code of it. */
+/** Describes an unexpected value for a message. Runs no code of it. */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return `${value}`;
   if (typeof value === 'function') return 'a function';
@@ -129,8 +127,8 @@ const arrayKind = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Arr
   .get as () => string;
 
 /**
- * One option: its kind, default and meaning. Tables of these validate what callers pass, fill in defaults, type the options,
- * and print the command line's help, so that none of the four can drift from the others.
+ * One option: its kind, default and meaning. Tables of options validate what callers pass, fill in defaults, type the
+ * options, and print the command line's help. So none of the four can drift from the others.
  */
 export type OptionSpec = { readonly doc: string; readonly optional?: true } & (
   | {
@@ -144,11 +142,11 @@ export type OptionSpec = { readonly doc: string; readonly optional?: true } & (
   | { readonly type: 'boolean'; readonly default?: boolean }
   | { readonly type: 'string'; readonly default?: string }
   | { readonly type: 'choice'; readonly default?: string; readonly choices: readonly string[] }
-  /** Lists; in a terminal their items stand between commas. */
+  /** Lists. On the command line, commas separate the items. */
   | { readonly type: 'integers'; readonly default?: readonly number[]; readonly min?: number; readonly max?: number }
   | { readonly type: 'numbers'; readonly default?: readonly number[]; readonly min?: number; readonly max?: number }
   | { readonly type: 'strings'; readonly default?: readonly string[] }
-  /** Names of files, which may hold commas: each has the option to itself. */
+  /** File names, which may contain commas. On the command line, each follows an option of its own. */
   | { readonly type: 'files'; readonly default?: readonly string[] }
 );
 export type OptionTable = { readonly [name: string]: OptionSpec };
@@ -187,11 +185,11 @@ export function resolveOptions<const T extends OptionTable>(
   return result as ResolvedOptions<T>;
 }
 
-/** Checks one value as its entry of a table says. */
+/** Checks a value against its entry in a table. */
 export function checkOption(name: string, spec: OptionSpec, value: unknown): unknown {
   switch (spec.type) {
     case 'number':
-      // Where there is no upper bound, Infinity is how "none" is said.
+      // Without an upper bound, Infinity means "none".
       if (value === Infinity && spec.max === undefined) return value;
       return checkNumber(name, value, spec.above ?? spec.min, spec.max, spec.above !== undefined);
     case 'integer':

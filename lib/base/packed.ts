@@ -1,4 +1,6 @@
-/** int32 [n + 1]: where each of n pieces of these lengths begins when they lie one after the other, then where the last one ends. */
+/**
+ * int32 [n + 1]: the starts of n pieces of these lengths that lie one after the other, then the end of the last one.
+ */
 export function cumulative(lengths: readonly number[]): Int32Array {
   const offsets = new Int32Array(lengths.length + 1);
   lengths.forEach((length, i) => {
@@ -7,7 +9,7 @@ export function cumulative(lengths: readonly number[]): Int32Array {
   return offsets;
 }
 
-/** A prompt and what follows it as one sequence. (Spread arrays take twenty times as long.) */
+/** A prompt and its completion as one sequence. (Spread arrays take twenty times as long.) */
 export function joined(prompt: ArrayLike<number>, completion: ArrayLike<number>): Int32Array {
   const sequence = new Int32Array(prompt.length + completion.length);
   sequence.set(prompt);

@@ -1,6 +1,7 @@
 /**
- * Everything random outside the policy's own sampler is drawn from a stream named by its keys (the run's seed, what it is
- * for, the step ...), never from a generator that lives on: a resumed run then draws what an uninterrupted one would have.
+ * Every random number outside the policy's own sampler comes from a stream named by its keys (the run's seed, its
+ * purpose, the step ...), never from a long-lived generator. So a resumed run draws what an uninterrupted one would
+ * have drawn.
  */
 export type Random = () => number;
 

@@ -1,8 +1,9 @@
-// Files of results that grow: lines of JSON, the first of which says how the rest was made. One that a crash broke off is gone on with.
+// Growing files of results: lines of JSON, the first of which says how the rest was made. After a crash they can be
+// resumed.
 import { constants, existsSync } from 'node:fs';
 import { mkdir, open, rmdir, truncate } from 'node:fs/promises';
 import { writeError, writeFileAtomic } from './atomic.js';
-import { invalidArgument, PrlError } from './errors.js';
+import { invalidArgument, readError } from './errors.js';
 import { isObject, type Json } from './json.js';
 import { corruptLine, readJsonLines } from './lines.js';
 import { lockFolder } from './lock.js';
@@ -11,11 +12,11 @@ import { quoted, shorten } from './text.js';
 export interface RecordKind {
   format: string;
   version: number;
-  /** As messages call it: 'data of prl prm collect'. */
+  /** Its name in messages: 'data of prl prm collect'. */
   title: string;
 }
 
-/** The longest line that is read: all responses to one problem. */
+/** Longest line in bytes: all responses to one problem. */
 const MAX_BYTES = 256 << 20;
 
 /** The objects in lines of JSON. @throws PrlError ERR_PRL_CORRUPT that names the line */
@@ -31,7 +32,7 @@ export async function* readObjects(
   }
 }
 
-/** The lines of a file that were written whole, from the header on; what follows the last line break was torn by a crash. */
+/** The complete lines of a file, header included. A crash tore whatever follows the last line break. */
 export async function* readRecords(
   file: string,
   { format, version, title }: RecordKind,
@@ -46,13 +47,13 @@ export async function* readRecords(
   if (line === 0) checkHeader({});
 
   function checkHeader(header: Json): void {
-    if (header.format !== format) throw corruptLine(file, 1, `this is no ${title} (format '${format}')`);
+    if (header.format !== format) throw corruptLine(file, 1, `this is not ${title} (format '${format}')`);
     if (header.version !== version)
-      throw corruptLine(file, 1, `version ${quoted(header.version)} is not known: this program knows ${version}`);
+      throw corruptLine(file, 1, `the version must be ${version}, not ${quoted(header.version)}`);
   }
 }
 
-/** How many bytes a file has, and how many of them its whole lines take. */
+/** Counts the bytes of a file, and the bytes of its complete lines. */
 async function measure(file: string): Promise<{ size: number; whole: number }> {
   try {
     const handle = await open(file, 'r');
@@ -71,11 +72,11 @@ async function measure(file: string): Promise<{ size: number; whole: number }> {
       await handle.close();
     }
   } catch (cause) {
-    throw new PrlError('ERR_PRL_IO', `cannot read ${file}: ${(cause as Error).message}`, { cause });
+    throw readError(file, cause);
   }
 }
 
-/** A file that this process alone appends to. */
+/** A file to which only this process appends. */
 export class RecordFile {
   readonly path: string;
   readonly #kind: RecordKind;
@@ -88,10 +89,10 @@ export class RecordFile {
   }
 
   /**
-   * Makes a file ready for lines to be appended: a new one gets its header, of one that is there a torn last line is cut.
-   * @param settings what decides the contents
-   * @throws TypeError for a file of other settings; it names the first difference
-   * @throws PrlError ERR_PRL_BUSY when another process works on it
+   * Prepares a file for appending. A new file gets its header; an existing file loses a torn last line.
+   * @param settings everything that determines the contents
+   * @throws TypeError if the file has other settings; it names the first difference
+   * @throws PrlError ERR_PRL_BUSY if another process works on it
    */
   static async open(path: string, kind: RecordKind, settings: object): Promise<RecordFile> {
     const folder = `${path}.lock`;
@@ -101,7 +102,7 @@ export class RecordFile {
     const unlockFolder = await lockFolder(folder);
     const unlock = async () => {
       await unlockFolder();
-      await rmdir(folder).catch(() => {}); // not empty: another process waits for it
+      await rmdir(folder).catch(() => {}); // not empty: another process waits for the lock
     };
     const file = new RecordFile(path, kind, unlock);
     try {
@@ -131,10 +132,10 @@ export class RecordFile {
       });
   }
 
-  /** Returns when the lines are on the disk. */
+  /** Returns once the lines are on the disk. */
   async append(records: readonly object[]): Promise<void> {
     try {
-      // Not one that is made now: it would have no header.
+      // The file must exist: a new one would have no header.
       const handle = await open(this.path, constants.O_WRONLY | constants.O_APPEND);
       try {
         await handle.writeFile(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
@@ -163,7 +164,7 @@ function differenceOf(there: Json, given: object): string | undefined {
 
 /** 'seed 3, not 4' */
 function firstDifference(there: unknown, given: unknown, name = ''): string | undefined {
-  // A list of plain values is shown as a whole.
+  // A list of plain values is shown whole.
   const isParent = (value: unknown): value is Json =>
     typeof value === 'object' && value !== null && !(Array.isArray(value) && !value.every(isParent));
   if (!isParent(there) || !isParent(given)) {

@@ -1,9 +1,9 @@
-// Texts and values from elsewhere, as they go into messages.
+// Formats texts and values from elsewhere for messages.
 
 /** The beginning of a text. */
 export const shorten = (text: string): string => (text.length > 200 ? `${text.slice(0, 200)}...` : text);
 
-/** A value of a file, as JSON. */
+/** A value from a file, as JSON. */
 export function quoted(value: unknown): string {
   try {
     return shorten(JSON.stringify(value) ?? String(value));
@@ -12,5 +12,5 @@ export function quoted(value: unknown): string {
   }
 }
 
-/** A name of a file, such as a tensor's. */
+/** A name from a file, such as a tensor's. */
 export const quotedName = (name: string): string => `'${shorten(JSON.stringify(name).slice(1, -1))}'`;

@@ -1,5 +1,5 @@
-// One file of the hub in blobs/: it is resumed after an interruption, checked against its hash, and only then gets its
-// name.
+// One file of the hub in blobs/. An interrupted download is resumed. The file gets its name only after its hash was
+// checked.
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open as openFile, rename, rm } from 'node:fs/promises';
@@ -77,7 +77,10 @@ export async function downloadBlob(
     }
     if (!right) {
       await rm(partial, { force: true });
-      throw new PrlError('ERR_PRL_CORRUPT', `${url} came with other contents than its hash says, and was discarded`);
+      throw new PrlError(
+        'ERR_PRL_CORRUPT',
+        `the contents of ${url} do not match its hash and were discarded: try again`,
+      );
     }
     // A name in blobs/ must mean complete contents, even after a crash of the machine.
     await file.sync();
@@ -99,19 +102,21 @@ async function fetchOnce(download: Download, hub: HubAccess, onPosition: (bytes:
   const answer = await open(url, from > 0 ? { range: `bytes=${from}-` } : {}, hub);
   try {
     const range = answer.headers.get('content-range') ?? '';
-    if (answer.status === 416) throw wrong(`has no bytes after ${from}, but the hub lists ${size}`);
+    if (answer.status === 416) throw wrong(`must have ${size} bytes, as the hub lists, but ends after ${from}`);
     if (answer.status === 206) {
-      if (!range.startsWith(`bytes ${from}-`)) throw wrong(`was asked for bytes ${from} and up and sends '${range}'`);
+      if (!range.startsWith(`bytes ${from}-`)) throw wrong(`must send the bytes from ${from} on, not '${range}'`);
     } else if (from > 0) {
       await download.restart(); // the whole file, though only a part was asked for
     }
     for await (const chunk of answer.chunks) {
-      if (download.position + chunk.length > size) throw wrong(`sends more than the ${size} bytes that the hub lists`);
+      if (download.position + chunk.length > size)
+        throw wrong(`must have ${size} bytes, as the hub lists, but sends more`);
       await download.add(chunk);
       onPosition(download.position);
     }
   } finally {
     answer.close();
   }
-  if (download.position < size) throw new Passing(wrong(`ended after ${download.position} of ${size} bytes`));
+  if (download.position < size)
+    throw new Passing(wrong(`must have ${size} bytes but ended after ${download.position}`));
 }

@@ -84,7 +84,7 @@ export async function listSnapshot(cache: RepoCache, commit: string): Promise<Re
 
 /** Checks a hub's list of files. Names that lead out of the folder are refused. */
 export function checkedListing(files: unknown): RepoFile[] {
-  if (!Array.isArray(files)) throw new PrlError('ERR_PRL_HTTP', 'the hub lists no files');
+  if (!Array.isArray(files)) throw new PrlError('ERR_PRL_HTTP', 'the hub must answer with a list of files');
   return files.map(({ path, size, blob }) => {
     if (typeof path !== 'string' || !isInside(path))
       throw new PrlError('ERR_PRL_HTTP', `the hub lists a file named ${JSON.stringify(path)}, which is refused`);

@@ -75,9 +75,10 @@ export const isRepoName = (name: string) => /^[\w][\w.-]{0,95}\/[\w][\w.-]{0,95}
 
 const isOffline = () => /^(1|on|yes|true)$/i.test(process.env.HF_HUB_OFFLINE ?? '');
 
-/** Asks the hub for the files of the repository, or the cache when the hub cannot be asked. */
+/** Lists the files of the repository: as the hub does, or as the cache does if the hub cannot be reached. */
 export async function openRepo(type: 'model' | 'dataset', name: string, options: HubOptions): Promise<Repo> {
-  if (!isRepoName(name)) throw invalidArgument(`${JSON.stringify(name)} is not the name of a repository: owner/name`);
+  if (!isRepoName(name))
+    throw invalidArgument(`the name of a repository must look like owner/name, not ${JSON.stringify(name)}`);
   const { revision = 'main' } = options;
   if (typeof revision !== 'string' || !isInside(revision))
     throw invalidArgument(`the revision must be a branch, tag or commit, not ${JSON.stringify(revision)}`);
@@ -96,11 +97,11 @@ export async function openRepo(type: 'model' | 'dataset', name: string, options:
     if (cached) return { ...cached, online: false };
     throw new PrlError(
       'ERR_PRL_OFFLINE',
-      `HF_HUB_OFFLINE is set and ${cache.folder} has no revision '${revision}' of it`,
+      `HF_HUB_OFFLINE is set and ${cache.folder} does not hold its revision '${revision}'`,
     );
   }
   try {
-    // Without a network the user wants to know soon, above all with a cached copy to use.
+    // Without a network the user wants to know soon, above all if there is a cached copy.
     const asked = { ...hub, retries: cached ? 1 : 2 };
     // A commit never changes.
     const commit = isCommit(revision) ? revision : await askCommit(type, name, revision, asked);
@@ -111,7 +112,7 @@ export async function openRepo(type: 'model' | 'dataset', name: string, options:
     const { code, message } = error as PrlError;
     if (!cached || !['ERR_PRL_OFFLINE', 'ERR_PRL_TIMEOUT', 'ERR_PRL_HTTP'].includes(code)) throw diskError(error, hub);
     process.emitWarning(
-      `${message}: the cached ${hub.what} of commit ${cached.commit.slice(0, 8)} is used`,
+      `${message}: using the cached ${hub.what} of commit ${cached.commit.slice(0, 8)}`,
       'PrlWarning',
     );
     return { ...cached, online: false };
@@ -145,7 +146,7 @@ async function askCommit(type: string, name: string, revision: string, hub: HubA
   if (typeof sha !== 'string' || !isCommit(sha))
     throw new PrlError(
       'ERR_PRL_HTTP',
-      `${hub.endpoint} names no commit of the ${hub.what}, but ${JSON.stringify(sha)}`,
+      `${hub.endpoint} must name a commit of the ${hub.what}, not ${JSON.stringify(sha)}`,
     );
   return sha;
 }
@@ -194,7 +195,7 @@ export async function fetchFiles(
     const names = (await missing()).map(({ path }) => path).join(', ');
     throw new PrlError(
       'ERR_PRL_OFFLINE',
-      `the cache lacks ${names} of the ${repo.hub.what}, and the hub cannot be asked`,
+      `the cache lacks ${names} of the ${repo.hub.what}, and the hub cannot be reached`,
     );
   }
   try {
@@ -211,7 +212,7 @@ export async function fetchFiles(
   }
 }
 
-/** One process downloads a repository. Others wait for it and then find the files. */
+/** One process downloads a repository. Others wait for it and then use its files. */
 async function waitForLock(repo: Repo): Promise<() => Promise<void>> {
   for (let said = false; ; said = true) {
     try {
@@ -287,7 +288,7 @@ function diskError(error: unknown, hub: HubAccess): unknown {
   const { code, message, path } = error as NodeJS.ErrnoException;
   if (error instanceof PrlError || typeof code !== 'string' || !/^E[A-Z]+$/.test(code)) return error;
   const full = code === 'ENOSPC' || code === 'EDQUOT';
-  const advice = full ? 'the disk is full; what has come is kept and the next attempt goes on from there: ' : '';
+  const advice = full ? 'the disk is full (free some space; the next attempt resumes the download): ' : '';
   return new PrlError('ERR_PRL_IO', `cannot store the ${hub.what}${path ? ` in ${path}` : ''}: ${advice}${message}`, {
     cause: error,
   });

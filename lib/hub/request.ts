@@ -10,7 +10,7 @@ export interface HubAccess {
   token: string | undefined;
   /** Milliseconds without a byte after which a request fails. */
   stall: number;
-  /** Attempts after the first that bring nothing. */
+  /** Number of attempts after the first that may fail without progress. */
   retries: number;
   signal: AbortSignal | undefined;
   /** 'model owner/name', for messages. */
@@ -28,7 +28,7 @@ export interface Answer {
 }
 
 const MAX_REDIRECTS = 10;
-/** Milliseconds before the first retry, about. They double each time. */
+/** Milliseconds before the first retry, roughly. They double each time. */
 const RETRY_DELAY = 500;
 /** Largest answer that is not a file: a page of a listing. */
 const MAX_ANSWER = 64 << 20;
@@ -109,7 +109,10 @@ export function hubFetch(hub: HubAccess): typeof fetch {
       for await (const chunk of chunks) {
         size += chunk.length;
         if (size > MAX_ANSWER)
-          throw new PrlError('ERR_PRL_HTTP', `${new URL(String(input)).host} answered more than ${MAX_ANSWER} bytes`);
+          throw new PrlError(
+            'ERR_PRL_HTTP',
+            `${new URL(String(input)).host} answered with more than ${MAX_ANSWER} bytes`,
+          );
         text += decoder.decode(chunk, { stream: true });
       }
       const kept = new Headers();
@@ -170,7 +173,7 @@ async function refusal(response: Response, url: string, hub: HubAccess): Promise
     // Without a token the hub gives the same answer for a missing repository and for a hidden one.
     const advice = hub.token
       ? `accept its licence on ${hub.page} with the account that the token belongs to, or check that the token may read it`
-      : `set HF_TOKEN to a token of an account that has accepted its licence on ${hub.page}, or check the name: what does not exist is refused like this too`;
+      : `set HF_TOKEN to a token of an account that has accepted its licence on ${hub.page}, or check the name: the hub gives the same answer for a repository that does not exist`;
     return new PrlError(
       'ERR_PRL_ACCESS',
       `${host} refuses the ${hub.what} (${status}${code ? `, ${code}` : ''}): ${advice}`,

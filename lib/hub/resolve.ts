@@ -44,7 +44,7 @@ export async function downloadFiles(repo: string, options: DownloadOptions): Pro
   const opened = await openRepo(type, repo, options);
   const files = await want(opened, options.match, options);
   if (files.length === 0)
-    throw new PrlError('ERR_PRL_NOT_FOUND', `the ${opened.hub.what} has no file that is asked for${whatItHas(opened)}`);
+    throw new PrlError('ERR_PRL_NOT_FOUND', `the ${opened.hub.what} has no file that matches${whatItHas(opened)}`);
   return { folder: opened.folder, commit: opened.commit, files };
 }
 
@@ -103,7 +103,9 @@ async function openModel(idOrFolder: string, options: HubOptions): Promise<Repo 
     throw new PrlError('ERR_PRL_IO', `there is no folder ${idOrFolder}${hint}`);
   }
   if (revision !== undefined && options.revision !== undefined && revision !== options.revision)
-    throw invalidArgument(`${idOrFolder} names one revision and the option another: ${options.revision}`);
+    throw invalidArgument(
+      `the revision option must agree with ${idOrFolder}, but it is ${options.revision}: leave one of them out`,
+    );
   return openRepo('model', name, revision === undefined ? options : { ...options, revision });
 }
 

@@ -5,25 +5,26 @@ import { asFloats, asInts, asNumbers, deviceOf, Tensor } from './tensor.js';
 
 /** Options of {@link coherence}. */
 export interface CoherenceOptions {
-  /** Sizes of the windows, in steps: 1 to 16 of them, each at least 1. Default [2, 3, 5]; a size named twice counts twice. */
+  /** Window sizes in steps: 1 to 16 sizes, each at least 1. Default [2, 3, 5]. A size listed twice counts twice. */
   windows?: ArrayLike<number>;
   /**
-   * How much variation costs, at least 0. Default 1: a window whose deviation is its mean counts for 1 / e of it. 0 leaves the
-   * mean of the windows' means.
+   * Cost of variation, at least 0. Default 1: a window whose deviation equals its mean counts 1 / e of it. With 0 the
+   * result is the mean of the windows' means.
    */
   lambdaVar?: number;
 }
 
 /**
- * Multi-scale coherence of the scores of each response's steps (PROGRS, arXiv 2604.02341): for each window size the steps are cut
- * into windows in a row (the last may be shorter), a window with mean m and population deviation d counts
- * m * exp(-lambdaVar * d / m), and the windows of a size, then the sizes, are averaged. Constant scores keep their mean exactly;
- * what varies within a few steps gets less. The paper leaves the sizes and lambdaVar open: the defaults are ours.
+ * Multi-scale coherence of the step scores of each response (PROGRS, arXiv 2604.02341). For each window size, the steps
+ * are cut into consecutive windows; the last may be shorter. A window with mean m and population deviation d counts m *
+ * exp(-lambdaVar * d / m). The result averages the windows of a size, then the sizes. Constant scores keep their mean
+ * exactly. Scores that vary within a few steps get less. The paper leaves the sizes and lambdaVar open: the defaults
+ * are ours.
  *
- * @param stepScores [S] of all responses, packed, each in [0, 1]
+ * @param stepScores [S] scores of all responses, packed, each in [0, 1]
  * @param cuScores int32 [B + 1]: response i owns scores cuScores[i] .. cuScores[i + 1] - 1
  * @returns [B] float32 in [0, 1]; 0 for a response without steps
- * @throws PrlError ERR_PRL_NON_FINITE for a score that is NaN, RangeError for one outside [0, 1]; both name it
+ * @throws PrlError ERR_PRL_NON_FINITE for a NaN score, RangeError for one outside [0, 1]; both name the score
  */
 export function coherence(
   stepScores: Tensor | ArrayLike<number>,

@@ -5,12 +5,12 @@ import { LOSS_TABLE } from './loss-table.js';
 import { copyFloats, copyInts, Tensor } from './tensor.js';
 
 /**
- * The entropy that the `topEntropyQuantile` most undecided of the active tokens reach: their (1 - topEntropyQuantile) quantile,
- * linearly interpolated (arXiv 2506.01939). -Infinity when no token is active.
+ * The entropy threshold that keeps the `topEntropyQuantile` share of the active tokens with the highest entropy. It is
+ * their (1 - topEntropyQuantile) quantile, linearly interpolated (arXiv 2506.01939). -Infinity if no token is active.
  *
  * @param entropies [T] in nats
  * @param topEntropyQuantile share of the tokens, from 0 to 1
- * @param mask [T]: tokens with 0 take no part
+ * @param mask [T]; a token with 0 takes no part
  * @throws PrlError ERR_PRL_NON_FINITE when the entropy of an active token is NaN
  */
 export function topEntropyThreshold(
@@ -25,7 +25,7 @@ export function topEntropyThreshold(
     throw outOfRange(`mask must have one entry per entropy, ${values.length}, not ${takesPart.length}`);
   const active = values.filter((_, t) => takesPart === undefined || takesPart[t] !== 0);
   if (active.some(Number.isNaN))
-    throw new PrlError('ERR_PRL_NON_FINITE', 'entropy holds a NaN: what an active token brings must be finite');
+    throw new PrlError('ERR_PRL_NON_FINITE', 'entropy must be finite for every active token, not NaN');
   if (active.length === 0) return -Infinity;
   active.sort();
   const place = (1 - topEntropyQuantile) * (active.length - 1);
@@ -34,16 +34,19 @@ export function topEntropyThreshold(
   return active[below] + (place - below) * (active[above] - active[below]);
 }
 
-/** The share of the tokens that take part, where its entropy is still to be found; undefined where all do or it is given. */
+/**
+ * The share of the tokens that take part, if its threshold still has to be computed. undefined if all take part or the
+ * threshold is given.
+ */
 export function openQuantile({ topEntropyQuantile, entropyThreshold }: PolicyLossOptions): number | undefined {
   if (topEntropyQuantile === undefined) return undefined;
   checkOption('topEntropyQuantile', LOSS_TABLE.topEntropyQuantile, topEntropyQuantile);
   if (entropyThreshold !== undefined)
-    throw invalidArgument('topEntropyQuantile and entropyThreshold say the same: give one of them');
+    throw invalidArgument('topEntropyQuantile and entropyThreshold set the same limit: pass only one of them');
   return topEntropyQuantile < 1 ? topEntropyQuantile : undefined;
 }
 
-/** The entropyThreshold of a call. `entropies` is asked for them where a quantile needs them. */
+/** The entropyThreshold of a call. `entropies` is called only if a quantile needs them. */
 export function entropyThreshold(
   options: PolicyLossOptions,
   mask: Tensor | ArrayLike<number> | undefined,
@@ -60,6 +63,6 @@ function numbersOf(values: Tensor | ArrayLike<number>): ArrayLike<number> {
   if (values.device === 'cpu') return values.data;
   throw new PrlError(
     'ERR_PRL_UNSUPPORTED',
-    'topEntropyQuantile needs the entropies on the CPU, and a call on the GPU does not wait for them: give entropyThreshold, for instance topEntropyThreshold(await entropy.read(), topEntropyQuantile)',
+    'topEntropyQuantile needs the entropies on the CPU, and a call on the GPU does not wait for them: pass entropyThreshold, for instance topEntropyThreshold(await entropy.read(), topEntropyQuantile)',
   );
 }

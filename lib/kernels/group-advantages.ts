@@ -12,22 +12,25 @@ export interface GroupAdvantagesOptions {
   kind?: 'grpo' | 'dr_grpo' | 'rloo';
   /** The deviation of 'grpo': 'sample' (default, n - 1), 'population' (n), or 'none', which makes it 'dr_grpo'. */
   std?: 'sample' | 'population' | 'none';
-  /** Whose deviation: the 'group''s (default) or the whole 'batch''s. */
+  /** Takes the deviation of the 'group' (default) or of the whole 'batch'. */
   scale?: 'group' | 'batch';
-  /** Added to the deviation. Default 1e-4, TRL's; verl and PRL have 1e-6. */
+  /** Added to the deviation. Default 1e-4, as in TRL; verl and PRL use 1e-6. */
   epsilon?: number;
-  /** What the response of a group of one gets: 'zero' (default: there is nothing to compare with), or its 'raw' reward. */
+  /**
+   * Advantage of a response alone in its group: 'zero' (default: there is nothing to compare with), or its 'raw'
+   * reward.
+   */
   singleton?: 'zero' | 'raw';
 }
 
 /**
- * Rewards of responses as advantages over the other responses to the same prompt (GRPO, arXiv 2402.03300; Dr.GRPO, 2503.20783;
- * RLOO, 2402.14740). Equal rewards give exactly 0.
+ * Turns the rewards of responses into advantages over the other responses to the same prompt (GRPO, arXiv 2402.03300;
+ * Dr.GRPO, 2503.20783; RLOO, 2402.14740). Equal rewards give exactly 0.
  *
  * @param rewards [B] finite numbers of any size
- * @param groupIds [B] any integers: equal means the same prompt; members need not be adjacent
+ * @param groupIds [B] any integers; equal ids mean the same prompt; members need not be adjacent
  * @returns [B] float32
- * @throws PrlError ERR_PRL_NON_FINITE for a reward that is not finite (it is named), RangeError when lengths differ
+ * @throws PrlError ERR_PRL_NON_FINITE for a reward that is not finite, which it names; RangeError if lengths differ
  */
 export function groupAdvantages(
   rewards: Tensor | ArrayLike<number>,
@@ -60,14 +63,14 @@ export interface OutcomeConditionedCenterOptions {
 }
 
 /**
- * PROGRS' outcome-conditioned centering (arXiv 2604.02341): in each group the scores of incorrect responses lose their mean,
- * so that process scores rank wrong responses without lifting them above right ones.
+ * PROGRS' outcome-conditioned centering (arXiv 2604.02341): in each group, the scores of incorrect responses lose their
+ * mean. Process scores then rank wrong responses without lifting them above right ones.
  *
  * @param scores [B] process scores
- * @param correct [B] booleans or integers
+ * @param groupIds [B] any integers; equal ids mean the same prompt
  * @param groupIds [B] any integers: equal means the same prompt
  * @returns [B] float32
- * @throws PrlError ERR_PRL_NON_FINITE for a score that is not finite (it is named), RangeError when lengths differ
+ * @throws PrlError ERR_PRL_NON_FINITE for a score that is not finite, which it names; RangeError if lengths differ
  */
 export function outcomeConditionedCenter(
   scores: Tensor | ArrayLike<number>,
@@ -89,7 +92,10 @@ export function outcomeConditionedCenter(
   return centered;
 }
 
-/** Group ids as the addon takes them: on the CPU renamed to 0, 1, ... in the order of their first response, on the GPU as they are. */
+/**
+ * Group ids as the addon takes them: on the CPU renumbered 0, 1, ... in the order of their first response, on the GPU
+ * unchanged.
+ */
 function groupsOf(groupIds: Tensor | ArrayLike<number>, responses: number, device: Device) {
   const ids = asInts('groupIds', groupIds, device);
   if (ids.size !== responses) throw outOfRange(`groupIds must have ${responses} elements, not ${ids.size}`);

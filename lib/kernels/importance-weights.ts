@@ -13,31 +13,31 @@ export const IMPORTANCE_MODES = Object.keys(MODES) as (keyof typeof MODES)[];
 
 /** Arguments of {@link importanceWeights}: T tokens of B sequences. */
 export interface ImportanceWeightsArgs {
-  /** [T]: log-probabilities of the tokens under the weights that sampled, computed by the trainer. */
+  /** [T]: log-probabilities of the tokens under the weights that sampled them, as the trainer computes them. */
   oldLogProbs: Tensor | ArrayLike<number>;
-  /** [T]: what the engine that sampled said they are. */
+  /** [T]: the same log-probabilities as the engine that sampled reports them. */
   rolloutLogProbs: Tensor | ArrayLike<number>;
   /** int32 [B + 1]: sequence i owns tokens cuSeqlens[i] .. cuSeqlens[i + 1] - 1. */
   cuSeqlens: Tensor | ArrayLike<number>;
-  /** int32 [T]: tokens with 0 take no part and get 1. */
+  /** int32 [T]: a token with 0 takes no part and gets the weight 1. */
   mask?: Tensor | ArrayLike<number>;
   /**
-   * One ratio per token, or the product of them per sequence; brought within the bounds (truncate), or 0 outside of them (mask).
-   * Default 'sequence_mask', as TRL's vllm_importance_sampling_mode.
+   * One ratio per token, or their product per sequence. Truncation brings it within the bounds; masking makes it 0
+   * outside of them. Default 'sequence_mask', as in TRL's vllm_importance_sampling_mode.
    */
   mode?: keyof typeof MODES;
-  /** Default 3. Infinity: none. */
+  /** Upper bound. Default 3; Infinity: none. */
   clipMax?: number;
-  /** Default 0: none. */
+  /** Lower bound. Default 0: none. */
   clipMin?: number;
 }
 
 /**
- * Weights that correct for an engine whose log-probabilities are not the trainer's: truncated or masked importance sampling. They
- * go to the losses as `importanceWeights` (with lossType 'vespo' those of a token mode).
+ * Weights that correct for an engine whose log-probabilities differ from the trainer's: truncated or masked importance
+ * sampling. Pass them to the losses as `importanceWeights`. lossType 'vespo' takes those of a token mode.
  *
  * @returns [T] float32
- * @throws PrlError ERR_PRL_NON_FINITE when an active token's input or weight is not finite; it names the token
+ * @throws PrlError ERR_PRL_NON_FINITE if an input or weight of an active token is not finite; it names the token
  */
 export function importanceWeights(args: ImportanceWeightsArgs): Tensor {
   args = checkOptions('importanceWeights', args, [

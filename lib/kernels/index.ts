@@ -1,4 +1,4 @@
-// The kernels, for a trainer of one's own: `prl-node/kernels`. Loads no more than they need.
+// The kernels, for your own trainer: `prl-node/kernels`. It loads only what they need.
 export { PrlError, type PrlErrorCode } from '../base/errors.js';
 export * from './coherence.js';
 export { topEntropyThreshold } from './entropy-threshold.js';

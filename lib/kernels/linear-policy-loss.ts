@@ -10,24 +10,25 @@ import { asInts, asTensor, type Device, deviceOf, Tensor } from './tensor.js';
 
 /** Arguments of {@link linearLogProbs}. */
 export interface LinearLogProbsArgs {
-  /** [T, width]: the hidden states that predict each token. float32; on the GPU bfloat16 and float16 too. */
+  /** [T, width]: the hidden states that predict each token. float32; on the GPU also bfloat16 and float16. */
   hidden: Tensor;
-  /** [vocab, width]: the output head, of the same type. */
+  /** [vocab, width]: the output head, with the dtype of `hidden`. */
   head: Tensor;
-  /** int32 [T]: the tokens. */
+  /** int32 [T]: the token ids. */
   targets: Tensor | ArrayLike<number>;
   /** Divides the logits. Default 1. */
   temperature?: number;
   /**
-   * Bytes of logits that exist at once; the tokens go through in as many chunks as that takes. Every chunk costs a pass over the
-   * head, and with gradients one over dHead. Default: 512 MiB on the GPU, 64 MiB on the CPU (more when 64 tokens need more).
+   * Bytes of logits that exist at once. The tokens pass through in as many chunks as this takes. Every chunk costs a
+   * pass over the head, and with gradients one over dHead. Default: 512 MiB on the GPU, 64 MiB on the CPU (more if 64
+   * tokens need more).
    */
   workspaceBytes?: number;
 }
 
 const LINEAR = ['hidden', 'head', 'targets', 'temperature', 'workspaceBytes'];
 
-/** What the addon's functions of hidden states take, but for their outputs. */
+/** Arguments of the addon's functions of hidden states, except their outputs. */
 function linear(args: LinearLogProbsArgs, device: Device) {
   const hidden = asTensor('hidden', args.hidden);
   const head = asTensor('head', args.head);
@@ -42,7 +43,7 @@ function linear(args: LinearLogProbsArgs, device: Device) {
   };
 }
 
-/** What {@link linearLogProbs} gives; the tensors are where the inputs are. */
+/** Result of {@link linearLogProbs}. The tensors are on the device of the inputs. */
 export interface LinearLogProbs {
   /** [T] float32: log softmax(hidden . head / temperature)[target]. */
   logProbs: Tensor;
@@ -51,11 +52,11 @@ export interface LinearLogProbs {
 }
 
 /**
- * {@link tokenLogProbs} from hidden states and output head: logits are made a chunk of tokens at a time and never stored whole.
- * Outputs are where the inputs are; on the GPU the call is queued, and what it finds wrong is thrown by the next read() or
- * synchronize().
+ * Same as {@link tokenLogProbs}, but from hidden states and the output head. It computes the logits of one chunk of
+ * tokens at a time and never stores all of them. Outputs are on the device of the inputs. On the GPU the call is
+ * queued, and the next read() or synchronize() throws its errors.
  *
- * @throws as tokenLogProbs does; on the GPU PrlError ERR_PRL_UNSUPPORTED where there is no cuBLAS (it says how to get it)
+ * @throws as tokenLogProbs; on the GPU also PrlError ERR_PRL_UNSUPPORTED if there is no cuBLAS (it says how to get it)
  */
 export function linearLogProbs(args: LinearLogProbsArgs): LinearLogProbs {
   args = checkOptions('linearLogProbs', args, LINEAR);
@@ -68,31 +69,32 @@ export function linearLogProbs(args: LinearLogProbsArgs): LinearLogProbs {
 }
 
 export interface LinearPolicyLossArgs extends LinearLogProbsArgs, LossBatch, PolicyLossOptions {
-  /** [T, width], of the type of hidden: where d loss / d hidden goes. Default: a new tensor. */
+  /** [T, width], with the dtype of `hidden`: receives d loss / d hidden. Default: a new tensor. */
   dHidden?: Tensor;
-  /** [vocab, width] float32: where d loss / d head goes. Default: a new tensor. */
+  /** [vocab, width] float32: receives d loss / d head. Default: a new tensor. */
   dHead?: Tensor;
-  /** Adds to dHead instead of writing it, so that micro-batches add up; needs dHead. Default false. */
+  /** Adds to dHead instead of overwriting it, so that micro-batches add up. Requires dHead. Default false. */
   accumulate?: boolean;
 }
 
-/** What {@link linearPolicyLoss} gives; the tensors are where the inputs are. */
+/** Result of {@link linearPolicyLoss}. The tensors are on the device of the inputs. */
 export interface LinearPolicyLoss extends LinearLogProbs {
-  /** The loss of this call; those of micro-batches add up. */
+  /** The loss of this call. The losses of micro-batches add up. */
   loss: number;
-  /** [T, width], of the type of hidden: d loss / d hidden. */
+  /** [T, width], with the dtype of `hidden`: d loss / d hidden. */
   dHidden: Tensor;
   /** [vocab, width] float32: d loss / d head. */
   dHead: Tensor;
-  /** What happened to the tokens. */
+  /** Statistics of the tokens. */
   metrics: PolicyLossMetrics;
 }
 
 /**
- * The loss of {@link policyLoss} from hidden states and output head, with both gradients: logits are made a chunk of tokens at a
- * time and never stored whole. Log-probabilities and entropies of masked tokens are 0. After an error dHidden and dHead hold garbage.
+ * Same as {@link policyLoss}, but from hidden states and the output head, with both gradients. It computes the logits
+ * of one chunk of tokens at a time and never stores all of them. Log-probabilities and entropies of masked tokens are
+ * 0. After an error, dHidden and dHead hold garbage.
  *
- * @throws as linearLogProbs and policyLoss do
+ * @throws as linearLogProbs and policyLoss
  */
 export function linearPolicyLoss(args: LinearPolicyLossArgs): LinearPolicyLoss {
   args = checkOptions('linearPolicyLoss', args, [

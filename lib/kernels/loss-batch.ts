@@ -1,34 +1,34 @@
-// What the losses take besides log-probabilities or logits, and what they report.
+// The inputs of the losses besides log-probabilities and logits, and the metrics that they report.
 import { native } from './native.js';
 import { asInts, asTensor, type Device, type Tensor, type TensorLike } from './tensor.js';
 
-/** What a policy loss reports. Means are over active tokens unless said otherwise. */
+/** Metrics of a policy loss. Means are over active tokens unless stated otherwise. */
 export interface PolicyLossMetrics {
-  /** The loss, with KL term and entropy bonus. */
+  /** The loss, including the KL term and the entropy bonus. */
   loss: number;
-  /** Active tokens. */
+  /** Number of active tokens. */
   tokens: number;
-  /** Nats; 0 where no entropies were given. */
+  /** Mean entropy in nats; 0 without entropies. */
   entropy: number;
-  /** k3 estimate of the KL to the reference; 0 without one. */
+  /** k3 estimate of the KL to the reference; 0 without a reference. */
   kl: number;
-  /** Estimates of the KL to the policy that sampled: mean of old - new, and the nonnegative k3. */
+  /** Estimate of the KL to the policy that sampled: the mean of old - new. */
   approxKl: number;
-  /** Its k3 estimate, never negative. */
+  /** k3 estimate of the same KL, never negative. */
   approxKlK3: number;
-  /** Of new to old probability, over tokens (over sequences, at sequence level); 1 when on-policy. */
+  /** Mean ratio of new to old probability, over tokens (at sequence level, over sequences); 1 when on-policy. */
   ratioMean: number;
-  /** The largest of them. */
+  /** The largest ratio. */
   ratioMax: number;
-  /** The smallest of them. */
+  /** The smallest ratio. */
   ratioMin: number;
-  /** Share of tokens (of sequences, at sequence level) with A < 0 and ratio < 1 - epsilon; A > 0 and ratio > 1 + epsilonHigh (cispo: epsilonHigh); either. */
+  /** Share of tokens (at sequence level, of sequences) with A < 0 and ratio < 1 - epsilon. */
   clipRatioLow: number;
-  /** A > 0 and ratio > 1 + epsilonHigh. */
+  /** Share with A > 0 and ratio > 1 + epsilonHigh (cispo: ratio > epsilonHigh). */
   clipRatioHigh: number;
-  /** Either of the two. */
+  /** Share to which either of the two applies. */
   clipRatioRegion: number;
-  /** lossType vespo: mean of the sequences' weights; else 0. */
+  /** With lossType vespo, the mean of the sequences' weights; else 0. */
   phiMean: number;
   /** Effective sample size of the ratios as a share: (sum rho)^2 / (n sum rho^2). */
   effectiveSampleSize: number;
@@ -37,31 +37,31 @@ export interface PolicyLossMetrics {
 /** T tokens in B sequences, packed. */
 export interface LossBatch {
   /**
-   * [T] per token, or [B] per sequence. When T = B they are taken per token (the same, unless there are empty sequences).
+   * [T] per token, or [B] per sequence. If T = B they are per token (the same, unless there are empty sequences).
    */
   advantages: TensorLike;
   /** int32 [B + 1]: sequence i owns tokens cuSeqlens[i] .. cuSeqlens[i + 1] - 1. */
   cuSeqlens: Tensor | ArrayLike<number>;
-  /** [T]: log-probabilities when the tokens were sampled. Absent: on-policy, ratio 1 with the gradient through logProbs. */
+  /** [T]: log-probabilities at sampling time. Absent: on-policy, ratio 1 with the gradient through logProbs. */
   oldLogProbs?: TensorLike;
-  /** [T]: log-probabilities under the reference policy; needed when beta is not 0. */
+  /** [T]: log-probabilities under the reference policy. Required if beta is not 0. */
   refLogProbs?: TensorLike;
   /**
-   * [T], 0 or more: multiply each token's policy term, not its KL term (lossType 'vespo' has them in its sequence weights instead,
-   * and so takes weights of tokens only). See importanceWeights.
+   * [T], 0 or more: factors of each token's policy term, not of its KL term. lossType 'vespo' puts them into its
+   * sequence weights instead, and so takes only weights of a token mode. See importanceWeights.
    */
   importanceWeights?: TensorLike;
-  /** [T]: log-probabilities that the engine gave which sampled; read with offPolicyMaskThreshold. Default: oldLogProbs. */
+  /** [T]: log-probabilities of the engine that sampled, for offPolicyMaskThreshold. Default: oldLogProbs. */
   rolloutLogProbs?: TensorLike;
-  /** int32 [T]: tokens with 0 take no part, whatever their other inputs hold. */
+  /** int32 [T]: a token with 0 takes no part, whatever its other inputs hold. */
   mask?: Tensor | ArrayLike<number>;
 }
 
-/** The inputs that hold one number per token. */
+/** The inputs with one number per token. */
 export const TOKEN_INPUTS = ['oldLogProbs', 'refLogProbs', 'importanceWeights', 'rolloutLogProbs'] as const;
 export const LOSS_BATCH = ['advantages', 'cuSeqlens', ...TOKEN_INPUTS, 'mask'] as const;
 
-/** The batch as the addon takes it, and its size. Lengths are checked by the addon. */
+/** The batch as the addon takes it, and its size. The addon checks the lengths. */
 export function lossBatch(batch: LossBatch, tokens: number, device: Device = 'cpu') {
   const cuSeqlens = asInts('cuSeqlens', batch.cuSeqlens, device);
   const advantages = asTensor('advantages', batch.advantages, device);
@@ -100,7 +100,7 @@ export interface LossSums {
   clipCount: number;
 }
 
-/** Means from sums. Without an active token the ratios are 1 (nothing was off-policy) and all else is 0. */
+/** Means from sums. Without an active token the ratios are 1 (nothing was off-policy) and everything else is 0. */
 export function lossMetrics(sums: LossSums): PolicyLossMetrics {
   const tokens = Math.max(1, sums.tokens);
   const clips = Math.max(1, sums.clipCount);
@@ -123,12 +123,12 @@ export function lossMetrics(sums: LossSums): PolicyLossMetrics {
   };
 }
 
-/** What a loss's function of the addon gives: the sums, or on the GPU a ticket for them. */
+/** Result of a loss function of the addon: the sums, or on the GPU a ticket for them. */
 export type NativeLoss = LossSums | { ticket: object };
 
 /**
- * `outputs` with loss and metrics. On the GPU they are read when they are first asked for, which waits for the call and throws
- * what it found wrong.
+ * Adds loss and metrics to `outputs`. On the GPU the first access reads them: it waits for the call and throws its
+ * errors.
  */
 export function withLoss<T extends object>(
   result: NativeLoss,

@@ -1,4 +1,4 @@
-// The options of the loss, checked, as the parameters that the addon takes. The options themselves: loss-table.ts.
+// Checks the options of the loss and turns them into the addon's parameters. The options themselves: loss-table.ts.
 import { invalidArgument } from '../base/errors.js';
 import { checkBoolean, checkNumber, checkOption, checkOptions, type OptionSpec } from '../base/options.js';
 import {
@@ -18,19 +18,23 @@ export type { PolicyLossOptions };
 /** Names of the {@link PolicyLossOptions}, for checkOptions. */
 export const LOSS_OPTIONS = Object.keys(LOSS_TABLE) as (keyof typeof LOSS_TABLE)[];
 
-// Of these the kernel gets what they come to: surrogate and aggregation, entropyThreshold, normTokens and normSequences.
+// For these options the kernel gets what follows from them: surrogate and aggregation, entropyThreshold, normTokens and
+// normSequences.
 const { lossType: _, topEntropyQuantile: __, normalizer: ___, ...KERNEL } = LOSS_TABLE;
 const KERNEL_OPTIONS: [name: string, LossOption & OptionSpec][] = Object.entries(KERNEL);
 
-/** The loss's parameters as the addon takes them: spread them into its arguments. Native names: PRL_LOSS_PARAMS in clipped_loss.h. */
+/**
+ * The loss's parameters as the addon takes them. Spread them into its arguments. Native names: PRL_LOSS_PARAMS in
+ * clipped_loss.h.
+ */
 export type LossParams = Readonly<Record<string, number | boolean>>;
 
 /**
- * Options with their defaults, checked.
+ * Checks the options and fills in their defaults.
  *
- * @param given active tokens (absent: the kernel counts them), and sequences, of what the call gets: the normalizer when the
- *   options have none
- * @param entropyThreshold what topEntropyQuantile comes to in this batch
+ * @param given active tokens (absent: the kernel counts them) and sequences of this call: the normalizer if the options
+ *   have none
+ * @param entropyThreshold the threshold that topEntropyQuantile gives in this batch
  */
 export function lossParams(
   options: PolicyLossOptions,
@@ -53,7 +57,7 @@ export function lossParams(
       throw noMeaning(name, lossType, takes);
     const value = asked[name] ?? usual;
     if (value !== usual) checked(name, spec, value);
-    // The kernel reads no option of another loss type: 0.
+    // The kernel reads no option of another loss type: it gets 0.
     params[name] = spec.type === 'choice' ? spec.choices.indexOf(value as string) : ((value ?? 0) as number | boolean);
   }
   if (aggregation === 'sequenceMeanTokenSumNorm' && asked.maxCompletionLength === undefined)
@@ -63,7 +67,7 @@ export function lossParams(
   return params;
 }
 
-/** Unlike a Trainer's option, a number must be finite. */
+/** Unlike in the Trainer's options, a number must be finite. */
 function checked(name: string, spec: OptionSpec, value: unknown): unknown {
   if (spec.type === 'number')
     return checkNumber(name, value, spec.above ?? spec.min, spec.max, spec.above !== undefined);

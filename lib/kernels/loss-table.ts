@@ -1,12 +1,12 @@
-// The one place of the loss types and the loss options: their names, defaults, bounds and meanings. What follows from these tables:
-// the checks and the kernel's parameters (loss-options.ts), the type of the options (policy-loss-options.ts, written by
-// `npm run docs`), the Trainer's options (train/options.ts), the command line's help, docs/api. How to add to them:
-// docs/adding-a-loss.md.
+// The single source of loss types and loss options: names, defaults, bounds and meanings. What follows from these
+// tables: the checks and the kernel's parameters (loss-options.ts), the type of the options (policy-loss-options.ts,
+// written by `npm run docs`), the Trainer's options (train/options.ts), the command line's help, docs/api.
+// docs/adding-a-loss.md says how to add to them.
 import type { OptionSpec } from '../base/options.js';
 
 /**
- * The terms of a token, in the order of Surrogate in native/kernels/clipped_loss/clipped_loss.h. rho is the ratio of new to old
- * probability, A the advantage, [x] a constant to the gradient.
+ * The terms of a token, in the order of Surrogate in native/kernels/clipped_loss/clipped_loss.h. rho is the ratio of
+ * new to old probability, A the advantage; [x] is a constant to the gradient.
  */
 export const SURROGATES = {
   clipped: '-min(min(rho, delta) A, clip(rho, 1 - epsilon, 1 + epsilonHigh) A)',
@@ -17,7 +17,7 @@ export const SURROGATES = {
 } as const;
 type Surrogate = keyof typeof SURROGATES;
 
-/** What the terms are averaged over, in the order of Aggregation there. */
+/** What the terms are averaged over, in the order of Aggregation in the same file. */
 export const AGGREGATIONS = {
   tokenMean: 'active tokens',
   sequenceMeanTokenMean: 'tokens of a sequence, then sequences',
@@ -28,26 +28,26 @@ export const AGGREGATIONS = {
 export interface LossKind {
   surrogate: Surrogate;
   aggregation: keyof typeof AGGREGATIONS;
-  /** The number of the paper at arXiv. Absent: the loss is TRL's. */
+  /** arXiv number of the paper. Absent: the loss is TRL's. */
   arxiv?: string;
   note?: string;
-  /** Averages over what one call gets, not over the whole optimizer batch: it takes no normalizer. */
+  /** Averages over the tokens of one call, not over the whole optimizer batch. So it takes no normalizer. */
   ofCall?: true;
 }
 
 const OF_RAFT = 'for advantages of 1 on right responses and 0 on wrong ones';
 
-/** What each lossType is. */
+/** Definition of each lossType. */
 export const LOSSES = {
   dapo: { surrogate: 'clipped', aggregation: 'tokenMean', arxiv: '2503.14476' },
   grpo: { surrogate: 'clipped', aggregation: 'sequenceMeanTokenMean', arxiv: '2402.03300' },
-  bnpo: { surrogate: 'clipped', aggregation: 'tokenMean', note: 'those of this call alone', ofCall: true },
+  bnpo: { surrogate: 'clipped', aggregation: 'tokenMean', note: 'only those of this call', ofCall: true },
   dr_grpo: { surrogate: 'clipped', aggregation: 'sequenceMeanTokenSumNorm', arxiv: '2503.20783' },
   luspo: {
     surrogate: 'clipped',
     aggregation: 'sequenceMeanTokenSum',
     arxiv: '2602.05261',
-    note: 'made for ratios of sequences',
+    note: 'made for sequence-level ratios',
   },
   cispo: { surrogate: 'cispo', aggregation: 'tokenMean', arxiv: '2506.13585' },
   sapo: { surrogate: 'sapo', aggregation: 'sequenceMeanTokenMean', arxiv: '2511.20347' },
@@ -59,18 +59,18 @@ export const LOSSES = {
 export type LossType = keyof typeof LOSSES;
 export const LOSS_TYPES = Object.keys(LOSSES) as LossType[];
 
-/** A default: a value, or that of another option. */
+/** A default: a value, or the value of another option. */
 type Default = number | { readonly as: string };
 
 /** An option of the loss. `default` holds with every lossType, and the Trainer fills it in. */
 export type LossOption = (OptionSpec | { type: 'numbers of'; fields: { [name: string]: string }; doc: string }) & {
-  /** The only surrogates that take it, each with its default. */
+  /** The only surrogates that accept it, each with its default. */
   readonly with?: { readonly [surrogate in Surrogate]?: Default };
-  /** Surrogates that take nothing but its default. */
+  /** Surrogates that accept only its default. */
   readonly except?: readonly Surrogate[];
-  /** What an absent option stands for, where the Trainer fills nothing in. An infinity is none. */
+  /** Meaning of an absent option, where the Trainer fills nothing in. An infinity means none. */
   readonly absent?: number | string;
-  /** For the editor and the reference, after `doc`. */
+  /** Follows `doc` in the editor and the reference. */
   readonly details?: string;
 };
 
@@ -80,14 +80,14 @@ export const LOSS_TABLE = {
     type: 'choice',
     choices: LOSS_TYPES,
     absent: 'dapo',
-    doc: 'Term of a token, and how terms are averaged',
+    doc: 'Loss term of each token, and how the terms are averaged',
   },
   importanceSamplingLevel: {
     type: 'choice',
     choices: ['token', 'sequence'],
     default: 'token',
     except: ['vespo', 'raft'],
-    doc: 'A ratio per token, or one per sequence: exp of its mean log-ratio, GSPO, arXiv 2507.18071',
+    doc: 'One ratio per token, or one per sequence: exp of its mean log-ratio, GSPO, arXiv 2507.18071',
   },
   epsilon: { type: 'number', min: 0, max: 1, with: { clipped: 0.2 }, doc: 'Lower clip of the ratio: 1 - epsilon' },
   epsilonHigh: {
@@ -108,7 +108,12 @@ export const LOSS_TABLE = {
     with: { sapo: 1 },
     doc: 'Steepness of the sigmoid where the advantage is positive',
   },
-  sapoTemperatureNeg: { type: 'number', above: 0, with: { sapo: 1.05 }, doc: 'Steepness of the sigmoid elsewhere' },
+  sapoTemperatureNeg: {
+    type: 'number',
+    above: 0,
+    with: { sapo: 1.05 },
+    doc: 'Steepness of the sigmoid where it is not positive',
+  },
   vespoKPos: {
     type: 'number',
     min: 0,
@@ -119,14 +124,19 @@ export const LOSS_TABLE = {
     type: 'number',
     above: 0,
     with: { vespo: 3 },
-    doc: 'lambda of that weight where the advantage is not negative',
+    doc: 'lambda of the same weight where the advantage is not negative',
   },
-  vespoKNeg: { type: 'number', min: 0, with: { vespo: 3 }, doc: 'k of that weight where the advantage is negative' },
+  vespoKNeg: {
+    type: 'number',
+    min: 0,
+    with: { vespo: 3 },
+    doc: 'k of the same weight where the advantage is negative',
+  },
   vespoLambdaNeg: {
     type: 'number',
     above: 0,
     with: { vespo: 2 },
-    doc: 'lambda of that weight where the advantage is negative',
+    doc: 'lambda of the same weight where the advantage is negative',
   },
   beta: { type: 'number', default: 0, min: 0, doc: 'Weight of the KL term to the frozen reference' },
   klEstimator: {
@@ -144,48 +154,48 @@ export const LOSS_TABLE = {
   entropyCoef: {
     type: 'number',
     default: 0,
-    doc: 'Weight of the entropy bonus: the mean entropy of the active tokens, whatever the lossType',
+    doc: 'Weight of the entropy bonus: the mean entropy of the active tokens, with any lossType',
   },
   topEntropyQuantile: {
     type: 'number',
     default: 1,
     min: 0,
     max: 1,
-    doc: 'Share of the active tokens, those of the highest entropy, that the policy term is taken of, arXiv 2506.01939',
+    doc: 'Share of the active tokens that get a policy term: those with the highest entropy, arXiv 2506.01939',
     details:
-      'The KL term, the entropy bonus (TRL limits that too) and the divisors keep all tokens. From logits the entropies cost one more look at them.',
+      'The KL term, the entropy bonus (TRL limits that too) and the divisors keep all tokens. With a loss from logits, the entropies take one more pass over them.',
   },
   entropyThreshold: {
     type: 'number',
     absent: -Infinity,
-    doc: 'Entropy that a token must reach to be in the policy term',
-    details: 'It does what topEntropyQuantile does, for a call that gets a part of the optimizer batch.',
+    doc: 'Entropy that a token needs to get a policy term',
+    details: 'It replaces topEntropyQuantile in a call that gets only a part of the optimizer batch.',
   },
   offPolicyMaskThreshold: {
     type: 'number',
     min: 0,
     absent: Infinity,
-    doc: 'Leave sequences out of the policy term with a negative advantage and more mean drift of the log-probabilities, arXiv 2512.02556',
+    doc: 'Leave sequences out of the policy term if the advantage is negative and the mean log-probability drift exceeds this, arXiv 2512.02556',
     details: 'The drift of a token is rolloutLogProbs - logProbs.',
   },
   maxCompletionLength: {
     type: 'integer',
     min: 1,
     absent: 1,
-    doc: "Divides the sums of lossType 'dr_grpo', which needs it",
+    doc: "Divisor of the sums with lossType 'dr_grpo', which requires it",
   },
   normalizer: {
     type: 'numbers of',
     fields: { tokens: 'Active tokens', sequences: 'Sequences' },
-    doc: 'Size of the whole optimizer batch, when this call gets a part of it',
-    details: 'Default: what is given.',
+    doc: 'Size of the whole optimizer batch, if this call gets only a part of it',
+    details: 'Default: the size of this call.',
   },
 } as const satisfies { [name: string]: LossOption };
 
 const inWords = (value: Default | string) =>
   typeof value === 'object' ? value.as : Math.abs(Number(value)) === Infinity ? 'none' : `${value}`;
 
-/** What an option says in one line: its doc, which loss types take it, and a default that is not filled in. */
+/** One line about an option: its doc, the loss types that take it, and a default that is not filled in. */
 export function lineOf({ doc, ...option }: LossOption): string {
   const notes = Object.entries(option.with ?? {}).map(
     ([surrogate, value]) => `${surrogate === 'clipped' ? 'clipped losses' : surrogate}, default ${inWords(value)}`,

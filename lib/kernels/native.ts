@@ -8,58 +8,58 @@ import { PrlError } from '../base/errors.js';
 export interface CudaDevice {
   /** The N of PRL_DEVICE=cuda:N. */
   index: number;
-  /** Such as NVIDIA H100 80GB HBM3. */
+  /** Name, such as NVIDIA H100 80GB HBM3. */
   name: string;
-  /** 9.0 for an H100. */
+  /** Compute capability, such as 9.0 for an H100. */
   computeCapability: string;
-  /** Of its memory. */
+  /** Size of its memory in bytes. */
   totalBytes: number;
-  /** Of its memory, now. */
+  /** Bytes of its memory that are free now. */
   freeBytes: number;
 }
 
-/** What the addon says of the machine. */
+/** What the addon reports about the machine. */
 export interface NativeInfo {
   /** The instruction set that the CPU kernels use. */
   isa: 'generic' | 'avx2' | 'avx512';
-  /** What the processor has of the instruction sets that the addon was compiled for, the best one last. PRL_ISA chooses. */
+  /** The instruction sets that the processor has and the addon was compiled for, the best one last. PRL_ISA chooses. */
   isas: NativeInfo['isa'][];
-  /** Of the CPU kernels: PRL_THREADS, setThreads, or the processors that this process may use. */
+  /** Number of threads of the CPU kernels: PRL_THREADS, setThreads, or the processors that this process may use. */
   threads: number;
   /** Whether this build has CUDA kernels. */
   cudaCompiled: boolean;
-  /** The newest CUDA that the driver runs; absent where there is no driver. */
+  /** The newest CUDA that the driver runs. Absent without a driver. */
   cudaDriver?: string;
-  /** The CUDA that the addon was compiled with; absent where it was compiled without. */
+  /** The CUDA that the addon was compiled with. Absent if it was compiled without CUDA. */
   cudaRuntime?: string;
-  /** The GPUs that the driver shows. */
+  /** The GPUs that the driver reports. */
   cudaDevices: CudaDevice[];
-  /** Index of the GPU that this process uses: 0, or what PRL_DEVICE says. Absent when it uses none. */
+  /** Index of the GPU that this process uses: 0, or the one of PRL_DEVICE. Absent if it uses none. */
   cudaDevice?: number;
-  /** Why this process uses no GPU; empty when it uses one. */
+  /** Why this process uses no GPU. Empty if it uses one. */
   cudaReason: string;
-  /** The cuBLAS that linearPolicyLoss uses on the GPU; looked for only where a GPU is used. */
+  /** The cuBLAS that linearPolicyLoss uses on the GPU. Searched for only if a GPU is used. */
   cublas?: { path: string; version: string };
-  /** How to get cuBLAS; empty when it is there, or not needed because no GPU is used. */
+  /** How to get cuBLAS. Empty if it is there, or not needed because no GPU is used. */
   cublasReason: string;
 }
 
 /**
- * The addon's functions take one object of arguments each: tensors (see tensor.ts), numbers, booleans. Outputs are tensors
- * that the caller made. The typed functions of lib/kernels stand in front of them; nothing else calls them.
+ * Every function of the addon takes one object of arguments: tensors (see tensor.ts), numbers, booleans. The caller
+ * makes the output tensors. Only the typed functions of lib/kernels call them.
  */
 // biome-ignore lint/suspicious/noExplicitAny: the addon checks every argument itself
 export type NativeFunction = (args: any) => any;
 export type Native = { [name: string]: NativeFunction };
 
-/** The folder of package.json, from lib/ and from dist/ alike. */
+/** The folder of package.json, seen from lib/ and from dist/ alike. */
 export const packageRoot = (() => {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
   return folder;
 })();
 
-/** The command that makes the addon anew: by npm where the package is installed, by a script in a checkout. */
+/** The command that compiles the addon: by npm in an installed package, by a script in a checkout. */
 export const rebuildCommand = existsSync(join(packageRoot, 'lib', 'index.ts'))
   ? 'npm run build:native'
   : 'npm rebuild prl-node';
@@ -67,7 +67,7 @@ export const rebuildCommand = existsSync(join(packageRoot, 'lib', 'index.ts'))
 const require = createRequire(import.meta.url);
 let loaded: Native | undefined;
 
-/** The file of the addon, whether or not it works. */
+/** The path of the addon's file, whether or not the addon works. */
 export function nativePath(): string {
   // PRL_NATIVE names another build of the addon (a sanitizer build, one for another machine).
   if (process.env.PRL_NATIVE) return resolve(process.env.PRL_NATIVE);
@@ -76,13 +76,13 @@ export function nativePath(): string {
   } catch (cause) {
     throw new PrlError(
       'ERR_PRL_NATIVE_MISSING',
-      `no prebuilt addon fits ${process.platform}-${process.arch} and none was compiled. Run '${rebuildCommand}': it compiles one, or says what is missing for that.`,
+      `no prebuilt addon fits ${process.platform}-${process.arch} and none was compiled. Run '${rebuildCommand}': it compiles one, or says what it lacks to do so.`,
       { cause },
     );
   }
 }
 
-/** That the addon does not load, and what to do. */
+/** The error of an addon that does not load, with what to do. */
 export function loadError(path: string, reason: string, cause?: unknown): PrlError {
   const remedy = process.env.PRL_NATIVE ? 'PRL_NATIVE names it: unset that' : `Run '${rebuildCommand}'`;
   return new PrlError('ERR_PRL_NATIVE_MISSING', `the addon ${path} does not load here: ${reason}. ${remedy}.`, {
@@ -111,9 +111,9 @@ export function native(): Native {
 /** Instruction set, threads and CUDA devices in use. */
 export const nativeInfo = (): NativeInfo => (native().info as unknown as () => NativeInfo)();
 
-/** The GPUs of this machine, each with what it takes to use it; empty where there is none, or the addon has no CUDA. */
+/** The GPUs of this machine, each with its driver and libraries. Empty if there is none, or the addon has no CUDA. */
 export function cudaDevices(): (CudaDevice & {
-  /** Whether `device: 'cuda'` means this one. */
+  /** Whether `device: 'cuda'` means this GPU. */
   inUse: boolean;
   driverVersion?: string;
   runtimeVersion?: string;
@@ -129,7 +129,7 @@ export function cudaDevices(): (CudaDevice & {
   }));
 }
 
-/** Number of threads of the CPU kernels (all callers of the process share them). Results do not depend on it. */
+/** Sets the number of threads of the CPU kernels, for all callers in the process. Results do not depend on it. */
 export function setThreads(threads: number): void {
   native().setThreads({ threads });
 }

@@ -10,39 +10,43 @@ import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from './tensor.js
 import { checkLogits } from './token-log-probs.js';
 
 export interface PolicyLossArgs extends LossBatch, PolicyLossOptions {
-  /** [T] float32: log-probabilities of the tokens under the policy that learns. */
+  /** [T] float32: log-probabilities of the tokens under the policy in training. */
   logProbs: TensorLike;
-  /** [T] float32: entropies; needed when entropyCoef is not 0, else only averaged. */
+  /** [T] float32: entropies. Required if entropyCoef is not 0, else only averaged. */
   entropy?: TensorLike;
-  /** [T] float32, memory of its own: where d loss / d logProbs goes; on an error it holds garbage. Default: a new tensor. */
+  /**
+   * [T] float32, memory of its own: receives d loss / d logProbs. After an error it holds garbage. Default: a new
+   * tensor.
+   */
   gradient?: Tensor;
 }
 
 /**
- * Outputs are where the tensors of the call are. On the GPU the call is queued: `loss` and `metrics` wait for it when they are first
- * read, and throw what it found wrong; if they never are, the next read() of a tensor or synchronize() throws it.
+ * Outputs are on the device of the inputs. On the GPU the call is queued. The first access to `loss` or `metrics` waits
+ * for it and throws its errors. Without such an access, the next read() of a tensor or synchronize() throws them.
  */
 export interface PolicyLoss {
-  /** The loss of this call; those of micro-batches add up. */
+  /** The loss of this call. The losses of micro-batches add up. */
   readonly loss: number;
   /** [T] float32: d loss / d logProbs. */
   dLogProbs: Tensor;
-  /** [T] float32: d loss / d entropy; absent when no entropy was given. */
+  /** [T] float32: d loss / d entropy. Absent without entropies. */
   dEntropy?: Tensor;
-  /** What happened to the tokens. */
+  /** Statistics of the tokens. */
   readonly metrics: PolicyLossMetrics;
 }
 
 const missing = (name: string): never => {
-  throw invalidArgument(`${name} is needed with topEntropyQuantile`);
+  throw invalidArgument(`topEntropyQuantile needs ${name}`);
 };
 
 /**
- * Policy loss of log-probabilities, and its gradient: for a trainer that makes the log-probabilities itself. The formulas, with their
- * papers, are in native/kernels/clipped_loss/clipped_loss.h; {@link PolicyLossOptions.lossType} chooses.
+ * Policy loss from log-probabilities, and its gradient: for a trainer that computes the log-probabilities itself. The
+ * formulas, with their papers, are in native/kernels/clipped_loss/clipped_loss.h. {@link PolicyLossOptions.lossType}
+ * chooses one.
  *
- * @throws PrlError ERR_PRL_NON_FINITE when an active token's input, loss or gradient is not finite; it names the token. TypeError for
- *   an option of another lossType, RangeError for lengths and offsets that do not fit
+ * @throws PrlError ERR_PRL_NON_FINITE if an input, loss or gradient of an active token is not finite; it names the
+ *   token. TypeError for an option of another lossType, RangeError for lengths and offsets that do not fit
  */
 export function policyLoss(args: PolicyLossArgs): PolicyLoss {
   args = checkOptions('policyLoss', args, ['logProbs', 'entropy', 'gradient', ...LOSS_BATCH, ...LOSS_OPTIONS]);
@@ -69,36 +73,36 @@ export function policyLoss(args: PolicyLossArgs): PolicyLoss {
 export interface PolicyLossFromLogitsArgs extends LossBatch, PolicyLossOptions {
   /** [T, vocab] float32, bfloat16 or float16: the logits that predict each token. */
   logits: Tensor;
-  /** int32 [T]: the tokens. */
+  /** int32 [T]: the token ids. */
   targets: Tensor | ArrayLike<number>;
   /** Divides the logits. Default 1. */
   temperature?: number;
   /**
-   * Where the gradient goes. Default: a new tensor; 'inplace' overwrites the logits and needs no memory (on an error they hold
-   * garbage); a Tensor of their shape and dtype; false: none is made.
+   * Where the gradient goes. Default: a new tensor. 'inplace' overwrites the logits and needs no memory; after an error
+   * they hold garbage. A Tensor must have their shape and dtype. false: no gradient.
    */
   gradient?: 'inplace' | Tensor | false;
 }
 
-/** Where, and when: as {@link PolicyLoss}. */
+/** Device and timing are as for {@link PolicyLoss}. */
 export interface PolicyLossFromLogits {
-  /** The loss of this call; those of micro-batches add up. */
+  /** The loss of this call. The losses of micro-batches add up. */
   readonly loss: number;
   /** [T] float32; 0 for masked tokens, whose logits are not read. */
   logProbs: Tensor;
   /** [T] float32; 0 for masked tokens. */
   entropy: Tensor;
-  /** d loss / d logits; absent with `gradient: false`. */
+  /** d loss / d logits. Absent with `gradient: false`. */
   dLogits?: Tensor;
-  /** What happened to the tokens. */
+  /** Statistics of the tokens. */
   readonly metrics: PolicyLossMetrics;
 }
 
 /**
- * The loss of {@link policyLoss} and its gradient straight from logits, reading them once: at token level each row's
- * log-probability, entropy, loss and gradient are made while the row is in cache.
+ * Same as {@link policyLoss}, but straight from logits, with the gradient. It reads the logits once: at token level,
+ * each row's log-probability, entropy, loss and gradient are computed while the row is in cache.
  *
- * @throws as tokenLogProbs and policyLoss do
+ * @throws as tokenLogProbs and policyLoss
  */
 export function policyLossFromLogits(args: PolicyLossFromLogitsArgs): PolicyLossFromLogits {
   args = checkOptions('policyLossFromLogits', args, [

@@ -7,38 +7,44 @@ import { asFlags, copyFloats, copyInts, deviceOf, Tensor } from './tensor.js';
 
 /** B responses of S steps and T tokens in all, packed. */
 export interface ProgrsAdvantagesArgs {
-  /** [B] what the outcome alone gives each response (see groupAdvantages), for combine 'advantage'. */
+  /** [B] advantages from the outcome alone (see groupAdvantages), for combine 'advantage'. */
   outcomeAdvantages?: Tensor | ArrayLike<number>;
-  /** [B] for combine 'reward'. */
+  /** [B] rewards, for combine 'reward'. */
   rewards?: Tensor | ArrayLike<number>;
-  /** For combine 'reward': how the sums of rewards and process scores become advantages. */
+  /** For combine 'reward': how to turn the sums of rewards and process scores into advantages. */
   normalize?: GroupAdvantagesOptions;
-  /** [S] in [0, 1], from a process reward model. */
+  /** [S] scores in [0, 1] from a process reward model. */
   stepScores: Tensor | ArrayLike<number>;
-  /** [B] booleans or integers. */
+  /** [B] booleans or integers: whether each response is right. */
   correct: Tensor | ArrayLike<number> | readonly boolean[];
-  /** [B] any integers: equal means the same prompt. */
+  /** [B] any integers; equal ids mean the same prompt. */
   groupIds: Tensor | ArrayLike<number>;
-  /** int32 [B + 1] over the tokens. */
+  /** int32 [B + 1]: response i owns tokens cuSeqlens[i] .. cuSeqlens[i + 1] - 1. */
   cuSeqlens: Tensor | ArrayLike<number>;
-  /** int32 [S + 1]: where each step begins, then T (see splitSteps). */
+  /** int32 [S + 1]: the first token of each step, then T (see splitSteps). */
   cuSteps: Tensor | ArrayLike<number>;
   /** Weight of the process scores. */
   lambda: number;
-  /** Share of the mean step score in a response's process score; the rest is coherence. Default 0.5. */
+  /** Share of the mean step score in the process score of a response. The rest is coherence. Default 0.5. */
   alpha?: number;
-  /** Of coherence: see there. */
+  /** Option of {@link coherence}. */
   windows?: ArrayLike<number>;
-  /** Of coherence: see there. */
+  /** Option of {@link coherence}. */
   lambdaVar?: number;
   /**
-   * 'incorrect' (default, the paper): the scores of a group's incorrect responses lose their mean; 'both': each outcome loses its
-   * own; 'none': scores as they are, which rewards fluent wrong answers and is here to be compared with.
+   * 'incorrect' (default, the paper): the scores of a group's incorrect responses lose their mean. 'both': each outcome
+   * loses its own mean. 'none': scores stay as they are; this rewards fluent wrong answers and exists for comparison.
    */
   center?: 'incorrect' | 'both' | 'none';
-  /** 'response' (default): one process score for all tokens of a response; 'step': each step's own score for its tokens. */
+  /**
+   * 'response' (default): one process score for all tokens of a response. 'step': the tokens of a step get its own
+   * score.
+   */
   granularity?: 'response' | 'step';
-  /** 'advantage' (default): added to the outcome's advantage; 'reward': added to the reward, and both normalised together. */
+  /**
+   * 'advantage' (default): added to the outcome's advantage. 'reward': added to the reward, and both are normalised
+   * together.
+   */
   combine?: 'advantage' | 'reward';
 }
 
@@ -48,12 +54,12 @@ const KNOWN = [
 ];
 
 /**
- * PROGRS' token advantages (arXiv 2604.02341, "outcome-conditioned centering"): the outcome's advantage plus lambda times a centred
- * process score, P = alpha * mean of the step scores + (1 - alpha) * their coherence. With granularity 'step' the score of a
- * token is its step's, centred on the mean over all steps of the group's incorrect responses. The paper leaves lambda, alpha, the
- * windows and lambdaVar open: the defaults are ours.
+ * PROGRS' token advantages (arXiv 2604.02341, "outcome-conditioned centering"): the outcome's advantage plus lambda
+ * times a centred process score P = alpha * mean of the step scores + (1 - alpha) * their coherence. With granularity
+ * 'step', a token gets the score of its step, centred on the mean over all steps of the group's incorrect responses.
+ * The paper leaves lambda, alpha, the windows and lambdaVar open: the defaults are ours.
  *
- * A few numbers per step: it works on the CPU. Read tensors on the GPU before.
+ * It works on the CPU, because it needs only a few numbers per step. Read tensors on the GPU first.
  *
  * @returns [T] float32
  * @throws PrlError ERR_PRL_NON_FINITE for a number that is not finite, RangeError for a score outside [0, 1], TypeError for an option
@@ -122,9 +128,9 @@ function processScores(
   });
 }
 
-/** [S]: every step as if it were a response with the outcome of its own. */
+/** [S]: centres every step as if it were a response with the outcome of its own response. */
 function centeredSteps({ scores, cuScores, correct, groupIds }: Responses, how: ProgrsAdvantagesArgs['center']) {
-  // The addon's check of the scores, and of their place.
+  // This lets the addon check the scores and their place.
   coherence(scores, cuScores, { windows: [1], lambdaVar: 0 });
   const ofSteps = (values: Int32Array) => {
     const spread = new Int32Array(scores.length);
@@ -146,7 +152,7 @@ function center(
   return data(outcomeConditionedCenter(scores, correct, groupIds, { center: how as 'incorrect' | 'both' }));
 }
 
-/** What would be ignored otherwise. */
+/** Refuses arguments that would be ignored. */
 function checkTogether(args: ProgrsAdvantagesArgs, combine: string, granularity: string): void {
   if (combine === 'reward' && granularity === 'step')
     throw invalidArgument("combine 'reward' gives one number per response: it needs granularity 'response'");

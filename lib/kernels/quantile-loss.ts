@@ -5,25 +5,25 @@ import { asFloats, asNumbers, asTensor, deviceOf, Tensor, type TensorLike } from
 
 /** Options of {@link quantileLoss}. */
 export interface QuantileLossOptions {
-  /** The levels that the columns of `values` stand for: 1 to 16, each above 0 and below 1. Default [0.1, 0.5, 0.9]. */
+  /** The quantile of each column of `values`: 1 to 16 numbers, each above 0 and below 1. Default [0.1, 0.5, 0.9]. */
   quantiles?: readonly number[];
-  /** Rows of the whole optimizer batch, when this call gets a part of it. Default: what is given. */
+  /** Rows of the whole optimizer batch, if this call gets only a part of it. Default: the rows of this call. */
   normalizer?: { rows: number };
 }
 
-/** On the GPU `loss` waits for the call when it is first read, and throws what it found wrong. */
+/** On the GPU the first access to `loss` waits for the call and throws its errors. */
 export interface QuantileLoss {
   /** The mean over rows and quantiles. */
   readonly loss: number;
-  /** [rows, quantiles] float32: d loss / d values, where the values are. */
+  /** [rows, quantiles] float32: d loss / d values, on the device of the values. */
   dValues: Tensor;
 }
 
 /**
- * The pinball loss of predicted quantiles (Koenker and Bassett 1978), its mean over rows and quantiles, and its gradient:
- * rho_q(e) = max(q e, (q - 1) e) with e = target - value. What minimises it is the q-quantile of the targets.
+ * The pinball loss of predicted quantiles (Koenker and Bassett 1978), averaged over rows and quantiles, and its
+ * gradient: rho_q(e) = max(q e, (q - 1) e) with e = target - value. Its minimum is at the q-quantile of the targets.
  *
- * @param values [rows, quantiles] float32; they may cross
+ * @param values [rows, quantiles] float32; quantiles may cross
  * @param targets [rows]
  * @throws PrlError ERR_PRL_NON_FINITE for a value or target that is not finite; it names the row
  */

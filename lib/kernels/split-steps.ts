@@ -2,32 +2,35 @@ import { invalidArgument, outOfRange } from '../base/errors.js';
 import { checkChoice, checkInteger, checkOptions, checkStrings, describe } from '../base/options.js';
 import { asNumbers, copyInts } from './tensor.js';
 
-/** Where a response is cut in steps. */
+/** How to cut a response into steps. */
 export type StepSplit =
   /** Every `length` tokens. */
   | { kind: 'length'; length: number }
   /** After each of these token ids. */
   | { kind: 'tokens'; tokens: ArrayLike<number> }
-  /** Where each step after the first begins, per response: rising token positions. */
+  /** The first token of each step after the first, per response: increasing token positions. */
   | { kind: 'offsets'; offsets: readonly ArrayLike<number>[] }
-  /** After each line, or after each blank line ("\n\n"); newlines that follow at once belong to the step they end. */
+  /**
+   * After each line, or after each blank line ("\n\n"). Newlines that follow directly belong to the step that they end.
+   */
   | { kind: 'newline' }
   | { kind: 'blankLine' }
   /** After each occurrence of these strings. */
   | { kind: 'strings'; strings: readonly string[] };
 
 /**
- * Cuts packed responses in steps.
+ * Cuts packed responses into steps.
  *
- * Text is matched on the decoded response as a whole and a step ends with the token in which a match ends, because byte-pair
- * encodings merge newlines with their neighbours (".\n\n" is one token in many vocabularies, so looking for a newline's token id
- * finds few of them). What else that token holds stays with it.
+ * Text is matched in the whole decoded response, and a step ends with the token in which a match ends. The reason:
+ * byte-pair encodings merge newlines with their neighbours. Many vocabularies have ".\n\n" as one token, so the token
+ * id of a newline finds few of them. The rest of that token stays in the step.
  *
- * @param responses per response its token ids; for the kinds that look at text, the text of each of its tokens (decoded one by
+ * @param responses the token ids of each response; for the kinds that read text, the text of each token (decoded one by
  *   one; a token may be '')
- * @returns cuSteps, int32 [S + 1]: where each step begins among the packed tokens, then their number. Every response begins a
- *   step; an empty response has none
- * @throws TypeError for responses of ids where text is looked at, RangeError for offsets that do not rise within a response
+ * @returns cuSteps, int32 [S + 1]: the first token of each step among the packed tokens, then their number. Every
+ *   response begins a step; an empty response has none
+ * @throws TypeError for token ids with a kind that reads text, RangeError for offsets that do not increase within a
+ *   response
  */
 export function splitSteps(
   responses: readonly (ArrayLike<number> | readonly string[])[],
@@ -68,12 +71,12 @@ function tokensOf(name: string, response: ArrayLike<number> | readonly string[])
 }
 
 /**
- * Which steps each response has.
+ * Finds the steps of each response.
  *
- * @param cuSteps [S + 1] as splitSteps gives it
- * @param cuSeqlens [B + 1] where each response begins among the tokens, then their number
+ * @param cuSteps [S + 1] as splitSteps returns it
+ * @param cuSeqlens [B + 1] the first token of each response, then the number of tokens
  * @returns int32 [B + 1]: response i owns steps result[i] .. result[i + 1] - 1
- * @throws RangeError when a response does not begin a step, or the offsets end at different tokens
+ * @throws RangeError if a response does not begin a step, or the offsets end at different tokens
  */
 export function stepsOfResponses(cuSteps: ArrayLike<number>, cuSeqlens: ArrayLike<number>): Int32Array {
   const steps = copyInts('cuSteps', cuSteps);
@@ -99,7 +102,7 @@ export function stepsOfResponses(cuSteps: ArrayLike<number>, cuSeqlens: ArrayLik
   return owned;
 }
 
-/** The function that says where the steps after the first begin. */
+/** Makes the function that finds the beginnings of the steps after the first. */
 function beginsOf(split: StepSplit): (response: Tokens, i: number) => Iterable<number> {
   const known = {
     length: 'length',
@@ -141,14 +144,14 @@ function beginsOf(split: StepSplit): (response: Tokens, i: number) => Iterable<n
   }
 }
 
-/** t + 1 for each token t but the last that ends a step. */
+/** t + 1 for each token t that ends a step, except the last token. */
 function* after(length: number, endsStep: (t: number) => boolean): Iterable<number> {
   for (let t = 0; t + 1 < length; t++) if (endsStep(t)) yield t + 1;
 }
 
 function pieces(response: Tokens, i: number): readonly string[] {
   if (response.some((piece) => typeof piece !== 'string'))
-    throw invalidArgument(`responses[${i}] must hold the text of each token: this kind of step is found in text`);
+    throw invalidArgument(`responses[${i}] must hold the text of each token: steps of this kind are found in text`);
   return response as readonly string[];
 }
 
@@ -162,7 +165,7 @@ function afterMatches(
   response: readonly string[],
   matches: (text: string) => Iterable<{ index?: number; 0: string }>,
 ): Iterable<number> {
-  const ends = new Set<number>(); // of matches, as the position of their last character
+  const ends = new Set<number>(); // positions of the last characters of matches
   for (const match of matches(response.join(''))) ends.add(match.index! + match[0].length - 1);
   let position = 0;
   return after(response.length, (t) => {

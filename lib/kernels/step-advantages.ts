@@ -5,25 +5,31 @@ import { asFloats, asInts, asTensor, deviceOf, Tensor } from './tensor.js';
 
 /** T tokens in B responses, packed. */
 interface AdvantageInputs {
-  /** [B] what the outcome alone gives each response: see groupAdvantages. */
+  /** [B] advantages from the outcome alone: see groupAdvantages. */
   outcomeAdvantages: Tensor | ArrayLike<number>;
-  /** [T] log-probabilities when the tokens were sampled. */
+  /** [T] log-probabilities at sampling time. */
   oldLogProbs: Tensor | ArrayLike<number>;
   /** [T] log-probabilities under the reference policy. */
   refLogProbs: Tensor | ArrayLike<number>;
   /** int32 [B + 1]: response i owns tokens cuSeqlens[i] .. cuSeqlens[i + 1] - 1. */
   cuSeqlens: Tensor | ArrayLike<number>;
-  /** [T] float32: where the advantages go. Default: a new tensor; the first touch of its memory takes longer than the rest. */
+  /**
+   * [T] float32: receives the advantages. Default: a new tensor; the first touch of its memory takes longer than the
+   * rest.
+   */
   out?: Tensor;
 }
 
-/** Arguments of {@link prlAdvantages}: T tokens of B responses, cut in S steps. */
+/** Arguments of {@link prlAdvantages}: T tokens of B responses, cut into S steps. */
 export interface PrlAdvantagesArgs extends AdvantageInputs {
-  /** int32 [S + 1]: where each step begins, then T (see splitSteps); every response begins a step. */
+  /** int32 [S + 1]: the first token of each step, then T (see splitSteps). Every response begins a step. */
   cuSteps: Tensor | ArrayLike<number>;
-  /** The process reward is divided by it: larger is weaker. The published scripts have 200, 100 and 1. */
+  /** Divides the process reward: a larger eta makes it weaker. The published scripts use 200, 100 and 1. */
   eta: number;
-  /** 'inclusive' (default, the published code): the sum starts with the step's last token; 'exclusive' (the theorem): after it. */
+  /**
+   * 'inclusive' (default, the published code): the sum starts at the last token of the step. 'exclusive' (the theorem):
+   * after it.
+   */
   suffix?: 'inclusive' | 'exclusive';
 }
 
@@ -31,16 +37,16 @@ const INPUTS = ['outcomeAdvantages', 'oldLogProbs', 'refLogProbs', 'cuSeqlens', 
 
 /**
  * PRL's token advantages (arXiv 2601.10201v1): each token of a step gets the outcome advantage minus 1 / eta times the
- * log-ratio old - ref summed from the step's last token to the end of the response.
+ * sum of the log-ratios old - ref from the step's last token to the end of the response.
  *
  * @returns [T] float32: `out`, or a new tensor
- * @throws PrlError ERR_PRL_NON_FINITE for an input that is not finite or an advantage that overflows, RangeError for offsets that do
- *   not rise from 0 to T or steps that do not begin with every response; all name the place
+ * @throws PrlError ERR_PRL_NON_FINITE for an input that is not finite or an advantage that overflows, RangeError for
+ *   offsets that do not increase from 0 to T or a response that does not begin a step; all name the place
  */
 export function prlAdvantages(args: PrlAdvantagesArgs): Tensor {
   args = checkOptions('prlAdvantages', args, [...INPUTS, 'cuSteps', 'eta', 'suffix']);
   if (args.cuSteps === undefined)
-    throw invalidArgument('prlAdvantages needs cuSteps, the beginnings of the steps (see splitSteps)');
+    throw invalidArgument('prlAdvantages needs cuSteps, the first token of each step (see splitSteps)');
   return stepReward(args, {
     scale: 1 / checkNumber('eta', args.eta, 0, Infinity, true),
     generator: 0,
@@ -51,22 +57,25 @@ export function prlAdvantages(args: PrlAdvantagesArgs): Tensor {
 
 /** Arguments of {@link frpoAdvantages}: T tokens of B responses. */
 export interface FrpoAdvantagesArgs extends AdvantageInputs {
-  /** Weight of the future divergence; 0.01 in the paper. */
+  /** Weight of the future divergence. The paper uses 0.01. */
   beta: number;
   /** Estimator of the divergence: 'k1' (default) or the nonnegative 'k3'. */
   estimator?: 'k1' | 'k3';
   /** 'reverse' (default): KL(policy | reference); 'forward': KL(reference | policy). */
   direction?: 'reverse' | 'forward';
-  /** Subtracts the batch's mean token divergence from each future token's; needs estimator 'k3'. Default false. */
+  /**
+   * Subtracts the batch's mean token divergence from that of each future token. Requires estimator 'k3'. Default false.
+   */
   baseline?: boolean;
 }
 
 /**
- * FRPO's token advantages (arXiv 2601.10201v2, "Future-KL Regularized GRPO"): the outcome advantage minus beta times the
- * divergence from the reference that the token and its future have. PRL with steps of one token is FRPO with beta 1 / eta, k1.
+ * FRPO's token advantages (arXiv 2601.10201v2, "Future-KL Regularized GRPO"): the outcome advantage minus beta times
+ * the divergence of the token and its future from the reference. PRL with steps of one token is FRPO with beta 1 / eta
+ * and k1.
  *
  * @returns [T] float32: `out`, or a new tensor
- * @throws as prlAdvantages does
+ * @throws as prlAdvantages
  */
 export function frpoAdvantages(args: FrpoAdvantagesArgs): Tensor {
   args = checkOptions('frpoAdvantages', args, [...INPUTS, 'beta', 'estimator', 'direction', 'baseline']);

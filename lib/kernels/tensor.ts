@@ -6,14 +6,14 @@ import { native } from './native.js';
 export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32';
 /** Where a tensor lives: main memory, or the GPU that this process uses. */
 export type Device = 'cpu' | 'cuda';
-/** The typed array behind a CPU tensor: the 16-bit types are kept as their bits. */
+/** The typed array behind a CPU tensor. The 16-bit types are stored as their bits. */
 export type TensorData = Float32Array | Int32Array | Uint16Array;
-/** Where a function takes a tensor, a typed array does too: one dimension, or the shape that the function expects. */
+/** A tensor, or a typed array: functions take it as one dimension, or in the shape that they expect. */
 export type TensorLike = Tensor | Float32Array | Int32Array;
 
 const ARRAYS = { float32: Float32Array, bfloat16: Uint16Array, float16: Uint16Array, int32: Int32Array } as const;
 
-/** What a tensor is made of, and where. */
+/** Type and device of a tensor. */
 export interface TensorOptions {
   /** Default: float32, or int32 for an Int32Array. */
   dtype?: DType;
@@ -21,19 +21,20 @@ export interface TensorOptions {
   device?: Device;
 }
 
-/** What another process needs to see a tensor on the GPU: see {@link Tensor.exportIpc}. */
+/** What another process needs to access a tensor on the GPU: see {@link Tensor.exportIpc}. */
 export interface CudaIpcMemory {
   /** The 64 bytes of CUDA's handle. */
   handle: Uint8Array;
-  /** Where the tensor begins in the memory that the handle names, in bytes. */
+  /** Offset of the tensor in the memory that the handle names, in bytes. */
   offset: number;
 }
 
 /**
  * A dense row-major array of numbers on a device.
  *
- * On the CPU, `data` is its memory, not a copy: what is written there is what kernels read. On the GPU, `await read()` gives the
- * values; work on them is queued in the order of the calls, on one stream per process, and runs while JavaScript goes on.
+ * On the CPU, `data` is its memory, not a copy: kernels read what you write there. On the GPU, `await read()` returns
+ * the values. Work on them is queued in the order of the calls, on one stream per process, and JavaScript does not wait
+ * for it.
  */
 export class Tensor {
   readonly dtype: DType;
@@ -43,7 +44,7 @@ export class Tensor {
   #data: TensorData | undefined;
   #memory: object | undefined;
 
-  /** @internal What only looks like a tensor, or stands in front of one (a proxy, an heir), has no memory. */
+  /** @internal An object that only resembles or wraps a tensor (a proxy, an heir) has no memory. */
   static [Symbol.hasInstance](value: unknown): boolean {
     return typeof value === 'object' && value !== null && #data in value;
   }
@@ -59,13 +60,13 @@ export class Tensor {
   }
 
   /**
-   * A tensor over `data`. A typed array of the storage's own kind is used as it is, without a copy (Float32Array for float32,
-   * Int32Array for int32, Uint16Array for the bits of bfloat16 and float16); anything else is converted, rounding to nearest. On
-   * the GPU it is always a copy: `data` can be changed at once.
+   * Makes a tensor over `data`. A typed array of the storage's own kind is used without a copy (Float32Array for
+   * float32, Int32Array for int32, Uint16Array for the bits of bfloat16 and float16). Anything else is converted,
+   * rounding to nearest. On the GPU the tensor is always a copy, so you may change `data` at once.
    *
-   * @param shape sizes of the dimensions, whose product is the number of elements; default: one dimension
-   * @throws TypeError for a wrong dtype or data that is shared or not numbers, RangeError for a shape that does not fit, PrlError
-   *   ERR_PRL_UNSUPPORTED where there is no GPU, ERR_PRL_OUT_OF_MEMORY
+   * @param shape sizes of the dimensions. Their product is the number of elements. Default: one dimension
+   * @throws TypeError for a wrong dtype, or data that is shared or not numbers; RangeError for a shape that does not
+   *   fit; PrlError ERR_PRL_UNSUPPORTED without a GPU, ERR_PRL_OUT_OF_MEMORY
    */
   static from(data: ArrayLike<number>, shape?: readonly number[], options: TensorOptions = {}): Tensor {
     options = checkOptions('a tensor', options, ['dtype', 'device']);
@@ -78,7 +79,7 @@ export class Tensor {
     return make(shape, options, true);
   }
 
-  /** A tensor for outputs: on the GPU it holds whatever its memory held before, on the CPU zeros. */
+  /** A tensor for outputs. On the CPU it holds zeros, on the GPU whatever its memory held before. */
   static empty(shape: readonly number[], options: TensorOptions = {}): Tensor {
     return make(shape, options, false);
   }
@@ -89,14 +90,14 @@ export class Tensor {
   }
 
   /**
-   * A tensor on memory of the GPU that belongs to someone else, without a copy: a buffer of another addon in this process.
+   * A tensor on GPU memory of another owner, without a copy: a buffer of another addon in this process.
    *
-   * The memory stays its owner's: it must stay allocated until this tensor is disposed of and what uses it has run (`await
-   * synchronize()`). Order: before the call, the owner waits for its own stream; before the owner reads what kernels wrote here,
-   * `await synchronize()`.
+   * The owner must keep the memory allocated until this tensor is disposed of and all work that uses it has run (`await
+   * synchronize()`). Before this call, the owner waits for its own stream. Before the owner reads what kernels wrote
+   * here, `await synchronize()`.
    *
-   * @param pointer the address on the device; a multiple of the element's size
-   * @throws when it is not memory of the GPU in use, or fewer bytes lie behind it than the shape needs
+   * @param pointer address on the device, a multiple of the element's size
+   * @throws if it is not memory of the GPU in use, or has fewer bytes than the shape needs
    */
   static fromDevicePointer(pointer: bigint, shape: readonly number[], dtype: DType = 'float32'): Tensor {
     checkPlace(dtype, 'cuda');
@@ -107,14 +108,14 @@ export class Tensor {
   }
 
   /**
-   * A tensor on memory of the GPU that another process allocated and shares through CUDA IPC, without a copy: a trainer hands over
-   * its logits and finds their gradient in place. PyTorch's `tensor.untyped_storage()._share_cuda_()` gives the handle (its second
-   * value; two bytes in front of the 64 are understood) and the offset (its fourth value, plus the tensor's own storage offset in
-   * bytes). examples/pytorch-ipc shows it whole, and what PyTorch must be told afterwards.
+   * A tensor on GPU memory that another process allocated and shares through CUDA IPC, without a copy: a trainer passes
+   * its logits and finds their gradient in place. PyTorch's `tensor.untyped_storage()._share_cuda_()` gives the handle
+   * as its second value (two bytes before the 64 are understood). The offset is its fourth value plus the tensor's own
+   * storage offset in bytes. examples/pytorch-ipc shows the whole exchange, and what to tell PyTorch afterwards.
    *
-   * The memory stays the other process's, which must keep it until this tensor is disposed of. Streams of two processes know
-   * nothing of each other: the other process synchronises before it sends the handle, and this one (`await synchronize()`) before
-   * it answers. A process cannot open its own handles.
+   * The other process owns the memory and must keep it until this tensor is disposed of. The streams of two processes
+   * know nothing of each other. So the other process synchronises before it sends the handle, and this one (`await
+   * synchronize()`) before it answers. A process cannot open its own handles.
    */
   static importIpc({ handle, offset = 0 }: CudaIpcMemory, shape: readonly number[], dtype: DType = 'float32'): Tensor {
     checkPlace(dtype, 'cuda');
@@ -131,7 +132,7 @@ export class Tensor {
     return this.#size;
   }
 
-  /** The memory of a CPU tensor; bits for the 16-bit types (see {@link read} for numbers). */
+  /** The memory of a CPU tensor. For the 16-bit types it holds bits (see {@link read} for numbers). */
   get data(): TensorData {
     if (this.device === 'cuda')
       throw new PrlError('ERR_PRL_UNSUPPORTED', 'the tensor is on the GPU: await tensor.read() gives its values');
@@ -146,8 +147,8 @@ export class Tensor {
   }
 
   /**
-   * A copy of the values as numbers, from any device: Int32Array for int32, else Float32Array. From the GPU: the values as of what
-   * was queued before the call. What a kernel queued before it found wrong is thrown here.
+   * A copy of the values as numbers, from any device: Int32Array for int32, else Float32Array. From the GPU, the values
+   * include all work queued before the call. This throws the errors of kernels that were queued before.
    */
   async read(): Promise<Float32Array | Int32Array> {
     if (this.device === 'cpu') return toNumbers(dataOf('the tensor', this), this.dtype, true);
@@ -157,15 +158,18 @@ export class Tensor {
     return toNumbers(new Storage(buffer), this.dtype, false);
   }
 
-  /** The address of a GPU tensor, for other libraries of this process; see {@link fromDevicePointer} for the order of work. */
+  /**
+   * The address of a GPU tensor, for other libraries in this process. {@link fromDevicePointer} explains the order of
+   * work.
+   */
   get devicePointer(): bigint {
     if (this.device === 'cpu') throw invalidArgument('the tensor is on the CPU: it has no device pointer');
     return native().cudaPointer({ memory: this.memory });
   }
 
   /**
-   * Lets another process of this machine see a GPU tensor: see {@link importIpc}. The tensor must live until that process has
-   * closed it; `await synchronize()` first, so that what was queued is there to be seen.
+   * Gives another process on this machine access to a GPU tensor: see {@link importIpc}. The tensor must live until
+   * that process has closed it. First `await synchronize()`, so that all queued work is visible there.
    */
   exportIpc(): CudaIpcMemory {
     if (this.device === 'cpu')
@@ -173,7 +177,7 @@ export class Tensor {
     return native().cudaExportIpc({ memory: this.memory });
   }
 
-  /** Lets go of the memory. Using the tensor afterwards is an error; what is queued on it still runs. */
+  /** Frees the memory. Later use of the tensor is an error. Work that is queued on it still runs. */
   dispose(): void {
     this.#data = undefined;
     if (this.#memory) native().cudaDispose({ memory: this.#memory });
@@ -195,8 +199,8 @@ function make(shape: readonly number[], options: TensorOptions, zero: boolean): 
 }
 
 /**
- * Waits for everything that was queued on the GPU, without blocking the event loop. What a kernel found wrong is thrown here.
- * Returns at once where no tensor is on a GPU.
+ * Waits for all work that is queued on the GPU, without blocking the event loop. It throws the errors of kernels. It
+ * returns at once if no tensor is on a GPU.
  */
 export async function synchronize(): Promise<void> {
   if (usedGpu) await native().cudaSynchronize({});
@@ -219,7 +223,7 @@ function ipcHandle(handle: Uint8Array): Uint8Array {
   throw outOfRange(`handle must have CUDA's 64 bytes, or PyTorch's 66, not ${handle.length}`);
 }
 
-/** An array as a tensor, with one dimension unless told otherwise. What is wrong with it is said of `name`. */
+/** An array as a tensor, with one dimension by default. Errors call it `name`. */
 function tensorOf(
   name: string,
   expected: string,
@@ -233,7 +237,7 @@ function tensorOf(
   const { length } = data;
   shape = checkShape(shape ?? [length]);
   const elements = elementsOf(shape);
-  if (elements !== length) throw outOfRange(`shape [${shape}] has ${elements} elements but ${name} has ${length}`);
+  if (elements !== length) throw outOfRange(`shape [${shape}] has ${elements} elements, but ${name} has ${length}`);
   const storage = toStorage(name, data, length, dtype);
   if (device === 'cpu') return Tensor.on(storage, shape, dtype, device);
   const tensor = Tensor.empty(shape, { dtype, device });
@@ -241,12 +245,12 @@ function tensorOf(
   return tensor;
 }
 
-/** The data in the storage's own kind of array: as it is when it is one, else converted. */
+/** The data in the storage's own kind of array: unchanged if it is one, else converted. */
 function toStorage(name: string, data: ArrayLike<number>, length: number, dtype: DType): TensorData {
   if (isView(data) && isLost(data)) throw lost(name);
   if (data instanceof ARRAYS[dtype]) {
     if (!(data.buffer instanceof ArrayBuffer))
-      throw invalidArgument(`${name} stands on a SharedArrayBuffer, on which no tensor can stand: copy it first`);
+      throw invalidArgument(`${name} must not use a SharedArrayBuffer: copy it to another buffer first`);
     return data;
   }
   const numbers = isView(data) ? data : numbersOf(name, data, length);
@@ -260,7 +264,7 @@ function toStorage(name: string, data: ArrayLike<number>, length: number, dtype:
   return storage;
 }
 
-/** What a list holds, each number read once. A length alone proves nothing: nothing is allocated by it. */
+/** The numbers of a list, each read once. A length alone proves nothing, so nothing is allocated by it. */
 function numbersOf(name: string, data: ArrayLike<unknown>, length: number): number[] {
   const numbers: number[] = [];
   for (let i = 0; i < length; i++) {
@@ -273,7 +277,7 @@ function numbersOf(name: string, data: ArrayLike<unknown>, length: number): numb
 
 const TypedArray: abstract new () => Float32Array = Object.getPrototypeOf(Uint8Array);
 
-/** What only looks like a typed array (an heir, a proxy) has no elements. */
+/** An object that only resembles a typed array (an heir, a proxy) has no elements. */
 const isArrayLike = (value: unknown): value is ArrayLike<number> =>
   typeof value === 'object' &&
   value !== null &&
@@ -283,7 +287,7 @@ const isArrayLike = (value: unknown): value is ArrayLike<number> =>
 const isView = (data: ArrayLike<number>): data is TensorData =>
   ArrayBuffer.isView(data) && !(data instanceof BigInt64Array) && !(data instanceof BigUint64Array);
 
-/** A typed array whose buffer was taken away has no elements, and its methods throw. */
+/** A typed array whose buffer was detached has no elements, and its methods throw. */
 function isLost(array: TensorData): boolean {
   if (array.length > 0) return false;
   try {
@@ -294,8 +298,7 @@ function isLost(array: TensorData): boolean {
   }
 }
 
-const lost = (name: string) =>
-  invalidArgument(`${name} is backed by a detached ArrayBuffer, or one that was made smaller`);
+const lost = (name: string) => invalidArgument(`${name} must not use an ArrayBuffer that was detached or shrunk`);
 
 function allocate(dtype: DType, elements: number): TensorData {
   try {
@@ -326,8 +329,8 @@ function checkShape(shape: readonly number[]): readonly number[] {
 const elementsOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
 /**
- * Where a call runs: the device of the tensors among its arguments, or the CPU when there is none (typed arrays go where the
- * tensors are).
+ * Where a call runs: the device of the tensors among its arguments, or the CPU if there are none. Typed arrays follow
+ * the tensors.
  *
  * @throws TypeError naming two tensors that are on different devices
  */
@@ -338,13 +341,13 @@ export function deviceOf(args: Record<string, unknown>): Device {
     first ??= { name, device: value.device };
     if (value.device !== first.device)
       throw invalidArgument(
-        `${first.name} is on '${first.device}' but ${name} is on '${value.device}': the tensors of a call live on one device`,
+        `${first.name} is on '${first.device}' but ${name} is on '${value.device}': all tensors of a call must be on one device`,
       );
   }
   return first?.device ?? 'cpu';
 }
 
-/** Any input as a tensor; a typed array gets the `shape` that is asked for and goes to `device`. */
+/** Any input as a tensor. A typed array gets the requested `shape` and goes to `device`. */
 export function asTensor(name: string, value: TensorLike, device: Device = 'cpu', shape?: readonly number[]): Tensor {
   if (value instanceof Tensor) return value;
   const expected = 'a Tensor, a Float32Array or an Int32Array';
@@ -353,13 +356,13 @@ export function asTensor(name: string, value: TensorLike, device: Device = 'cpu'
   return tensorOf(name, expected, value, dtype, device, shape);
 }
 
-/** Numbers as a float32 tensor. Anything but a Float32Array or a Tensor is converted. */
+/** Numbers as a float32 tensor. Converts anything but a Float32Array or a Tensor. */
 export function asFloats(name: string, value: Tensor | ArrayLike<number>, device: Device = 'cpu'): Tensor {
   if (value instanceof Tensor) return value;
   return tensorOf(name, 'a Float32Array, an array of numbers or a float32 Tensor', value, 'float32', device);
 }
 
-/** Indices as an int32 tensor. Plain arrays and the other integer arrays are converted. */
+/** Indices as an int32 tensor. Converts plain arrays and the other integer arrays. */
 export function asInts(
   name: string,
   value: Tensor | ArrayLike<number>,
@@ -372,12 +375,12 @@ export function asInts(
   return tensorOf(name, expected, value, 'int32', device);
 }
 
-/** A copy of numbers that JavaScript reads: what else is read of a call may change what was. */
+/** A copy of numbers for JavaScript to read: reading other arguments may run code that changes them. */
 export function copyFloats(name: string, value: Tensor | ArrayLike<number>): Float32Array {
   return copyOf(name, asFloats(name, value), 'float32') as Float32Array;
 }
 
-/** The same of indices. */
+/** The same for indices. */
 export function copyInts(name: string, value: Tensor | ArrayLike<number>, expected?: string): Int32Array {
   return copyOf(name, asInts(name, value, 'cpu', expected), 'int32') as Int32Array;
 }
@@ -387,7 +390,7 @@ function copyOf(name: string, tensor: Tensor, dtype: DType): TensorData {
   return dataOf(name, tensor).slice();
 }
 
-/** The memory of a CPU tensor, if its buffer is still there. */
+/** The memory of a CPU tensor, if its buffer still exists. */
 function dataOf(name: string, { data, size }: Tensor): TensorData {
   if (data.length !== size || isLost(data)) throw lost(name);
   return data;
@@ -406,7 +409,7 @@ export function asFlags(
   device: Device = 'cpu',
 ): Tensor {
   if (!Array.isArray(value)) return asInts(name, value as Tensor | ArrayLike<number>, device);
-  // Looked at before they are copied: a length alone proves nothing.
+  // Looked at before the copy: a length alone proves nothing.
   const flags: number[] = [];
   for (let i = 0; i < value.length; i++) {
     const flag: unknown = value[i];

@@ -9,7 +9,7 @@ export interface TokenLogProbsOptions {
   temperature?: number;
 }
 
-/** What {@link tokenLogProbs} gives: one value per row, where the logits are. */
+/** Result of {@link tokenLogProbs}: one value per row, on the device of the logits. */
 export interface TokenLogProbs {
   /** [tokens] float32: log softmax(logits / temperature)[target]. */
   logProbs: Tensor;
@@ -20,13 +20,14 @@ export interface TokenLogProbs {
 }
 
 /**
- * Log-probability of each target, with the entropy and the log-sum-exp of its row, in one pass over the logits. Outputs are where
- * the logits are; on the GPU the call is queued, and what it finds wrong is thrown by the next read() or synchronize().
+ * Log-probability of each target, with the entropy and the log-sum-exp of its row, in one pass over the logits. Outputs
+ * are on the device of the logits. On the GPU the call is queued, and the next read() or synchronize() throws its
+ * errors.
  *
- * @param logits [tokens, vocab] float32, bfloat16 or float16; -inf marks a symbol that cannot occur
+ * @param logits [tokens, vocab] float32, bfloat16 or float16; -inf marks an impossible token
  * @param targets [tokens] int32 in [0, vocab)
- * @throws RangeError for a target outside the vocabulary, PrlError ERR_PRL_NON_FINITE for a row that is all -inf or holds
- *   a NaN or +inf; both name the row
+ * @throws RangeError for a target outside the vocabulary, PrlError ERR_PRL_NON_FINITE for a row that holds a NaN or
+ *   +inf, or only -inf; both name the row
  */
 export function tokenLogProbs(logits: Tensor, targets: TensorLike, options: TokenLogProbsOptions = {}): TokenLogProbs {
   options = checkOptions('tokenLogProbs', options, ['temperature']);

@@ -32,7 +32,7 @@ export function packSequences(name: string, parts: readonly Int32Array[][]) {
   let total = 0;
   for (let i = 0; i < count; i++) {
     for (const part of parts) total += part[i].length;
-    if (total >= 2 ** 31) throw outOfRange(`${name} have ${total} tokens or more in all: 2^31 - 1 is the most`);
+    if (total >= 2 ** 31) throw outOfRange(`${name} must have at most 2^31 - 1 tokens in all, not ${total} or more`);
     cuSeqlens[i + 1] = total;
   }
   const ids = new Int32Array(total);
@@ -55,7 +55,7 @@ export function packForScoring(given: readonly ArrayLike<number>[], start?: Arra
     throw outOfRange(`start must have one entry per sequence, ${count}, not ${starts.length}`);
   const cuScored = new Int32Array(count + 1);
   sequences.forEach((ids, i) => {
-    if (ids.length < 1) throw outOfRange(`sequences[${i}] is empty`);
+    if (ids.length < 1) throw outOfRange(`sequences[${i}] must have at least one token`);
     if (starts[i] < 1 || starts[i] > ids.length)
       throw outOfRange(`start[${i}] = ${starts[i]} must be from 1 to ${ids.length}, the length of the sequence`);
     cuScored[i + 1] = cuScored[i] + ids.length - starts[i];
@@ -65,7 +65,7 @@ export function packForScoring(given: readonly ArrayLike<number>[], start?: Arra
 
 function checkFinite(name: string, data: Float32Array, active: (i: number) => boolean): Tensor {
   for (let i = 0; i < data.length; i++)
-    if (!Number.isFinite(data[i]) && active(i)) throw outOfRange(`${name}[${i}] is ${data[i]}: it must be finite`);
+    if (!Number.isFinite(data[i]) && active(i)) throw outOfRange(`${name}[${i}] must be finite, not ${data[i]}`);
   return Tensor.from(data);
 }
 
@@ -76,9 +76,12 @@ export function packBatch(batch: PolicyBatch) {
   const completions = tokenLists('completions', batch.completions);
   const sequences = prompts.length;
   if (completions.length !== sequences)
-    throw outOfRange(`prompts and completions must be as many: ${sequences} and ${completions.length} came`);
+    throw outOfRange(
+      `there must be one completion per prompt: ${sequences} prompts, but ${completions.length} completions`,
+    );
   prompts.forEach((ids, i) => {
-    if (ids.length < 1) throw outOfRange(`prompts[${i}] is empty: the first completion token needs one to follow`);
+    if (ids.length < 1)
+      throw outOfRange(`prompts[${i}] must have at least one token: the first completion token follows it`);
   });
   const tokens = completions.reduce((n, ids) => n + ids.length, 0);
   const perToken = <T extends Float32Array | Int32Array>(name: string, list: T): T => {

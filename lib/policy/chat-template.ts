@@ -46,12 +46,12 @@ export class ChatTemplates {
     const list: unknown[] =
       typeof source === 'string' ? [{ name: 'default', template: source }] : Array.isArray(source) ? source : [];
     if (source !== undefined && source !== null && list.length === 0)
-      throw new PrlError('ERR_PRL_CORRUPT', 'chat_template is neither a template nor a list of named ones');
+      throw new PrlError('ERR_PRL_CORRUPT', 'chat_template must be a template or a list of named templates');
     const sources = new Map<string, string>();
     for (const entry of list) {
       const { name, template } = (entry ?? {}) as { name?: unknown; template?: unknown };
       if (typeof name !== 'string' || typeof template !== 'string' || template.length > MAX_TEMPLATE)
-        throw new PrlError('ERR_PRL_CORRUPT', `chat_template has the entry ${quoted(entry)}`);
+        throw new PrlError('ERR_PRL_CORRUPT', `chat_template has the invalid entry ${quoted(entry)}`);
       sources.set(name, template);
     }
     this.#sources = sources;
@@ -96,7 +96,7 @@ export class ChatTemplates {
           : 'default';
     const source = this.#sources.get(name);
     if (source === undefined)
-      throw outOfRange(`there is no chat template '${name}', but ${this.names.map((n) => `'${n}'`).join(', ')}`);
+      throw outOfRange(`template must be one of ${this.names.map((n) => `'${n}'`).join(', ')}, not '${name}'`);
     let template = this.#parsed.get(name);
     if (!template) {
       try {

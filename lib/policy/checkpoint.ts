@@ -122,14 +122,14 @@ export class Checkpoint {
       if (!file || !entry) throw corrupt(`the checkpoint ${folder} has no tensor '${name}'`);
       if (String(entry.shape) !== String(shape))
         throw corrupt(
-          `tensor '${name}' of ${folder} has the shape [${entry.shape}] where the config asks for [${shape}]`,
+          `tensor '${name}' of ${folder} must have the shape [${shape}], as its config says, not [${entry.shape}]`,
         );
       file.checkReadable(name);
       this.#places.set(name, { file, dtype: entry.dtype, begin: entry.begin });
     }
     for (const name of where.keys()) {
       if (!this.#places.has(name) && !isRedundant(name, tied))
-        throw corrupt(`the checkpoint ${folder} has the tensor ${quotedName(name)}, which its config has no place for`);
+        throw corrupt(`the checkpoint ${folder} has the tensor ${quotedName(name)}, which its config does not know`);
     }
   }
 }
@@ -161,7 +161,7 @@ async function readIndex(folder: string, whole: PrlError): Promise<Map<string, s
 const isRedundant = (name: string, tied: boolean) =>
   name.endsWith('.rotary_emb.inv_freq') || (tied && name === 'lm_head.weight');
 
-/** Reads every parameter of a small checkpoint and passes it to `write`, once all are found and fit. */
+/** Reads every parameter of a small checkpoint and passes it to `write`, once all of them are found and fit. */
 export async function loadWeights(
   folder: string,
   parameters: readonly ParameterInfo[],
@@ -180,8 +180,8 @@ export async function loadWeights(
 const MAX_SHARD_SIZE = 5e9;
 
 /**
- * Writes a checkpoint. A crash while overwriting one leaves the old weights, the new ones, or (between shards) none
- * that load. It never leaves a mixture.
+ * Writes a checkpoint. A crash while overwriting one leaves the old weights, the new ones, or (between shards) weights
+ * that do not load. It never leaves a mixture.
  */
 export async function saveCheckpoint(
   folder: string,
@@ -192,7 +192,7 @@ export async function saveCheckpoint(
 ): Promise<void> {
   checkInteger('maxShardSize', maxShardSize, 1);
   await mkdir(folder, { recursive: true }).catch((cause) => {
-    throw new PrlError('ERR_PRL_IO', `cannot make the folder ${folder}: ${cause.message}`, { cause });
+    throw new PrlError('ERR_PRL_IO', `cannot create the folder ${folder}: ${cause.message}`, { cause });
   });
   const shards = cutInShards(tensors, maxShardSize);
   if (shards.length > 1) await saveShards(folder, shards);
@@ -209,7 +209,7 @@ const bytesOf = ({ dtype, shape }: StorableTensor) => shape.reduce((a, b) => a *
 const shardName = (i: number, count: number) =>
   `model-${[i + 1, count].map((n) => String(n).padStart(5, '0')).join('-of-')}.safetensors`;
 
-/** Neighbours together, each shard at most so many bytes or one tensor. */
+/** Groups neighbours into shards. Each shard has at most so many bytes, or one tensor. */
 function cutInShards(tensors: readonly StorableTensor[], most: number): StorableTensor[][] {
   const shards: StorableTensor[][] = [[]];
   let bytes = 0;

@@ -5,7 +5,7 @@ import { quoted } from '../base/text.js';
 import { Tensor } from '../kernels/tensor.js';
 import type { PolicyConfig } from './types.js';
 
-/** What native/binding/policy.cc's policyCreate takes. */
+/** Arguments of policyCreate in native/binding/policy.cc. */
 export interface NativeConfig {
   vocab: number;
   hidden: number;
@@ -75,7 +75,7 @@ export function checkArchitecture(folder: string, config: Record<string, unknown
   const known = Object.entries(ARCHITECTURES).map(([name, architecture]) => `${name} (${architecture})`);
   throw new PrlError(
     'ERR_PRL_UNSUPPORTED',
-    `${folder} holds a model of type ${quoted(type)}, architectures ${quoted(architectures)}: the policy can be ${known.join(', ')}`,
+    `${folder} holds a model of type ${quoted(type)}, architectures ${quoted(architectures)}. Supported are ${known.join(', ')}`,
   );
 }
 
@@ -87,7 +87,7 @@ function refuseUnsupported(config: PolicyConfig, type: string) {
     );
   };
   if ((config.hidden_act ?? 'silu') !== 'silu') refuse('hidden_act', "'silu'");
-  // Llama's and Qwen3's attention_bias also puts one on o_proj; Qwen2 always has its three.
+  // attention_bias of Llama and Qwen3 also adds a bias to o_proj. Qwen2 always has its three biases.
   if ((config.attention_bias ?? type === 'qwen2') !== (type === 'qwen2'))
     refuse('attention_bias', 'biases of q, k and v in qwen2 and none in llama and qwen3');
   if (config.mlp_bias) refuse('mlp_bias', 'no biases in the MLP');
@@ -130,7 +130,7 @@ function scaledFrequencies(config: PolicyConfig, headDim: number): Float32Array 
   if (partial !== 1)
     throw new PrlError(
       'ERR_PRL_UNSUPPORTED',
-      `partial_rotary_factor ${quoted(partial)} is not supported: rope turns all of a head`,
+      `partial_rotary_factor ${quoted(partial)} is not supported: the policy rotates the whole head`,
     );
   if (type === 'default') return plain;
   const setting = (name: string) => checkNumber(`rope ${name}`, rope[name], 0, Infinity, true);

@@ -62,7 +62,8 @@ export function generateArguments(config: PolicyConfig, prompts: ArrayLike<numbe
 function seedsOf(seed: number | ArrayLike<number>, prompts: number) {
   const given =
     typeof seed === 'object' && seed !== null ? asNumbers('seed', seed, 'an integer or an array') : undefined;
-  if (given && given.length !== prompts) throw outOfRange(`seed has ${given.length} entries for ${prompts} prompts`);
+  if (given && given.length !== prompts)
+    throw outOfRange(`seed must have one entry per prompt, ${prompts}, not ${given.length}`);
   const single = given ? 0 : checkInteger('seed', seed, 0);
   const seeds = new Int32Array(2 * prompts);
   const streams = new Int32Array(prompts);
@@ -80,7 +81,7 @@ export const checkPolicy = (
   name: string,
   policy: Partial<PolicyLike>,
   functions: readonly (keyof PolicyLike)[],
-): void => checkInterface(`${name} must be a Policy, or what has its functions`, policy, functions);
+): void => checkInterface(`${name} must be a Policy, or an object with its functions`, policy, functions);
 
 /** A completion as the addon gives it. */
 export interface FlatCompletion {

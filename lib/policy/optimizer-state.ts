@@ -1,4 +1,4 @@
-// The optimizer's moments and step count in one safetensors file: loaded they continue bit for bit.
+// The optimizer's moments and step count in one safetensors file. A policy that loads it continues bit for bit.
 import { PrlError } from '../base/errors.js';
 import { native } from '../kernels/native.js';
 import { Tensor } from '../kernels/tensor.js';
@@ -8,7 +8,7 @@ import type { PolicyDType } from './types.js';
 
 // Numbers of native/model/parameters.h, Arena.
 export const ARENA = { value: 0, gradient: 1, moment1: 2, moment2: 3, master: 4 } as const;
-/** A policy in bfloat16 has masters besides: the float32 values that its steps go by. */
+/** A policy in bfloat16 also has masters: the float32 values that its steps update. */
 const STATE = { float32: ['moment1', 'moment2'], bfloat16: ['moment1', 'moment2', 'master'] } as const;
 
 /** A copy of a parameter's value, gradient, moment or master; undefined when the policy has none yet. */
@@ -22,7 +22,7 @@ export function readTensor(
   return native().policyRead({ policy: handle, arena: ARENA[arena], name, first: 0, out }) ? out : undefined;
 }
 
-/** The same in pieces, for writing: each takes a millisecond, and holds until the next is asked for. */
+/** The same in pieces, for writing. Each takes a millisecond and is valid until the next is requested. */
 export function* readPieces(
   handle: object,
   { name, shape }: ParameterInfo,
@@ -72,7 +72,7 @@ export async function loadOptimizer(
   let touched = false;
   try {
     const { steps: written = '' } = source.metadata;
-    if (!/^\d{1,15}$/.test(written)) throw new PrlError('ERR_PRL_CORRUPT', `${file} is no optimizer state`);
+    if (!/^\d{1,15}$/.test(written)) throw new PrlError('ERR_PRL_CORRUPT', `${file} is not an optimizer state`);
     const steps = Number(written);
     const tensors = (steps === 0 ? [] : parameters).flatMap(({ name, shape }) =>
       STATE[dtype].map((arena) => {
@@ -80,14 +80,14 @@ export async function loadOptimizer(
         if (entry?.dtype !== 'F32' || String(entry.shape) !== String(shape))
           throw new PrlError(
             'ERR_PRL_CORRUPT',
-            `${file} has no float32 tensor '${arena}.${name}' of the shape [${shape}]`,
+            `${file} must have a float32 tensor '${arena}.${name}' of the shape [${shape}]`,
           );
         return { what: `tensor '${arena}.${name}'`, arena: ARENA[arena], name, offset: entry.begin };
       }),
     );
     alive();
     touched = true;
-    // Moments that are there are overwritten: giving gigabytes back and taking them again takes time.
+    // Existing moments are overwritten: freeing gigabytes and allocating them again takes time.
     if (steps === 0) native().policyResetOptimizer({ policy: handle });
     for (const { what, ...tensor } of tensors) {
       await native()

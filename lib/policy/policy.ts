@@ -209,7 +209,8 @@ export class Policy implements PolicyLike {
     const { packed, given } = packBatch(batch);
     const quantile = openQuantile(options);
     const loss = lossParams(options, given);
-    if (loss.beta !== 0 && !packed.refLogProbs) throw invalidArgument('beta is not 0: the batch needs refLogProbs');
+    if (loss.beta !== 0 && !packed.refLogProbs)
+      throw invalidArgument('the batch needs refLogProbs, because beta is not 0');
     const gradientCheckpointing = checkBoolean('gradientCheckpointing', options.gradientCheckpointing ?? false);
     const common = { ...this.#common(options), gradientCheckpointing };
     const args = { policy: this.#handle, ...packed, ...loss, ...common, ...extra };

@@ -81,7 +81,7 @@ export class SafetensorsFile {
     if (!READABLE.includes(entry.dtype))
       throw new PrlError(
         'ERR_PRL_UNSUPPORTED',
-        `tensor '${name}' of ${this.path} is ${entry.dtype}: F32, BF16 and F16 can be read`,
+        `tensor '${name}' of ${this.path} must be F32, BF16 or F16, not ${entry.dtype}`,
       );
     return entry;
   }
@@ -109,13 +109,13 @@ async function readFully(file: FileHandle, path: string, into: Uint8Array, posit
 }
 
 async function readHeader(path: string, file: FileHandle, size: number) {
-  const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', `${path} is no safetensors file: ${message}`);
+  const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', `${path} is not a safetensors file: ${message}`);
   if (size < 10) throw corrupt(`it has ${size} bytes`);
   const prefix = new Uint8Array(8);
   await readFully(file, path, prefix, 0);
   const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
   if (length > MAX_JSON_BYTES || length > size - 8)
-    throw corrupt(`its header claims ${length} bytes of a file of ${size}`);
+    throw corrupt(`its header claims ${length} bytes, but the file has ${size}`);
   const text = new Uint8Array(length);
   await readFully(file, path, text, 8);
   const header = parseObject(text, (what) => corrupt(`its header ${what}`), 4);
@@ -129,17 +129,17 @@ async function readHeader(path: string, file: FileHandle, size: number) {
   for (const [name, entry] of [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.bytes - b.bytes)) {
     if (entry.begin !== end)
       throw corrupt(
-        `tensor ${quotedName(name)} begins at byte ${entry.begin}, not ${end}, where the one before it ends`,
+        `tensor ${quotedName(name)} must begin at byte ${end}, where the one before it ends, not at ${entry.begin}`,
       );
     end += entry.bytes;
   }
-  if (end !== size) throw corrupt(`its tensors end at byte ${end} but it has ${size}`);
+  if (end !== size) throw corrupt(`its tensors end at byte ${end}, but it has ${size} bytes`);
   return { tensors, metadata };
 }
 
 function checkMetadata(value: unknown, corrupt: (message: string) => PrlError): Record<string, string> {
   if (!isObject(value) || Object.values(value).some((text) => typeof text !== 'string'))
-    throw corrupt('its __metadata__ is no object of texts');
+    throw corrupt('its __metadata__ must be an object of texts');
   return { ...(value as Record<string, string>) };
 }
 
@@ -147,14 +147,16 @@ function checkEntry(key: string, value: unknown, base: number, corrupt: (message
   const name = quotedName(key);
   const { dtype, shape, data_offsets: offsets } = (value ?? {}) as Record<string, unknown>;
   if (typeof dtype !== 'string' || !Object.hasOwn(DTYPES, dtype))
-    throw corrupt(`tensor ${name} has the dtype ${quoted(dtype)}`);
+    throw corrupt(`tensor ${name} has the unknown dtype ${quoted(dtype)}`);
   if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every((n) => isCount(n)))
-    throw corrupt(`tensor ${name} has no shape`);
+    throw corrupt(`tensor ${name} has no valid shape`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every((n) => isCount(n)))
-    throw corrupt(`tensor ${name} has no data_offsets`);
+    throw corrupt(`tensor ${name} has no valid data_offsets`);
   const bytes = shape.reduce((a, b) => a * b, DTYPES[dtype as keyof typeof DTYPES]);
   if (offsets[1] - offsets[0] !== bytes)
-    throw corrupt(`tensor ${name} [${shape}] ${dtype} has ${offsets[1] - offsets[0]} bytes of data, not ${bytes}`);
+    throw corrupt(
+      `tensor ${name} [${shape}] ${dtype} must have ${bytes} bytes of data, not ${offsets[1] - offsets[0]}`,
+    );
   return { dtype, shape, begin: base + offsets[0], bytes };
 }
 

@@ -1,5 +1,5 @@
 // Decodes token ids to text as the Python library does, and divides the text by token. (@huggingface/tokenizers differs
-// where bytes stand for characters: it drops a U+FEFF, and gives other numbers of U+FFFD for invalid bytes.)
+// where bytes stand for characters: it drops a U+FEFF, and returns other numbers of U+FFFD for invalid bytes.)
 import { isUtf8 } from 'node:buffer';
 import { PrlError } from '../base/errors.js';
 import type { Json } from '../base/json.js';
@@ -17,20 +17,20 @@ const BYTE_OF: ReadonlyMap<string, number> = (() => {
   );
 })();
 
-/** The steps of a decoder that is known. */
+/** The steps of a supported decoder. */
 interface Steps {
   /** Tokens are bytes, each spelled as a character. */
   byteLevel: boolean;
   /** Tokens such as <0xE2> are bytes. */
   byteFallback: boolean;
   replace: [from: string, to: string][];
-  /** Taken from the beginning of the text, once. */
+  /** Removed from the beginning of the text, once. */
   strip: string;
-  /** Dropped from the first token. */
+  /** Removed from the first token. */
   dropFirst: string;
 }
 
-/** A token's text, or its bytes where it holds a part of a character. */
+/** A token's text, or its bytes if it holds a part of a character. */
 type Piece = string | Uint8Array;
 
 export class TokenDecoder {
@@ -39,7 +39,7 @@ export class TokenDecoder {
   readonly #special: ReadonlySet<number>;
   readonly #pieces: (Piece | undefined)[] = [];
 
-  /** `token`: what the vocabulary has for an id; ids that it lacks (a model's padding of it) are no text. */
+  /** @param token the vocabulary's text for an id. An id that it lacks (padding of a model) has no text. */
   constructor(decoder: unknown, token: (id: number) => string | undefined, special: ReadonlySet<number>) {
     this.#steps = stepsOf(decoder);
     this.#token = token;
@@ -94,7 +94,7 @@ export class TokenDecoder {
 
 const UTF8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** Byte-level: all bytes in a row are the text; what is no character in it is replaced as soon as that shows. */
+/** Byte-level: the text is all bytes in a row. Invalid bytes are replaced as soon as they are known to be invalid. */
 class Stream {
   readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   #last = -1;
@@ -103,7 +103,7 @@ class Stream {
     this.pieces[t] = this.#decoder.decode(bytes, { stream: true });
     this.#last = t;
   }
-  /** What stands for bytes that nothing completes: text for the token that follows, or else for the last of them. */
+  /** The text for bytes that nothing completes. It goes to the token that follows, or else to the last of them. */
   end(next?: number): string {
     if (this.#last < 0) return '';
     const broken = this.#decoder.decode();
@@ -135,7 +135,7 @@ class Run {
   }
 }
 
-/** Reads the decoder of a tokenizer.json. What is not known to come out as in Python is refused. */
+/** Reads the decoder of a tokenizer.json. Refuses anything not known to give the same text as in Python. */
 function stepsOf(decoder: unknown): Steps {
   const steps: Steps = { byteLevel: false, byteFallback: false, replace: [], strip: '', dropFirst: '' };
   const json = (decoder ?? {}) as Json;

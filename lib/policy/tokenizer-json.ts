@@ -12,14 +12,14 @@ export interface AddedToken {
   special: boolean;
 }
 
-/** Largest id: vocabularies have some 100,000, and arrays are as long as the largest id. */
+/** Largest id. Vocabularies have about 100,000 entries, and arrays are as long as the largest id. */
 const MAX_ID = 1 << 24;
-/** Sequences in sequences: real ones have one level. */
+/** Depth of nested sequences. Real ones have one level. */
 const MAX_DEPTH = 8;
 
 const corrupt = (what: string) => new PrlError('ERR_PRL_CORRUPT', `the tokenizer ${what}`);
 const unsupported = (what: string) =>
-  new PrlError('ERR_PRL_UNSUPPORTED', `the tokenizer ${what}; it would give other tokens here than in Python`);
+  new PrlError('ERR_PRL_UNSUPPORTED', `the tokenizer ${what}; its tokens here would differ from those in Python`);
 const isId = (value: unknown): value is number => isCount(value, MAX_ID - 1);
 
 /** @internal The library's tokenizer, used to encode. It decodes differently from Python: see TokenDecoder. */
@@ -37,10 +37,10 @@ export function createEncoder(json: Json, added: readonly AddedToken[]): library
     added_tokens: added,
   };
   try {
-    // Of tokenizer_config.json nothing: Python does not look there either when it encodes.
+    // Nothing of tokenizer_config.json: Python does not read it either when it encodes.
     return new library.Tokenizer(checked, {});
   } catch (cause) {
-    throw new PrlError('ERR_PRL_CORRUPT', `the tokenizer cannot be made: ${(cause as Error).message}`, { cause });
+    throw new PrlError('ERR_PRL_CORRUPT', `the tokenizer cannot be built: ${(cause as Error).message}`, { cause });
   }
 }
 
@@ -51,7 +51,7 @@ export function checkVocabulary({ model }: Json): Map<string, number> {
   for (const option of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix'])
     if (model[option]) throw unsupported(`has ${option} ${quoted(model[option])}`);
   const { vocab, merges } = model;
-  if (!isObject(vocab) || !Array.isArray(merges)) throw corrupt('has no vocabulary and merges');
+  if (!isObject(vocab) || !Array.isArray(merges)) throw corrupt('needs a vocabulary and a list of merges');
   const ids = new Map(Object.entries(vocab) as [string, number][]);
   const used = new Set<number>();
   for (const [token, id] of ids) {
@@ -64,7 +64,7 @@ export function checkVocabulary({ model }: Json): Map<string, number> {
     const pair: unknown = pairs ? merge : typeof merge === 'string' ? merge.split(' ') : undefined;
     const isPair = Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === 'string');
     if (!isPair || !ids.has(pair.join('')))
-      throw corrupt(`has the merge ${quoted(merge)}, which is no token of its vocabulary`);
+      throw corrupt(`has the merge ${quoted(merge)}, which is not a token of its vocabulary`);
   }
   return ids;
 }
@@ -79,7 +79,7 @@ export function addedTokens(
   named: readonly string[],
 ): AddedToken[] {
   if (added_tokens !== undefined && added_tokens !== null && !Array.isArray(added_tokens))
-    throw corrupt('has added_tokens that are no list');
+    throw corrupt('must have a list of added_tokens');
   const tokens = (added_tokens ?? []) as AddedToken[];
   const owner = new Map(Array.from(vocab, ([token, id]) => [id, token]));
   for (const token of tokens) {
@@ -87,9 +87,9 @@ export function addedTokens(
     if (!isId(id) || typeof content !== 'string' || content === '')
       throw corrupt(`has the added token ${quoted(token)}`);
     if ((vocab.get(content) ?? id) !== id || (owner.get(id) ?? content) !== content)
-      throw corrupt(`adds ${quoted(content)} as ${id}, which its vocabulary says otherwise`);
+      throw corrupt(`adds ${quoted(content)} as ${id}, but its vocabulary has another id for it`);
     owner.set(id, content);
-    if (single_word === true) throw unsupported(`has the added token ${quoted(content)} with single_word`);
+    if (single_word === true) throw unsupported(`has single_word on the added token ${quoted(content)}`);
   }
   const known = new Set(tokens.map(({ content }) => content));
   const missing = [...new Set(named)].filter((content) => vocab.has(content) && !known.has(content));
@@ -97,7 +97,7 @@ export function addedTokens(
   return [...tokens.map((token) => ({ ...token, special: token.special === true })), ...missing.map(special)];
 }
 
-/** The parts of a component that may be a sequence of them. */
+/** The parts of a component that may be a sequence of parts. */
 function* parts(component: unknown, list: string, depth = 0): Generator<Json> {
   if (component === null || component === undefined) return;
   if (!isObject(component)) throw corrupt(`has ${quoted(component)} among its ${list}`);
@@ -116,15 +116,17 @@ function checkNormalizer(part: Json): Json {
   if (type === 'Replace' && typeof from === 'string' && typeof content === 'string' && !content.includes('$'))
     return part;
   throw unsupported(
-    `normalizes by ${quoted(type)}${type === 'Replace' ? ` of ${quoted(pattern)} by ${quoted(content)}` : ''}`,
+    `normalizes with ${quoted(type)}${type === 'Replace' ? ` of ${quoted(pattern)} by ${quoted(content)}` : ''}`,
   );
 }
 
 const split = (Regex: string): Json => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false });
-/** What GPT-2 splits text by. */
+/** The pattern by which GPT-2 splits text. */
 const WORDS = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
-/** The pre-tokenizer in parts that the library gets right: its Split, and others with the options that it knows. */
+/**
+ * The pre-tokenizer as parts that the library handles correctly: its Split, and others with the options that it knows.
+ */
 function exactPreTokenizer(part: Json): Json[] {
   const { type, pattern, behavior, invert } = part;
   if (type === 'Split') {
@@ -135,37 +137,37 @@ function exactPreTokenizer(part: Json): Json[] {
     return [part];
   }
   if (type === 'ByteLevel') {
-    // The library's \s takes U+FEFF for a space and U+0085 for none; not so in a Split.
+    // In the library, \s includes U+FEFF and excludes U+0085. In a Split it does not.
     if (part.use_regex === false) return [part];
-    if (part.add_prefix_space === true) throw unsupported('splits text into words after it has put a space before it');
+    if (part.add_prefix_space === true) throw unsupported('adds a space before a text and then splits it into words');
     return [split(WORDS), { ...part, use_regex: false }];
   }
-  // The library's \d knows the digits of one script only.
+  // In the library, \d covers the digits of one script only.
   if (type === 'Digits') return [split(part.individual_digits === true ? '\\p{N}' : '\\p{N}+')];
   if (type === 'Metaspace') {
     const symbol = part.replacement ?? '\u2581';
     if (typeof symbol !== 'string' || !/^[^\]\\^-]$/u.test(symbol))
       throw corrupt(`writes ${quoted(symbol)} for a space`);
-    // The option's older name, and the one that the library does not know.
+    // The option's older name, which the library does not know.
     const scheme = part.prepend_scheme ?? (part.add_prefix_space === false ? 'never' : 'always');
     const spaces = { type, replacement: symbol, prepend_scheme: scheme };
     return part.split === false ? [spaces] : [spaces, split(`${symbol}?[^${symbol}]+|${symbol}`)];
   }
-  throw unsupported(`splits text by ${quoted(type)}`);
+  throw unsupported(`splits text with ${quoted(type)}`);
 }
 
 function checkPostProcessor(part: Json, added: readonly AddedToken[]): Json {
   const { type, single, special_tokens } = part;
   if (type === 'ByteLevel') return part;
-  if (type !== 'TemplateProcessing') throw unsupported(`puts tokens around a text by ${quoted(type)}`);
-  if (!Array.isArray(single) || !single.every(isObject)) throw corrupt('has a template that is no list');
+  if (type !== 'TemplateProcessing') throw unsupported(`puts tokens around a text with ${quoted(type)}`);
+  if (!Array.isArray(single) || !single.every(isObject)) throw corrupt('must have a list as its template');
   for (const { SpecialToken } of single) {
     if (!isObject(SpecialToken)) continue;
     const { id } = SpecialToken;
     const ids = isObject(special_tokens) && typeof id === 'string' ? (special_tokens[id] as Json)?.ids : undefined;
     const token = added.find(({ content }) => content === id);
     if (!token || !Array.isArray(ids) || ids.length !== 1 || ids[0] !== token.id)
-      throw corrupt(`puts ${quoted(id)} around a text, which is none of its added tokens`);
+      throw corrupt(`puts ${quoted(id)} around a text, which is not one of its added tokens`);
   }
   return part;
 }

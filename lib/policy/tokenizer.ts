@@ -128,7 +128,9 @@ export class Tokenizer {
     const ids = this.#idsOf(text, checkBoolean('addSpecialTokens', options.addSpecialTokens ?? false));
     if (this.#exact && this.#decoder.pieces(ids, false).join('') !== text) {
       const unknown = [...text].find((character) => !this.#ids.has(character));
-      throw outOfRange(`the text ${quoted(text)} holds ${JSON.stringify(unknown)}, which is no symbol of this model`);
+      throw outOfRange(
+        `the text ${quoted(text)} holds ${JSON.stringify(unknown)}, which the model's vocabulary cannot spell`,
+      );
     }
     return Int32Array.from(ids);
   }
@@ -189,7 +191,7 @@ export class Tokenizer {
 export function checkTokenizer(tokenizer: unknown): Tokenizer {
   const { encode, decode } = (tokenizer ?? {}) as Partial<Tokenizer>;
   if (typeof encode === 'function' && typeof decode === 'function') return tokenizer as Tokenizer;
-  throw invalidArgument(`tokenizer must be a Tokenizer, as Tokenizer.load gives it, not ${describe(tokenizer)}`);
+  throw invalidArgument(`tokenizer must be a Tokenizer, as Tokenizer.load returns it, not ${describe(tokenizer)}`);
 }
 
 const pickEos = (config: Json | undefined): Json | undefined =>

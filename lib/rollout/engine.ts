@@ -37,6 +37,7 @@ export function promptSeeds(seed: number | ArrayLike<number>, prompts: number): 
     return Array.from({ length: prompts }, (_, i) => seedOf('prompt', base, i));
   }
   const seeds = asNumbers('seed', seed, 'an integer or an array of them');
-  if (seeds.length !== prompts) throw invalidArgument(`seed has ${seeds.length} entries for ${prompts} prompts`);
+  if (seeds.length !== prompts)
+    throw invalidArgument(`seed must have one entry per prompt, ${prompts}, not ${seeds.length}`);
   return seeds.map((each, i) => checkInteger(`seed[${i}]`, each));
 }

@@ -81,7 +81,7 @@ export class HttpEngine implements RolloutEngine {
     const { concurrency, retries, retryDelay } = this.#options;
     const { n = 1, signal, onProgress } = options;
     for (const server of this.#servers) {
-      // Whatever happened to the servers since, they are asked first.
+      // The servers may have changed since the last rollout, so they are asked first.
       server.suspect = true;
       server.restUntil = server.failures = 0;
     }
@@ -91,7 +91,7 @@ export class HttpEngine implements RolloutEngine {
       ...{ concurrency, retries, retryDelay, signal },
       prepare: (server, stop) =>
         this.#prepare(server, stop).catch((error) => {
-          // A server that cannot get the weights is left out; the others can go on.
+          // A server that cannot get the weights is left out. The others continue.
           throw error instanceof PrlError && error.code !== 'ERR_PRL_ABORTED' ? new Passing(error) : error;
         }),
       work: (server, request, stop) => this.#complete(server, request, stop),
@@ -111,10 +111,10 @@ export class HttpEngine implements RolloutEngine {
     const { syncFolder, retries, retryDelay, onWarning } = this.#options;
     if (syncFolder === undefined)
       throw invalidArgument(
-        `${this.#protocol.name} needs syncFolder, a folder that its servers can read, to give them the weights`,
+        `${this.#protocol.name} needs syncFolder, a folder from which its servers can read the weights`,
       );
     checkInteger('version', version);
-    // No other run gives this name, so a server cannot report it by accident.
+    // No other run uses this name, so a server cannot report it by accident.
     const name = `step-${String(version).padStart(6, '0')}-${randomUUID().slice(0, 8)}`;
     const folder = join(syncFolder, name);
     await policy.save(folder).catch(async (error) => {
@@ -127,9 +127,9 @@ export class HttpEngine implements RolloutEngine {
     const some = this.#servers.some((server) => server.version === before?.version);
     const outcomes = await Promise.allSettled(
       this.#servers.map(async (server) => {
-        // It may still be loading older ones.
+        // The server may still be loading older weights.
         while (server.preparing) await server.preparing;
-        // A server that already missed the last update, when others did not, is not waited for again.
+        // A server that missed the last update, when others did not, is not waited for again.
         const patience = before && some && server.version !== before.version ? 0 : retries;
         for (let attempt = 0; ; attempt++) {
           try {
@@ -154,14 +154,16 @@ export class HttpEngine implements RolloutEngine {
         { cause: lost[0].error },
       );
     for (const { url, error } of lost)
-      onWarning?.(`${url} did not take the weights of step ${version} and is left out until it does: ${error.message}`);
+      onWarning?.(
+        `${url} did not take the weights of step ${version} and gets no requests until it does: ${error.message}`,
+      );
   }
 
-  /** Makes sure that a server answers and has the weights. */
+  /** Makes sure that a server responds and has the weights. */
   async #prepare(server: Server, signal?: AbortSignal): Promise<void> {
     const { timeout, syncTimeout } = this.#options;
     const quick = this.#call(server, Math.min(timeout, 30_000), signal);
-    // Whoever answers is alive, with a page for it or without.
+    // A server that responds is alive, whether or not it has this page.
     await quick('/health').catch((error) => {
       if (!(error instanceof PrlError) || error.code === 'ERR_PRL_ABORTED') throw error;
     });
@@ -172,7 +174,7 @@ export class HttpEngine implements RolloutEngine {
       server.version = wanted.version;
       return;
     }
-    // A server that reports nothing is believed until something happens to it.
+    // A server that reports no version is trusted until it fails.
     if (reported === undefined && server.version === wanted.version) return;
     server.version = undefined;
     await this.#protocol.update(this.#call(server, syncTimeout, signal), wanted, this.#call(server, timeout));
@@ -180,7 +182,7 @@ export class HttpEngine implements RolloutEngine {
     if (now !== undefined && now !== wanted.version)
       throw new PrlError(
         'ERR_PRL_WEIGHT_SYNC',
-        `${server.url} reports weights ${JSON.stringify(now)} after it was given ${wanted.version}`,
+        `${server.url} must report the weights ${wanted.version} that it loaded, not ${JSON.stringify(now)}`,
       );
     server.version = wanted.version;
   }
@@ -191,7 +193,7 @@ export class HttpEngine implements RolloutEngine {
     const refuse = (expected: string, came: unknown): never => {
       throw new PrlError(
         'ERR_PRL_ROLLOUT',
-        `${url} must answer with ${expected}: ${shorten(JSON.stringify(came) ?? 'nothing')}`,
+        `${url} must answer with ${expected}, not ${shorten(JSON.stringify(came) ?? 'nothing')}`,
       );
     };
     const wanted = this.#weights?.version;
@@ -202,7 +204,7 @@ export class HttpEngine implements RolloutEngine {
       if (wanted !== undefined && other)
         throw passing(
           'ERR_PRL_WEIGHT_SYNC',
-          `${url} sampled with weights ${JSON.stringify(other.version)}, not ${wanted}`,
+          `${url} must sample with the weights ${wanted}, not ${JSON.stringify(other.version)}`,
         );
       return checkSamples(samples, request, this.#vocabSize, refuse);
     } catch (error) {
@@ -211,7 +213,7 @@ export class HttpEngine implements RolloutEngine {
       if (failure instanceof Passing && !failure.busy) {
         // It may be another process by now, with other weights.
         server.version = undefined;
-        this.#options.onWarning?.(`${failure.message}; the server is rested and its requests go to the others`);
+        this.#options.onWarning?.(`${failure.message}; the server pauses, and the others get its requests`);
       }
       throw failure;
     }
@@ -239,7 +241,7 @@ export class HttpEngine implements RolloutEngine {
     for (const name of ['topK', 'topP'] as const)
       if (options[name] !== undefined && options[name] !== (name === 'topK' ? 0 : 1))
         throw invalidArgument(
-          `${this.#protocol.name} does not take ${name}: a server's log-probabilities would be those of the truncated distribution, and ratios to ours wrong`,
+          `${this.#protocol.name} does not take ${name}: a server would report log-probabilities of the truncated distribution, and the ratios would be wrong`,
         );
     const { seed = 0, stop, ignoreEos = false } = options;
     const seeds = promptSeeds(seed, lists.length);
@@ -267,7 +269,7 @@ function resolveEngine(options: HttpEngineOptions) {
   const urls = Array.from(given, (url, i) => checkUrl(`urls[${i}]`, url));
   checkHeaders(headers);
   const twice = urls.find((url, i) => urls.indexOf(url) !== i);
-  if (twice) throw invalidArgument(`urls names ${twice} twice`);
+  if (twice) throw invalidArgument(`urls must name each server once, but has ${twice} twice`);
   for (const [name, value] of Object.entries({ model, apiKey, syncFolder }))
     if (value !== undefined) checkText(name, value);
   return {

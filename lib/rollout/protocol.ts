@@ -2,7 +2,7 @@
 import { PrlError } from '../base/errors.js';
 import type { Completion } from '../policy/types.js';
 
-/** One prompt to complete. */
+/** A prompt to complete. */
 export interface CompletionRequest {
   prompt: readonly number[];
   n: number;
@@ -16,7 +16,7 @@ export interface CompletionRequest {
   model?: string;
 }
 
-/** A call to one server: posts `body`, or gets where there is none. @throws as send does */
+/** A call to one server: it posts `body`, or sends a GET without one. @throws as send */
 export type Call = (path: string, body?: unknown) => Promise<unknown>;
 
 export interface Weights {
@@ -33,34 +33,34 @@ export interface Protocol {
   read(answer: unknown, request: CompletionRequest, refuse: Refuse): Sample[];
   /**
    * Makes the server load the weights.
-   * @param release a call that is made whatever has become of the others
+   * @param release a call that is made even if the other calls failed
    */
   update(call: Call, weights: Weights, release: Call): Promise<void>;
-  /** The version that the server reports; undefined where it does not say. */
+  /** The version that the server reports; undefined if it reports none. */
   version(call: Call): Promise<unknown>;
 }
 
 /** Throws the refusal of an answer. */
 export type Refuse = (expected: string, came: unknown) => never;
 
-/** A completion as a server gave it. */
+/** A completion as a server returned it. */
 export interface Sample {
   tokens: unknown;
   logProbs: unknown;
-  /** The prompt's ids, where the server repeats them. */
+  /** The prompt's ids, if the server repeats them. */
   prompt?: unknown;
   finish: unknown;
-  /** The version of the weights that it was sampled with, where the server says so. */
+  /** The version of the weights that sampled it, if the server reports it. */
   version?: unknown;
 }
 
-/** An answer that was broken off, by an update of the weights or the end of the server. It may be requested again. */
+/** An answer that was cut short by an update of the weights or the end of the server. It may be requested again. */
 export class BrokenOff extends Error {}
 
-/** Float32 roundings of a probability of 1 may end above 0. */
+/** Rounding to float32 may leave the log of a probability of 1 slightly above 0. */
 const ROUNDING = 1e-3;
 
-/** Turns samples into completions. It refuses missing, extra and non-numeric values. */
+/** Turns samples into completions. Refuses missing, extra and non-numeric values. */
 export function checkSamples(
   samples: Sample[],
   request: CompletionRequest,
@@ -70,7 +70,7 @@ export function checkSamples(
   const { n, prompt, maxNewTokens, stop } = request;
   if (samples.length !== n) refuse(`${n} completions`, samples.length);
   return samples.map(({ tokens, logProbs, prompt: echoed, finish }) => {
-    if (finish === 'abort') throw new BrokenOff('the server broke the completion off');
+    if (finish === 'abort') throw new BrokenOff('the server aborted the completion');
     if (!Array.isArray(tokens)) return refuse('the token ids of each completion', tokens);
     if (!Array.isArray(logProbs)) return refuse('the log-probabilities of each completion', logProbs);
     if (finish !== 'stop' && finish !== 'length') refuse("the finish reason 'stop' or 'length'", finish);
@@ -97,11 +97,11 @@ export function checkSamples(
 const equal = (a: unknown, b: readonly number[]) =>
   Array.isArray(a) && a.length === b.length && b.every((id, i) => a[i] === id);
 
-/** The entry of an object that came from outside. */
+/** The entry of an object from outside. */
 export const field = (value: unknown, name: string): unknown =>
   value !== null && typeof value === 'object' ? (value as { [name: string]: unknown })[name] : undefined;
 
-/** The version that GET `path` reports; undefined where the server has no such path. */
+/** The version that GET `path` reports; undefined if the server has no such path. */
 export async function reportedVersion(call: Call, path: string): Promise<unknown> {
   try {
     return field(await call(path), 'weight_version') ?? undefined;

@@ -66,7 +66,7 @@ export async function collectRollout(
   const finished = samples.map(({ finishReason }) => finishReason === 'stop');
   const judging = await mapInTurns(samples, ({ group }, i) => {
     const verdict = judge(task, problems[group], texts[i], finished[i]);
-    // A failure is seen below; one that comes earlier is no unhandled one.
+    // Failures are handled below. This keeps an earlier one from being an unhandled rejection.
     verdict.catch(() => {});
     return verdict;
   });
@@ -90,7 +90,7 @@ export async function collectRollout(
   };
 }
 
-/** A number that some responses lack counts as 0 there. */
+/** A measure that some responses lack counts as 0 for them. */
 function meanMeasures(measures: readonly Record<string, number>[]): Record<string, number> {
   const sums: Record<string, number> = {};
   for (const values of measures)

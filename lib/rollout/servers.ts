@@ -1,5 +1,5 @@
-// Several servers that do the same work. Each takes the next job when it has room. A server that fails rests and is
-// tried again.
+// Several servers that do the same work. Each takes the next job when it has room. A failed server pauses and is tried
+// again.
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PrlError } from '../base/errors.js';
@@ -7,38 +7,38 @@ import { aborted, giveUp, Passing, retryPause } from '../base/http.js';
 
 export interface Server {
   readonly url: string;
-  /** Rests, probes and broken-off work in a row; 0 when its last job went well. */
+  /** Pauses, probes and interrupted jobs in a row; 0 after a successful job. */
   failures: number;
-  /** Nothing is asked of it before this performance.now(). */
+  /** It gets no request before this performance.now(). */
   restUntil: number;
   /** The version of the weights that it is known to have. */
   version?: string;
-  /** Asked again before its next job. */
+  /** It must be asked again before its next job. */
   suspect: boolean;
-  /** The asking that is under way. */
+  /** The check in progress. */
   preparing?: Promise<void>;
 }
 
 export const newServer = (url: string): Server => ({ url, failures: 0, restUntil: 0, suspect: true });
 
 export interface SpreadOptions<J, R> {
-  /** Jobs under way at a time per server. */
+  /** Jobs in progress per server. */
   concurrency: number;
-  /** Attempts of a job after the first; probes of a server after the first when no other is left. */
+  /** Attempts of a job after the first. Also probes of a server after the first, when no other is left. */
   retries: number;
   retryDelay: number;
   signal?: AbortSignal;
-  /** Makes sure that a server is alive and has the right weights; called once at a time per server. */
+  /** Makes sure that a server is alive and has the right weights. Runs once at a time per server. */
   prepare(server: Server, signal?: AbortSignal): Promise<void>;
   work(server: Server, job: J, signal: AbortSignal): Promise<R>;
   onDone?(result: R): void;
 }
 
-/** Milliseconds that the servers that are ready wait for the others before they begin. */
+/** Milliseconds for which ready servers wait for the others before they begin. */
 const READY = 1000;
 
 /**
- * The results of all jobs, wherever they were done. The first failure that cannot pass ends the others and is thrown.
+ * The results of all jobs, whichever server did them. The first permanent failure ends the others and is thrown.
  */
 export async function spread<J, R>(
   servers: readonly Server[],
@@ -52,9 +52,9 @@ class Spread<J, R> {
   readonly #results: R[];
   readonly #queue: { index: number; attempts: number }[];
   readonly #stop = new AbortController();
-  /** When all is done, or has failed. */
+  /** When all jobs are done, or one has failed. */
   readonly #over = deferred();
-  /** Replaced at every change, so that whoever has nothing to do can wait for the next. */
+  /** Replaced at every change, so that an idle worker can wait for the next. */
   #changed = deferred();
   #left: number;
   #failure: { error: unknown } | undefined;
@@ -77,9 +77,9 @@ class Spread<J, R> {
     setMaxListeners(0, this.#stop.signal);
     const each = Math.min(concurrency, this.jobs.length);
     try {
-      // Together, so that the first that is ready does not take all the work; one that is slow is not waited for.
+      // All begin together, so that the first ready server does not take all the work. A slow one is not waited for.
       if (each > 0) await this.#wait(READY, Promise.all(this.servers.map((server) => this.#prepare(server))));
-      // Servers by turns, so that few jobs are spread over all of them.
+      // The servers take turns, so that a few jobs spread over all of them.
       await Promise.all(
         Array.from({ length: each * this.servers.length }, (_, i) =>
           this.#worker(this.servers[i % this.servers.length]),
@@ -102,7 +102,7 @@ class Spread<J, R> {
     }
   }
 
-  /** Ends when the server has answered. That may be after the others have done all the work. */
+  /** Ends when the server has answered, even if the others have done all the work by then. */
   async #prepare(server: Server): Promise<void> {
     server.preparing ??= this.options
       .prepare(server, this.options.signal)
@@ -113,7 +113,7 @@ class Spread<J, R> {
         if (!(error instanceof Passing)) return this.#fail(error);
         this.#rest(server, error);
         const { retries } = this.options;
-        // Nobody is left who could do the work.
+        // No server is left that could do the work.
         if (this.servers.every(({ failures }) => failures > retries)) this.#fail(giveUp(error.failure, retries + 1));
       })
       .finally(() => {
@@ -143,7 +143,7 @@ class Spread<J, R> {
   }
 
   #rest(server: Server, error: Passing): void {
-    // The other requests that a server drops when it dies are the same failure.
+    // A dying server drops all its requests. They are one failure.
     if (server.restUntil > performance.now()) return;
     server.restUntil = performance.now() + retryPause(error, server.failures, this.options.retryDelay);
     server.failures++;
@@ -158,7 +158,7 @@ class Spread<J, R> {
     this.#notify();
   }
 
-  /** Until something changes, or `ms` have passed. */
+  /** Waits until something changes, or `ms` have passed. */
   async #wait(ms?: number, change: Promise<unknown> = this.#changed.promise): Promise<void> {
     if (ms === undefined) {
       await change;
@@ -184,5 +184,5 @@ function deferred(): { promise: Promise<void>; resolve: () => void } {
   return { promise, resolve };
 }
 
-/** What a failure of another kind is to the pool: something that may pass. */
+/** A failure of another kind, as the pool sees it: one that may pass. */
 export const passing = (code: PrlError['code'], message: string): Passing => new Passing(new PrlError(code, message));

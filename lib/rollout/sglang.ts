@@ -10,7 +10,7 @@ const SGLANG: Protocol = {
   completions: ({ prompt, n, seed, maxNewTokens, temperature, stop, ignoreEos }) => ({
     path: '/generate',
     body: {
-      // n copies with seeds of their own: the copies that SGLang itself would make of one share its seed.
+      // n copies with seeds of their own: the copies that SGLang itself would make share one seed.
       input_ids: Array.from({ length: n }, () => prompt),
       sampling_params: Array.from({ length: n }, (_, sample) => ({
         max_new_tokens: maxNewTokens,
@@ -20,7 +20,7 @@ const SGLANG: Protocol = {
         stop_token_ids: stop,
         // The stop token stays among the ids.
         no_stop_trim: true,
-        // Said, because a model's generation_config.json may truncate or penalise by default.
+        // Set explicitly, because a model's generation_config.json may truncate or penalise by default.
         top_p: 1,
         top_k: -1,
         min_p: 0,
@@ -41,7 +41,7 @@ const SGLANG: Protocol = {
       const read = field(meta, 'prompt_tokens');
       if (read !== undefined && read !== prompt.length) refuse(`a prompt of ${prompt.length} tokens`, read);
       const tokens = pairs.map((pair) => (Array.isArray(pair) ? pair[1] : undefined));
-      // Where output_ids comes too it may lack the stop token, nothing else.
+      // output_ids may come too. They may lack the stop token, nothing else.
       const ids = field(item, 'output_ids');
       const missing = Array.isArray(ids) ? tokens.length - ids.length : 0;
       if (Array.isArray(ids) && (missing < 0 || missing > 1 || !ids.every((id, i) => id === tokens[i])))
@@ -59,7 +59,7 @@ const SGLANG: Protocol = {
     const body = { model_path: folder, weight_version: version, flush_cache: true };
     const answer = await call('/update_weights_from_disk', body);
     if (field(answer, 'success') !== true)
-      throw new PrlError('ERR_PRL_WEIGHT_SYNC', `the update failed: ${JSON.stringify(answer)}`);
+      throw new PrlError('ERR_PRL_WEIGHT_SYNC', `the update of the weights failed: ${JSON.stringify(answer)}`);
   },
 
   version: async (call) =>

@@ -15,12 +15,12 @@ const VLLM: Protocol = {
       seed,
       max_tokens: maxNewTokens,
       temperature,
-      // Our stop ids and no others; without any, the model's own.
+      // Our stop ids and no others. Without any, the model's own.
       ignore_eos: ignoreEos || stop !== undefined,
       stop_token_ids: stop,
       return_token_ids: true,
       logprobs: 0,
-      // Said, because a model's generation_config.json may truncate or penalise by default.
+      // Set explicitly, because a model's generation_config.json may truncate or penalise by default.
       top_p: 1,
       top_k: 0,
       min_p: 0,
@@ -38,7 +38,7 @@ const VLLM: Protocol = {
       logProbs: field(field(choice, 'logprobs'), 'token_logprobs'),
       prompt: field(choice, 'prompt_token_ids'),
       finish: field(choice, 'finish_reason'),
-      // vLLM does not say; prl serve does.
+      // vLLM does not report the version; prl serve does.
       version: field(answer, 'weight_version'),
     }));
     return inOrder(choices, samples);
@@ -57,7 +57,7 @@ const VLLM: Protocol = {
   version: (call) => reportedVersion(call, '/weight_info'),
 };
 
-/** Choices say which sample they are. */
+/** Each choice has the index of its sample. */
 function inOrder(choices: unknown[], samples: Sample[]): Sample[] {
   const order = choices.map((choice, i) => ({ index: Number(field(choice, 'index') ?? i), sample: samples[i] }));
   return order.sort((a, b) => a.index - b.index).map(({ sample }) => sample);
@@ -69,7 +69,7 @@ function absent(error: unknown): void {
   if (!isAbsent(error)) throw error;
 }
 
-/** Says what to do if the development endpoints are missing. */
+/** Explains what to do if the development endpoints are missing. */
 async function development(answer: ReturnType<Call>): Promise<void> {
   await answer.catch((error) => {
     if (!isAbsent(error)) throw error;

@@ -64,12 +64,12 @@ export class ArithmeticTask implements Task {
   demonstrate(problem: Problem, style: string = 'steps', random?: Random): string {
     const { prompt, answer } = problem ?? {};
     if (typeof answer !== 'string' || typeof prompt !== 'string' || !PROMPT.test(prompt))
-      throw invalidArgument("problem must be one of this task's, such as { prompt: '1+2=', answer: '3' }");
+      throw invalidArgument("problem must come from this task, such as { prompt: '1+2=', answer: '3' }");
     if (style === 'direct') return `#${answer}`;
     if (style !== 'steps' && style !== 'slips')
-      throw outOfRange(`arithmetic demonstrates in the styles 'steps', 'direct' and 'slips', not ${describe(style)}`);
+      throw outOfRange(`style must be 'steps', 'direct' or 'slips', not ${describe(style)}`);
     if (style === 'slips' && typeof random !== 'function')
-      throw invalidArgument(`the style 'slips' needs a function that gives random numbers, not ${describe(random)}`);
+      throw invalidArgument(`the style 'slips' needs a function that returns random numbers, not ${describe(random)}`);
     const [start, ...operations] = parse(prompt);
     let value = start.operand;
     const lines = operations.map(({ operator, operand }) => {
@@ -134,7 +134,7 @@ function parseLevel(level: string): (readonly [number, number])[] {
     !weights.every(([k, w]) => Number.isInteger(k) && k >= 2 && k <= MOST_OPERANDS && w > 0)
   ) {
     throw outOfRange(
-      `an arithmetic level is a range of operand counts like '2-6', or weights like '2:3,5:1', not '${shorten(level)}'`,
+      `an arithmetic level must be a range of operand counts such as '2-6', or weights such as '2:3,5:1', not '${shorten(level)}'`,
     );
   }
   levels.set(level, weights);

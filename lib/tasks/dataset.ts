@@ -115,7 +115,8 @@ function splitProblems(
   share: number,
   separate: boolean,
 ): { [S in Split]: readonly DatasetProblem[] } {
-  if (separate && share > 0) throw invalidArgument('evalShare holds a part of train out: it does not go with test');
+  if (separate && share > 0)
+    throw invalidArgument('evalShare holds out a part of train: leave it out if there is a test');
   const held = new Set(test.map(({ prompt }) => prompt));
   const isHeldOut = separate
     ? ({ prompt }: Problem) => held.has(prompt)
@@ -133,7 +134,7 @@ function levelsOf(problems: readonly DatasetProblem[]): [string, ...string[]] {
   const found = new Set(problems.flatMap(({ level }) => level ?? []));
   if (found.size > MAX_LEVELS)
     throw outOfRange(
-      `the problems have ${found.size} different levels, more than ${MAX_LEVELS}: levelField is another field`,
+      `the problems have ${found.size} different levels, more than ${MAX_LEVELS}: choose another levelField`,
     );
   return [
     'all',
@@ -149,7 +150,7 @@ function listCache(name: string, split: { [S in Split]: readonly DatasetProblem[
     const known = lists.get(key);
     if (known) return known;
     if (!levels.includes(level))
-      throw outOfRange(`the dataset '${name}' has the levels ${levels.join(', ')}, not '${level}'`);
+      throw outOfRange(`level must be one of ${levels.join(', ')} in the dataset '${name}', not '${level}'`);
     const problems = level === 'all' ? split[of] : split[of].filter((problem) => problem.level === level);
     if (problems.length === 0)
       throw outOfRange(`the dataset '${name}' has no ${of} problems${level === 'all' ? '' : ` of level '${level}'`}`);
@@ -179,7 +180,7 @@ function framesOf({ train, test }: DatasetTaskOptions): Dataset['prompt'] | unde
     const [a, b] = [own![name], other![name]];
     if (a !== b)
       throw invalidArgument(
-        `train was loaded with ${name} ${a ?? 'unset'} and test with ${b ?? 'unset'}: they must be the same`,
+        `train and test must be loaded with the same ${name}, not with ${a ?? 'unset'} and ${b ?? 'unset'}`,
       );
   }
   return own ?? other;
@@ -190,13 +191,13 @@ function checkSystems(problems: readonly DatasetProblem[], chat: boolean): void 
   const found = chat ? undefined : problems.find(({ system }) => system !== undefined);
   if (found)
     throw invalidArgument(
-      `the problem ${JSON.stringify(found.prompt.slice(0, 80))} has a system message, but the prompt is no chat: choose a promptTemplate that is one, such as 'chat'`,
+      `the problem ${JSON.stringify(found.prompt.slice(0, 80))} has a system message, but the prompt is not a chat: choose a promptTemplate with a chat, such as 'chat'`,
     );
 }
 
 function verifyWith({ verify, verifier, measure }: DatasetTaskOptions): Task['verify'] {
   if (verify !== undefined && verifier !== undefined)
-    throw invalidArgument("datasetTask takes one of 'verify' and 'verifier'");
+    throw invalidArgument("datasetTask takes either 'verify' or 'verifier', not both");
   for (const [name, value] of Object.entries({ verify, measure })) if (value !== undefined) checkFunction(name, value);
   if (verify) return verify;
   const judge = typeof verifier === 'function' ? verifier : verifierByName(verifier ?? 'math');

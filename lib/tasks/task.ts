@@ -70,7 +70,7 @@ export interface Task {
  * @throws TypeError that says what is missing
  */
 export function checkTask(task: Task): void {
-  const expected = 'task must be a Task: an ArithmeticTask, what datasetTask gives, or one of yours';
+  const expected = 'task must be a Task: an ArithmeticTask, the result of datasetTask, or your own';
   checkInterface(expected, task, ['problem', 'verify']);
   checkTokenizer(task.tokenizer);
   checkStrings('the levels of the task', task.levels);

@@ -1,4 +1,4 @@
-// Completions in the shape of vLLM's answers.
+// Completions in the format of vLLM's answers.
 import { randomUUID } from 'node:crypto';
 import type { Tokenizer } from '../../policy/tokenizer.js';
 import type { Completion } from '../../policy/types.js';
@@ -16,11 +16,11 @@ const BROKEN_OFF = { tokens: new Int32Array(), logProbs: new Float32Array(), fin
 /** Everything but the choices. */
 function envelope({ model }: Answering, { version }: Done) {
   const created = Math.floor(Date.now() / 1000);
-  // weight_version is ours: which weights sampled is what a trainer has to know.
+  // weight_version is ours: a trainer must know which weights sampled.
   return { id: `cmpl-${randomUUID()}`, object: 'text_completion', created, model, weight_version: version };
 }
 
-/** All choices: those of the first prompt first. */
+/** All choices, in the order of the prompts. */
 function choicesOf({ request, tokenizer }: Answering, { groups }: Done) {
   const { prompts, n, stop, logProbs, tokenIds } = request;
   return prompts.flatMap((prompt, p) => {
@@ -40,7 +40,7 @@ function choicesOf({ request, tokenizer }: Answering, { groups }: Done) {
   });
 }
 
-/** Numbers are written with all digits of the float32: read back they are the same ones. */
+/** Writes numbers with all digits of the float32, so that they are the same when read back. */
 function logprobsOf(tokens: Int32Array, values: Float32Array, tokenizer: Tokenizer | undefined) {
   const pieces = tokenizer?.pieces(tokens) ?? Array.from(tokens, (id) => `token_id:${id}`);
   let offset = 0;
@@ -66,7 +66,7 @@ export const wholeAnswer = (answering: Answering, done: Done) => ({
   usage: usageOf(answering, done),
 });
 
-/** Server-sent events: one per choice, as each has been generated as a whole. */
+/** Server-sent events: one per choice, once it is complete. */
 export function* streamedAnswer(answering: Answering, done: Done): Generator<string> {
   const head = envelope(answering, done);
   for (const choice of choicesOf(answering, done)) yield event(JSON.stringify({ ...head, choices: [choice] }));

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PrlError } from '../../base/errors.js';
 import type { Completion, GenerateOptions } from '../../policy/types.js';
 
-/** What a batch is generated with. */
+/** The options that all requests of a batch share. */
 export interface BatchPolicy {
   generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]>;
 }
@@ -17,7 +17,7 @@ export interface Work {
   seed: number;
 }
 
-/** A finished job. Without groups: a pause broke it off. */
+/** A finished job. Without groups, a pause ended it. */
 export interface Done {
   groups?: { completions: Completion[] }[];
   /** Version of the weights that sampled it, or would have. */
@@ -31,12 +31,12 @@ interface Job extends Work {
 }
 
 /**
- * Milliseconds without a newcomer that end the waiting of the first request for those that come with it, and how often
- * at most.
+ * The first request waits for those that come with it: this many milliseconds without a newcomer end the wait, after at
+ * most so many rounds.
  */
 const GATHER = 3;
 const GATHER_ROUNDS = 16;
-/** Completions of one batch: what a pause or a newcomer may have to wait for. */
+/** Completions in one batch. A pause or a newcomer may have to wait for them. */
 const MAX_BATCH = 4096;
 
 /**
@@ -45,7 +45,7 @@ const MAX_BATCH = 4096;
  */
 export class Batcher {
   #queue: Job[] = [];
-  /** What came after a pause. */
+  /** Requests that came after a pause. */
   #held: Job[] = [];
   #paused = false;
   #running: Promise<void> | undefined;
@@ -60,7 +60,7 @@ export class Batcher {
     return this.#paused;
   }
 
-  /** @param signal of the client: work is not started, or is ended, when nobody waits for it */
+  /** @param signal of the client. If nobody waits for the work any more, it does not start, or it ends */
   submit(work: Work, signal: AbortSignal): Promise<Done> {
     return new Promise((resolve, reject) => {
       const job = { ...work, signal, resolve, reject };
@@ -72,7 +72,7 @@ export class Batcher {
   }
 
   /**
-   * Stops generation until resume(). 'wait' finishes all requests so far. 'abort' breaks them off. 'keep' finishes the
+   * Stops generation until resume(). 'wait' finishes all requests so far. 'abort' ends them. 'keep' finishes the
    * running batch and keeps the rest for later.
    */
   async pause(mode: 'abort' | 'wait' | 'keep'): Promise<void> {
@@ -117,7 +117,7 @@ export class Batcher {
         jobs.flatMap(({ prompts }) => prompts),
         {
           ...jobs[0].options,
-          // One request of several prompts is a batch of its own: it has their streams of one seed.
+          // A request of several prompts is a batch of its own: its prompts use the streams of one seed.
           seed: jobs[0].prompts.length > 1 ? jobs[0].seed : jobs.map(({ seed }) => seed),
           signal: controller.signal,
         },
@@ -135,7 +135,7 @@ export class Batcher {
     }
   }
 
-  /** The oldest request, with those after it that can go with it. */
+  /** The oldest request, with the later ones that can join its batch. */
   #take(): Job[] {
     const [first] = this.#queue;
     const key = JSON.stringify(first.options);
@@ -151,7 +151,7 @@ export class Batcher {
     return taken;
   }
 
-  /** The client of a job is gone. */
+  /** The client of a job has left. */
   #leave(job: Job): void {
     this.#queue = this.#queue.filter((each) => each !== job);
     this.#held = this.#held.filter((each) => each !== job);

@@ -1,5 +1,5 @@
-// The body of POST /v1/completions: the subset of vLLM's that the policy can do. Fields that would change the samples
-// and are not supported are refused, not ignored.
+// The body of POST /v1/completions: the part of vLLM's format that the policy can do. Unsupported fields that would
+// change the samples are refused, not ignored.
 import { randomInt } from 'node:crypto';
 import { invalidArgument, outOfRange } from '../../base/errors.js';
 import type { Json } from '../../base/json.js';
@@ -13,7 +13,7 @@ export interface ServedCompletions {
   temperature: number;
   topK: number;
   topP: number;
-  /** As for policy.generate: of one prompt, or of a list. */
+  /** As for policy.generate: one seed, or one per prompt. */
   seed: number;
   stop: number[];
   logProbs: boolean;
@@ -24,14 +24,14 @@ export interface ServedCompletions {
 
 export interface ServedLimits {
   config: Readonly<PolicyConfig>;
-  /** Ids that end a completion unless ignore_eos is said. */
+  /** Ids that end a completion, unless ignore_eos is set. */
   eos: readonly number[];
   maxCompletions: number;
-  /** Undefined: text is not understood. */
+  /** Encodes text. undefined: prompts must be token ids. */
   encode?: (text: string) => Int32Array;
 }
 
-/** Fields that are understood only where they say nothing. */
+/** Fields that are accepted only with a value that changes nothing. */
 const NEUTRAL: { [name: string]: readonly unknown[] } = {
   min_p: [0],
   repetition_penalty: [1],
@@ -59,28 +59,31 @@ const KNOWN = [
 ];
 
 const contextOf = (config: Readonly<PolicyConfig>) => config.max_position_embeddings ?? 2048;
-/** Characters that a token of text may stand for: beyond, a text is not even encoded. */
+/** Most characters of text per token. A longer text is not even encoded. */
 const LONGEST_TOKEN = 128;
 
 /** @throws TypeError or RangeError that names the field */
 export function readCompletionRequest(given: Json, limits: ServedLimits): ServedCompletions {
-  // Looking for the nearest name of a long one would take long.
-  if (Object.keys(given).some((name) => name.length > 100)) throw invalidArgument('the names of fields are shorter');
+  // Finding the nearest name for a very long one would take too long.
+  if (Object.keys(given).some((name) => name.length > 100))
+    throw invalidArgument('the name of a field must have at most 100 characters');
   given = checkOptions('/v1/completions', given, KNOWN);
-  // null is how clients leave a field out.
+  // Clients leave a field out by setting it to null.
   const body = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null)) as Json;
   checkNeutral(body);
   const { config, eos, maxCompletions } = limits;
   const prompts = readPrompts(body.prompt, limits);
   const n = checkInteger('n', body.n ?? 1, 1, 2 ** 20);
   if (prompts.length * n > maxCompletions)
-    throw outOfRange(`${prompts.length} prompts with n = ${n} are more than ${maxCompletions} completions`);
+    throw outOfRange(
+      `a request must have at most ${maxCompletions} completions, not ${prompts.length} prompts with n = ${n}`,
+    );
   const maxNewTokens = checkInteger('max_tokens', body.max_tokens ?? 16, 1);
   const context = contextOf(config);
   for (const { length } of prompts)
     if (length + maxNewTokens > context)
       throw outOfRange(
-        `a prompt of ${length} tokens and max_tokens ${maxNewTokens} are more than the model's ${context} positions`,
+        `prompt and max_tokens must fit in the model's ${context} positions, but are ${length} and ${maxNewTokens} tokens`,
       );
   const topK = checkInteger('top_k', body.top_k ?? 0, -1, 2 ** 31 - 1);
   const stop = body.stop_token_ids ?? [];
@@ -89,7 +92,7 @@ export function readCompletionRequest(given: Json, limits: ServedLimits): Served
   for (const id of stop) checkInteger('stop_token_ids', id, 0, config.vocab_size - 1);
   const logprobs = body.logprobs;
   if (logprobs !== undefined && logprobs !== 0)
-    throw outOfRange('logprobs must be 0: only those of the sampled tokens are given');
+    throw outOfRange('logprobs must be 0: answers hold only those of the sampled tokens');
   const stream = flag(body, 'stream');
   return {
     prompts,
@@ -110,7 +113,7 @@ export function readCompletionRequest(given: Json, limits: ServedLimits): Served
 function checkNeutral(body: Json): void {
   for (const [name, values] of Object.entries(NEUTRAL))
     if (body[name] !== undefined && !values.includes(body[name]))
-      throw outOfRange(`${name} is not supported here${values.length ? `, but for ${JSON.stringify(values[0])}` : ''}`);
+      throw outOfRange(`${name} is not supported here${values.length ? `, except ${JSON.stringify(values[0])}` : ''}`);
   for (const name of EMPTY) {
     const value = body[name];
     if (value !== undefined && (typeof value !== 'object' || Object.keys(value as object).length > 0))
@@ -120,25 +123,25 @@ function checkNeutral(body: Json): void {
 
 const flag = (body: Json, name: string): boolean => checkBoolean(name, body[name] ?? false);
 
-/** Ids, several lists of ids, a text or several. */
+/** Reads a list of ids, several such lists, a text or several texts. */
 function readPrompts(prompt: unknown, limits: ServedLimits): Int32Array[] {
   const one = typeof prompt === 'string' || (Array.isArray(prompt) && typeof prompt[0] === 'number');
   const list = one ? [prompt] : prompt;
   if (!Array.isArray(list) || list.length === 0)
-    throw invalidArgument('prompt must be an array of token ids, several of them, a text or several texts');
+    throw invalidArgument('prompt must be an array of token ids, an array of such arrays, a text or an array of texts');
   if (list.length > limits.maxCompletions)
-    throw outOfRange(`${list.length} prompts are more than ${limits.maxCompletions} completions`);
+    throw outOfRange(`a request must have at most ${limits.maxCompletions} prompts, not ${list.length}`);
   return list.map((each, i) => readPrompt(one ? 'prompt' : `prompt[${i}]`, each, limits));
 }
 
 function readPrompt(name: string, prompt: unknown, { config, encode }: ServedLimits): Int32Array {
   const context = contextOf(config);
   if ((Array.isArray(prompt) || typeof prompt === 'string') && prompt.length > context * LONGEST_TOKEN)
-    throw outOfRange(`${name} is longer than the model's ${context} positions`);
+    throw outOfRange(`${name} must fit in the model's ${context} positions`);
   if (typeof prompt === 'string') {
-    if (!encode) throw invalidArgument(`${name} is a text, but the model has no tokenizer: send token ids`);
+    if (!encode) throw invalidArgument(`${name} must be token ids, not a text: the model has no tokenizer`);
     const ids = encode(prompt);
-    if (ids.length === 0) throw outOfRange(`${name} has no tokens`);
+    if (ids.length === 0) throw outOfRange(`${name} must have at least one token`);
     return ids;
   }
   if (!Array.isArray(prompt) || prompt.length === 0) throw invalidArgument(`${name} must be an array of token ids`);

@@ -1,9 +1,9 @@
-// The plumbing of the server: bodies that end, errors in OpenAI's shape, a key that is compared in constant time.
+// HTTP basics of the server: bounded bodies, errors in OpenAI's format, a key that is compared in constant time.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Json, parseObject } from '../../base/json.js';
 
-/** Answers with a status and a message instead. */
+/** Answers with a status and a message. */
 export class HttpError extends Error {
   constructor(
     readonly status: number,
@@ -14,12 +14,12 @@ export class HttpError extends Error {
   }
 }
 
-/** The JSON object in a request's body. @throws HttpError */
+/** Reads the JSON object in a request's body. @throws HttpError */
 export async function readBody(request: IncomingMessage, maxBytes: number): Promise<Json> {
-  // What browsers send to other sites unasked has another type.
+  // Browsers send other types to other sites without asking.
   if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? ''))
     throw new HttpError(415, 'the content-type must be application/json');
-  const tooLong = new HttpError(413, `the body may have ${maxBytes} bytes`, { connection: 'close' });
+  const tooLong = new HttpError(413, `the body must have at most ${maxBytes} bytes`, { connection: 'close' });
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLong;
   request.setEncoding('utf8');
   let text = '';
@@ -54,7 +54,7 @@ export const errorBody = (status: number, message: string) => ({
 
 const digest = (text: string) => new Uint8Array(createHash('sha256').update(text).digest());
 
-/** Whether the request carries the key; takes as long whatever it carries. */
+/** Whether the request carries the key. It takes the same time whatever the request carries. */
 export function isAuthorized(request: IncomingMessage, apiKey: string): boolean {
   return timingSafeEqual(digest(request.headers.authorization ?? ''), digest(`Bearer ${apiKey}`));
 }

@@ -1,2 +1,2 @@
-// A policy as a server that vLLM's clients can talk to: `prl-node/serve`.
+// A policy as a server for vLLM's clients: `prl-node/serve`.
 export { type RunningServer, type ServeOptions, serve } from './server.js';

@@ -12,23 +12,26 @@ import { errorBody, HttpError, isAuthorized, readBody, sendJson } from './http.j
 import { ServedWeights } from './weights.js';
 
 export const SERVE_OPTIONS = {
-  host: { type: 'string', default: '127.0.0.1', doc: 'Address to listen at; 0.0.0.0 is every one of the machine' },
-  port: { type: 'integer', default: 8000, min: 0, max: 65_535, doc: 'Port; 0 chooses a free one, and says which' },
+  host: { type: 'string', default: '127.0.0.1', doc: 'Address to listen on; 0.0.0.0: all addresses of the machine' },
+  port: { type: 'integer', default: 8000, min: 0, max: 65_535, doc: 'Port; 0 chooses a free one and reports it' },
   apiKey: {
     type: 'string',
-    doc: 'What requests must carry as a bearer token (default: PRL_API_KEY; neither: nothing)',
+    doc: 'Key that requests must send as a bearer token (default: PRL_API_KEY; neither: no key)',
   },
-  syncFolder: { type: 'string', doc: 'Folder that new weights may be loaded from (default: the weights stay)' },
+  syncFolder: {
+    type: 'string',
+    doc: 'Folder from which clients may load new weights (default: none, the weights stay)',
+  },
   servedModelName: { type: 'string', doc: 'Name of the model in answers (default: --model)' },
   maxRequests: {
     type: 'integer',
     default: 1024,
     min: 1,
-    doc: 'Requests under way; the next is told to come again (429)',
+    doc: 'Most requests in progress at once; further ones get status 429 and must retry',
   },
-  maxCompletions: { type: 'integer', default: 1024, min: 1, max: 2 ** 20, doc: 'Completions of one request' },
-  maxBodyBytes: { type: 'integer', default: 2 ** 24, min: 1, max: 2 ** 28, doc: 'Bytes of a request' },
-  bodyTimeout: { type: 'integer', default: 30_000, min: 1, doc: 'Milliseconds in which a request must have arrived' },
+  maxCompletions: { type: 'integer', default: 1024, min: 1, max: 2 ** 20, doc: 'Most completions of one request' },
+  maxBodyBytes: { type: 'integer', default: 2 ** 24, min: 1, max: 2 ** 28, doc: 'Most bytes of one request' },
+  bodyTimeout: { type: 'integer', default: 30_000, min: 1, doc: 'Milliseconds in which a whole request must arrive' },
 } as const satisfies OptionTable;
 
 /** Options of {@link serve}. The others are those of `prl serve`, in camelCase. */
@@ -49,7 +52,7 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-/** Milliseconds between signs of life of a stream without an event. */
+/** Milliseconds between signs of life in a stream without events. */
 const SIGN_OF_LIFE = 5000;
 
 /**
@@ -85,7 +88,7 @@ export async function serve({ policy, tokenizer, onError, ...options }: ServeOpt
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
   return new Promise((done, fail) => {
     server.once('error', (cause: NodeJS.ErrnoException) =>
-      fail(new PrlError('ERR_PRL_IO', `cannot listen at ${host}:${port}: ${cause.message}`, { cause })),
+      fail(new PrlError('ERR_PRL_IO', `cannot listen on ${host}:${port}: ${cause.message}`, { cause })),
     );
     server.listen(port, host, done);
   });
@@ -95,7 +98,7 @@ class Service {
   readonly #batcher: Batcher;
   readonly #weights: ServedWeights | undefined;
   readonly #model: string;
-  /** The first policy. Requests are checked against it, also after its weights were replaced. */
+  /** The first policy. Requests are checked against it, even after its weights were replaced. */
   readonly #policy: Policy;
   #active = 0;
 
@@ -116,10 +119,10 @@ class Service {
     try {
       await this.#route(request, response);
     } catch (error) {
-      // Nobody is there to be told.
+      // The client has left: there is nobody to tell.
       if (response.destroyed) return;
       const { status, message, headers } = this.#failure(error as Error);
-      // What is left of the body is not read.
+      // The rest of the body is not read.
       sendJson(response, status, errorBody(status, message), {
         ...(!request.complete && { connection: 'close' }),
         ...headers,
@@ -152,13 +155,15 @@ class Service {
       const answer = await this.#control(route, new URLSearchParams(query), () => readBody(request, maxBodyBytes));
       if (answer) return sendJson(response, 200, answer);
     }
-    throw new HttpError(404, `there is no ${route}`);
+    throw new HttpError(404, `there is no route ${route}`);
   }
 
   async #completions(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { maxRequests, maxBodyBytes } = this.settings;
     if (this.#active >= maxRequests)
-      throw new HttpError(429, `${maxRequests} requests are under way: come again later`, { 'retry-after': '1' });
+      throw new HttpError(429, `${maxRequests} requests are already in progress: try again later`, {
+        'retry-after': '1',
+      });
     this.#active++;
     const gone = new AbortController();
     response.on('close', () => gone.abort());
@@ -197,7 +202,7 @@ class Service {
     }
   }
 
-  /** The endpoints that change weights. undefined: the route is none of them. */
+  /** The endpoints that change weights. undefined: not one of these routes. */
   async #control(route: string, query: URLSearchParams, body: () => Promise<Json>): Promise<object | undefined> {
     const batcher = this.#batcher;
     switch (route) {
@@ -224,7 +229,7 @@ class Service {
       case 'POST /update_weight_version': {
         const { new_version: version } = await body();
         if (typeof version !== 'string' || version === '' || version.length > 1000)
-          throw new HttpError(400, 'new_version must be a text');
+          throw new HttpError(400, 'new_version must be a text of 1 to 1000 characters');
         batcher.version = version;
         return { success: true, new_version: version };
       }
@@ -252,7 +257,7 @@ class Service {
     };
   }
 
-  /** What the client is told of an error, and with which status. */
+  /** The status and message that the client gets for an error. */
   #failure(error: Error & { code?: string }): { status: number; message: string; headers?: Record<string, string> } {
     if (error instanceof HttpError) return error;
     if (/^ERR_PRL_(INVALID_ARGUMENT|OUT_OF_RANGE|UNKNOWN_OPTION)$/.test(error.code ?? ''))

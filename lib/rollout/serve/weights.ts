@@ -4,23 +4,23 @@ import { Policy } from '../../policy/policy.js';
 import type { Batcher } from './batcher.js';
 import { HttpError } from './http.js';
 
-/** What vLLM's development endpoints do to weights, for folders inside `syncFolder` only. */
+/** vLLM's development endpoints for weights, for folders inside `syncFolder` only. */
 export class ServedWeights {
   #reloads = 0;
-  /** The last reload that was asked for. */
+  /** The last requested reload. */
   #last: Promise<void> = Promise.resolve();
   readonly #closed = new AbortController();
 
   constructor(
     readonly batcher: Batcher,
-    /** The policy that is served; replaced when weights are loaded. */
+    /** The served policy. Loading weights replaces it. */
     public policy: Policy,
     readonly syncFolder: string,
   ) {}
 
   /**
-   * Loads a folder's weights in place of the served ones, between two batches. Folders load one after the other, so
-   * that the last request wins.
+   * Replaces the served weights by those of a folder, between two batches. Folders load one after the other, so that
+   * the last request wins.
    */
   reload(folder: unknown): Promise<void> {
     const done = this.#last.then(() => this.#reload(folder));
@@ -44,7 +44,7 @@ export class ServedWeights {
     const difference = differing(this.policy, fresh);
     if (difference) {
       fresh.dispose();
-      throw new HttpError(400, `${path} is another model than the one that is served: ${difference}`);
+      throw new HttpError(400, `${path} must hold the served model with other weights, but it has ${difference}`);
     }
     const { batcher } = this;
     const running = !batcher.paused;
@@ -52,7 +52,7 @@ export class ServedWeights {
     const old = this.policy;
     this.policy = fresh;
     batcher.policy = fresh;
-    // Not the old name: whoever relies on it must not take these for those.
+    // A new name: nobody may take these weights for the old ones.
     batcher.version = `reload-${++this.#reloads}`;
     old.dispose();
     if (running) batcher.resume();
@@ -71,7 +71,7 @@ export class ServedWeights {
   }
 }
 
-/** Where two policies differ in what requests are checked against. */
+/** The difference of two policies in what requests are checked against. */
 function differing(served: Policy, fresh: Policy): string | undefined {
   const shapes = ({ parameters }: Policy) => parameters.map(({ name, shape }) => `${name} [${shape}]`);
   const [before, after] = [shapes(served), shapes(fresh)];

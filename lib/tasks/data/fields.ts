@@ -115,7 +115,7 @@ function promptOf(value: unknown, field: string): { prompt: string; system?: str
   const [systems, users] = [message('system'), message('user')];
   if (users.length !== 1 || systems.length > 1 || value.length !== users.length + systems.length)
     throw new Error(
-      `'${field}' is a chat of ${value.length} messages: expected one of the user, and at most a system message before it`,
+      `'${field}' must be a chat of one user message and at most one system message before it, not of ${value.length} messages`,
     );
   const prompt = textOf(valueAt(users[0], 'content'), `${field}.content`);
   return systems.length === 0
@@ -131,11 +131,11 @@ function textOf(value: unknown, field: string, depth = 0): string {
   if (depth > MAX_DEPTH) throw new Error(`'${field}' nests lists too deeply`);
   if (Array.isArray(value)) return value.map((item, i) => textOf(item, `${field}.${i}`, depth + 1)).join(', ');
   if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value))
-    throw new Error(`'${field}' is a number with more digits than JSON numbers keep: write it as a string`);
+    throw new Error(`'${field}' has more digits than a JSON number keeps: write it as a string`);
   if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);
   if (typeof value !== 'string')
     throw new Error(
-      `'${field}' is ${value === undefined ? 'missing' : value === null ? 'null' : `a ${typeof value}`}, not a text`,
+      `'${field}' must be a text, but is ${value === undefined ? 'missing' : value === null ? 'null' : `a ${typeof value}`}`,
     );
   if (value.trim() === '') throw new Error(`'${field}' is empty`);
   return value;

@@ -115,7 +115,7 @@ export async function loadDataset(source: string | readonly string[], options: D
   }
   const { problems, report, fingerprint } = collector;
   if (problems.length === 0)
-    throw new PrlError('ERR_PRL_CORRUPT', `${name} has no problem that can be used: ${describeReport(report)}`);
+    throw new PrlError('ERR_PRL_CORRUPT', `${name} has no usable problem: ${describeReport(report)}`);
   return { name, problems, prompt: { promptTemplate, systemPrompt, chat }, fingerprint: fingerprint(), report };
 }
 
@@ -130,7 +130,7 @@ function check(options: DatasetOptions): DatasetOptions {
     if (options[name] !== undefined) checkInteger(name, options[name], 1);
   if (options.tokenizer !== undefined) checkTokenizer(options.tokenizer);
   if (options.maxPromptLength !== undefined && !options.tokenizer)
-    throw invalidArgument('maxPromptLength counts tokens: it needs the tokenizer');
+    throw invalidArgument('maxPromptLength counts tokens: pass the tokenizer too');
   if (options.filter !== undefined) checkFunction('filter', options.filter, 'a function of a problem');
   for (const name of ['onProgress', 'onDownload'] as const)
     if (options[name] !== undefined) checkFunction(name, options[name]);
@@ -196,9 +196,9 @@ class Collector {
     const kept = this.#byPrompt.get(problem.prompt);
     if (kept) {
       if (kept.answer !== problem.answer) this.report.conflicting++;
-      return { name: 'duplicate', message: 'the same problem was there before' };
+      return { name: 'duplicate', message: 'the same problem came before' };
     }
-    if (filter && !(await filter(problem, row))) return { name: 'filter', message: 'the filter does not keep it' };
+    if (filter && !(await filter(problem, row))) return { name: 'filter', message: 'the filter rejects it' };
     const tokens = this.#encoder?.encode(problem).length ?? 0;
     if (tokens > (maxPromptLength ?? Infinity))
       return { name: 'prompt too long', message: `the prompt has ${tokens} tokens, more than ${maxPromptLength}` };

@@ -35,7 +35,7 @@ async function read(): Promise<void> {
   await ask({ ready: true });
   const handle = await open(file);
   const { size } = await handle.stat();
-  if (size < 12) throw new RangeError(`${size} bytes are no Parquet file`);
+  if (size < 12) throw new RangeError(`a Parquet file must have at least 12 bytes, not ${size}`);
   const buffer = {
     byteLength: size,
     async slice(start: number, end = size): Promise<ArrayBuffer> {
@@ -65,7 +65,7 @@ async function read(): Promise<void> {
       ...range,
     });
     if (objects.length !== rows)
-      throw new RangeError(`row group ${group + 1} has ${objects.length} rows where the footer says ${rows}`);
+      throw new RangeError(`row group ${group + 1} must have ${rows} rows, as the footer says, not ${objects.length}`);
     for (let i = 0; i < rows; i += BATCH) await ask({ rows: objects.slice(i, i + BATCH) });
     rowStart += rows;
   }

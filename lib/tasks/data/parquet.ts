@@ -36,7 +36,7 @@ export async function* parquetRows(
     return answer;
   };
   try {
-    // On a busy machine a thread takes its time to start.
+    // On a busy machine a thread takes some time to start.
     let answer = await next(false);
     for (;;) {
       if ('error' in answer) throw badRow(file, answer.error);

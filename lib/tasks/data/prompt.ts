@@ -42,7 +42,7 @@ export const PROMPT_PRESETS = {
   },
   chat: { doc: 'the problem as the only message of a chat', template: '{prompt}', chat: true },
   question: {
-    doc: "'Question: ...', then 'Answer:' in a line; no chat",
+    doc: "'Question: ...', then a line with 'Answer:'; no chat",
     template: 'Question: {prompt}\nAnswer:',
     chat: false,
   },
@@ -56,10 +56,10 @@ export function checkPrompt({ promptTemplate = 'auto', systemPrompt, chat }: Pro
   checkString('promptTemplate', promptTemplate);
   if (!PROMPT_PRESET_NAMES.includes(promptTemplate)) checkTemplate(promptTemplate);
   if (systemPrompt !== undefined && (typeof systemPrompt !== 'string' || systemPrompt.trim() === ''))
-    throw invalidArgument(`systemPrompt must be a text that is not empty, not ${describe(systemPrompt)}`);
+    throw invalidArgument(`systemPrompt must be a non-empty text, not ${describe(systemPrompt)}`);
   if (chat !== undefined) checkBoolean('chat', chat);
   if (systemPrompt !== undefined && chat === false)
-    throw invalidArgument('systemPrompt is a message of a chat: it does not go with chat false');
+    throw invalidArgument('systemPrompt needs a chat: leave it out, or do not set chat to false');
 }
 
 /** A user's own template holds {prompt} once, and no other name in braces. */
@@ -68,7 +68,7 @@ function checkTemplate(template: string): void {
   const names = [...template.matchAll(/(?<!\\[A-Za-z]*|\})\{(\w+)\}/g)].map(([, name]) => name);
   const other = names.find((name) => name !== 'prompt');
   if (other !== undefined)
-    throw outOfRange(`promptTemplate holds {${other}}: the one thing that is filled in is {prompt}`);
+    throw outOfRange(`promptTemplate must hold {prompt} only, not {${other}}: nothing else is filled in`);
   if (names.length === 1) return;
   if (names.length === 0 && /^[\w-]*$/.test(template))
     throw outOfRange(

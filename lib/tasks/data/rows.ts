@@ -46,7 +46,7 @@ async function* jsonArray(file: string): AsyncGenerator<Item, void, void> {
   if (size > MAX_LARGE_BYTES)
     throw badRow(
       file,
-      `${size} bytes are too many for one JSON value (${MAX_LARGE_BYTES}): write a row per line, as .jsonl`,
+      `one JSON value must have at most ${MAX_LARGE_BYTES} bytes, not ${size}: write one row per line, as .jsonl`,
     );
   const bytes = (await readFile(file)) as unknown as Uint8Array;
   const value = parseJson(bytes, (what, cause) => badRow(file, `it ${what}`, cause));
@@ -82,7 +82,10 @@ async function* delimited(file: string, select: SelectColumns, delimiter: string
         if (twice !== undefined) throw badRow(where, `two columns are named ${JSON.stringify(twice)}`);
         select(names);
       } else if (record.length !== names.length) {
-        const error = badRow(where, `${record.length} columns where the first line names ${names.length}`);
+        const error = badRow(
+          where,
+          `there must be ${names.length} columns, as in the first line, not ${record.length}`,
+        );
         yield { where, error };
       } else yield { where, row: Object.fromEntries(names.map((name, i) => [name, record[i]])) };
     }

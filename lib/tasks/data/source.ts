@@ -48,7 +48,7 @@ async function resolveSource(source: string, options: SourceOptions): Promise<Da
     const format = formatOf(source);
     if (format) return [{ path: source, format }];
     const endings = FORMATS.map((each) => `.${each}`).join(', ');
-    throw invalidArgument(`${source}: the name of a dataset's file ends in ${endings}`);
+    throw invalidArgument(`${source} is not a data file: its name must end in ${endings}`);
   }
   const asFiles = (folder: string, paths: string[]) =>
     paths.map((path) => ({ path: join(folder, path), format: formatOf(path)! }));
@@ -58,7 +58,7 @@ async function resolveSource(source: string, options: SourceOptions): Promise<Da
   if (!isRepoName(name) || formatOf(name))
     throw new PrlError(
       'ERR_PRL_NOT_FOUND',
-      `there is no file or folder ${source}, nor is it the name of a dataset (owner/name)`,
+      `there is no file or folder ${source}, and it is not the name of a dataset (owner/name) either`,
     );
   const { split: _, config: __, onDownload, ...access } = options;
   const repo = await openRepo('dataset', name, { ...access, ...(revision !== undefined && { revision }) });
@@ -105,7 +105,7 @@ export function chooseFiles(
   const series = new Set(found.map((path) => path.replace(/[-_/]?\d+(-of-\d+)?(?=\.[^./]+$)/, '')));
   if (series.size > 1)
     throw invalidArgument(
-      `${source} has several datasets for split '${split ?? 'train'}': ${shown([...series])}. config picks one by a folder or a part of the name`,
+      `${source} has several datasets for split '${split ?? 'train'}': ${shown([...series])}. Choose one with config: a folder, or a part of the file names`,
     );
   return found;
 }
