@@ -3,7 +3,7 @@
 /** Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h. */
 export interface PolicyLossOptions {
   /**
-   * Term of a token, and how terms are averaged (default: dapo).
+   * Loss term of each token, and how the terms are averaged (default: dapo).
    *
    * rho is the ratio of new to old probability, A the advantage, [x] a constant to the gradient.
    *
@@ -11,11 +11,12 @@ export interface PolicyLossOptions {
    *
    * 'grpo' (2402.03300): the term of dapo; over tokens of a sequence, then sequences.
    *
-   * 'bnpo' (TRL): the term of dapo; over active tokens; those of this call alone.
+   * 'bnpo' (TRL): the term of dapo; over active tokens; only those of this call.
    *
    * 'dr_grpo' (2503.20783): the term of dapo; over sequences x maxCompletionLength.
    *
-   * 'luspo' (2602.05261): the term of dapo; over sequences, each the sum of its tokens; made for ratios of sequences.
+   * 'luspo' (2602.05261): the term of dapo; over sequences, each the sum of its tokens; made for sequence-level
+   * ratios.
    *
    * 'cispo' (2506.13585): -[min(rho, epsilonHigh)] A logProb; over active tokens.
    *
@@ -33,7 +34,7 @@ export interface PolicyLossOptions {
    */
   lossType?: 'dapo' | 'grpo' | 'bnpo' | 'dr_grpo' | 'luspo' | 'cispo' | 'sapo' | 'vespo' | 'raft' | 'raft++';
   /**
-   * A ratio per token, or one per sequence: exp of its mean log-ratio, GSPO, arXiv 2507.18071 (not with vespo and
+   * One ratio per token, or one per sequence: exp of its mean log-ratio, GSPO, arXiv 2507.18071 (not with vespo and
    * raft). Default 'token'.
    */
   importanceSamplingLevel?: 'token' | 'sequence';
@@ -51,15 +52,15 @@ export interface PolicyLossOptions {
   delta?: number;
   /** Steepness of the sigmoid where the advantage is positive (sapo, default 1). Above 0. */
   sapoTemperaturePos?: number;
-  /** Steepness of the sigmoid elsewhere (sapo, default 1.05). Above 0. */
+  /** Steepness of the sigmoid where it is not positive (sapo, default 1.05). Above 0. */
   sapoTemperatureNeg?: number;
   /** k of the weight w^k e^(lambda (1 - w)) where the advantage is not negative (vespo, default 2). At least 0. */
   vespoKPos?: number;
-  /** lambda of that weight where the advantage is not negative (vespo, default 3). Above 0. */
+  /** lambda of the same weight where the advantage is not negative (vespo, default 3). Above 0. */
   vespoLambdaPos?: number;
-  /** k of that weight where the advantage is negative (vespo, default 3). At least 0. */
+  /** k of the same weight where the advantage is negative (vespo, default 3). At least 0. */
   vespoKNeg?: number;
-  /** lambda of that weight where the advantage is negative (vespo, default 2). Above 0. */
+  /** lambda of the same weight where the advantage is negative (vespo, default 2). Above 0. */
   vespoLambdaNeg?: number;
   /** Weight of the KL term to the frozen reference. Default 0. At least 0. */
   beta?: number;
@@ -70,27 +71,27 @@ export interface PolicyLossOptions {
   klEstimator?: 'k1' | 'k2' | 'k3';
   /** Multiply the KL term by the ratio, as TRL does by default. Default true. */
   klRatioCorrection?: boolean;
-  /** Weight of the entropy bonus: the mean entropy of the active tokens, whatever the lossType. Default 0. */
+  /** Weight of the entropy bonus: the mean entropy of the active tokens, with any lossType. Default 0. */
   entropyCoef?: number;
   /**
-   * Share of the active tokens, those of the highest entropy, that the policy term is taken of, arXiv 2506.01939.
-   * Default 1. At least 0, at most 1. The KL term, the entropy bonus (TRL limits that too) and the divisors keep all
-   * tokens. From logits the entropies cost one more look at them.
+   * Share of the active tokens that get a policy term: those with the highest entropy, arXiv 2506.01939. Default 1. At
+   * least 0, at most 1. The KL term, the entropy bonus (TRL limits that too) and the divisors keep all tokens. With a
+   * loss from logits, the entropies take one more pass over them.
    */
   topEntropyQuantile?: number;
   /**
-   * Entropy that a token must reach to be in the policy term (default: none). It does what topEntropyQuantile does,
-   * for a call that gets a part of the optimizer batch.
+   * Entropy that a token needs to get a policy term (default: none). It replaces topEntropyQuantile in a call that
+   * gets only a part of the optimizer batch.
    */
   entropyThreshold?: number;
   /**
-   * Leave sequences out of the policy term with a negative advantage and more mean drift of the log-probabilities,
-   * arXiv 2512.02556 (default: none). At least 0. The drift of a token is rolloutLogProbs - logProbs.
+   * Leave sequences out of the policy term if the advantage is negative and the mean log-probability drift exceeds
+   * this, arXiv 2512.02556 (default: none). At least 0. The drift of a token is rolloutLogProbs - logProbs.
    */
   offPolicyMaskThreshold?: number;
-  /** Divides the sums of lossType 'dr_grpo', which needs it. At least 1. */
+  /** Divisor of the sums with lossType 'dr_grpo', which requires it. At least 1. */
   maxCompletionLength?: number;
-  /** Size of the whole optimizer batch, when this call gets a part of it. Default: what is given. */
+  /** Size of the whole optimizer batch, if this call gets only a part of it. Default: the size of this call. */
   normalizer?: {
     /** Active tokens. */
     tokens: number;

@@ -408,7 +408,7 @@ failures('a server that sends too much is refused, and one that sends too little
     if (host === 'cdn') response.writeHead(200).end(new Uint8Array([...W, ...W]));
     return host === 'cdn';
   };
-  await fails(resolveModel('small/model'), 'ERR_PRL_HTTP', 'sends more than the 300000 bytes');
+  await fails(resolveModel('small/model'), 'ERR_PRL_HTTP', 'must have 300000 bytes, as the hub lists, but sends more');
   hub.intercept = undefined;
   let size = W.length;
   once_((_, response) => response.writeHead(200).end(W.subarray(0, (size = 1234))));

@@ -509,7 +509,7 @@ splits('splitSteps refuses wrong kinds, options and responses', () => {
     'ERR_PRL_INVALID_ARGUMENT',
     /responses\[0\] must be an array/,
   );
-  throwsError(bad({ kind: 'strings', strings: [''] }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /not empty/);
+  throwsError(bad({ kind: 'strings', strings: [''] }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /non-empty/);
   throwsError(
     bad({ kind: 'tokens' }),
     TypeError,

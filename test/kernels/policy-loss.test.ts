@@ -412,9 +412,9 @@ kinds('options of another loss type are refused', async () => {
       'ERR_PRL_INVALID_ARGUMENT',
       message,
     );
-  await needs({ topEntropyQuantile: 0.5 }, /entropy is needed with topEntropyQuantile/);
+  await needs({ topEntropyQuantile: 0.5 }, /topEntropyQuantile needs entropy/);
   await needs({ entropyThreshold: 0.5 }, /entropy is needed when there is an entropyThreshold/);
-  await needs({ topEntropyQuantile: 0.5, entropyThreshold: 0.5, entropy: new Float32Array(T) }, /give one of them/);
+  await needs({ topEntropyQuantile: 0.5, entropyThreshold: 0.5, entropy: new Float32Array(T) }, /pass only one of them/);
 });
 kinds('every loss type and option occurs in the cases compared with the reference', () => {
   for (const lossType of LOSS_TYPES)
@@ -502,7 +502,7 @@ kinds('topEntropyThreshold is the linear quantile of the active tokens', () => {
   assert.is(topEntropyThreshold([4, 1], 1), 1);
   assert.is(topEntropyThreshold([4, 1], 0), 4);
   assert.is(topEntropyThreshold([4, 1], 0.5, [0, 0]), -Infinity);
-  throwsError(() => topEntropyThreshold([1, NaN], 0.5), PrlError, 'ERR_PRL_NON_FINITE', /entropy holds a NaN/);
+  throwsError(() => topEntropyThreshold([1, NaN], 0.5), PrlError, 'ERR_PRL_NON_FINITE', /entropy must be finite for every active token, not NaN/);
 });
 kinds.run();
 
@@ -599,7 +599,7 @@ fromLogits('topEntropyQuantile is the threshold of all entropies, and the GPU ne
       () => fromRows(values, [T, vocab], { ...args, topEntropyQuantile: 0.4 }),
       PrlError,
       'ERR_PRL_UNSUPPORTED',
-      /give entropyThreshold/,
+      /pass entropyThreshold/,
     );
   else assert.equal(await fromRows(values, [T, vocab], { ...args, topEntropyQuantile: 0.4 }), given);
   const all = await fromRows(values, [T, vocab], { ...args, beta: 0, entropyThreshold: -Infinity });
@@ -913,7 +913,7 @@ fromHidden('topEntropyQuantile is the threshold of all entropies, and the GPU ne
     const given = await run({ entropyThreshold: topEntropyThreshold(all.entropy, 0.4, batch.mask) });
     assert.not.equal(given.loss, all.loss);
     if (!ON_GPU) assert.equal(await run({ topEntropyQuantile: 0.4 }), given);
-    else await fails(() => run({ topEntropyQuantile: 0.4 }), PrlError, 'ERR_PRL_UNSUPPORTED', /give entropyThreshold/);
+    else await fails(() => run({ topEntropyQuantile: 0.4 }), PrlError, 'ERR_PRL_UNSUPPORTED', /pass entropyThreshold/);
   }
 });
 fromHidden('wrong shapes, targets and memory are refused by name, and no tokens have loss 0', async () => {

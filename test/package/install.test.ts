@@ -140,7 +140,7 @@ scripts('install compiles when the prebuilt addon is broken, and says why', () =
 });
 
 scripts('install compiles with --build-from-source', () =>
-  compiles(/build-from-source was asked for/, { npm_config_build_from_source: 'true' }),
+  compiles(/build-from-source was requested/, { npm_config_build_from_source: 'true' }),
 );
 
 const lacking = (env: Record<string, string>) => {
@@ -211,8 +211,8 @@ scripts('in a checkout install compiles what has changed by content, and says wh
   assert.match(again(), /because its sources have changed/);
   assert.is(again(), '');
   truncateSync(addon, 100);
-  assert.match(again(), /because the one that is there does not work here/);
-  assert.match(again({ npm_config_build_from_source: 'true' }), /build-from-source was asked for/);
+  assert.match(again(), /because the existing one does not work here/);
+  assert.match(again({ npm_config_build_from_source: 'true' }), /build-from-source was requested/);
   const asked = install({ PRL_CUDA_ARCH: '90a-real', CUDACXX: '' }, [], checkout);
   assert.match(asked.stdout, /because PRL_CUDA_ARCH is 90a-real and was none/);
 });

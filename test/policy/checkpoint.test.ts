@@ -234,7 +234,7 @@ wrong('load names the tensor that is missing, extra, misshaped or of an unknown 
   await fails(
     (s) => s.set('model.extra', s.get(name)!),
     'ERR_PRL_CORRUPT',
-    /'model\.extra', which its config has no place for/,
+    /'model\.extra', which its config does not know/,
   );
   await fails(
     (s) => s.set(name, { ...s.get(name)!, shape: [24, 21] }),
@@ -279,11 +279,11 @@ wrong('a broken safetensors header is ERR_PRL_CORRUPT, found in bounded time', a
   await spoiled((h) => ({ ...h, a: { ...h.a, shape: [3] } }), /tensor 'a' \[3\] F32 has 8 bytes of data, not 12/);
   await spoiled((h) => ({ ...h, a: { ...h.a, data_offsets: [8, 0] } }), /tensor 'a'.*-8 bytes/);
   for (const offsets of [[0], [0, 8, 8], [0, 8.5], [-4, 4], ['0', '8'], [0, null], [0, 2 ** 53], {}, null, 8])
-    await spoiled((h) => ({ ...h, a: { ...h.a, data_offsets: offsets } }), /tensor 'a' has no data_offsets/);
+    await spoiled((h) => ({ ...h, a: { ...h.a, data_offsets: offsets } }), /tensor 'a' has no valid data_offsets/);
   for (const shape of [[1.5], [-2], ['2'], [null], [2 ** 60], [[2]], {}, null, 2, '2'])
     await spoiled((h) => ({ ...h, a: { ...h.a, shape } }), /tensor 'a' has no shape/);
-  await spoiled((h) => ({ ...h, b: { ...h.b, data_offsets: [4, 8] } }), /tensor 'b' begins at byte \d+, not \d+/);
-  await spoiled((h) => ({ ...h, b: { ...h.b, data_offsets: [1e9, 1e9 + 4] } }), /tensor 'b' begins at byte/);
+  await spoiled((h) => ({ ...h, b: { ...h.b, data_offsets: [4, 8] } }), /tensor 'b' must begin at byte 8, where the one before it ends, not at 4/);
+  await spoiled((h) => ({ ...h, b: { ...h.b, data_offsets: [1e9, 1e9 + 4] } }), /tensor 'b' must begin at byte/);
   await spoiled((h) => ({ a: h.a }), /tensors end at byte \d+ but it has/);
   await spoiled((h) => ({ ...h, a: { ...h.a, shape: Array(9).fill(1) } }), /tensor 'a' has no shape/);
   await spoiled((h) => ({ ...h, __metadata__: { a: {} } }), /__metadata__/);
@@ -353,12 +353,12 @@ wrong('load refuses a pipe, a folder or a device at once, without waiting for it
   assert.is(spawnSync('mkfifo', [pipe]).status, 0);
   symlinkSync('/dev/zero', endless);
   const io = [PrlError, 'ERR_PRL_IO'] as const;
-  await rejectsWith(SafetensorsFile.open(pipe), ...io, /cannot open .*model\.safetensors: it is no file/);
-  await rejectsWith(SafetensorsFile.open(folder), ...io, /it is no file/);
-  await rejectsWith(Policy.load(folder), ...io, /cannot read .*config\.json: it is no file/);
+  await rejectsWith(SafetensorsFile.open(pipe), ...io, /cannot open .*model\.safetensors: it is not a file/);
+  await rejectsWith(SafetensorsFile.open(folder), ...io, /it is not a file/);
+  await rejectsWith(Policy.load(folder), ...io, /cannot read .*config\.json: it is not a file/);
   rmSync(endless);
   writeConfig(folder, policy.config);
-  await rejectsWith(Policy.load(folder), ...io, /model\.safetensors: it is no file/);
+  await rejectsWith(Policy.load(folder), ...io, /model\.safetensors: it is not a file/);
 });
 
 wrong('load refuses an invalid config by the name of the file and the field', async () => {
@@ -489,7 +489,7 @@ wrong('an index that disagrees with its shards is refused by tensor and file', a
   const file = join(folder, 'b.safetensors');
   writeRaw(file, new Map(all.slice(7)));
   truncateSync(file, statSync(file).size - 1);
-  await refuses({ weight_map: good }, /b\.safetensors is no safetensors file: its tensors end at byte/);
+  await refuses({ weight_map: good }, /b\.safetensors is not a safetensors file: its tensors end at byte/);
 });
 
 wrong('load refuses models that are not supported and lists those that are', async () => {
@@ -532,7 +532,7 @@ wrong('a folder without a checkpoint is ERR_PRL_IO, and a config that is no obje
   writeFileSync(join(folder, 'config.json'), '[]');
   await rejectsWith(Policy.load(folder), PrlError, 'ERR_PRL_CORRUPT', /does not hold an object/);
   writeFileSync(join(folder, 'file'), '');
-  await rejectsWith(tinyPolicy().save(join(folder, 'file')), PrlError, 'ERR_PRL_IO', /cannot make the folder/);
+  await rejectsWith(tinyPolicy().save(join(folder, 'file')), PrlError, 'ERR_PRL_IO', /cannot create the folder/);
 });
 
 wrong('a write that fails leaves the old safetensors file', async () => {

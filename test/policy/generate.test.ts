@@ -262,7 +262,7 @@ sampling('generate refuses wrong arguments with typed errors that name the argum
     go([[1]], { ...ok, seed: [1, 2] }),
     RangeError,
     'ERR_PRL_OUT_OF_RANGE',
-    /seed has 2 entries for 1 prompts/,
+    /seed must have one entry per prompt, 1, not 2/,
   );
   await rejects(go([[1]], { ...ok, n: 0 }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /n must be/);
 });

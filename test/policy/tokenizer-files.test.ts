@@ -227,7 +227,7 @@ const changed = (change: Change, kind = 'qwen2') => {
 for (const [what, why, change] of [
   ['no model', /no model/, (j) => delete j.model],
   ['a model that is a list', /no model/, (j) => (j.model = [])],
-  ['no vocabulary', /no vocabulary/, (j) => delete j.model.vocab],
+  ['no vocabulary', /needs a vocabulary/, (j) => delete j.model.vocab],
   ['ids that are text', /gives "a" the id "7"/, (j) => (j.model.vocab.a = '7')],
   ['an id that would need much memory', /gives "a" the id 4000000000/, (j) => (j.model.vocab.a = 4e9)],
   ['a negative id', /the id -1/, (j) => (j.model.vocab.a = -1)],
@@ -238,9 +238,9 @@ for (const [what, why, change] of [
   ['an added token without text', /added token/, (j) => (j.added_tokens[0].content = '')],
   ['an added token that is null', /added token null/, (j) => (j.added_tokens[0] = null)],
   ['an added token in the place of another', /says otherwise/, (j) => (j.added_tokens[0].id = 3)],
-  ['added tokens that are no list', /no list/, (j) => (j.added_tokens = {})],
+  ['added tokens that are no list', /must have a list of added_tokens/, (j) => (j.added_tokens = {})],
   ['a decoder that is a number', /decodes by/, (j) => (j.decoder = 5)],
-  ['a pattern that is no expression', /cannot be made/, (j) => (j.pre_tokenizer.pretokenizers[0].pattern.Regex = '(')],
+  ['a pattern that is no expression', /cannot be built/, (j) => (j.pre_tokenizer.pretokenizers[0].pattern.Regex = '(')],
   [
     'steps nested without end',
     /levels deep/,
@@ -255,10 +255,10 @@ for (const [what, why, change] of [
 for (const [what, why, change] of [
   ['another model', /type "Unigram", not BPE/, (j) => (j.model.type = 'Unigram')],
   ['dropout', /dropout 0.1/, (j) => (j.model.dropout = 0.1)],
-  ['another normalizer', /normalizes by "Lowercase"/, (j) => (j.normalizer = { type: 'Lowercase' })],
+  ['another normalizer', /normalizes with "Lowercase"/, (j) => (j.normalizer = { type: 'Lowercase' })],
   [
     'a replacement that means something',
-    /normalizes by "Replace"/,
+    /normalizes with "Replace"/,
     (j) => (j.normalizer = { type: 'Replace', pattern: { String: 'a' }, content: '$&' }),
   ],
   ['another pre-tokenizer', /splits text by "Whitespace"/, (j) => (j.pre_tokenizer = { type: 'Whitespace' })],

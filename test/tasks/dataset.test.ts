@@ -122,7 +122,7 @@ tasks("the dataset's prompt template is around its problems in training and eval
     () => make({ train: other, test: plain }),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
-    /promptTemplate 9\n\{prompt\} and test with none/,
+    /the same promptTemplate, not with 9\n\{prompt\} and none/,
   );
 });
 

@@ -68,7 +68,7 @@ test('a full disk loses the step, and the checkpoint before it stays whole', asy
     running.next(),
     PrlError,
     'ERR_PRL_IO',
-    /cannot write .*samples\.jsonl: the disk is full: free some space \(ENOSPC\)\. What was saved before is whole/,
+    /cannot write .*samples\.jsonl: the disk is full: free some space \(ENOSPC\)\. What was saved before is intact/,
   );
   assert.equal(checkpoints(output), ['step-000002']);
   rmSync(join(output, 'samples.jsonl'));
@@ -102,7 +102,7 @@ test('a device, or a link to one, is written to and not replaced', async () => {
 test('a record file that has vanished is not begun again without its header', async () => {
   const file = await RecordFile.open(at('gone.jsonl'), { format: 'test', version: 1, title: 'test' }, { seed: 1 });
   rmSync(at('gone.jsonl'));
-  await rejectsWith(file.append([{ a: 1 }]), PrlError, 'ERR_PRL_IO', /gone\.jsonl: it is not there \(any more\)/);
+  await rejectsWith(file.append([{ a: 1 }]), PrlError, 'ERR_PRL_IO', /gone\.jsonl: it does not exist \(any more\)/);
   assert.not.ok(existsSync(at('gone.jsonl')));
   await file.close();
 });

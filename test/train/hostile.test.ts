@@ -38,12 +38,12 @@ for (const [what, manifest, message] of [
     JSON.stringify({ files: { '/etc/passwd': { size: 1, sha256: hash } } }),
     /no file of the folder/,
   ],
-  ['no size', JSON.stringify({ files: { weights: { sha256: hash } } }), /no size and SHA-256/],
-  ['a size of text', JSON.stringify({ files: { weights: { size: '7', sha256: hash } } }), /no size and SHA-256/],
-  ['a hash of a list', JSON.stringify({ files: { weights: { size: 7, sha256: [] } } }), /no size and SHA-256/],
-  ['null for a file', JSON.stringify({ files: { weights: null } }), /no size and SHA-256/],
+  ['no size', JSON.stringify({ files: { weights: { sha256: hash } } }), /with its size and SHA-256, not with/],
+  ['a size of text', JSON.stringify({ files: { weights: { size: '7', sha256: hash } } }), /with its size and SHA-256, not with/],
+  ['a hash of a list', JSON.stringify({ files: { weights: { size: 7, sha256: [] } } }), /with its size and SHA-256, not with/],
+  ['null for a file', JSON.stringify({ files: { weights: null } }), /with its size and SHA-256, not with/],
   ['a prototype', `{"files": {"__proto__": {"size": 7, "sha256": "${hash}"}}}`, /ENOENT/],
-  ['a folder for a file', JSON.stringify({ files: { folder: { size: 7, sha256: hash } } }), /folder is no file/],
+  ['a folder for a file', JSON.stringify({ files: { folder: { size: 7, sha256: hash } } }), /folder is not a file/],
   ['17 MB', ' '.repeat(17 * 2 ** 20), /bytes/],
 ] as const) {
   test(`a manifest with ${what} marks its folder as damaged`, async () => {

@@ -523,8 +523,8 @@ errors('a method without what it needs is refused and says what it needs', () =>
     wrong({ [name]: value }, new RegExp(`${name} has no meaning with stepSplit 'newline'`));
     make({ stepSplit: kind, [name]: value })();
   }
-  wrong({ stepSplit: 'strings', stepStrings: [''] }, /stepStrings\[0\] must be a string that is not empty/);
-  wrong({ stepSplit: 'strings', stepStrings: [] }, /stepStrings must be an array that is not empty/);
+  wrong({ stepSplit: 'strings', stepStrings: [''] }, /stepStrings\[0\] must be a non-empty string/);
+  wrong({ stepSplit: 'strings', stepStrings: [] }, /stepStrings must be a non-empty array/);
   throwsError(make({ coherenceWindows: [2, 0] }), RangeError, 'ERR_PRL_OUT_OF_RANGE', /coherenceWindows\[1\]/);
 });
 errors('every default lies within its own bounds', () => {

@@ -221,7 +221,7 @@ shapes('a server without a tokenizer takes ids only', () =>
     );
     const text = await complete(url, { prompt: 'abc' });
     assert.is(text.status, 400);
-    assert.match(text.body.error.message, /no tokenizer: send token ids/);
+    assert.match(text.body.error.message, /must be token ids, not a text: the model has no tokenizer/);
   }),
 );
 shapes.run();
@@ -263,8 +263,8 @@ refusals('a request that cannot be served is 400 and says why', () =>
       [{ prompt: [] }, /prompt must be/],
       [{ prompt: [[]] }, /prompt\[0\] must be an array of token ids/],
       [{ prompt: [[3], 'a', 4] }, /prompt\[2\] must be/],
-      [{ prompt: '' }, /no tokens/],
-      [{ prompt: 'ABC' }, /"A", which is no symbol/],
+      [{ prompt: '' }, /at least one token/],
+      [{ prompt: 'ABC' }, /"A", which the model's vocabulary cannot spell/],
       [{ prompt: [23] }, /prompt\[0\] must be an integer from 0 to 22, not 23/],
       [{ prompt: [3, 1.5] }, /prompt\[1\]/],
       [{ prompt: [3, null] }, /prompt\[1\]/],
@@ -274,7 +274,7 @@ refusals('a request that cannot be served is 400 and says why', () =>
       [{ prompt: [3], max_tokens: 0 }, /max_tokens/],
       [
         { prompt: [3], max_tokens: 300 },
-        /a prompt of 1 tokens and max_tokens 300 are more than the model's 300 positions/,
+        /must fit in the model's 300 positions, but are 1 and 300 tokens/,
       ],
       [{ prompt: Array.from({ length: 40_000 }, () => 3) }, /longer than the model's 300 positions/],
       [{ prompt: 'a'.repeat(40_000) }, /longer than the model's 300 positions/],
@@ -292,7 +292,7 @@ refusals('a request that cannot be served is 400 and says why', () =>
       [{ prompt: [3], logit_bias: { 3: 1 } }, /logit_bias/],
       [{ prompt: [3], stream: 'yes' }, /stream must be true or false/],
       [{ prompt: [3], max_token: 5 }, /no option 'max_token'. Did you mean 'max_tokens'/],
-      [{ prompt: [3], [`x${'y'.repeat(200)}`]: 5 }, /names of fields are shorter/],
+      [{ prompt: [3], [`x${'y'.repeat(200)}`]: 5 }, /the name of a field must have at most 100 characters/],
     ] as [object, RegExp][]) {
       const { status, body: answer } = await complete(url, body);
       assert.is(status, 400, JSON.stringify(body).slice(0, 100));

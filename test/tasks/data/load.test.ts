@@ -202,7 +202,7 @@ load('length limits, filter and duplicates drop and count rows, or are an error'
   const strict = (more: DatasetOptions) => loadDataset(path, { ...more, onFiltered: 'error' });
   await rejectsWith(strict(options), Error, 'ERR_PRL_CORRUPT', /:2: the prompt has 7 tokens, more than 6/);
   await rejectsWith(strict({ minAnswerLength: 2 }), Error, 'ERR_PRL_CORRUPT', /:1: the answer has 1 characters/);
-  await rejectsWith(strict({}), Error, 'ERR_PRL_CORRUPT', /:5: the same problem was there before/);
+  await rejectsWith(strict({}), Error, 'ERR_PRL_CORRUPT', /:5: the same problem came before/);
   await rejectsWith(loadDataset(path, { maxPromptLength: 5 }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /tokenizer/);
   await rejectsWith(
     loadDataset(path, { filter: () => false }),

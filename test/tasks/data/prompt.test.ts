@@ -73,7 +73,7 @@ prompts('an unknown placeholder, preset or option is an error', () => {
     () => checkPrompt({ systemPrompt: 'x', chat: false }),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
-    /chat false/,
+    /chat to false/,
   );
 });
 
