@@ -1,4 +1,4 @@
-"""Token advantages on padded [B, L] tensors, as PRL's published code (a fork of verl) and verl compute them, and as PyTorch could.
+"""Token advantages on padded [B, L] tensors, as PRL's published code (a fork of verl), verl and plain PyTorch compute them.
 
 The published expressions, in our words (arXiv 2601.10201, its repository's trainer at commit 1ee49fa; algorithm in the paper):
 outcome scores are normalised per group in Python loops over 0-d tensors and put on each response's last token; log-ratios old - ref

@@ -1,11 +1,11 @@
-"""What the cases of the peers share."""
+"""Shared by the cases of the peers."""
 import numpy
 import torch
 
 
 class Variant:
-    """One way to compute a case. `make()` gives two functions: run(), which is timed, and outputs(), which computes the same once more
-    and gives {name: tensor} for the comparison; `prepare()` puts back, untimed, what run() overwrites."""
+    """One way to compute a case. `make()` returns two functions: run(), which is timed, and outputs(), which computes the
+    same again and returns {name: tensor} for the comparison. `prepare()` restores, untimed, what run() overwrites."""
 
     def __init__(self, family, formulation, make, prepare=None, yardstick=False):
         self.family, self.name = family, f"{family}: {formulation}" if formulation else family
@@ -13,7 +13,7 @@ class Variant:
 
 
 class Missing(Exception):
-    """A package that a variant needs is not there."""
+    """A package that a variant needs is not installed."""
 
 
 def read(arrays, name, device="cpu"):
@@ -23,7 +23,7 @@ def read(arrays, name, device="cpu"):
 
 
 def repeated(pattern, shape, dtype):
-    """The harness's rule for what is large: element i is element i modulo its length of the pattern, rounded to dtype."""
+    """The harness's rule for large inputs: element i is the pattern's element i modulo its length, rounded to dtype."""
     size = 1
     for n in shape:
         size *= n

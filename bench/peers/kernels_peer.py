@@ -1,4 +1,4 @@
-"""PyTorch's, TRL's and Liger's ways to what the vocabulary-sized kernels compute. See server.py and common.py."""
+"""How PyTorch, TRL and Liger compute what our vocabulary-sized kernels compute. See server.py and common.py."""
 import torch
 from common import Missing, Variant, read, repeated, simple, without_grad
 
@@ -80,7 +80,7 @@ def token_logprob(p, arrays, device):
 
 
 def liger_logprob(z, y):
-    """Log-probabilities only: Liger has no entropy along with them."""
+    """Log-probabilities only: Liger computes no entropy with them."""
     from liger_kernel.ops.grpo_loss import fused_selective_log_softmax
     padded = torch.cat((z, z[:1]))[None]  # its logits have one position more than there are tokens
     return Variant("Liger", "fused_selective_log_softmax (no entropy)",
@@ -102,7 +102,7 @@ def clipped(lp, advantages, old):
 
 
 def coefficient(lp, advantages, old, n):
-    """The loss's terms summed, and d loss / d lp; n tokens in all."""
+    """Sum of the loss's terms, and d loss / d lp, for n tokens in all."""
     ratio = (lp - old).exp()
     passes = torch.where(advantages >= 0, ratio <= 1 + EPSILON, ratio >= 1 - EPSILON)
     loss = -torch.min(ratio * advantages, ratio.clamp(1 - EPSILON, 1 + EPSILON) * advantages).sum() / n
@@ -227,7 +227,7 @@ def policy_loss(p, arrays, device):
 
 
 def liger_policy_loss(z, y, advantages, old, sequences, sampled):
-    """Triton, the gradient in place; its logits have one position more per sequence than there are tokens."""
+    """In Triton, with the gradient in place. Its logits have one more position per sequence than tokens."""
     from liger_kernel.transformers.grpo_loss import triton_grpo_loss
     vocab, length = z.shape[1], len(y) // sequences
     logits = torch.empty(sequences, length + 1, vocab, dtype=z.dtype, device=z.device)

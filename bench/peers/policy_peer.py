@@ -1,8 +1,8 @@
 """A small Llama decoder in PyTorch, written as one would for speed on a CPU: an update, scoring, generation. See server.py.
 
 Fused q/k/v and gate/up matrices, the head and the last block only where tokens are scored, sequences in buckets by length, a
-static cache. Of some twenty formulations that were tried these were at some time the fastest. Sorting by length, padding and
-building indices are not part of the time, nor is compilation.
+static cache. About twenty formulations were tried; each of these was the fastest at some time. The time excludes sorting
+by length, padding, building indices and compilation.
 
 update     forward, clipped loss (epsilon 0.2, mean over all tokens), entropy as a metric, backward, norm clipped to 1, AdamW
 logprobs   log-probabilities of the completions, without gradients
@@ -109,7 +109,7 @@ def sequences(arrays):
 
 
 def buckets(prompts, completions, count, values):
-    """About as many tokens in each; the last token of a sequence is never fed. `values`: per completion token, packed."""
+    """Buckets of about equally many tokens. The last token of a sequence is never fed. `values`: per completion token, packed."""
     lengths = [len(p) + len(c) - 1 for p, c in zip(prompts, completions)]
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     begins = [0]
@@ -224,8 +224,8 @@ def policy_logprobs(p, arrays, device):
 
 # ---------------------------------------------------------------- generation
 class Generator:
-    """Prompts padded on the left, a cache [rows, heads, length, size] per layer: every row writes the same slot. Compiled, a step sees
-    the cache up to the next multiple of `block`, so that a few shapes are enough."""
+    """Prompts padded on the left, and a cache [rows, heads, length, size] per layer in which every row writes the same slot.
+    When compiled, a step sees the cache up to the next multiple of `block`, so that a few shapes are enough."""
 
     def __init__(self, policy, prompts, new, attention, options=None, block=1):
         self.policy, self.new, self.attention, self.block, self.compiled = policy, new, attention, block, options is not None

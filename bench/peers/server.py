@@ -1,13 +1,13 @@
-"""The peers of `prl bench --peers PYTHON`: one process that answers questions, a line of JSON each way.
+"""The peers of `prl bench --peers PYTHON`: one process that answers requests. Each request and answer is a line of JSON.
 
-Started as `PYTHON server.py --threads N --device cpu|cuda --scratch FOLDER`; ends with its input. First line out:
+Started as `PYTHON server.py --threads N --device cpu|cuda --scratch FOLDER`. It ends with its input. Its first line of output:
     {"versions": {"python": ..., "torch": ...}, "missing": [{"name": ..., "reason": ...}]}
-Then, each answered with one line that also holds "cpuSeconds", the processor time of this process so far:
+Requests. Each answer also holds "cpuSeconds", the processor time of this process so far:
     {"op": "load", "kind", "parameters", "arrays": {name: {"file", "dtype"}}}
         -> {"variants": [{"name", "family"}], "rejected": [{"name", "reason"}]}
     {"op": "check", "variant"}   builds and runs it once
         -> {"outputs": {name: {"file", "dtype"}}, "yardstick": bool, "extraBytes": int} or {"error": ...}
-           (files hold float32 whatever the dtype; a yardstick has no outputs: it is not compared)
+           (files hold float32 with any dtype; a yardstick has no outputs and is not compared)
     {"op": "time", "variant"}    -> {"milliseconds": ...} or {"error": ...}
     {"op": "unload"}             -> {}
 """
@@ -49,7 +49,7 @@ def main():
         question = json.loads(line)
         try:
             say(getattr(server, question.pop("op"))(**question))
-        except Exception as error:  # whatever goes wrong in a peer is an answer about that peer
+        except Exception as error:  # any failure of a peer is an answer about that peer
             say({"error": describe(error)})
 
 
@@ -105,7 +105,7 @@ class Server:
         return {"outputs": files, "yardstick": chosen.yardstick, "extraBytes": self.extra_bytes(chosen, run)}
 
     def extra_bytes(self, variant, run):
-        """Peak memory of tensors that a run makes, beyond what was in use."""
+        """Peak memory of the tensors of a run, beyond what was in use."""
         variant.prepare()
         if self.device == "cpu":  # the size of the process says nothing: its allocator keeps what it once had
             with self.torch.profiler.profile(activities=[self.torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:

@@ -112,7 +112,7 @@ export const LOSS_TABLE = {
     type: 'number',
     above: 0,
     with: { sapo: 1.05 },
-    doc: 'Steepness of the sigmoid where it is not positive',
+    doc: 'Steepness of the sigmoid where the advantage is not positive',
   },
   vespoKPos: {
     type: 'number',

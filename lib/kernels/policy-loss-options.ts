@@ -52,7 +52,7 @@ export interface PolicyLossOptions {
   delta?: number;
   /** Steepness of the sigmoid where the advantage is positive (sapo, default 1). Above 0. */
   sapoTemperaturePos?: number;
-  /** Steepness of the sigmoid where it is not positive (sapo, default 1.05). Above 0. */
+  /** Steepness of the sigmoid where the advantage is not positive (sapo, default 1.05). Above 0. */
   sapoTemperatureNeg?: number;
   /** k of the weight w^k e^(lambda (1 - w)) where the advantage is not negative (vespo, default 2). At least 0. */
   vespoKPos?: number;

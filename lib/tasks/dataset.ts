@@ -91,7 +91,7 @@ export function datasetTask(options: DatasetTaskOptions): DatasetTask {
 const isDataset = (value: unknown): value is Dataset =>
   typeof value === 'object' && value !== null && Array.isArray((value as Dataset).problems);
 
-/** What a caller passes as problems: each has what is asked and the right answer. */
+/** Checks the problems of a caller: each needs a prompt and an answer. */
 export function checkProblems(name: string, problems: readonly unknown[]): void {
   for (const [i, each] of problems.entries()) {
     const problem = each as Partial<Problem> | null | undefined;
