@@ -157,7 +157,7 @@ function differenceOf(there: Json, given: object): string | undefined {
   try {
     return firstDifference(there, given);
   } catch (error) {
-    if (error instanceof RangeError) return 'settings that are nested too deep';
+    if (error instanceof RangeError) return 'settings that are nested too deeply';
     throw error;
   }
 }

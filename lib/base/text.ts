@@ -8,7 +8,7 @@ export function quoted(value: unknown): string {
   try {
     return shorten(JSON.stringify(value) ?? String(value));
   } catch {
-    return 'a value that is nested too deep';
+    return 'a value that is nested too deeply';
   }
 }
 

@@ -414,7 +414,10 @@ kinds('options of another loss type are refused', async () => {
     );
   await needs({ topEntropyQuantile: 0.5 }, /topEntropyQuantile needs entropy/);
   await needs({ entropyThreshold: 0.5 }, /entropy is needed when there is an entropyThreshold/);
-  await needs({ topEntropyQuantile: 0.5, entropyThreshold: 0.5, entropy: new Float32Array(T) }, /pass only one of them/);
+  await needs(
+    { topEntropyQuantile: 0.5, entropyThreshold: 0.5, entropy: new Float32Array(T) },
+    /pass only one of them/,
+  );
 });
 kinds('every loss type and option occurs in the cases compared with the reference', () => {
   for (const lossType of LOSS_TYPES)
@@ -502,7 +505,12 @@ kinds('topEntropyThreshold is the linear quantile of the active tokens', () => {
   assert.is(topEntropyThreshold([4, 1], 1), 1);
   assert.is(topEntropyThreshold([4, 1], 0), 4);
   assert.is(topEntropyThreshold([4, 1], 0.5, [0, 0]), -Infinity);
-  throwsError(() => topEntropyThreshold([1, NaN], 0.5), PrlError, 'ERR_PRL_NON_FINITE', /entropy must be finite for every active token, not NaN/);
+  throwsError(
+    () => topEntropyThreshold([1, NaN], 0.5),
+    PrlError,
+    'ERR_PRL_NON_FINITE',
+    /entropy must be finite for every active token, not NaN/,
+  );
 });
 kinds.run();
 

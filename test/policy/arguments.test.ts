@@ -27,7 +27,7 @@ calls('logProbs and logits refuse wrong sequences and options by name', async ()
   await range(policy.logProbs([[1, -1]]), /token 1 of sequence 0 is -1/);
   await range(policy.logProbs([[1, 1.5]]), /sequences\[0\]\[1\] = 1.5 is not/);
   await range(policy.logProbs([[1, 2 ** 32]]), /sequences\[0\]\[1\] = 4294967296 is not/);
-  await range(policy.logProbs([[1], []]), /sequences\[1\] is empty/);
+  await range(policy.logProbs([[1], []]), /sequences\[1\] must have at least one token/);
   await range(policy.logProbs([tokens(301, 1)]), /301 tokens, more than the policy's max_position_embeddings, 300/);
   await range(policy.logProbs([[1, 2]], { start: [0] }), /start\[0\] = 0 must be from 1 to 2/);
   await range(policy.logProbs([[1, 2]], { start: [3] }), /start\[0\] = 3/);
@@ -60,10 +60,13 @@ calls('logProbs of nothing returns empty arrays', async () => {
 calls('update refuses wrong batches and options by name', async () => {
   const update = (change: object, options: object = {}) =>
     policy.update({ ...batch, ...change } as PolicyBatch, { learningRate: 0, ...options });
-  await range(update({ completions: batch.completions.slice(1) }), /prompts and completions must be as many: 8 and 7/);
-  await range(update({ prompts: [[], ...batch.prompts.slice(1)] }), /prompts\[0\] is empty/);
+  await range(
+    update({ completions: batch.completions.slice(1) }),
+    /one completion per prompt: 8 prompts, but 7 completions/,
+  );
+  await range(update({ prompts: [[], ...batch.prompts.slice(1)] }), /prompts\[0\] must have at least one token/);
   await range(update({ advantages: new Float32Array(7) }), /per completion token \(219\) or per sequence \(8\), not 7/);
-  await range(update({ advantages: new Float32Array(8).fill(Number.NaN) }), /advantages\[0\] is NaN/);
+  await range(update({ advantages: new Float32Array(8).fill(Number.NaN) }), /advantages\[0\] must be finite, not NaN/);
   await range(
     update({ oldLogProbs: new Float32Array(8) }),
     /oldLogProbs must have one entry per completion token, 219, not 8/,

@@ -185,7 +185,7 @@ tasks('the verifier is math unless another is given, and verify sees the whole p
   assert.is(await verdict({ verifier: 'exact' }, 'so \\boxed{0}'), 1);
   const verify = (given: Problem & { level?: string }) => (given.level === 'easy' ? 0.5 : 0);
   assert.is(await verdict({ verifier: undefined, verify }, ''), 0.5);
-  throwsError(() => make({ verify }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /one of 'verify' and 'verifier'/);
+  throwsError(() => make({ verify }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /either 'verify' or 'verifier'/);
 });
 
 tasks('Trainer without exactly one of task and dataset says what is missing', () => {

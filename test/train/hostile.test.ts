@@ -39,8 +39,16 @@ for (const [what, manifest, message] of [
     /no file of the folder/,
   ],
   ['no size', JSON.stringify({ files: { weights: { sha256: hash } } }), /with its size and SHA-256, not with/],
-  ['a size of text', JSON.stringify({ files: { weights: { size: '7', sha256: hash } } }), /with its size and SHA-256, not with/],
-  ['a hash of a list', JSON.stringify({ files: { weights: { size: 7, sha256: [] } } }), /with its size and SHA-256, not with/],
+  [
+    'a size of text',
+    JSON.stringify({ files: { weights: { size: '7', sha256: hash } } }),
+    /with its size and SHA-256, not with/,
+  ],
+  [
+    'a hash of a list',
+    JSON.stringify({ files: { weights: { size: 7, sha256: [] } } }),
+    /with its size and SHA-256, not with/,
+  ],
   ['null for a file', JSON.stringify({ files: { weights: null } }), /with its size and SHA-256, not with/],
   ['a prototype', `{"files": {"__proto__": {"size": 7, "sha256": "${hash}"}}}`, /ENOENT/],
   ['a folder for a file', JSON.stringify({ files: { folder: { size: 7, sha256: hash } } }), /folder is not a file/],

@@ -1,4 +1,5 @@
 import { invalidArgument } from '../../base/errors.js';
+import { describe } from '../../base/options.js';
 import type { Problem } from '../task.js';
 import { lastBoxed } from '../verify/extract.js';
 import type { RawRow } from './raw-row.js';
@@ -134,9 +135,7 @@ function textOf(value: unknown, field: string, depth = 0): string {
     throw new Error(`'${field}' has more digits than a JSON number keeps: write it as a string`);
   if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);
   if (typeof value !== 'string')
-    throw new Error(
-      `'${field}' must be a text, but is ${value === undefined ? 'missing' : value === null ? 'null' : `a ${typeof value}`}`,
-    );
+    throw new Error(`'${field}' ${value === undefined ? 'is missing' : `must be a text, not ${describe(value)}`}`);
   if (value.trim() === '') throw new Error(`'${field}' is empty`);
   return value;
 }

@@ -268,16 +268,13 @@ refusals('a request that cannot be served is 400 and says why', () =>
       [{ prompt: [23] }, /prompt\[0\] must be an integer from 0 to 22, not 23/],
       [{ prompt: [3, 1.5] }, /prompt\[1\]/],
       [{ prompt: [3, null] }, /prompt\[1\]/],
-      [{ prompt: [3], n: 11 }, /more than 10 completions/],
-      [{ prompt: [[3], [4]], n: 6 }, /more than 10 completions/],
-      [{ prompt: Array.from({ length: 11 }, () => [3]) }, /more than 10 completions/],
+      [{ prompt: [3], n: 11 }, /at most 10 completions, not 1 prompts with n = 11/],
+      [{ prompt: [[3], [4]], n: 6 }, /at most 10 completions, not 2 prompts with n = 6/],
+      [{ prompt: Array.from({ length: 11 }, () => [3]) }, /at most 10 prompts, not 11/],
       [{ prompt: [3], max_tokens: 0 }, /max_tokens/],
-      [
-        { prompt: [3], max_tokens: 300 },
-        /must fit in the model's 300 positions, but are 1 and 300 tokens/,
-      ],
-      [{ prompt: Array.from({ length: 40_000 }, () => 3) }, /longer than the model's 300 positions/],
-      [{ prompt: 'a'.repeat(40_000) }, /longer than the model's 300 positions/],
+      [{ prompt: [3], max_tokens: 300 }, /must fit in the model's 300 positions, but are 1 and 300 tokens/],
+      [{ prompt: Array.from({ length: 40_000 }, () => 3) }, /must fit in the model's 300 positions/],
+      [{ prompt: 'a'.repeat(40_000) }, /must fit in the model's 300 positions/],
       [{ prompt: [3], temperature: -1 }, /temperature/],
       [{ prompt: [3], temperature: 'hot' }, /temperature must be a number/],
       [{ prompt: [3], top_p: 0 }, /top_p/],
@@ -287,7 +284,7 @@ refusals('a request that cannot be served is 400 and says why', () =>
       [{ prompt: [3], stop_token_ids: 7 }, /stop_token_ids/],
       [{ prompt: [3], stop: ['\n'] }, /stop is not supported here: use stop_token_ids/],
       [{ prompt: [3], min_p: 0.1 }, /min_p is not supported/],
-      [{ prompt: [3], repetition_penalty: 1.1 }, /repetition_penalty is not supported here, but for 1/],
+      [{ prompt: [3], repetition_penalty: 1.1 }, /repetition_penalty is not supported here, except 1/],
       [{ prompt: [3], echo: true }, /echo/],
       [{ prompt: [3], logit_bias: { 3: 1 } }, /logit_bias/],
       [{ prompt: [3], stream: 'yes' }, /stream must be true or false/],
@@ -492,7 +489,7 @@ refusals('requests beyond maxRequests are 429 with retry-after, and VllmEngine r
 refusals('a port in use is ERR_PRL_IO, and an unknown option is refused', async () => {
   await serving({}, async (url) => {
     const taken = serve({ policy: model(), port: Number(new URL(url).port) });
-    await rejectsWith(taken, PrlError, 'ERR_PRL_IO', /cannot listen at 127\.0\.0\.1:\d+: .*EADDRINUSE/);
+    await rejectsWith(taken, PrlError, 'ERR_PRL_IO', /cannot listen on 127\.0\.0\.1:\d+: .*EADDRINUSE/);
   });
   await rejectsWith(serve({ policy: model(), prot: 1 } as never), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /'port'/);
 });
@@ -614,7 +611,7 @@ weights('weights from outside the folder, of another model, or absent are refuse
       [join(folder, 'sync', '..', 'outside'), 403, /not inside/],
       [join(folder, 'sync', 'nothing'), 400, /there is no folder/],
       [join(folder, 'sync'), 400, /cannot load/],
-      [join(folder, 'sync', 'other'), 400, /another model/],
+      [join(folder, 'sync', 'other'), 400, /must hold the served model with other weights/],
       [undefined, 400, /needs kwargs\.weights_path/],
       [{}, 400, /needs kwargs\.weights_path/],
     ] as const) {
@@ -681,7 +678,7 @@ weights('VllmEngine.sync gives the server new weights and reports a refusal', ()
       engine.sync(tinyPolicy({ num_hidden_layers: 1 }), 4),
       PrlError,
       'ERR_PRL_WEIGHT_SYNC',
-      /another model/,
+      /must hold the served model with other weights/,
     );
   }),
 );

@@ -152,8 +152,8 @@ load('an unusable row is an error with its line, or is dropped and counted', asy
     ['[1]', /:2: a row must be an object .* not an array/],
     ['{"problem": "b"}', /:2: 'answer' is missing/],
     ['{"problem": "", "answer": "1"}', /:2: 'problem' is empty/],
-    ['{"problem": "b", "answer": {"x": 1}}', /:2: 'answer' is a object|:2: 'answer' is an object/],
-    ['{"problem": "b", "answer": null}', /:2: 'answer' is null/],
+    ['{"problem": "b", "answer": {"x": 1}}', /:2: 'answer' must be a text, not an object/],
+    ['{"problem": "b", "answer": null}', /:2: 'answer' must be a text, not null/],
   ];
   for (const [line, message] of bad)
     await rejectsWith(loadDataset(file('jsonl', `${good}${line}\n`)), Error, 'ERR_PRL_CORRUPT', message);
@@ -208,7 +208,7 @@ load('length limits, filter and duplicates drop and count rows, or are an error'
     loadDataset(path, { filter: () => false }),
     Error,
     'ERR_PRL_CORRUPT',
-    /no problem.*0 of 7 rows kept/,
+    /no usable problem.*0 of 7 rows kept/,
   );
 });
 

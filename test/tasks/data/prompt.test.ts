@@ -63,7 +63,7 @@ prompts("a plain prompt begins with the model's begin-of-text token", async () =
 prompts('an unknown placeholder, preset or option is an error', () => {
   const rejects = (promptTemplate: string, message: RegExp) =>
     throwsError(() => checkPrompt({ promptTemplate }), RangeError, 'ERR_PRL_OUT_OF_RANGE', message);
-  rejects('Question: {question}', /\{question\}.*\{prompt\}/s);
+  rejects('Question: {question}', /\{prompt\}.*\{question\}/s);
   rejects('{prompt} {answer}', /\{answer\}/);
   rejects('{prompt} {prompt}', /once, not 2 times/);
   rejects('Question:\n', /once, not 0 times/);
