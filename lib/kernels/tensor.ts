@@ -250,7 +250,7 @@ function toStorage(name: string, data: ArrayLike<number>, length: number, dtype:
   if (isView(data) && isLost(data)) throw lost(name);
   if (data instanceof ARRAYS[dtype]) {
     if (!(data.buffer instanceof ArrayBuffer))
-      throw invalidArgument(`${name} must not use a SharedArrayBuffer: copy it to another buffer first`);
+      throw invalidArgument(`${name} is backed by a SharedArrayBuffer, which no tensor can use: copy it first`);
     return data;
   }
   const numbers = isView(data) ? data : numbersOf(name, data, length);
@@ -298,7 +298,7 @@ function isLost(array: TensorData): boolean {
   }
 }
 
-const lost = (name: string) => invalidArgument(`${name} must not use an ArrayBuffer that was detached or shrunk`);
+const lost = (name: string) => invalidArgument(`${name} is backed by a detached or shrunk ArrayBuffer`);
 
 function allocate(dtype: DType, elements: number): TensorData {
   try {

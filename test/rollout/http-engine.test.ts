@@ -351,43 +351,43 @@ const inChoice = (change: object) => (answer: { choices: object[] }) => ({
 });
 wrong('a wrong answer of vLLM is refused once, with what was expected and what came', async () => {
   for (const [spoil, message] of [
-    [() => null, /an array `choices`: null/],
+    [() => null, /an array `choices`, not null/],
     [() => ({ choices: 5 }), /an array `choices`/],
-    [(answer) => ({ ...answer, choices: answer.choices.slice(1) }), /2 completions: 1/],
-    [(answer) => ({ ...answer, choices: [...answer.choices, ...answer.choices] }), /2 completions: 4/],
-    [inChoice({ token_ids: null }), /token ids of each completion: null/],
-    [inChoice({ logprobs: null }), /log-probabilities of each completion: nothing/],
-    [inChoice({ token_ids: [] }), /1 to 3 tokens: 0/],
-    [inChoice({ token_ids: [2, 3, 4, 1] }), /1 to 3 tokens: 4/],
+    [(answer) => ({ ...answer, choices: answer.choices.slice(1) }), /2 completions, not 1/],
+    [(answer) => ({ ...answer, choices: [...answer.choices, ...answer.choices] }), /2 completions, not 4/],
+    [inChoice({ token_ids: null }), /token ids of each completion, not null/],
+    [inChoice({ logprobs: null }), /log-probabilities of each completion, not nothing/],
+    [inChoice({ token_ids: [] }), /1 to 3 tokens, not 0/],
+    [inChoice({ token_ids: [2, 3, 4, 1] }), /1 to 3 tokens, not 4/],
     [
       inChoice({ token_ids: [2, 3, 1], logprobs: { token_logprobs: [-1, -2] } }),
-      /3 log-probabilities, one per token: 2/,
+      /3 log-probabilities, one per token, not 2/,
     ],
-    [inChoice({ token_ids: [2, 1.5], logprobs: { token_logprobs: [-1, -2] } }), /token ids from 0 to .*: 1\.5/],
-    [inChoice({ token_ids: [-2, 1], logprobs: { token_logprobs: [-1, -2] } }), /token ids from 0 to .*: -2/],
-    [inChoice({ token_ids: ['2', 1], logprobs: { token_logprobs: [-1, -2] } }), /token ids from 0 to .*: "2"/],
+    [inChoice({ token_ids: [2, 1.5], logprobs: { token_logprobs: [-1, -2] } }), /token ids from 0 to .*, not 1\.5/],
+    [inChoice({ token_ids: [-2, 1], logprobs: { token_logprobs: [-1, -2] } }), /token ids from 0 to .*, not -2/],
+    [inChoice({ token_ids: ['2', 1], logprobs: { token_logprobs: [-1, -2] } }), /token ids from 0 to .*, not "2"/],
     [
       inChoice({ token_ids: [2, 1], logprobs: { token_logprobs: [null, -2] } }),
-      /finite log-probabilities of at most 0: null/,
+      /finite log-probabilities of at most 0, not null/,
     ],
     [
       inChoice({ token_ids: [2, 1], logprobs: { token_logprobs: [0.5, -2] } }),
-      /finite log-probabilities of at most 0: 0\.5/,
+      /finite log-probabilities of at most 0, not 0\.5/,
     ],
     [
       inChoice({ token_ids: [2, 3], logprobs: { token_logprobs: [-1, -2] }, finish_reason: 'stop' }),
-      /stop at one of 1: 3/,
+      /stop at one of 1, not 3/,
     ],
     [
       inChoice({ token_ids: [1, 3, 4], logprobs: { token_logprobs: [-1, -2, -3] }, finish_reason: 'length' }),
-      /end at the first of 1: \[1,3,4\]/,
+      /end at the first of 1, not \[1,3,4\]/,
     ],
-    [inChoice({ finish_reason: 'tool_calls' }), /'stop' or 'length': "tool_calls"/],
-    [inChoice({ prompt_token_ids: [5, 7] }), /the prompt ids that it was sent: \[5,7\]/],
+    [inChoice({ finish_reason: 'tool_calls' }), /'stop' or 'length', not "tool_calls"/],
+    [inChoice({ prompt_token_ids: [5, 7] }), /the prompt ids that it was sent, not \[5,7\]/],
     [inChoice({ prompt_token_ids: [5] }), /the prompt ids that it was sent/],
   ] as [Spoil, RegExp][])
     await spoilt(VllmEngine, spoil, message);
-  await spoilt(VllmEngine, () => '<html>proxy</html>', /not JSON: "<html>/, 'ERR_PRL_HTTP');
+  await spoilt(VllmEngine, () => '<html>proxy</html>', /must answer with JSON, not "<html>/, 'ERR_PRL_HTTP');
 });
 wrong('a wrong answer of SGLang is refused once, with what was expected and what came', async () => {
   const inItem =
@@ -396,7 +396,7 @@ wrong('a wrong answer of SGLang is refused once, with what was expected and what
       items.map((item) => ({ ...item, ...change, meta_info: { ...item.meta_info, ...meta } }));
   for (const [spoil, message] of [
     [() => ({}), /output_token_logprobs/],
-    [(items) => items.slice(1), /2 completions: 1/],
+    [(items) => items.slice(1), /2 completions, not 1/],
     [inItem({ output_ids: [19, 19, 19] }, {}), /output_ids that agree/],
     [inItem({ output_ids: [] }, { output_token_logprobs: [5, 6] }), /output_ids that agree/],
     [inItem({ output_ids: undefined }, { output_token_logprobs: [5] }), /token ids from 0/],
@@ -404,8 +404,8 @@ wrong('a wrong answer of SGLang is refused once, with what was expected and what
       inItem({ output_ids: undefined }, { output_token_logprobs: [[Number.NaN, 1, null]] }),
       /finite log-probabilities.*null/,
     ],
-    [inItem({}, { prompt_tokens: 3 }), /a prompt of 2 tokens: 3/],
-    [inItem({}, { finish_reason: null }), /'stop' or 'length': nothing/],
+    [inItem({}, { prompt_tokens: 3 }), /a prompt of 2 tokens, not 3/],
+    [inItem({}, { finish_reason: null }), /'stop' or 'length', not nothing/],
   ] as [Spoil, RegExp][])
     await spoilt(SglangEngine, spoil, message);
 });
@@ -431,7 +431,7 @@ wrong('wrong options are refused by name', async () => {
   for (const [options, code, message] of [
     [{ urls: [] }, 'INVALID_ARGUMENT', /at least one server/],
     [{ urls: 'localhost:8000' }, 'INVALID_ARGUMENT', /http address/],
-    [{ urls: ['http://a', 'http://a/'] }, 'INVALID_ARGUMENT', /names http:\/\/a twice/],
+    [{ urls: ['http://a', 'http://a/'] }, 'INVALID_ARGUMENT', /has http:\/\/a twice/],
     [{ urls: 'http://a', concurrency: 0 }, 'OUT_OF_RANGE', /concurrency/],
     [{ urls: 'http://a', retry: 1 }, 'UNKNOWN_OPTION', /'retries'/],
     [{ urls: 'http://a', apiKey: '' }, 'INVALID_ARGUMENT', /apiKey/],
@@ -707,7 +707,12 @@ sync('ids are checked against the vocabulary of the synced policy', async () => 
     async ([url]) => {
       const rollouts = engine(url, { syncFolder: folder });
       await rollouts.sync(policy, 0);
-      await rejectsWith(rollouts.generate(PROMPTS, OPTIONS), PrlError, 'ERR_PRL_ROLLOUT', /token ids from 0 to 19: 20/);
+      await rejectsWith(
+        rollouts.generate(PROMPTS, OPTIONS),
+        PrlError,
+        'ERR_PRL_ROLLOUT',
+        /token ids from 0 to 19, not 20/,
+      );
       await rejectsWith(rollouts.generate([[20]], OPTIONS), RangeError, 'ERR_PRL_OUT_OF_RANGE', /prompts\[0\]/);
     },
   );
