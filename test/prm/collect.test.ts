@@ -312,7 +312,7 @@ tests('files that are something else are named by line', async () => {
     collect({ policy, output: swapped, problems: 3 }),
     PrlError,
     'ERR_PRL_CORRUPT',
-    /problem 1 where 0 was due/,
+    /expected problem 0, not 1/,
   );
 });
 tests.run();

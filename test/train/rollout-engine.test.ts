@@ -212,7 +212,7 @@ engines('log-probabilities of another temperature are found out', async () => {
     run(trainer(raw, 0.5)),
     PrlError,
     'ERR_PRL_ROLLOUT',
-    /those of temperature 1, not of temperature 0\.5.*--logprobs-mode processed_logprobs/,
+    /must return log-probabilities of temperature 0\.5.*--logprobs-mode processed_logprobs/,
   );
   assert.equal(policy.table, skewed().table, 'nothing was learnt');
   // Just as far off, but not because of the temperature.
@@ -233,7 +233,7 @@ engines('options that go with an engine only, and that do not go with a loss', (
     make({ vllmImportanceSamplingMode: 'token_mask' }),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
-    /vllmImportanceSamplingMode has no meaning without a rollout engine/,
+    /vllmImportanceSamplingMode needs a rollout engine/,
   );
   const rolloutEngine = behind(policy);
   throwsError(

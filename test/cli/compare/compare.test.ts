@@ -96,11 +96,11 @@ compare(
     assert.is(half.status, 0, half.stderr);
     const again = prl(...arguments_, '--output', output('broken'));
     assert.is(again.status, 1);
-    assert.match(again.stderr, /holds a comparison already: resume it/);
+    assert.match(again.stderr, /already holds a comparison: resume it/);
 
     const resumed = prl('compare', '--resume', '--output', output('broken'), '--jobs', '2');
     assert.is(resumed.status, 0, resumed.stderr + resumed.stdout);
-    assert.match(resumed.stdout, /of 6 jobs are done already/);
+    assert.match(resumed.stdout, /of 6 jobs are already done/);
     assert.equal(finished('broken'), CELLS);
     // A worker may have ended its cell after its parent was gone; those that were there are as they were.
     assert.equal(
@@ -136,7 +136,7 @@ compare('a cell that fails takes no other along, and is done when it can be', ()
   assert.is(without.status, 0, without.stderr);
   const changed = prl('compare', '--resume', '--output', output('more'), '--methods', 'grpo,prl', 'prl.eta=7');
   assert.is(changed.status, 2);
-  assert.match(changed.stderr, /prl has been trained with eta 5, not 7: give it another name/);
+  assert.match(changed.stderr, /prl was trained with eta 5, not 7: give it another name/);
 });
 
 compare('progrs gets a process reward model of its own per seed, whose tokens count', () => {
@@ -166,7 +166,7 @@ compare('SIGTERM saves what is under way', async () => {
   }
   child.kill('SIGTERM');
   assert.is(await new Promise((resolve) => child.once('exit', resolve)), 143, text);
-  assert.match(text, /Go on with: prl compare --resume/);
+  assert.match(text, /To resume: prl compare --resume/);
   assert.not.ok(finished('stopped').length);
   assert.not.ok(
     readdirSync(join(checkpoints, '..')).some((name) => name.startsWith('lock')),
@@ -181,7 +181,7 @@ compare('usage', () => {
   assert.match(prl('compare', '--method', 'grpo').stderr, /no option '--method'. Did you mean '--methods'/);
   const other = join(folder, 'other');
   cpSync(join(output('whole'), 'cells', 'grpo-seed-0'), other, { recursive: true });
-  assert.match(prl('compare', '--output', other).stderr, /holds something else than a comparison/);
+  assert.match(prl('compare', '--output', other).stderr, /holds something other than a comparison/);
   writeFileSync(join(other, 'config.json'), '{');
   assert.match(prl('compare', '--output', other, '--resume').stderr, /config\.json is not JSON: /);
 });
