@@ -454,7 +454,10 @@ given('that are wrong are named by line, before any is judged', async () => {
   await reads(['{"__proto__": {"id": "even-0"}, "responses": ["1"]}'], /:1: expected 'id'/);
   await reads([{ id: '__proto__', responses: ['1'] }], /:1: no problem with the id "__proto__"/);
   const deep = `${'['.repeat(300_000)}${']'.repeat(300_000)}`;
-  await reads([`{"id": "even-0", "set": ${deep}, "responses": ["1"]}`], /:1: set must be one of even, odd, not a value that is nested/);
+  await reads(
+    [`{"id": "even-0", "set": ${deep}, "responses": ["1"]}`],
+    /:1: set must be one of even, odd, not a value that is nested/,
+  );
   await reads([`{"id": "even-0", "responses": ${deep}}`], /:1: responses\[0\] must be a string/);
   await reads([{ ...a, set: 'none' }], /:1: set must be one of even, odd, not "none"/);
   await reads([{ ...a, set: 'odd' }], /:1: no problem with the id "even-1"/);

@@ -81,7 +81,11 @@ runs('names what is wrong', async () => {
   await fails([folder], 'ERR_PRL_IO', /must be a run folder of prl train, and has no config\.json/);
   const path = await train('a', { maxSteps: 0 });
   await fails([path], 'ERR_PRL_IO', /a report needs a finished step/);
-  await fails([await train('b'), path], 'ERR_PRL_IO', /a report needs a finished step, and the run in .*a has none yet/);
+  await fails(
+    [await train('b'), path],
+    'ERR_PRL_IO',
+    /a report needs a finished step, and the run in .*a has none yet/,
+  );
   writeFileSync(join(path, 'config.json'), '{"trainer"');
   await fails([path], 'ERR_PRL_CORRUPT', /config\.json is not JSON: /);
 });
