@@ -34,7 +34,7 @@ export const DATASET_OPTIONS = {
   answerFrom: {
     type: 'choice',
     choices: ANSWER_SOURCES,
-    doc: 'Where the answer is in its field: all of it, its last \\boxed{}, or after #### (default: detected)',
+    doc: 'Part of the field that is the answer: detected, all of it, its last \\boxed{}, or after #### (default: auto)',
   },
   levelField: { type: 'string', doc: 'Field of a level, which --level can select and evaluations report separately' },
   promptTemplate: {
