@@ -6,14 +6,14 @@ import { packageRoot } from '../kernels/native.js';
 import { type Command, helpOf, parseOptions } from './kit/args.js';
 import { Interrupt } from './kit/interrupt.js';
 
-/** Loaded one by one, so that `prl doctor` and `--help` work where the addon does not. */
+/** Each command is loaded on demand, so that `prl doctor` and `--help` work without the addon. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }> = {
   train: {
-    summary: 'warm start, evaluation, reinforcement learning, evaluation',
+    summary: 'train a policy: warm start, evaluation, reinforcement learning, evaluation',
     load: async () => (await import('./commands/train.js')).trainCommand,
   },
   eval: {
-    summary: 'average@n, pass@k and maj@n of a model, or of responses, on datasets or held-out problems',
+    summary: 'measure average@n, pass@k and maj@n of a model, or of responses, on datasets or held-out problems',
     load: async () => (await import('./commands/eval.js')).evalCommand,
   },
   generate: {
@@ -21,15 +21,15 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     load: async () => (await import('./commands/generate.js')).generateCommand,
   },
   serve: {
-    summary: "serve a model over HTTP, for rollouts: vLLM's /v1/completions",
+    summary: "serve a model over HTTP for rollouts, with vLLM's /v1/completions",
     load: async () => (await import('./commands/serve.js')).serveCommand,
   },
   compare: {
-    summary: 'train with several methods and seeds, and compare what becomes of them',
+    summary: 'train with several methods and seeds, and compare the results',
     load: async () => (await import('./commands/compare.js')).compareCommand,
   },
   report: {
-    summary: 'one HTML page of a run or of several: curves, histograms, credit of each step',
+    summary: 'make an HTML page of one or more runs: curves, histograms, credit of each step',
     load: async () => (await import('./commands/report.js')).reportCommand,
   },
   'prm collect': {
@@ -37,24 +37,24 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     load: async () => (await import('./commands/prm-collect.js')).prmCollectCommand,
   },
   'prm train': {
-    summary: 'train a process reward model on it',
+    summary: 'train a process reward model on collected data',
     load: async () => (await import('./commands/prm-train.js')).prmTrainCommand,
   },
   'prm eval': {
-    summary: 'how well a process reward model knows which responses end right',
+    summary: 'measure how well a process reward model predicts which responses end right',
     load: async () => (await import('./commands/prm-eval.js')).prmEvalCommand,
   },
   bench: {
-    summary: 'measure the kernels, against a copy of memory and PyTorch',
+    summary: 'measure the kernels beside a memory copy and PyTorch',
     load: async () => (await import('./commands/bench.js')).benchCommand,
   },
   doctor: {
-    summary: 'what this installation can use, and what is missing',
+    summary: 'show what this installation can use and what is missing',
     load: async () => (await import('./commands/doctor.js')).doctorCommand,
   },
 };
 
-/** Errors of this kind are the caller's: exit code 2. */
+/** Errors of the caller. Their exit code is 2. */
 const USAGE = ['ERR_PRL_INVALID_ARGUMENT', 'ERR_PRL_OUT_OF_RANGE', 'ERR_PRL_UNKNOWN_OPTION'];
 
 function help(commands = Object.entries(COMMANDS)): string {
@@ -66,7 +66,7 @@ function help(commands = Object.entries(COMMANDS)): string {
     '',
     ...rows,
     '',
-    "'prl COMMAND --help' lists a command's options. A switch that is on is turned off by --no-SWITCH.",
+    "'prl COMMAND --help' lists a command's options. --no-SWITCH turns off a switch that is on.",
   ].join('\n');
 }
 
@@ -103,14 +103,14 @@ async function main(argv: string[]): Promise<number> {
   return command.run(parseOptions(command, rest));
 }
 
-// Whoever read along may go (| head): the work goes on.
+// The reader of a pipe may close it (| head). The work continues.
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });
 
 try {
-  // Not process.exit: what was printed may not have been written yet.
+  // process.exit would lose output that is not written yet.
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   const { code, message, stack } = error as Error & { code?: string };

@@ -4,7 +4,7 @@ import { randomInteger, randomStream } from '../base/random.js';
 type Interval = [low: number, high: number];
 
 const RESAMPLES = 1000;
-/** Values that are drawn before others get their turn: a few milliseconds' worth. */
+/** Values drawn between two turns of the event loop: a few milliseconds. */
 const TURN = 100_000;
 
 /** 95% percentile interval of the mean over `values`, from resamples with replacement (always the same ones). */

@@ -47,7 +47,7 @@ export async function evaluateDatasets(options: DatasetEvaluationOptions): Promi
   const { sets, verifier = 'math', records: path, resume = false, identity = {}, signal, onProgress } = options;
   const start = performance.now();
   if (path !== undefined && !resume && existsSync(path))
-    throw new PrlError('ERR_PRL_IO', `${path} is there already: resume it, or choose another file`);
+    throw new PrlError('ERR_PRL_IO', `${path} already exists: resume it, or choose another file`);
   const judge = typeof verifier === 'string' ? verifierByName(verifier) : verifier;
   const source = options.policy ? await sampledSource(options) : await givenSource(options.responses!, sets);
   const { n } = source;
@@ -90,12 +90,13 @@ function check(options: DatasetEvaluationOptions): DatasetEvaluationOptions {
   options = checkOptions('evaluateDatasets', options, KNOWN);
   const { sets, verifier, policy, tokenizer, responses, records, signal } = options;
   if (!Array.isArray(sets) || sets.length === 0)
-    throw invalidArgument('evaluateDatasets needs sets: an array of what loadDataset gives, not empty');
+    throw invalidArgument('evaluateDatasets needs sets: a non-empty array of datasets, such as loadDataset returns');
   for (const [i, set] of sets.entries()) {
     if (typeof set?.name !== 'string' || set.name === '' || !Array.isArray(set.problems) || set.problems.length === 0)
       throw invalidArgument(`sets[${i}] must have a name, and problems`);
     checkProblems(`sets[${i}].problems`, set.problems);
-    if (sets.findIndex(({ name }) => name === set.name) < i) throw invalidArgument(`two sets are named '${set.name}'`);
+    if (sets.findIndex(({ name }) => name === set.name) < i)
+      throw invalidArgument(`the sets must have different names: two are named '${set.name}'`);
   }
   if (verifier !== undefined && typeof verifier !== 'function' && typeof verifier !== 'string')
     throw invalidArgument("verifier must be a function, or the name of one, such as 'math'");
@@ -106,7 +107,7 @@ function check(options: DatasetEvaluationOptions): DatasetEvaluationOptions {
   if (policy) checkTokenizer(tokenizer);
   const given = { ...options } as { [name: string]: unknown };
   const stray = policy ? undefined : ['tokenizer', ...SAMPLING].find((name) => given[name] !== undefined);
-  if (stray !== undefined) throw invalidArgument(`'${stray}' goes with 'policy': 'responses' were made elsewhere`);
+  if (stray !== undefined) throw invalidArgument(`'${stray}' needs 'policy': 'responses' were made elsewhere`);
   for (const [name, value] of Object.entries({ responses, records }))
     if (value !== undefined) checkText(name, value, 'the name of a file');
   checkSignal(signal);
@@ -134,8 +135,8 @@ async function readTallies(
     const set = names.get(record.set);
     const problem = set === undefined ? undefined : sets[set].problems[record.index];
     if (problem?.prompt !== record.prompt || problem.answer !== record.answer)
-      throw corruptLine(file, line, `problem ${record.index} of ${quoted(record.set)} is another one in the data`);
-    if (tallies[set!][record.index]) throw corruptLine(file, line, 'this problem was there before');
+      throw corruptLine(file, line, `problem ${record.index} of ${quoted(record.set)} must be the same as in the data`);
+    if (tallies[set!][record.index]) throw corruptLine(file, line, 'this problem is already on an earlier line');
     tallies[set!][record.index] = tallyOf(record);
   }
 }

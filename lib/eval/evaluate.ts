@@ -90,7 +90,7 @@ export const RECORDED_EVALUATION: Shape = {
 const KNOWN = [
   ...['problems', 'n', 'level', 'temperature', 'maxCompletionLength', 'seed', 'reference', 'signal', 'onProgress'],
 ];
-/** At most fifty times as many are drawn. */
+/** Largest number of problems. Up to fifty times as many are drawn, to find different ones. */
 const MOST_PROBLEMS = 1_000_000;
 
 /**
@@ -156,7 +156,7 @@ async function drift(
   { temperature, signal }: { temperature: number; signal?: AbortSignal },
 ): Promise<{ entropy: number; kl: number }> {
   const sequences = prompts.map((prompt, i) => joined(prompt, completions[i]));
-  // Greedy responses are measured on the distribution from which they are the best.
+  // Greedy responses are measured at temperature 1: they are the likeliest tokens of that distribution.
   const options = { temperature: temperature || 1, start: prompts.map(({ length }) => length), signal };
   const own = await policy.logProbs(sequences, { ...options, entropy: true });
   const other = await reference.logProbs(sequences, options);

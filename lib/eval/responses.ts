@@ -13,13 +13,16 @@ import type { EvaluationSet } from './types.js';
 const MAX_RESPONSES = 2 ** 20;
 
 export interface GivenResponses {
-  /** Of the set, and of the problem in it. */
+  /** Index of the set, and of the problem in it. */
   set: number;
   index: number;
   samples: Sample[];
 }
 
-/** Problem by problem, in the order of the file. @throws PrlError ERR_PRL_CORRUPT that names the line */
+/**
+ * Reads the responses problem by problem, in the order of the file. @throws PrlError ERR_PRL_CORRUPT that names the
+ * line
+ */
 export async function* readResponses(
   file: string,
   sets: readonly EvaluationSet[],
@@ -33,13 +36,13 @@ export async function* readResponses(
     const place = find(value);
     if (typeof place === 'string') throw corruptLine(file, number, place);
     const key = `${place.set} ${place.index}`;
-    if (seen.has(key)) throw corruptLine(file, number, `the same problem as in line ${seen.get(key)}`);
+    if (seen.has(key)) throw corruptLine(file, number, `this problem is already on line ${seen.get(key)}`);
     seen.set(key, number);
     const samples = samplesOf(value.responses);
     if (typeof samples === 'string') throw corruptLine(file, number, samples);
     n ??= samples.length;
     if (samples.length !== n)
-      throw corruptLine(file, number, `${samples.length} responses, where the problems before have ${n}`);
+      throw corruptLine(file, number, `expected ${n} responses, as for earlier problems, not ${samples.length}`);
     yield { ...place, samples };
   }
 }
@@ -87,18 +90,19 @@ function problemFinder(sets: readonly EvaluationSet[]): (line: Json) => { set: n
   const names = sets.map(({ name }) => name);
   return ({ id, prompt, set }) => {
     if (set !== undefined && !names.includes(set as string))
-      return `there is no set ${quoted(set)}: they are ${names.join(', ')}`;
+      return `set must be one of ${names.join(', ')}, not ${quoted(set)}`;
     const of = (places: { set: number; index: number }[] | undefined) =>
       (places ?? []).filter((at) => set === undefined || names[at.set] === set);
     const isId = typeof id === 'string' || Number.isSafeInteger(id);
-    if (!isId && typeof prompt !== 'string') return "expected 'id', or 'prompt' with the problem as it is in the data";
+    if (!isId && typeof prompt !== 'string')
+      return "expected 'id', or 'prompt' with the text of the problem in the data";
     const found = isId ? of(byId.get(String(id))) : [];
     const places = found.length > 0 || typeof prompt !== 'string' ? found : of(byPrompt.get(prompt));
     const which = `problem ${isId ? `with the id ${quoted(String(id))}` : `that reads ${quoted(prompt)}`}`;
     if (places.length > 1)
-      return `more than one ${which}: in ${[...new Set(places.map((at) => names[at.set]))].join(', ')}. 'set' says which`;
+      return `more than one ${which}: in ${[...new Set(places.map((at) => names[at.set]))].join(', ')}. Add 'set' to choose one`;
     if (places.length === 1) return places[0];
-    return `no ${which}${isId && byId.size === 0 ? ': idField says which field of the data holds ids' : ''}`;
+    return `no ${which}${isId && byId.size === 0 ? ': set idField to the field of the data that holds ids' : ''}`;
   };
 }
 

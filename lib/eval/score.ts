@@ -4,10 +4,10 @@ import type { Verifier } from '../tasks/verify/verifier.js';
 import { type Majority, majorityVote } from './majority.js';
 import type { ResponseRecord } from './record.js';
 
-/** A response as it came. */
+/** A response before it is judged. */
 export type Sample = Pick<ResponseRecord, 'text' | 'finished' | 'tokens'>;
 
-/** Judges the responses to a problem, and votes where the verifier says what they answer. */
+/** Judges the responses to a problem. If the verifier finds answers, the responses also vote. */
 export async function scoreResponses(
   problem: DatasetProblem,
   samples: readonly Sample[],
@@ -39,7 +39,7 @@ export async function scoreResponses(
       const gold = { prompt, answer: responses[a].answer! };
       return (await judge(task, gold, responses[b].text, true)).reward > 0;
     } catch {
-      return false; // what a policy answers may be nothing that can be right
+      return false; // a policy's answer may not be a valid gold answer
     }
   };
   const same = async (a: number, b: number) => (await says(a, b)) || says(b, a);

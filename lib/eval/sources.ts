@@ -10,9 +10,9 @@ import { stopTokensOf } from '../tasks/task.js';
 import { checkResponses, readResponses } from './responses.js';
 import type { Chunk, DatasetEvaluationOptions, EvaluationSet, ResponseSource } from './types.js';
 
-/** Problems that are worked on, and saved, together. */
+/** Problems that are processed and saved together. */
 const CHUNK = 16;
-/** Problems after which others get their turn. */
+/** Problems between two turns of the event loop. */
 const TURN = 256;
 
 /** @throws RangeError for a prompt that leaves no room for a response */
@@ -30,7 +30,7 @@ export async function sampledSource(options: DatasetEvaluationOptions): Promise<
   const policy = options.policy!;
   const greedy = checkNumber('temperature', temperature, 0) === 0;
   const n = checkInteger('n', options.n ?? (greedy ? 1 : 8), 1);
-  if (greedy && n > 1) throw outOfRange(`n must be 1 at temperature 0, where all responses are alike, not ${n}`);
+  if (greedy && n > 1) throw outOfRange(`n must be 1 at temperature 0, where all responses are equal, not ${n}`);
   checkInteger('topK', topK);
   checkNumber('topP', topP, 0, 1, true);
   checkInteger('maxCompletionLength', maxCompletionLength, 1);
@@ -38,13 +38,13 @@ export async function sampledSource(options: DatasetEvaluationOptions): Promise<
   checkInteger('chunkSize', chunkSize, 1);
   const encoders = sets.map(({ prompt }) => promptEncoder(tokenizer, prompt ?? { promptTemplate: 'none' }));
   const encode = ({ set, index }: Chunk[number]) => encoders[set].encode(sets[set].problems[index]);
-  // Better now than after hours.
+  // Check all prompts now, not after hours of sampling.
   const room = policy.config ? (policy.config.max_position_embeddings ?? 2048) - maxCompletionLength : Infinity;
   for (const [turn, at] of [...placesOf(sets)].entries()) {
     const { length } = encode(at);
     if (length > room)
       throw outOfRange(
-        `problem ${at.index} of ${sets[at.set].name} has ${length} tokens: with maxCompletionLength ${maxCompletionLength} that is more than the model's ${room + maxCompletionLength} positions`,
+        `maxCompletionLength ${maxCompletionLength} leaves ${Math.max(0, room)} of the model's ${room + maxCompletionLength} positions for a prompt, and problem ${at.index} of ${sets[at.set].name} has ${length} tokens`,
       );
     if (turn % TURN === 0) await pause(options.signal);
   }
@@ -96,7 +96,7 @@ function* placesOf(sets: readonly EvaluationSet[]): Generator<{ set: number; ind
     for (let index = 0; index < sets[set].problems.length; index++) yield { set, index };
 }
 
-/** The same wherever a problem stands, and whatever else is evaluated. */
+/** A seed that depends only on the problem's text: not on its place, or on the other problems. */
 const problemSeed = (seed: number, { prompt }: DatasetProblem) => seedOf(seed, 'evaluation', prompt);
 
 async function pause(signal: AbortSignal | undefined): Promise<void> {
@@ -104,7 +104,7 @@ async function pause(signal: AbortSignal | undefined): Promise<void> {
   if (signal?.aborted) throw new PrlError('ERR_PRL_ABORTED', 'the evaluation was aborted', { cause: signal.reason });
 }
 
-/** Responses of a file, all of which is checked before any is judged. */
+/** The responses of a file. The whole file is checked before any response is judged. */
 export async function givenSource(file: string, sets: readonly EvaluationSet[]): Promise<ResponseSource> {
   return {
     n: await checkResponses(file, sets),

@@ -4,8 +4,8 @@ import { defineMethod, mean } from './method.js';
 import { outcomeAdvantages } from './outcome.js';
 
 /**
- * FRPO (arXiv 2601.10201v2, "Future-KL Regularized GRPO"): a token gets the outcome advantage minus beta times the divergence from
- * the reference that it and the tokens after it have.
+ * FRPO (arXiv 2601.10201v2, "Future-KL Regularized GRPO"). A token gets the outcome advantage minus beta times its
+ * future divergence: the divergence from the reference of this token and all tokens after it.
  */
 export const frpo = defineMethod({
   doc: 'future KL',
@@ -49,8 +49,8 @@ export const frpo = defineMethod({
         ...{ outcomeAdvantages, oldLogProbs, refLogProbs: refLogProbs!, cuSeqlens, beta },
         ...{ estimator, direction, baseline },
       }).data as Float32Array;
-    // Nothing but the divergence: without its weight, without what the baseline takes from it, and 0 where the policies are the
-    // same, where the terms of forward k1 are -1.
+    // The divergence alone, without weight and baseline. It is 0 for equal policies: the terms of forward k1 are -1
+    // there.
     const alike = direction === 'forward' && estimator === 'k1' ? -1 : 0;
     const divergence = -mean(advantages(new Float32Array(rewards.length), 1, false)) - alike;
     return {

@@ -1,62 +1,64 @@
-// What a method is, and what it gets from the trainer. docs/adding-a-method.md shows one in full.
+// The interface of a method, and its inputs from the trainer. docs/adding-a-method.md has a full example.
 import type { OptionTable, ResolvedOptions } from '../base/options.js';
 import type { PolicyLossOptions } from '../kernels/loss-options.js';
 import type { OutcomeOptions } from './outcome.js';
 
-/** What the trainer finds out about a rollout before the method runs. A new field per token or per step is declared here, once. */
+/**
+ * What the trainer computes from a rollout before the method runs. Declare new fields per token or per step here only.
+ */
 export interface StepData {
-  /** [S + 1] where the reasoning steps begin among the T tokens; every response begins one. */
+  /** [S + 1] indices among the T tokens where reasoning steps begin, then T. Every response begins a step. */
   cuSteps: Int32Array;
-  /** [T] log-probabilities under the frozen reference, where one is needed. */
+  /** [T] log-probabilities under the frozen reference, if one is needed. */
   refLogProbs?: Float32Array;
-  /** [S] in [0, 1] what the process reward model gave each step, for the methods that ask one. */
+  /** [S] scores in [0, 1] of the process reward model, for methods that need one. */
   stepScores?: Float32Array;
 }
 
-/** What methods make advantages of: B responses in groups, T tokens packed (see Rollout), S reasoning steps. */
+/** Input of a method: B responses in groups, T packed tokens (see Rollout), S reasoning steps. */
 export interface MethodBatch extends StepData {
-  /** [B] */
+  /** [B] rewards; above 0 is right. */
   rewards: Float32Array;
-  /** [B] */
+  /** [B] index of each response's prompt. */
   groupIds: Int32Array;
-  /** [B + 1] */
+  /** [B + 1] offsets of the responses among the T tokens. */
   cuSeqlens: Int32Array;
   /** [T] log-probabilities under the policy that sampled. */
   oldLogProbs: Float32Array;
 }
 
 export interface MethodResult {
-  /** [T] */
+  /** [T] advantage of each token. */
   advantages: Float32Array;
-  /** They join the step's row of metrics.jsonl under these names. */
+  /** Metrics by name, for the step's row of metrics.jsonl. */
   metrics: Record<string, number>;
 }
 
 export type Need = 'reference' | 'processRewardModel';
 
-/** Its own options with their defaults, and those of the outcome advantage. */
+/** The method's own options, and those of the outcome advantage, with defaults. */
 export type MethodOptions<Table extends OptionTable> = ResolvedOptions<Table> & OutcomeOptions;
 
-/** A method: how the rewards of a rollout become an advantage for each token. Its name is its key in METHODS. */
+/** A method turns the rewards of a rollout into an advantage for each token. Its name is its key in METHODS. */
 export interface Method<Table extends OptionTable> {
-  /** What it gives credit for, in a few words for the help of `method`. */
+  /** What it gives credit for, in a few words. The help of `method` shows it. */
   readonly doc: string;
-  /** Options that no other method has. */
+  /** Options of this method only. */
   readonly options: Table;
-  /** What the trainer must have: `reference` fills refLogProbs, `processRewardModel` fills stepScores. */
+  /** What the trainer must provide: `reference` fills refLogProbs, `processRewardModel` fills stepScores. */
   readonly needs: readonly Need[];
-  /** The default lossType with this method, where it is not that of the loss. */
+  /** Default lossType with this method. Default: the loss's own. */
   readonly lossType?: PolicyLossOptions['lossType'];
-  /** Throws for options that cannot go together, before anything is spent. */
+  /** Throws for options that exclude each other, before training begins. */
   check?(options: MethodOptions<Table>): void;
-  /** The formula. It does not write into the batch. */
+  /** Computes the formula. It must not write into the batch. */
   run(batch: MethodBatch, options: MethodOptions<Table>): MethodResult;
 }
 
 /** Infers the type of the options from their table. */
 export const defineMethod = <const Table extends OptionTable>(method: Method<Table>): Method<Table> => method;
 
-/** [T] each response's value on all of its tokens. */
+/** [T] copies the value of each response to all of its tokens. */
 export function spread(values: Float32Array, cuSeqlens: Int32Array): Float32Array {
   const tokens = new Float32Array(cuSeqlens[values.length]);
   values.forEach((value, i) => {
@@ -65,7 +67,7 @@ export function spread(values: Float32Array, cuSeqlens: Int32Array): Float32Arra
   return tokens;
 }
 
-/** Responses with a reward above 0 are right, as in evaluations. */
+/** Whether a reward means a right response: above 0, as in evaluations. */
 export const isRight = (reward: number): boolean => reward > 0;
 
 export const mean = (values: ArrayLike<number>): number =>

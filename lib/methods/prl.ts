@@ -4,29 +4,30 @@ import { defineMethod, spread } from './method.js';
 import { groupOptions, outcomeAdvantages } from './outcome.js';
 
 /**
- * PRL (arXiv 2601.10201v1, "Process Reward Learning"). The optimal policy of reward maximisation under a KL penalty makes the
- * log-ratio to the reference a process reward: a step earns -(1 / eta) * sum of (oldLogp - refLogp), and the tokens of a step
- * get the outcome advantage plus what is earned from the step's last token on.
+ * PRL (arXiv 2601.10201v1, "Process Reward Learning"). Under a KL penalty, the log-ratio of the optimal policy to the
+ * reference is a process reward. A step earns -(1 / eta) * sum of (oldLogp - refLogp). The tokens of a step get the
+ * outcome advantage plus all process rewards from the step's last token on.
  *
- * prlAdvantage 'process' is what the published code's other way (its prm.adv) is meant to be: the reward plus what is earned from each
- * token on, summed over a response's tokens, then normalised in the group: one value per response, whatever the steps. (As published
- * the normalisation is never reached. The reward counts once per token, so of right responses the longer one is preferred.)
+ * prlAdvantage 'process' is the intent of the published code's other mode, prm.adv. Each token has the reward plus the
+ * process rewards from it on. These values are summed over the response and normalised in the group, so a response has
+ * one value. (The published code never reaches the normalisation. The reward counts once per token, so longer right
+ * responses are preferred.)
  */
 export const prl = defineMethod({
   doc: 'process rewards from the log-ratios of each step',
   options: {
-    eta: { type: 'number', default: 100, above: 0, doc: 'prl: process rewards are log-ratios divided by eta' },
+    eta: { type: 'number', default: 100, above: 0, doc: 'prl: divisor of the log-ratios that are process rewards' },
     suffix: {
       type: 'choice',
       choices: ['inclusive', 'exclusive'],
       default: 'inclusive',
-      doc: "prl: whether a step's own last token counts in its suffix sum",
+      doc: "prl: suffix sum of a step with or without the step's own last token",
     },
     prlAdvantage: {
       type: 'choice',
       choices: ['outcome', 'process'],
       default: 'outcome',
-      doc: "prl: process rewards are added to the outcome's advantage, or summed with it per response and normalised in the group",
+      doc: 'prl: add process rewards to the outcome advantage, or sum them with the reward per response and normalise in the group',
     },
   },
   needs: ['reference'],

@@ -6,9 +6,9 @@ import { defineMethod, isRight, type MethodResult, mean } from './method.js';
 import { groupOptions, outcomeAdvantages } from './outcome.js';
 
 /**
- * PROGRS (arXiv 2604.02341): the outcome advantage plus lambda times a process score from a frozen process reward model, which in
- * each group has lost its mean over the wrong responses. So wrong responses are ranked, and none is lifted above zero for being
- * fluent; groups of one outcome teach as well.
+ * PROGRS (arXiv 2604.02341): the outcome advantage plus lambda times a process score from a frozen process reward
+ * model. In each group, the mean over the wrong responses is subtracted from their scores. So wrong responses are
+ * ranked, and fluency does not lift them above zero on average. Groups with only one outcome teach as well.
  */
 export const progrs = defineMethod({
   doc: 'scores of a process reward model',
@@ -19,40 +19,42 @@ export const progrs = defineMethod({
       default: 0.5,
       min: 0,
       max: 1,
-      doc: 'progrs: share of the mean step score in a process score; the rest is coherence',
+      doc: 'progrs: weight of the mean step score in a process score; coherence has the rest',
     },
     coherenceWindows: {
       type: 'integers',
       default: [2, 3, 5],
       min: 1,
       max: 2 ** 31 - 1,
-      doc: 'progrs: sizes of the windows of coherence, in steps',
+      doc: 'progrs: window sizes of coherence, in steps',
     },
-    lambdaVar: { type: 'number', default: 1, min: 0, doc: 'progrs: what variation within a window costs' },
+    lambdaVar: { type: 'number', default: 1, min: 0, doc: 'progrs: penalty of variation within a window' },
     center: {
       type: 'choice',
       choices: ['incorrect', 'both', 'none'],
       default: 'incorrect',
-      doc: 'progrs: which responses lose the mean process score of their outcome in the group (none: naive, to compare with)',
+      doc: 'progrs: responses to centre on the mean process score of their outcome in the group (none: naive, for comparison)',
     },
     granularity: {
       type: 'choice',
       choices: ['response', 'step'],
       default: 'response',
-      doc: "progrs: one process score for a response, or each step's own for its tokens (without alpha and coherence)",
+      doc: "progrs: one process score per response, or each step's own score for its tokens (without alpha and coherence)",
     },
     combine: {
       type: 'choice',
       choices: ['advantage', 'reward'],
       default: 'advantage',
-      doc: 'progrs: process scores are added to the advantage, or to the reward before it is normalised',
+      doc: 'progrs: add process scores to the advantage, or to the reward before it is normalised',
     },
   },
   needs: ['processRewardModel'],
 
   check({ granularity, combine }) {
     if (granularity === 'step' && combine === 'reward')
-      throw invalidArgument("combine 'reward' gives one number per response: it needs granularity 'response'");
+      throw invalidArgument(
+        "combine 'reward' needs granularity 'response', not 'step': it gives one number per response",
+      );
   },
 
   run(batch, options) {
@@ -75,7 +77,7 @@ export const progrs = defineMethod({
       const coherent = coherence(stepScores, stepsOfResponses(cuSteps, cuSeqlens), { windows, lambdaVar });
       metrics['prm/coherence_mean'] = mean(coherent.data);
     }
-    // Fluent wrong answers: how many are pushed up with centred scores, and would be with scores as they are.
+    // The share of wrong responses that is pushed up, with centred scores and with raw ones.
     const wrong = [...rewards.keys()].filter((i) => correct[i] === 0 && cuSeqlens[i + 1] > cuSeqlens[i]);
     const share = (values: Float32Array) =>
       mean(wrong.map((i) => Number(mean(values.subarray(cuSeqlens[i], cuSeqlens[i + 1])) > 0)));

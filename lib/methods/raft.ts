@@ -1,6 +1,6 @@
 import { defineMethod, isRight, spread } from './method.js';
 
-/** RAFT and RAFT++ (arXiv 2504.11343): right responses are imitated, wrong ones teach nothing. */
+/** RAFT and RAFT++ (arXiv 2504.11343): the policy imitates right responses. Wrong ones teach nothing. */
 export const raft = defineMethod({
   doc: 'right responses only',
   options: {},

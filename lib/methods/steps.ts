@@ -5,11 +5,11 @@ import type { Tokenizer } from '../policy/tokenizer.js';
 
 export interface StepOptions {
   stepSplit: StepSplit['kind'];
-  /** Tokens of a step, for 'length'. */
+  /** Tokens per step, for 'length'. */
   stepLength: number;
-  /** Ids of the tokens that end a step, for 'tokens'. */
+  /** Token ids that end a step, for 'tokens'. */
   stepTokens?: readonly number[];
-  /** What ends a step in the decoded text, for 'strings'. */
+  /** Strings that end a step in the decoded text, for 'strings'. */
   stepStrings?: readonly string[];
 }
 
@@ -18,20 +18,22 @@ export const STEP_OPTIONS = {
     type: 'choice',
     choices: ['newline', 'blankLine', 'length', 'tokens', 'strings', 'offsets'],
     default: 'newline',
-    doc: 'Where reasoning steps end: after lines, blank lines, stepLength tokens, stepTokens, stepStrings; offsets asks a function (setup stepOffsets)',
+    doc: 'Where reasoning steps end: after lines, blank lines, stepLength tokens, stepTokens or stepStrings; offsets calls stepOffsets of the setup',
   },
-  stepLength: { type: 'integer', default: 256, min: 1, doc: "Tokens of a step, for stepSplit 'length'" },
-  stepTokens: { type: 'integers', min: 0, doc: "Ids of tokens that end a step, for stepSplit 'tokens'" },
+  stepLength: { type: 'integer', default: 256, min: 1, doc: "Tokens per step, for stepSplit 'length'" },
+  stepTokens: { type: 'integers', min: 0, doc: "Token ids that end a step, for stepSplit 'tokens'" },
   stepStrings: {
     type: 'strings',
-    doc: "What ends a step in the decoded text, for stepSplit 'strings' (\\n is a newline)",
+    doc: "Strings that end a step in the decoded text, for stepSplit 'strings' (\\n is a newline)",
   },
 } as const satisfies OptionTable;
 
-/** Where the steps after the first begin in a response, as rising token positions: for stepSplit 'offsets'. */
+/**
+ * A function for stepSplit 'offsets'. It returns the token positions, rising, where the steps after the first begin.
+ */
 export type StepOffsets = (response: { tokens: Int32Array; text: string; prompt: string }) => ArrayLike<number>;
 
-/** That a way to cut steps has what it needs, and nothing that belongs to another one. */
+/** Throws if a stepSplit lacks an option that it needs, or has one of another stepSplit. */
 export function checkSteps({ stepSplit, stepTokens, stepStrings }: StepOptions, stepOffsets?: StepOffsets): void {
   for (const [kind, name, value] of [
     ['tokens', 'stepTokens', stepTokens],
@@ -40,11 +42,14 @@ export function checkSteps({ stepSplit, stepTokens, stepStrings }: StepOptions, 
   ] as const) {
     if (stepSplit === kind && value === undefined) throw invalidArgument(`stepSplit '${kind}' needs ${name}`);
     if (stepSplit !== kind && value !== undefined)
-      throw invalidArgument(`${name} has no meaning with stepSplit '${stepSplit}': it needs stepSplit '${kind}'`);
+      throw invalidArgument(`${name} needs stepSplit '${kind}', not '${stepSplit}'`);
   }
 }
 
-/** How two ways to cut steps differ, as in "stepSplit 'newline' instead of 'length'"; undefined where they are the same. */
+/**
+ * The first difference of two ways to cut steps, as in "stepSplit 'newline' instead of 'length'"; undefined if they are
+ * equal.
+ */
 export function stepDifference(
   wanted: StepOptions,
   { stepSplit, stepLength, stepTokens, stepStrings }: StepOptions,
@@ -59,10 +64,13 @@ export function stepDifference(
   return found && `${found[0]} ${found[2]} instead of ${found[1]}`;
 }
 
-/** Whether steps are found in the text. */
+/** Whether the steps are cut in the decoded text. */
 export const splitsText = ({ stepSplit }: StepOptions): boolean => !['length', 'tokens', 'offsets'].includes(stepSplit);
 
-/** cuSteps [S + 1]: where the reasoning steps of packed completions begin. `offsets` are those of each completion, for 'offsets'. */
+/**
+ * cuSteps [S + 1]: where the reasoning steps of packed completions begin. 'offsets' needs the `offsets` of each
+ * completion.
+ */
 export function completionSteps(
   completions: readonly Int32Array[],
   tokenizer: Tokenizer,

@@ -139,7 +139,7 @@ async function collectChunk(options: CollectOptions, from: number, to: number) {
     });
     return { problem: from + i, prompt: Array.from(prompts[i]), responses };
   });
-  tokens += await goOn(options, prefixes);
+  tokens += await drawContinuations(options, prefixes);
   let next = 0;
   for (const { responses } of lines)
     for (const { right } of responses) for (let k = 0; k + 1 < right.length; k++) right[k] = prefixes[next++].right;
@@ -147,7 +147,7 @@ async function collectChunk(options: CollectOptions, from: number, to: number) {
 }
 
 /** Draws the continuations of all prefixes and counts those that end right within the length limit. */
-async function goOn(options: CollectOptions, prefixes: Prefix[]): Promise<number> {
+async function drawContinuations(options: CollectOptions, prefixes: Prefix[]): Promise<number> {
   if (prefixes.length === 0) return 0;
   const { policy, task, continuations, maxCompletionLength } = options;
   const lengths = prefixes.map(({ length }) => length);
@@ -157,7 +157,9 @@ async function goOn(options: CollectOptions, prefixes: Prefix[]): Promise<number
   if (maxNewTokens > room && prefixes.length > 1) {
     const sorted = [...prefixes].sort((a, b) => a.length - b.length);
     const half = sorted.length >> 1;
-    return (await goOn(options, sorted.slice(0, half))) + (await goOn(options, sorted.slice(half)));
+    return (
+      (await drawContinuations(options, sorted.slice(0, half))) + (await drawContinuations(options, sorted.slice(half)))
+    );
   }
   const groups = await generate(options, {
     prompts: prefixes.map(({ ids }) => ids),

@@ -75,7 +75,7 @@ const isIds = (ids: unknown): ids is number[] => Array.isArray(ids) && ids.lengt
 
 function checkProblem(value: Record<string, unknown>, continuations: number): PrmProblem | string {
   const { problem, prompt, responses } = value as Partial<PrmProblem>;
-  if (!isInt32(problem)) return 'problem must be a number';
+  if (!isInt32(problem)) return 'problem must be an integer from 0';
   if (!isIds(prompt)) return 'prompt must hold token ids';
   if (!Array.isArray(responses)) return 'responses must be an array';
   for (const [i, response] of responses.entries()) {
@@ -130,7 +130,7 @@ export async function openPrmData(
   try {
     const { problems } = await readPrmData(file);
     const wrong = problems.findIndex(({ problem }, i) => problem !== i);
-    if (wrong >= 0) throw corruptLine(file, wrong + 2, `problem ${problems[wrong].problem} where ${wrong} was due`);
+    if (wrong >= 0) throw corruptLine(file, wrong + 2, `expected problem ${wrong}, not ${problems[wrong].problem}`);
     return { file: records, problems };
   } catch (error) {
     await records.close();

@@ -71,7 +71,7 @@ export async function evaluatePrm(
   const { quantile = model.quantile, signal } = options;
   checkQuantile(quantile, model.quantiles);
   const { train: seen, heldOut: examples } = unseenExamples(model, data);
-  if (examples.length === 0) throw invalidArgument(`the data has no problems that the model was not trained on`);
+  if (examples.length === 0) throw invalidArgument('the data must have problems that the model was not trained on');
   const { targets, ...batch } = batchOf(examples);
   const { quantiles } = model;
   const encoded = await model.encode({ ...batch, signal });

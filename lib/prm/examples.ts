@@ -53,7 +53,7 @@ export function batchOf(examples: readonly PrmExample[]): ExampleBatch {
   };
 }
 
-/** Some of the steps. */
+/** Picks steps by their indices. */
 export function pickSteps({ steps, hidden, features }: EncodedSteps, which: Int32Array): EncodedSteps {
   const rows = (values: Float32Array) => {
     const width = values.length / steps;

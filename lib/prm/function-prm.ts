@@ -75,7 +75,7 @@ export class FunctionPrm implements ProcessRewardModel {
         if (scores?.length !== steps.length)
           throw new PrlError(
             'ERR_PRL_REWARD_MODEL',
-            `${this.name} must give an array of ${steps.length} scores for ${steps.length} steps, not ${quoted(scores)}`,
+            `${this.name} must return an array of ${steps.length} scores for ${steps.length} steps, not ${quoted(scores)}`,
           );
         return { scores, tokens };
       },

@@ -121,7 +121,10 @@ export class HttpPrm implements ProcessRewardModel {
 
   #refuse(expected: string, came: unknown): never {
     const text = JSON.stringify(came) ?? 'nothing';
-    throw new PrlError('ERR_PRL_REWARD_MODEL', `${this.#url} must answer with ${expected}: ${shorten(text)}`);
+    throw new PrlError(
+      'ERR_PRL_REWARD_MODEL',
+      `${this.#url} must answer with ${expected}. It answered ${shorten(text)}`,
+    );
   }
 }
 
@@ -139,7 +142,7 @@ function resolve(options: HttpPrmOptions) {
   checkHeaders(headers);
   const endpoint = checkChoice('endpoint', options.endpoint ?? 'pooling', ['pooling', 'classify']);
   if (endpoint === 'classify' && (options.chat || options.separator !== undefined))
-    throw invalidArgument("chat and separator belong to endpoint 'pooling'");
+    throw invalidArgument("chat and separator need endpoint 'pooling'");
   return {
     ...{ base, endpoint, tokenizer, model, separator, chat, headers },
     positiveClass: positiveClass === undefined ? undefined : checkInteger('positiveClass', positiveClass, 0, 1000),

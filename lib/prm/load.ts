@@ -25,7 +25,8 @@ export async function loadProcessRewardModel(spec: string, tokenizer: Tokenizer)
 const NUMBERS = ['positiveClass', 'concurrency', 'timeout', 'retries', 'retryDelay'];
 
 function fromAddress(spec: string, tokenizer: Tokenizer): HttpPrm {
-  if (!URL.canParse(spec)) throw invalidArgument(`'${spec}' is not an address`);
+  if (!URL.canParse(spec))
+    throw invalidArgument(`the process reward model must be a folder or an address, not '${spec}'`);
   const address = new URL(spec);
   const [, path, endpoint = 'pooling'] = /^(.*?)(?:\/(pooling|classify))?\/?$/.exec(address.pathname)!;
   const given = Object.fromEntries(address.searchParams);

@@ -75,7 +75,7 @@ interface Shape {
 /**
  * A process reward model on the native policy's network. At the last token of each step a small head predicts quantiles
  * of the chance that a response which continues from there ends right (PROGRS, arXiv 2604.02341). It is a frozen copy:
- * the policy may go on learning, and equal batches get equal scores.
+ * the policy can keep learning, and equal batches get equal scores.
  *
  * Quantiles are sorted, so that they never cross. Sorting moves no estimate away from the true quantile function
  * (Chernozhukov, Fernandez-Val and Galichon, Econometrica 78, 2010). So the head can be one plain sigmoid per quantile.
@@ -120,7 +120,7 @@ export class QuantilePrm implements ProcessRewardModel {
    * @throws TypeError or RangeError that names the option
    */
   static create(policy: Policy, options: QuantilePrmOptions = {}): QuantilePrm {
-    if (!(policy instanceof Policy)) throw invalidArgument('a quantile PRM is made of a native Policy');
+    if (!(policy instanceof Policy)) throw invalidArgument('QuantilePrm.create needs a native Policy');
     options = checkOptions('QuantilePrm.create', options, [
       'quantiles',
       'quantile',
@@ -170,11 +170,14 @@ export class QuantilePrm implements ProcessRewardModel {
     try {
       await loadWeights(folder, model.#parameters, false, (name, values) => {
         if (!values.every((x) => Number.isFinite(x) && (name !== 'features.deviation' || x > 0)))
-          throw new PrlError('ERR_PRL_CORRUPT', `tensor '${name}' of ${folder} holds a number that cannot be`);
+          throw new PrlError(
+            'ERR_PRL_CORRUPT',
+            `tensor '${name}' of ${folder} must hold finite numbers, and features.deviation numbers above 0`,
+          );
         model.#write(name, values);
       });
       if (reference && reference.config.vocab_size !== backbone.config.vocab_size)
-        throw new PrlError('ERR_PRL_CORRUPT', `the two models in ${folder} have vocabularies of different sizes`);
+        throw new PrlError('ERR_PRL_CORRUPT', `the two models in ${folder} must have vocabularies of the same size`);
     } catch (error) {
       model.dispose();
       throw error;
@@ -306,7 +309,8 @@ export class QuantilePrm implements ProcessRewardModel {
   ): Promise<PrmUpdate> {
     options = checkOptions('finetune', options, [...OPTIMIZER, 'backboneLearningRate']);
     const checked = checkStepBatch(batch);
-    if (!this.#reference) throw invalidArgument('this model is frozen: make it with finetune: true');
+    if (!this.#reference)
+      throw invalidArgument('finetune needs a model that was made with finetune: true, and this one is frozen');
     const args = {
       ...packSteps(checked),
       ...optimizer(options),
@@ -357,7 +361,7 @@ export class QuantilePrm implements ProcessRewardModel {
   }
 }
 
-/** Checked, with defaults. */
+/** Checks the options and adds the defaults. */
 function checkShape({ quantiles = [0.1, 0.5, 0.9], quantile, width = 64, features = true }: QuantilePrmOptions): Shape {
   const levels = checkQuantiles(quantiles);
   if (levels.some((q, j) => j > 0 && q <= levels[j - 1])) throw outOfRange(`quantiles must rise: [${levels}]`);
@@ -376,7 +380,7 @@ export function checkQuantile(quantile: number, known: readonly number[]): numbe
   return quantile;
 }
 
-/** What the addon takes of responses and their steps. */
+/** The addon's arguments for responses and their steps. */
 function packSteps({ prompts, completions, cuSteps }: CheckedStepBatch) {
   return {
     ...packSequences('sequences', [[...prompts], [...completions]]),
@@ -389,14 +393,14 @@ function packSteps({ prompts, completions, cuSteps }: CheckedStepBatch) {
 
 function encodedTensors(encoded: EncodedSteps) {
   if (typeof encoded !== 'object' || encoded === null)
-    throw invalidArgument(`encoded steps are what encode gives, not ${describe(encoded)}`);
+    throw invalidArgument(`encoded steps must be a result of encode, not ${describe(encoded)}`);
   return { hidden: asFloats('hidden', encoded.hidden), features: asFloats('features', encoded.features) };
 }
 
 const optimizer = (options: Partial<OptimizerOptions>) =>
   adamOptions({ learningRate: 3e-3, weightDecay: 0.01, ...options });
 
-/** Normal numbers, by the method of Box and Muller. */
+/** Normally distributed numbers, by the method of Box and Muller. */
 const normals = (n: number, deviation: number, random: Random) =>
   Float32Array.from(
     { length: n },

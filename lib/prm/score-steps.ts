@@ -59,11 +59,12 @@ async function ask(model: ProcessRewardModel, batch: StepBatch): Promise<StepSco
 function checkScores(name: string, answer: StepScores, steps: number): StepScores {
   const { scores, tokens } = answer ?? {};
   if (!(scores instanceof Float32Array))
-    throw failure(`${name} must give { scores: Float32Array, tokens: number }, not ${typeof scores} scores`);
-  if (scores.length !== steps) throw failure(`${name} gave ${scores.length} scores for ${steps} steps`);
+    throw failure(`${name} must return { scores: Float32Array, tokens: number }, not ${typeof scores} scores`);
+  if (scores.length !== steps)
+    throw failure(`${name} must return ${steps} scores for ${steps} steps, not ${scores.length}`);
   const wrong = scores.findIndex((score) => !(score >= 0 && score <= 1));
-  if (wrong >= 0) throw failure(`${name} gave step ${wrong} the score ${scores[wrong]}, which is outside [0, 1]`);
-  if (!(tokens >= 0)) throw failure(`${name} must say how many tokens it read, not ${tokens}`);
+  if (wrong >= 0) throw failure(`${name} must return scores in [0, 1], not ${scores[wrong]} for step ${wrong}`);
+  if (!(tokens >= 0)) throw failure(`${name} must return the number of tokens that it read, not ${tokens}`);
   return { scores, tokens };
 }
 

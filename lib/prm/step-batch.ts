@@ -21,7 +21,7 @@ export function checkStepBatch(batch: StepBatch): CheckedStepBatch {
   const prompts = tokenLists('prompts', batch.prompts);
   const completions = tokenLists('completions', batch.completions);
   if (prompts.length !== completions.length)
-    throw outOfRange(`prompts and completions must be as many: ${prompts.length} and ${completions.length} came`);
+    throw outOfRange(`there must be as many prompts as completions: got ${prompts.length} and ${completions.length}`);
   const cuSteps = copyInts('cuSteps', batch.cuSteps);
   const cuSeqlens = cumulative(completions.map(({ length }) => length));
   const cuScores = stepsOfResponses(cuSteps, cuSeqlens);

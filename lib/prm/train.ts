@@ -8,43 +8,43 @@ import type { PrmData } from './data.js';
 import { batchOf, type ExampleBatch, type PrmExample, pickSteps, splitExamples } from './examples.js';
 import { type EncodedSteps, QuantilePrm } from './quantile-prm.js';
 
-/** Every option of the training of a quantile PRM. */
+/** Every option for training a quantile PRM. */
 export const PRM_TRAIN_OPTIONS = {
   backbone: {
     type: 'choice',
     choices: ['frozen', 'finetune'],
     default: 'frozen',
-    doc: 'Train the head alone, or the network under it too (which then keeps a frozen copy for the features)',
+    doc: 'Train the head alone (frozen), or the network too (finetune), which then keeps a frozen copy for the features',
   },
   features: {
     type: 'boolean',
     default: true,
-    doc: 'Read log-probabilities of the frozen model beside the hidden state (without them the head learns little)',
+    doc: 'Read log-probabilities of the frozen model beside the hidden state; without them the head learns little',
   },
   quantiles: {
     type: 'numbers',
     default: [0.1, 0.5, 0.9],
-    doc: 'Levels that the head predicts, rising, each above 0 and below 1',
+    doc: 'Quantiles that the head predicts, rising, each above 0 and below 1',
   },
   quantile: {
     type: 'number',
-    doc: 'Which of them is the score (default: 0.5, else the middle one); a low one is cautious',
+    doc: 'Quantile that is the score (default: 0.5, else the middle one); a low one is cautious',
   },
-  width: { type: 'integer', default: 64, min: 1, max: 2 ** 14, doc: "Of the head's hidden layer" },
-  epochs: { type: 'integer', default: 60, min: 1, doc: 'At most' },
+  width: { type: 'integer', default: 64, min: 1, max: 2 ** 14, doc: "Width of the head's hidden layer" },
+  epochs: { type: 'integer', default: 60, min: 1, doc: 'Largest number of epochs' },
   patience: {
     type: 'integer',
     default: 10,
     min: 1,
-    doc: 'Epochs without a lower loss on held-out problems before it stops',
+    doc: 'Epochs without a lower loss on held-out problems before training stops',
   },
-  batchSize: { type: 'integer', default: 256, min: 1, doc: 'Steps of an optimizer step' },
-  learningRate: { type: 'number', default: 3e-3, min: 0, doc: "AdamW's, of the head" },
+  batchSize: { type: 'integer', default: 256, min: 1, doc: 'Reasoning steps per optimizer step' },
+  learningRate: { type: 'number', default: 3e-3, min: 0, doc: 'Learning rate of AdamW for the head' },
   backboneLearningRate: {
     type: 'number',
     default: 1e-4,
     min: 0,
-    doc: "AdamW's, of the network with --backbone finetune",
+    doc: 'Learning rate of AdamW for the network, with --backbone finetune',
   },
   weightDecay: { type: 'number', default: 0.01, min: 0, doc: 'Decoupled weight decay of matrices' },
   heldOut: {
@@ -52,9 +52,15 @@ export const PRM_TRAIN_OPTIONS = {
     default: 0.2,
     above: 0,
     max: 0.9,
-    doc: 'Share of the problems that is held out for early stopping',
+    doc: 'Share of the problems held out for early stopping',
   },
-  seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Of the weights, the split and the shuffles' },
+  seed: {
+    type: 'integer',
+    default: 0,
+    min: 0,
+    max: 2 ** 31 - 1,
+    doc: 'Seed of the weights, the split and the shuffles',
+  },
 } as const satisfies OptionTable;
 /** Values of `options` for {@link trainQuantilePrm}. The table of options has names, bounds, defaults and meanings. */
 export type PrmTrainOptions = OptionsOf<typeof PRM_TRAIN_OPTIONS>;
@@ -111,7 +117,7 @@ export async function trainQuantilePrm(training: PrmTraining): Promise<TrainedPr
   for (const [side, examples] of Object.entries(sides))
     if (examples.length === 0)
       throw invalidArgument(
-        `the data has ${data.problems.length} problems, none of which is on the side '${side}': collect more`,
+        `the split needs problems on both sides, and none of the data's ${data.problems.length} is on the side '${side}': collect more`,
       );
   const model = QuantilePrm.create(policy, { quantiles, quantile, width, features, seed, finetune });
   try {
@@ -175,7 +181,7 @@ async function headEpoch(
   return sum / order.length;
 }
 
-/** Responses stay whole. A batch has as many as give about batchSize steps. */
+/** An epoch of the whole network. Responses stay whole. A batch has about batchSize steps. */
 async function finetuneEpoch(
   model: QuantilePrm,
   examples: readonly PrmExample[],
@@ -221,7 +227,7 @@ function check({ loss, applied }: { loss: number; applied: boolean }): number {
   return loss;
 }
 
-/** Of sorted quantiles. */
+/** Mean pinball loss of predicted quantiles. */
 function lossOf(predicted: Float32Array, targets: Float32Array, quantiles: readonly number[]): number {
   return quantileLoss(Tensor.from(predicted, [targets.length, quantiles.length]), targets, { quantiles }).loss;
 }

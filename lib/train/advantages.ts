@@ -8,28 +8,30 @@ import type { ProcessRewardModel } from '../prm/process-reward-model.js';
 import type { Rollout } from '../rollout/rollout.js';
 import type { ResolvedTrainerOptions } from './options.js';
 
-/** Whether the method or the loss compares with the frozen reference. */
+/** Whether the method or the loss needs the frozen reference. */
 export const needsReference = ({ method, beta }: ResolvedTrainerOptions): boolean =>
   methodNeeds(method, 'reference') || beta > 0;
 
-/** What a method stands on, besides its options. */
+/** What a method needs of the setup, besides its options. */
 export interface MethodSetup {
   processRewardModel?: ProcessRewardModel;
   stepOffsets?: StepOffsets;
 }
 
-/** Options that cannot go together, or without something in the setup; before anything is spent. */
+/**
+ * Throws for options that exclude each other, or that need something else in the setup. Called before training begins.
+ */
 export function checkMethod(options: ResolvedTrainerOptions, { processRewardModel, stepOffsets }: MethodSetup): void {
   const { method } = options;
   const asksModel = methodNeeds(method, 'processRewardModel');
   if (asksModel && !processRewardModel)
     throw invalidArgument(
-      `method '${method}' needs a process reward model (Trainer: processRewardModel, command line: --prm). Train one with \`prl prm collect\` and \`prl prm train\`, name a server that serves one (HttpPrm, --prm URL), or write a function (FunctionPrm)`,
+      `method '${method}' needs a process reward model (Trainer: processRewardModel, command line: --prm). Train one with \`prl prm collect\` and \`prl prm train\`, use one from a server (HttpPrm, --prm URL), or write a function (FunctionPrm)`,
     );
   if (processRewardModel && !asksModel) {
     const askers = METHOD_NAMES.filter((name) => methodNeeds(name, 'processRewardModel')).map((name) => `'${name}'`);
     throw invalidArgument(
-      `a process reward model is given, but method '${method}' would not ask it: use ${askers.join(' or ')}`,
+      `method must be ${askers.join(' or ')} with a process reward model, not '${method}', which does not use one`,
     );
   }
   METHODS[method].check?.(options);
@@ -47,7 +49,7 @@ export async function rolloutSteps(
     stepOffsets &&
     completions.map((tokens, i) => stepOffsets({ tokens, text: texts[i], prompt: problems[groupIds[i]].prompt }));
   if (!splitsText(options)) return completionSteps(completions, tokenizer, options, offsets);
-  // One by one: text is long, and all of it at once would hold the event loop.
+  // One response at a time: cutting all texts at once would block the event loop.
   const cuts = await mapInTurns(completions, (tokens) => completionSteps([tokens], tokenizer, options));
   const cuSteps = [0];
   for (const cut of cuts) {
@@ -57,7 +59,7 @@ export async function rolloutSteps(
   return Int32Array.from(cuSteps);
 }
 
-/** The method's advantages of a rollout, and its metrics. */
+/** Computes the method's advantages of a rollout, and its metrics. */
 export function computeAdvantages(
   { rewards, groupIds, cuSeqlens, logProbs: oldLogProbs }: Rollout,
   data: StepData,

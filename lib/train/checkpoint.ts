@@ -14,27 +14,27 @@ import type { Step } from './step.js';
 
 export type LoadPolicy = (folder: string) => PolicyLike | Promise<PolicyLike>;
 
-/** What the trainer has to know, besides the weights and the optimizer's moments, to go on where it was. */
+/** What the trainer needs to resume, besides the weights and the optimizer's moments. */
 export interface TrainerState {
-  /** Steps done; the next step's problems, samples and shuffles follow from it and the seed. */
+  /** Finished steps. Their number and the seed decide the next step's problems, samples and shuffles. */
   step: number;
   /** Tokens generated. */
   tokens: number;
-  /** Tokens that the process reward model read; absent in runs that are older than it. */
+  /** Tokens that the process reward model read. Absent in older runs. */
   prmTokens?: number;
   /** Steps in a row without a finite update. */
   nonFiniteSteps: number;
 }
 
-/** The trainer's side of a run folder. */
+/** The run folder, as the trainer uses it. */
 export interface TrainerRun {
-  /** Where the run goes on; undefined at its beginning. */
+  /** The state that a resumed run begins with; undefined for a new run. */
   resumed?: { policy: PolicyLike; base: PolicyLike; state: TrainerState };
   append(metrics: Row, samples: SampleRow): Promise<void>;
-  /** Keeps the batch of a step that was not applied; the file. */
+  /** Saves the batch of a step that was not applied, and returns the file. */
   dump(step: Step): Promise<string>;
   save(policy: PolicyLike, state: TrainerState): Promise<void>;
-  /** Lets go of the folder, unless the caller opened it. */
+  /** Releases the folder, unless the caller opened it. */
   close(): Promise<void>;
 }
 
@@ -62,10 +62,10 @@ export async function openTrainerRun(
     await settleConfig(folder, 'trainer', { task: task.name, ...task.identity, ...options }, RESUMABLE_OPTIONS);
     const checkpoint = await folder.latestCheckpoint(KIND, onWarning);
     if (!checkpoint && (await folder.hasCheckpoints(KIND))) {
-      // To begin again would cut the logs to nothing.
+      // A new beginning would empty the logs.
       throw new PrlError(
         'ERR_PRL_CORRUPT',
-        `no checkpoint in ${folder.file('checkpoints')} is whole. Without them the run begins again from its base`,
+        `a resume needs a whole checkpoint, and all in ${folder.file('checkpoints')} are damaged. Delete them to begin again from the base`,
       );
     }
     const basePath = await wholeBase(folder);
@@ -73,7 +73,7 @@ export async function openTrainerRun(
     for (const log of LOGS) {
       const { length } = await folder.truncate(log, checkpoint?.step ?? 0);
       if (checkpoint && length < checkpoint.step)
-        onWarning?.(`${folder.file(log)} has ${length} rows of the ${checkpoint.step} steps that are done`);
+        onWarning?.(`${folder.file(log)} must have ${checkpoint.step} rows, one per finished step, and has ${length}`);
     }
     let saved = checkpoint?.step ?? -1;
     const run: TrainerRun = {
@@ -109,8 +109,9 @@ export async function openTrainerRun(
 }
 
 /**
- * The policy that a run began with, where it has been saved.
- * @throws PrlError ERR_PRL_CORRUPT where there is none any more, but steps that were taken from it
+ * The folder of the policy that a run began with; undefined if it was not saved yet.
+ *
+ * @throws PrlError ERR_PRL_CORRUPT if it is gone and there are checkpoints
  */
 export async function wholeBase(folder: RunFolder): Promise<string | undefined> {
   const base = await folder.wholeFolder('base');
@@ -128,12 +129,12 @@ async function readState({ path, step }: { path: string; step: number }): Promis
   if (own !== step || ![tokens, prmTokens, nonFiniteSteps].every((count) => isCount(count)))
     throw new PrlError(
       'ERR_PRL_CORRUPT',
-      `${file} is no state of step ${step}. Without the folder ${path} the run goes on from the checkpoint before it`,
+      `${file} must hold the state of step ${step}. Delete the folder ${path} to resume from the checkpoint before it`,
     );
   return { step, tokens, prmTokens, nonFiniteSteps } as TrainerState;
 }
 
-/** Weights and tokenizer, as transformers lays them out. */
+/** Saves weights and tokenizer in the layout of transformers. */
 export async function savePolicy(path: string, policy: PolicyLike, task: Task): Promise<void> {
   await policy.save(path);
   await task.tokenizer.save(path);
@@ -143,9 +144,10 @@ export const saveBase = (folder: RunFolder, policy: PolicyLike, task: Task): Pro
   folder.writeFolder('base', (path) => savePolicy(path, policy, task));
 
 /**
- * Records a section of config.json; where the run has one already it must be the same but for `changeable` names.
+ * Records a section of config.json. If the run already has the section, only `changeable` names may differ.
+ *
  * @throws TypeError that names the first difference
- * @throws PrlError ERR_PRL_CORRUPT where it is gone
+ * @throws PrlError ERR_PRL_CORRUPT if config.json is gone and there are checkpoints
  */
 export async function settleConfig(
   folder: RunFolder,
@@ -157,7 +159,7 @@ export async function settleConfig(
   if (found === undefined && (await folder.hasCheckpoints(KIND)))
     throw new PrlError(
       'ERR_PRL_CORRUPT',
-      `${folder.file('config.json')} is missing: what the checkpoints beside it were made with is not known any more`,
+      `${folder.file('config.json')} is missing: without it the settings of the checkpoints beside it are unknown`,
     );
   const config = found ?? {};
   const known = config[section] as typeof wanted | undefined;
@@ -165,14 +167,14 @@ export async function settleConfig(
     const [before, now] = [JSON.stringify(known![name]), JSON.stringify(wanted[name])];
     if (before !== now && !changeable.includes(name)) {
       throw invalidArgument(
-        `the run in ${folder.path} has ${name} ${shorten(before ?? 'unset')}, not ${shorten(now ?? 'unset')}: a resumed run keeps what decides its steps`,
+        `the run in ${folder.path} has ${name} ${shorten(before ?? 'unset')}, not ${shorten(now ?? 'unset')}: a resumed run cannot change what decides its steps`,
       );
     }
   }
   await folder.writeJson('config.json', { ...config, [section]: wanted });
 }
 
-/** Stored as the one that the run began with. */
+/** Loads a policy in the dtype of the one that the run began with. */
 async function loadNativePolicy(path: string, { dtype }: PolicyLike): Promise<PolicyLike> {
   const { Policy } = await import('../policy/policy.js');
   return Policy.load(path, { dtype });

@@ -1,16 +1,16 @@
-// The batch of a step whose update was not finite, for a look at what it was.
+// Saves the batch of a step whose update was not finite, for diagnosis.
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cumulative } from '../base/packed.js';
 import { type StorableTensor, writeSafetensors } from '../policy/safetensors.js';
 import type { Step } from './step.js';
 
-/** Of a long run the last ones are kept. */
+/** Batches that are kept: the last ones. */
 const MAX_DUMPS = 8;
 
 /**
- * Writes step-N.safetensors, which holds every bit of what the step computed with: token ids of prompts and completions, packed, and
- * what the rollout and the method made of them. The problems are in its metadata, as JSON.
+ * Writes step-N.safetensors with every bit that the step computed with: packed token ids of prompts and completions,
+ * and the arrays of the rollout and the method. Its metadata holds the problems as JSON.
  */
 export async function dumpBatch(folder: string, { step, rollout, ...computed }: Step): Promise<string> {
   const { problems, groupIds, prompts, completions, rewards, cuSeqlens, logProbs } = rollout;

@@ -10,21 +10,21 @@ import type { Step } from './step.js';
 /** Parts of a step that are timed as seconds/NAME. */
 export type Phase = 'sync' | 'rollout' | 'check' | 'reference' | 'prm' | 'advantages' | 'update' | 'evaluation';
 
-/** What the stages of a step found out, besides the step itself. */
+/** Results of the stages of a step, besides the step itself. */
 interface StepFindings {
-  /** Of the log-probabilities of sampling, compared with ours. */
+  /** Metrics of the log-probabilities of sampling, compared with ours. */
   sampling: Record<string, number>;
-  /** The method's. */
+  /** Metrics of the method. */
   credit: Record<string, number>;
-  /** Mean over the problems' first tokens. */
+  /** Mean entropy of the first token over the problems. */
   entropy: number;
   updates: readonly Update[];
   /** Whether there is a frozen reference. */
   reference: boolean;
   evaluation?: EvaluationResult;
-  /** Tokens that the process reward model read, where there is one. */
+  /** Tokens that the process reward model read in this step, if there is one. */
   prmTokens?: number;
-  /** After the step. */
+  /** The state after the step. */
   state: TrainerState;
   seconds: Partial<Record<Phase, number>>;
   /** Seconds of the whole step. */
@@ -54,7 +54,7 @@ export function stepMetrics(
   };
 }
 
-/** What a rollout says before anything is learnt from it, under TRL's names. */
+/** Metrics of a rollout before the step learns from it, under TRL's names. */
 export function rolloutMetrics(rollout: Rollout): Record<string, number> {
   const { problems, groupIds, rewards, completions, finished } = rollout;
   const groups = problems.map((_, group) => rewards.filter((_, i) => groupIds[i] === group));
@@ -74,8 +74,8 @@ export function rolloutMetrics(rollout: Rollout): Record<string, number> {
 }
 
 /**
- * The share of wrong responses that are pushed up all the same: what a process reward does that takes fluent steps for right
- * ones. Nothing where no response is wrong.
+ * The share of wrong responses that are pushed up all the same. A process reward that takes fluent steps for right ones
+ * does this. Empty if no response is wrong.
  */
 export function creditMetrics({ rewards, cuSeqlens }: Rollout, advantages: Float32Array): Record<string, number> {
   const wrong = [...rewards.keys()].filter((i) => rewards[i] <= 0);
@@ -84,7 +84,7 @@ export function creditMetrics({ rewards, cuSeqlens }: Rollout, advantages: Float
   return { 'advantage/wrong_positive_ratio': mean(sums.map((sum) => (sum > 0 ? 1 : 0))) };
 }
 
-/** How far the log-probabilities of generation are from those that training computes of the same tokens. */
+/** The difference between the log-probabilities of generation and those that training computes for the same tokens. */
 export function differenceMetrics(sampled: Float32Array, recomputed: Float32Array): Record<string, number> {
   let worst = 0;
   let sum = 0;
@@ -99,7 +99,7 @@ export function differenceMetrics(sampled: Float32Array, recomputed: Float32Arra
   };
 }
 
-/** An optimizer step: what it reports of its batch, and what was left out of that. */
+/** An optimizer step: its metrics, and what was left out of its batch. */
 export interface Update {
   metrics: UpdateMetrics;
   learningRate: number;
@@ -107,9 +107,10 @@ export interface Update {
 }
 
 /**
- * Means over the updates of a step. Those that methods are compared by are over all tokens that take part, also those of responses
- * that were left out of their batch for having no advantage. No clip can concern them. Where there are any, the entropy is estimated
- * by the -log p of what was sampled, whose expectation it is; of all tokens, since which ones were left out depends on what was sampled.
+ * Means over the updates of a step. Clip ratios and entropy are means over all tokens that take part, including
+ * responses that were left out of their batch because their advantages are 0. Such tokens are never clipped. If there
+ * are any, the entropy is estimated by the mean -log p of all sampled tokens, whose expectation it is: the choice of
+ * what is left out depends on the samples.
  */
 export function updateMetrics(
   updates: readonly Update[],
@@ -134,7 +135,7 @@ export function updateMetrics(
     'clip_ratio/low_mean': overAll(({ metrics }) => metrics.clipRatioLow * metrics.tokens),
     'clip_ratio/high_mean': overAll(({ metrics }) => metrics.clipRatioHigh * metrics.tokens),
     'clip_ratio/region_mean': overAll(({ metrics }) => metrics.clipRatioRegion * metrics.tokens),
-    // Of lossType vespo only: the weights are above 0.
+    // Only lossType vespo has weights above 0.
     ...(phi > 0 && { 'vespo/phi_seq_mean': phi }),
     updates_skipped: updates.filter(({ metrics }) => !metrics.applied).length,
   };

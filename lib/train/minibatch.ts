@@ -2,21 +2,21 @@ import type { PolicyBatch } from '../policy/types.js';
 import type { ResolvedTrainerOptions } from './options.js';
 import type { Step } from './step.js';
 
-/** What an optimizer batch says nothing of. */
+/** Tokens that an optimizer batch leaves out. */
 export interface LeftOut {
-  /** That take part but were left out of the batch. */
+  /** Number of tokens that take part but were left out of the batch. */
   tokens: number;
-  /** Sum of -log p when they were sampled, of these tokens and those in the batch. */
+  /** Sum of -log p at sampling, over these tokens and those in the batch. */
   surprisal: number;
 }
 
 /**
- * One optimizer batch of a rollout, with the normalizer that belongs to it: part `part` of numMinibatches of `order`, a permutation of
- * the B responses.
+ * One optimizer batch of a rollout, with its normalizer: part `part` of numMinibatches of `order`, a permutation of the
+ * B responses.
  *
- * Responses whose advantages are all 0 are left out of it where nothing else could give them a gradient: with outcome
- * advantages those are whole groups of equal rewards. They still count in the normalizer, so the gradient is the same, and in
- * the metrics (see updateMetrics).
+ * Responses whose advantages are all 0 are left out if nothing else can give them a gradient. With outcome advantages,
+ * these are whole groups of equal rewards. They still count in the normalizer, so the gradient is the same, and in the
+ * metrics (see updateMetrics).
  */
 export function cutBatch(
   { rollout, advantages, refLogProbs }: Step,
@@ -26,17 +26,17 @@ export function cutBatch(
 ): { batch: PolicyBatch; normalizer?: { tokens: number; sequences: number }; leftOut: LeftOut } {
   const { numMinibatches, maskTruncatedCompletions, beta, entropyCoef, topEntropyQuantile, lossType } = options;
   const size = order.length / numMinibatches;
-  // In the rollout's order: responses to one prompt lie side by side, and the policy then reads the prompt once.
+  // In the rollout's order, responses to one prompt are neighbours, so the policy reads the prompt once.
   const members = [...order.subarray(Math.round(part * size), Math.round((part + 1) * size))].sort((a, b) => a - b);
   const { cuSeqlens, finished } = rollout;
   const active = members.filter((i) => !maskTruncatedCompletions || finished[i]);
   const own = (values: Float32Array, i: number) => values.subarray(cuSeqlens[i], cuSeqlens[i + 1]);
   const count = (responses: readonly number[]) => responses.reduce((n, i) => n + cuSeqlens[i + 1] - cuSeqlens[i], 0);
-  // bnpo averages over what is given; a quantile is of all tokens.
+  // bnpo averages over the tokens of the batch, and a quantile needs all tokens.
   const canSkip = beta === 0 && entropyCoef === 0 && topEntropyQuantile === 1 && lossType !== 'bnpo';
   const none = active.length === 0;
   let chosen = canSkip ? active.filter((i) => own(advantages, i).some((advantage) => advantage !== 0)) : active;
-  // The optimizer's momentum moves the weights in every update, also in one without a gradient.
+  // The optimizer's momentum moves the weights in every update, even without a gradient.
   if (chosen.length === 0) chosen = (none ? members : active).slice(0, 1);
 
   const tokens = (values: Float32Array) => {

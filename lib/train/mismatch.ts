@@ -1,4 +1,4 @@
-// What a rollout engine of its own brings with it: log-probabilities that are not quite ours.
+// Handles the difference between a rollout engine's log-probabilities and ours.
 import { invalidArgument, PrlError } from '../base/errors.js';
 import { importanceWeights } from '../kernels/importance-weights.js';
 import type { Rollout } from '../rollout/rollout.js';
@@ -13,13 +13,11 @@ const OPTIONS = [
   'vllmImportanceSamplingClipMin',
 ] as const;
 
-/** Options that cannot go together, or need an engine; before anything is spent. */
+/** Throws for options that exclude each other, or that need an engine. Called before training begins. */
 export function checkMismatch(options: ResolvedTrainerOptions, engine: unknown): void {
   const given = OPTIONS.find((name) => options[name] !== undefined);
   if (!engine && given)
-    throw invalidArgument(
-      `${given} has no meaning without a rollout engine: the policy's own samples need no correction`,
-    );
+    throw invalidArgument(`${given} needs a rollout engine: the policy's own samples need no correction`);
   const { vllmImportanceSamplingCorrection: correct = true, vllmImportanceSamplingMode: mode } = options;
   if (engine && correct && lossOptions(options).lossType === 'vespo' && !mode?.startsWith('token'))
     throw invalidArgument(
@@ -28,8 +26,8 @@ export function checkMismatch(options: ResolvedTrainerOptions, engine: unknown):
 }
 
 /**
- * The engine's rollout with our log-probabilities as the old ones (the loss's ratios are then between our own numbers), and with the
- * importance weights that make up for the engine having sampled from slightly different ones.
+ * Corrects the engine's rollout. Our log-probabilities become the old ones, so that the loss's ratios are between our
+ * own numbers. Importance weights make up for the slightly different distribution that the engine sampled from.
  *
  * @param own [T] log-probabilities of the tokens under the policy that the engine was synced with
  */
@@ -54,7 +52,7 @@ export function correctRollout(
   const metrics = {
     ...differenceMetrics(rolloutLogProbs, own),
     ...sequenceRatios(cuSeqlens, rolloutLogProbs, own),
-    // TRL reports the weights as they are used: clipped or masked, one per sequence in the sequence modes.
+    // As in TRL, these are the weights in use: clipped or masked, one per sequence in the sequence modes.
     ...(weights &&
       spread(
         'sampling/importance_sampling_ratio',
@@ -65,8 +63,8 @@ export function correctRollout(
 }
 
 /**
- * Throws when the engine's log-probabilities are those of temperature 1 while it samples at another one: they look like a large
- * mismatch, and weights made of them would be wrong.
+ * Throws if the engine samples at another temperature than 1 but returns the log-probabilities of temperature 1. They
+ * look like a large mismatch, and give wrong weights.
  *
  * @param atOne [T] ours at temperature 1
  */
@@ -79,21 +77,24 @@ export function checkTemperature(
   if (mean(atOne) < mean(own) / 4)
     throw new PrlError(
       'ERR_PRL_ROLLOUT',
-      `the rollout engine's log-probabilities are those of temperature 1, not of temperature ${temperature}, at which it samples (mean difference ${mean(atOne).toPrecision(3)} from ours at 1, ${mean(own).toPrecision(3)} at ${temperature}). Serve with vLLM's --logprobs-mode processed_logprobs, or train at temperature 1`,
+      `the rollout engine must return log-probabilities of temperature ${temperature}, at which it samples, and returns those of temperature 1 (mean difference ${mean(atOne).toPrecision(3)} from ours at 1, ${mean(own).toPrecision(3)} at ${temperature}). Serve with vLLM's --logprobs-mode processed_logprobs, or train at temperature 1`,
     );
 }
 
-/** Above this mean difference in nats {@link checkTemperature} is worth a forward pass: numerical noise is well below. */
+/**
+ * Mean difference in nats above which {@link checkTemperature} is worth a forward pass. Numerical noise is far below
+ * it.
+ */
 export const NOTABLE_DIFFERENCE = 0.02;
 
-/** The product of the token ratios of each sequence, and its geometric mean: on long sequences they tell very different stories. */
+/** Product and geometric mean of the token ratios of each sequence. On long sequences they differ a lot. */
 function sequenceRatios(cuSeqlens: Int32Array, said: Float32Array, own: Float32Array): Record<string, number> {
   const products: number[] = [];
   const means: number[] = [];
   for (let i = 0; i + 1 < cuSeqlens.length; i++) {
     let sum = 0;
     for (let t = cuSeqlens[i]; t < cuSeqlens[i + 1]; t++) sum += own[t] - said[t];
-    // A product beyond the largest number would be no number in a JSON file.
+    // JSON has no Infinity, so products are bounded.
     products.push(Math.exp(Math.min(700, sum)));
     means.push(Math.exp(Math.min(700, sum / Math.max(1, cuSeqlens[i + 1] - cuSeqlens[i]))));
   }

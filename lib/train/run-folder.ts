@@ -15,28 +15,28 @@ import { corruptLine, readJsonLines } from '../base/lines.js';
 import { lockFolder } from '../base/lock.js';
 import { isCount } from '../base/options.js';
 
-/** A row of a log: numbers by name, `step` among them. */
+/** A row of a log: numbers by name, including `step`. */
 export type Row = { step: number; [name: string]: number };
 export const ROW: Shape = { '*': 'number or null' };
 
 /**
  * The folder of a run:
  *
- *     config.json                  what was asked for
+ *     config.json                  the options of the run
  *     base/                        the policy before training, which is also the frozen reference
  *     metrics.jsonl                one row per step
  *     samples.jsonl                one row per step: histograms, and responses of some steps
  *     checkpoints/step-000010/     weights, optimizer and the trainer's state, with a manifest
  *     non-finite/                  batches of the last steps whose update was not finite
- *     lock-PID-...                 the process that works here
+ *     lock-PID-...                 the process that uses the folder
  *
- * Whatever moment a process is killed at, the folder holds a whole checkpoint (or none yet) and all rows up to it. Where the disk
- * is full, read-only or gone, writing throws ERR_PRL_IO, and what was written before stays.
+ * A process may be killed at any moment: the folder holds a whole checkpoint (or none yet) and all rows up to it. If
+ * the disk is full, read-only or gone, writing throws ERR_PRL_IO, and earlier files stay as they were.
  */
 export class RunFolder {
   readonly path: string;
   readonly #unlock: () => Promise<void>;
-  /** What `path` was when it was opened. */
+  /** Inode and device of `path` when it was opened. */
   readonly #identity: Stats;
 
   private constructor(path: string, identity: Stats, unlock: () => Promise<void>) {
@@ -46,8 +46,9 @@ export class RunFolder {
   }
 
   /**
-   * Takes hold of a folder. Without `resume` it must not hold a run; with it, a run is gone on with when there is one.
-   * @throws PrlError ERR_PRL_BUSY when another process works in it
+   * Opens and locks a folder. Without `resume` it must not hold a run. With it, an existing run is resumed.
+   *
+   * @throws PrlError ERR_PRL_BUSY if another process uses the folder
    */
   static async open(path: string, { resume = false } = {}): Promise<RunFolder> {
     const full = resolve(path);
@@ -59,7 +60,7 @@ export class RunFolder {
     const unlock = await lockFolder(full);
     try {
       if (!resume && ['config.json', 'metrics.jsonl'].some((name) => existsSync(join(full, name))))
-        throw new PrlError('ERR_PRL_IO', `${path} holds a run already: resume it, or choose another folder`);
+        throw new PrlError('ERR_PRL_IO', `${path} already holds a run: resume it, or choose another folder`);
       await removeTemporaries(join(full, 'checkpoints'));
       return new RunFolder(full, await stat(full), unlock);
     } catch (error) {
@@ -68,7 +69,7 @@ export class RunFolder {
     }
   }
 
-  /** Lets another process work in the folder. */
+  /** Unlocks the folder for other processes. */
   async close(): Promise<void> {
     await this.#unlock();
   }
@@ -78,42 +79,45 @@ export class RunFolder {
     return join(this.path, name);
   }
 
-  /** What is written to another folder of the same name (a disk that was unmounted leaves one) would be lost. */
+  /**
+   * Throws if `path` is another folder now, such as the mount point of an unmounted disk. Files written there would be
+   * lost.
+   */
   async #checkThere(): Promise<void> {
     const now = await stat(this.path).catch(() => undefined);
     if (now?.ino !== this.#identity.ino || now.dev !== this.#identity.dev)
       throw new PrlError(
         'ERR_PRL_IO',
-        `${this.path} is not the folder any more that this run works in: it was moved, deleted or unmounted. Where it is there again, resume it`,
+        `${this.path} is no longer the folder of this run: it was moved, deleted or unmounted. Put it back, then resume the run`,
       );
   }
 
-  /** Writes a JSON file that is whole or as before, whenever the process ends. */
+  /** Writes a JSON file atomically: after a crash it is new or as before. */
   async writeJson(name: string, value: unknown): Promise<void> {
     await this.#checkThere();
     await writeFileAtomic(this.file(name), `${JSON.stringify(value, null, 2)}\n`);
   }
 
-  /** The contents of a JSON file; undefined when it is not there. */
+  /** The contents of a JSON file; undefined if it does not exist. */
   // biome-ignore lint/suspicious/noExplicitAny: each file has its own shape
   async readJson(name: string, shape?: Shape): Promise<any> {
     return readJsonFile(this.file(name), shape);
   }
 
-  /** Writes a folder (such as 'base') that is whole or absent. */
+  /** Writes a folder (such as 'base') atomically: it is whole or absent. */
   async writeFolder(name: string, fill: (folder: string) => Promise<void>): Promise<void> {
     await this.#checkThere();
     await writeFolderAtomic(this.file(name), fill);
   }
 
-  /** The path of a whole folder; undefined when it is absent or damaged. */
+  /** The path of a whole folder; undefined if it is absent or damaged. */
   async wholeFolder(name: string): Promise<string | undefined> {
     return (await folderDamage(this.file(name))) === undefined ? this.file(name) : undefined;
   }
 
   /**
-   * Saves a checkpoint of the course `kind` and drops the oldest ones. Rows of `logs` are made durable first: a checkpoint
-   * promises that all rows up to its step are there.
+   * Saves a checkpoint of kind `kind` and removes the oldest ones. It syncs `logs` to the disk first: a checkpoint
+   * promises that all rows up to its step exist.
    */
   async writeCheckpoint(
     kind: string,
@@ -130,13 +134,13 @@ export class RunFolder {
       });
     const name = `${kind}-${String(step).padStart(6, '0')}`;
     await this.writeFolder(join('checkpoints', name), fill);
-    // Not the new one in any case: those of later steps, which were passed over for their damage, count as newer.
+    // The new one always stays. Damaged checkpoints of later steps, which were skipped, would count as newer.
     const others = (await this.#checkpoints(kind)).filter(({ path }) => path !== this.file(join('checkpoints', name)));
     for (const old of others.slice(keep - 1))
       await this.writeBelow(relative(this.path, old.path), (path) => rm(path, { recursive: true, force: true }));
   }
 
-  /** The newest checkpoint that is whole; damaged ones are passed over (and named to `onDamage`). */
+  /** The newest whole checkpoint. Damaged ones are skipped and reported to `onDamage`. */
   async latestCheckpoint(
     kind: string,
     onDamage: (message: string) => void = () => {},
@@ -144,16 +148,16 @@ export class RunFolder {
     for (const checkpoint of await this.#checkpoints(kind)) {
       const damage = await folderDamage(checkpoint.path);
       if (damage === undefined) return checkpoint;
-      onDamage(`passing over the checkpoint ${checkpoint.path}: ${damage}`);
+      onDamage(`skipping the damaged checkpoint ${checkpoint.path}: ${damage}`);
     }
   }
 
-  /** Whether there are any, whole or not. */
+  /** Whether there are checkpoints of a kind, whole or not. */
   async hasCheckpoints(kind: string): Promise<boolean> {
     return (await this.#checkpoints(kind)).length > 0;
   }
 
-  /** Removes all checkpoints of the course `kind`. */
+  /** Removes all checkpoints of a kind. */
   async removeCheckpoints(kind: string): Promise<void> {
     for (const { path } of await this.#checkpoints(kind)) await rm(path, { recursive: true, force: true });
   }
@@ -167,7 +171,7 @@ export class RunFolder {
     return found.sort((a, b) => b.step - a.step);
   }
 
-  /** @internal Writes a file or several below `name`, whole or not at all each; what `write` says is passed on. */
+  /** @internal Calls `write` with the path of `name`, and returns its result. Its file errors become ERR_PRL_IO. */
   async writeBelow<R>(name: string, write: (path: string) => Promise<R>): Promise<R> {
     await this.#checkThere();
     return write(this.file(name)).catch((error) => {
@@ -175,7 +179,7 @@ export class RunFolder {
     });
   }
 
-  /** Adds a row to a log (JSON Lines). It is durable when the next checkpoint is. */
+  /** Adds a row to a log (JSON Lines). The next checkpoint makes it durable. */
   async append<R extends { step: number } = Row>(log: string, row: R): Promise<void> {
     await this.#checkThere();
     const file = this.file(log);
@@ -184,12 +188,12 @@ export class RunFolder {
     });
   }
 
-  /** Rows of a log of numbers. */
+  /** Reads the rows of a log of numbers. */
   async rows(log: string): Promise<Row[]> {
     return readRows(this.file(log), ROW);
   }
 
-  /** Cuts a log back to the checkpoint that a run goes on from: one row per step, none of them after `lastStep`. */
+  /** Cuts a log back to the checkpoint to resume from: one row per step, none after `lastStep`. */
   async truncate(log: string, lastStep: number): Promise<Row[]> {
     const byStep = new Map<number, Row>();
     for (const row of await readRows(this.file(log)))
@@ -202,16 +206,18 @@ export class RunFolder {
 }
 
 /**
- * The object in a JSON file of a run; undefined where there is no file.
- * @throws PrlError ERR_PRL_CORRUPT for what is none, or not of the shape that the caller counts on
+ * Reads the object in a JSON file of a run; undefined if the file does not exist.
+ *
+ * @throws PrlError ERR_PRL_CORRUPT if it is not an object of this shape
  */
 // biome-ignore lint/suspicious/noExplicitAny: each file has its own shape
 export const readJsonFile = (file: string, shape: Shape = {}): Promise<any> =>
   readOptionalJson(file, { large: true, shape });
 
 /**
- * Rows of a log, of a run that may be going on: a row that is torn or half-written ends it. None where there is no file.
- * @throws PrlError ERR_PRL_CORRUPT for a row that is not of the shape that the caller counts on
+ * Reads the rows of a log. The run may still be writing: a half-written row ends the log. A missing file has no rows.
+ *
+ * @throws PrlError ERR_PRL_CORRUPT for a row of another shape
  */
 export async function readRows<R extends { step: number } = Row>(file: string, shape: Shape = {}): Promise<R[]> {
   if (!existsSync(file)) return [];

@@ -3,15 +3,15 @@ import type { Rollout } from '../rollout/rollout.js';
 import type { Task } from '../tasks/task.js';
 import type { Step } from './step.js';
 
-/** Sorted values with how often each came; of many different values, the middles of equal bins. */
+/** Sorted values with their counts. Many different values are counted in equal bins, at their middles. */
 export type Histogram = [value: number, count: number][];
 
 export interface SampledStep {
   text: string;
   tokens: number;
-  /** Mean over the step's tokens. */
+  /** Mean advantage over the step's tokens. */
   advantage: number;
-  /** What a process reward model thought of it. */
+  /** Score of the process reward model, if there is one. */
   score?: number;
 }
 
@@ -19,7 +19,7 @@ export interface SampledResponse {
   reward: number;
   finished: boolean;
   steps: SampledStep[];
-  /** Steps that were left out, for length. */
+  /** Number of further steps, left out to limit the length. */
   omitted?: number;
 }
 
@@ -32,7 +32,7 @@ export interface SampledGroup {
   responses: SampledResponse[];
 }
 
-/** A row of samples.jsonl: how rewards and lengths are spread in every step, responses in some. */
+/** A row of samples.jsonl: histograms of rewards and lengths for every step, and responses for some steps. */
 export interface SampleRow {
   step: number;
   rewards: Histogram;
@@ -43,7 +43,7 @@ export interface SampleRow {
 const BINS: Shape = [['number', 'number']];
 const STEP: Shape = { text: 'text', tokens: 'number', advantage: 'number or null', 'score?': 'number or null' };
 const RESPONSE: Shape = { reward: 'number', finished: 'boolean', steps: [STEP], 'omitted?': 'number' };
-/** What a file must have of it. */
+/** The shape that a row in a file must have. */
 export const SAMPLE_ROW: Shape = {
   ...{ step: 'number', rewards: BINS, lengths: BINS },
   'groups?': [{ prompt: 'text', answer: 'text', mean: 'number', n: 'number', responses: [RESPONSE] }],
@@ -56,8 +56,8 @@ const MAX_STEPS = 48;
 const MAX_CHARACTERS = 400;
 
 /**
- * Whether a step's responses are kept: all up to 16, then 8 to 16 in each doubling, so that the file of a long run stays small.
- * It depends on nothing but the number: a resumed run keeps the same ones.
+ * Whether a step's responses are kept: all steps up to 16, then 8 to 16 steps in each doubling, so that the file of a
+ * long run stays small. It depends only on the step's number: a resumed run keeps the same ones.
  */
 export const keepsResponses = (step: number): boolean => step % 2 ** Math.max(0, Math.floor(Math.log2(step)) - 3) === 0;
 
@@ -71,7 +71,7 @@ export function sampleRow(task: Task, step: Step): SampleRow {
   };
 }
 
-/** JSON of float32 values without digits that mean nothing. */
+/** Drops digits that a float32 value does not have, for shorter JSON. */
 const round = (value: number) => Number(value.toPrecision(5));
 
 export function histogram(values: readonly number[]): Histogram {
@@ -89,7 +89,7 @@ export function histogram(values: readonly number[]): Histogram {
   return [...counts].sort(([a], [b]) => a - b);
 }
 
-/** Problems with right and wrong responses first: they are the ones that teach. */
+/** Picks problems, those with right and wrong responses first: they teach the most. */
 function sampleGroups(task: Task, step: Step): SampledGroup[] {
   const { problems, groupIds, rewards } = step.rollout;
   const groups = problems.map((problem, group) => ({
@@ -108,7 +108,7 @@ function sampleGroups(task: Task, step: Step): SampledGroup[] {
     }));
 }
 
-/** The best and the worst, then others in their order; no text twice. */
+/** Picks the best response, the worst, then others in their order. No text appears twice. */
 function chooseResponses({ rewards, texts }: Rollout, members: readonly number[]): number[] {
   const ranked = [...members].sort((a, b) => rewards[b] - rewards[a] || a - b);
   const seen = new Set<string>();

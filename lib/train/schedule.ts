@@ -2,15 +2,15 @@ export interface Schedule {
   learningRate: number;
   type: 'constant' | 'linear' | 'cosine';
   warmupSteps: number;
-  /** Updates of the whole course; 'constant' does not need it. */
+  /** Updates of the whole run. 'constant' ignores it. */
   totalSteps: number;
-  /** Where 'linear' and 'cosine' end, as a share of learningRate. Default 0. */
+  /** Final rate of 'linear' and 'cosine', as a share of learningRate. Default 0. */
   minRate?: number;
 }
 
 /**
- * The learning rate of update number `update` (from 0): a line up to `learningRate`, reached at update warmupSteps - 1 (no
- * update is wasted at a rate of 0), then the schedule's course, at its lowest in the last update.
+ * The learning rate of update number `update`, from 0. It rises linearly to `learningRate` at update warmupSteps - 1,
+ * so that no update has a rate of 0. Then it follows the schedule, and is lowest in the last update.
  */
 export function learningRateAt(
   update: number,

@@ -1,4 +1,4 @@
-// What a Trainer is given, checked.
+// The setup of a Trainer: its parts, and their checks.
 import { invalidArgument, unknownOption } from '../base/errors.js';
 import { describe, resolveOptions } from '../base/options.js';
 import type { StepOffsets } from '../methods/steps.js';
@@ -16,40 +16,41 @@ import { checkMismatch } from './mismatch.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './options.js';
 import type { RunFolder } from './run-folder.js';
 
-/** What a Trainer works with; its options (TrainerOptions) stand in the same object. */
+/** The parts of a Trainer. Its options (TrainerOptions) are in the same object. */
 export interface TrainerSetup {
-  /** The policy to train, as it is before the first step. A resumed run reads it from its folder instead. */
+  /** The policy to train, in its state before the first step. A resumed run reads it from its folder instead. */
   policy: PolicyLike;
-  /** What to train on: a task, or `dataset` with the tokenizer of the model. */
+  /** The task to train on. Instead of it, give `dataset` and `tokenizer`. */
   task?: Task;
-  /** Problems with their answers: what loadDataset gives, or an array. */
+  /** Problems with their answers: a result of loadDataset, or an array. */
   dataset?: DatasetTaskOptions['train'];
   /** Held-out problems for evaluate(). */
   evalDataset?: DatasetTaskOptions['test'];
-  /** The model's; needed with `dataset`. */
+  /** The model's tokenizer. Required with `dataset`. */
   tokenizer?: Tokenizer;
-  /** Judges responses to problems of `dataset`, or the name of one that does. Default: 'math'. */
+  /** Verifier of responses to problems of `dataset`: a function, or a name. Default: 'math'. */
   verifier?: DatasetTaskOptions['verifier'];
-  /** The frozen reference. Default: a copy of `policy`, made when the options need one. */
+  /** The frozen reference. Default: a copy of `policy`, made if the options need one. */
   reference?: PolicyLike;
-  /** Scores the steps of responses, for methods that ask one such as 'progrs'. It is not trained, and not disposed of. */
+  /** Scores the steps of responses, for methods such as 'progrs'. The trainer neither trains it nor disposes of it. */
   processRewardModel?: ProcessRewardModel;
   /**
-   * Samples the responses in the policy's place: VllmEngine, SglangEngine, or one of yours. It is synced with the policy before every
-   * rollout; what its numbers differ in from ours is measured and weighed (vllmImportanceSampling options). Evaluation is the policy's.
+   * Samples the training responses instead of the policy: VllmEngine, SglangEngine, or an engine of yours. It gets the
+   * policy's weights before every rollout. The vllmImportanceSampling options correct for its numerical differences.
+   * The policy itself samples for evaluations.
    */
   rolloutEngine?: RolloutEngine;
-  /** Where the steps of a response begin, for stepSplit 'offsets'. */
+  /** Returns where the steps of a response begin, for stepSplit 'offsets'. */
   stepOffsets?: StepOffsets;
-  /** Folder for config, metrics and checkpoints. Default: none is written. */
+  /** Folder for config, metrics and checkpoints. Default: nothing is written. */
   output?: string | RunFolder;
-  /** Go on with the run in `output`, when there is one. */
+  /** Resumes the run in `output`, if there is one. Default false. */
   resume?: boolean;
   /** Reads a saved policy. Default: Policy.load. */
   loadPolicy?: LoadPolicy;
-  /** Told about what is worth a line: damaged checkpoints, updates that were not finite. */
+  /** Called with warnings, such as damaged checkpoints and updates that were not finite. */
   onWarning?: (message: string) => void;
-  /** Told how far generation is. */
+  /** Called with the progress of generation. */
   onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
 }
 
@@ -57,24 +58,24 @@ const SETUP = [
   ...['policy', 'task', 'reference', 'processRewardModel', 'stepOffsets', 'output', 'resume', 'loadPolicy'],
   ...['rolloutEngine', 'onWarning', 'onProgress', 'dataset', 'evalDataset', 'tokenizer', 'verifier'],
 ];
-/** Refused with the reason, where an unknown name would only be called unknown. */
+/** Names that get an error with the reason, instead of "unknown option". */
 const TRUNCATION = ['topK', 'topP', 'minP', 'repetitionPenalty'];
 
-/** The task that is trained on: the one that is given, or one of a dataset. */
+/** The task to train on: `task`, or one made of `dataset`. */
 function taskOf({ task, dataset, evalDataset, tokenizer, verifier }: TrainerSetup): Task {
   if ((task === undefined) === (dataset === undefined))
     throw invalidArgument("new Trainer needs one of 'task' and 'dataset'");
   if (task !== undefined) {
     checkTask(task);
     const stray = Object.entries({ evalDataset, tokenizer, verifier }).find(([, value]) => value !== undefined);
-    if (stray) throw invalidArgument(`'${stray[0]}' goes with 'dataset': a task has its own`);
+    if (stray) throw invalidArgument(`'${stray[0]}' needs 'dataset': a task has its own`);
     return task;
   }
   if (!tokenizer) throw invalidArgument("new Trainer needs the 'tokenizer' of the model with 'dataset'");
   return datasetTask({ train: dataset!, test: evalDataset, tokenizer, verifier });
 }
 
-/** What is no option, the options with their defaults, and the task. */
+/** Checks and splits the arguments of a Trainer: the setup, the options with their defaults, and the task. */
 export function readSetup(given: TrainerSetup & TrainerOptions): {
   setup: TrainerSetup;
   options: ResolvedTrainerOptions;
@@ -102,7 +103,7 @@ export function readSetup(given: TrainerSetup & TrainerOptions): {
   const task = taskOf(setup);
   if (policy.config.vocab_size < task.tokenizer.vocabSize) {
     throw invalidArgument(
-      `the policy has ${policy.config.vocab_size} symbols but the task's tokenizer ${task.tokenizer.vocabSize}`,
+      `the policy must have at least ${task.tokenizer.vocabSize} symbols, as the task's tokenizer has, not ${policy.config.vocab_size}`,
     );
   }
   return { setup, options, task };

@@ -1,4 +1,4 @@
-// The stages of a training step, in the order in which Trainer runs them.
+// The stages of a training step, in the order that Trainer runs them.
 import type { PrlError } from '../base/errors.js';
 import { joined } from '../base/packed.js';
 import { seedOf } from '../base/random.js';
@@ -14,10 +14,10 @@ import { checkTemperature, correctRollout, NOTABLE_DIFFERENCE } from './mismatch
 import type { ResolvedTrainerOptions } from './options.js';
 import type { TrainerSetup } from './setup.js';
 
-/** Times the stages of a step, and takes the step past numbers that are not finite. */
+/** Times the stages of a step, and lets the step continue after numbers that are not finite. */
 export class StepClock {
   readonly seconds: Partial<Record<Phase, number>> = {};
-  /** False once a stage met such numbers. Nothing is learned from the step then, but it is recorded and its batch is kept. */
+  /** False after a stage met such numbers. The step then teaches nothing, but it is recorded and its batch is kept. */
   finite = true;
   readonly #start = performance.now();
   readonly #onNonFinite: (error: PrlError) => void;
@@ -26,7 +26,7 @@ export class StepClock {
     this.#onNonFinite = onNonFinite;
   }
 
-  /** Since the step began. */
+  /** Seconds since the step began. */
   get total(): number {
     return (performance.now() - this.#start) / 1000;
   }
@@ -38,7 +38,7 @@ export class StepClock {
     return result;
   }
 
-  /** The same, or `otherwise` where the work throws ERR_PRL_NON_FINITE. */
+  /** Like timed, but returns `otherwise` if the work throws ERR_PRL_NON_FINITE. */
   async timedOr<R>(otherwise: R, phase: Phase, work: () => R | Promise<R>): Promise<R> {
     try {
       return await this.timed(phase, work);
@@ -51,9 +51,9 @@ export class StepClock {
   }
 }
 
-/** What the stages of one step work with. */
+/** The inputs that the stages of a step share. */
 export interface StepContext {
-  /** From 1. */
+  /** Number of the step, from 1. */
   step: number;
   policy: PolicyLike;
   reference?: PolicyLike;
@@ -85,8 +85,8 @@ interface Compared {
 }
 
 /**
- * Measures how far the log-probabilities of sampling are from ours: now and then for the policy itself, always for an engine, whose
- * rollout is corrected for it.
+ * Measures the difference between the log-probabilities of sampling and ours: every logProbCheckSteps steps for the
+ * policy itself, always for an engine. The rollout of an engine is corrected for it.
  */
 export function compareLogProbs(context: StepContext, sampled: Rollout): Promise<Compared> {
   return context.clock.timedOr({ rollout: sampled, metrics: {} }, 'check', async () => {
@@ -101,13 +101,13 @@ export function compareLogProbs(context: StepContext, sampled: Rollout): Promise
       checkTemperature(rollout, await logProbs(context, policy, rollout, 1), temperature);
     if (rollout.importanceWeights?.every((weight) => weight === 0))
       onWarning?.(
-        `step ${step}: every importance weight is 0, so that nothing is learnt. Does the rollout engine have the policy's weights?`,
+        `step ${step}: every importance weight is 0, so the step teaches nothing. Check that the rollout engine has the policy's weights`,
       );
     return { rollout, metrics };
   });
 }
 
-/** Mean entropy of the first token over the problems: how undecided the policy is between ways to respond. */
+/** Mean entropy of the first token over the problems: the policy's uncertainty about how to begin. */
 export function firstTokenEntropy({ policy, options, clock, signal }: StepContext, rollout: Rollout): Promise<number> {
   return clock.timedOr(Number.NaN, 'check', async () => {
     const { problems, groupIds, prompts, completions } = rollout;
@@ -121,13 +121,13 @@ export function firstTokenEntropy({ policy, options, clock, signal }: StepContex
   });
 }
 
-/** [T] under the frozen reference, where there is one. */
+/** [T] log-probabilities under the frozen reference; undefined without one. */
 export async function referenceLogProbs(context: StepContext, rollout: Rollout): Promise<Float32Array | undefined> {
   const { reference, clock } = context;
   return reference && clock.timedOr(undefined, 'reference', () => logProbs(context, reference, rollout));
 }
 
-/** What the process reward model gives each reasoning step, where there is one. */
+/** Scores of the process reward model for each reasoning step; undefined without a model. */
 export async function score(
   { setup: { processRewardModel: model }, clock, signal }: StepContext,
   rollout: Rollout,
@@ -136,7 +136,9 @@ export async function score(
   return model && clock.timed('prm', () => scoreSteps(model, { ...rollout, cuSteps, signal }));
 }
 
-/** The method's advantages; NaN where a stage met numbers that are not finite: updates by them are not applied. */
+/**
+ * The method's advantages. They are NaN if a stage met numbers that are not finite, and such updates are not applied.
+ */
 export async function assignCredit(
   { options, clock }: StepContext,
   rollout: Rollout,

@@ -24,9 +24,9 @@ import {
 import type { Step } from './step.js';
 import { updatePolicy } from './update.js';
 
-/** What a step did. T tokens of all responses, S reasoning steps. */
+/** Result of a step: T tokens of all responses, S reasoning steps. */
 export interface TrainingStep extends Step {
-  /** What metrics.jsonl has of the step; see docs/training.md. */
+  /** The step's row of metrics.jsonl; see docs/training.md. */
   metrics: Row;
 }
 
@@ -36,8 +36,8 @@ export interface TrainingStep extends Step {
  *     const trainer = new Trainer({ policy, task: new ArithmeticTask(), method: 'prl' });
  *     for await (const { metrics } of trainer.run()) console.log(metrics.step, metrics.reward);
  *
- * What a step does depends on the seed, the step's number and the weights only. So a run that was killed and resumed from
- * its folder gives the rows of a run that never was.
+ * A step depends only on the seed, the step's number and the weights. So a run that was killed and resumed from its
+ * folder writes the same rows as an uninterrupted one.
  */
 export class Trainer {
   readonly task: Task;
@@ -47,7 +47,7 @@ export class Trainer {
   #reference: PolicyLike | undefined;
   #state: TrainerState = { step: 0, tokens: 0, prmTokens: 0, nonFiniteSteps: 0 };
   #stopping = false;
-  /** Whether the folder is this trainer's own by now: another run() goes on in it. */
+  /** Whether this trainer has opened the folder: a second run() then resumes in it. */
   #opened = false;
   #running = false;
 
@@ -56,32 +56,35 @@ export class Trainer {
     this.#policy = this.#setup.policy;
   }
 
-  /** The policy being trained. After a resume it is another object than the one that was passed. */
+  /** The policy in training. After a resume it is another object than the policy of the setup. */
   get policy(): PolicyLike {
     return this.#policy;
   }
 
-  /** The frozen policy that log-ratios are taken to; undefined where nothing needs one, and before run(). */
+  /** The frozen reference policy; undefined before run(), or if nothing needs one. */
   get reference(): PolicyLike | undefined {
     return this.#reference;
   }
 
-  /** Steps done. */
+  /** Number of finished steps. */
   get step(): number {
     return this.#state.step;
   }
 
-  /** Ends run() after the step that is under way (or, before a run, that run before its first step); it is saved as always. */
+  /**
+   * Ends run() after the current step, which is saved as always. Called before run(), it ends that run before its first
+   * step.
+   */
   stop(): void {
     this.#stopping = true;
   }
 
-  /** Steps until maxSteps, each after it is done (and on disk where there is a folder). */
+  /** Runs steps until maxSteps. It yields each step once it is done, and on the disk if there is a folder. */
   async *run({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TrainingStep, void, void> {
-    if (this.#running) throw new PrlError('ERR_PRL_BUSY', 'this trainer is running already');
+    if (this.#running) throw new PrlError('ERR_PRL_BUSY', 'this trainer is already running');
     this.#running = true;
     let folder: TrainerRun | undefined;
-    // True while weights, state and rows may not belong together (such a state is never saved), and where saving failed.
+    // True while weights, state and rows may not match, and after a failed save. Such a state is never saved.
     let torn = true;
     try {
       folder = await this.#prepare();
@@ -95,7 +98,7 @@ export class Trainer {
         if (this.#state.nonFiniteSteps >= this.options.maxNonFiniteSteps) {
           throw new PrlError(
             'ERR_PRL_NON_FINITE',
-            `${this.#state.nonFiniteSteps} steps in a row gave no finite update, the last of them step ${this.#state.step}. The weights are those of the last finite one; lower learningRate or look at metrics.jsonl`,
+            `${this.#state.nonFiniteSteps} steps in a row, up to step ${this.#state.step}, gave no finite update. The weights are those of the last finite update. Lower learningRate, or look at metrics.jsonl`,
           );
         }
         yield step;
@@ -110,7 +113,7 @@ export class Trainer {
     }
   }
 
-  /** Samples responses to held-out problems with the policy as it is now. */
+  /** Evaluates the current policy on held-out problems. */
   async evaluate(options: EvaluationOptions = {}): Promise<EvaluationResult> {
     const { evalProblems, evalSamples, maxCompletionLength, temperature, seed } = this.options;
     const { onProgress } = this.#setup;
@@ -148,7 +151,7 @@ export class Trainer {
     const { processRewardModel: model } = this.#setup;
     const difference = model?.steps && stepDifference(model.steps, this.options);
     if (difference)
-      onWarning?.(`the ${model.name} learned from steps that were cut in another way: this run has ${difference}`);
+      onWarning?.(`the ${model.name} was trained on steps that were cut differently: this run has ${difference}`);
     const wantsReference = needsReference(this.options);
     const { microBatchTokens, gradientCheckpointing, maxCompletionLength } = this.options;
     this.#policy.checkMemory?.({
@@ -161,7 +164,7 @@ export class Trainer {
     return folder;
   }
 
-  /** One step of the algorithm. What each stage does is in stages.ts and update.ts. */
+  /** One step of the algorithm. Its stages are in stages.ts and update.ts. */
   async #advance(folder: TrainerRun | undefined, signal?: AbortSignal): Promise<TrainingStep> {
     const context = this.#context(signal);
     const { policy, task, options, setup, clock } = context;

@@ -8,7 +8,7 @@ import type { ResolvedTrainerOptions } from './options.js';
 import { learningRateAt } from './schedule.js';
 import type { Step } from './step.js';
 
-/** The optimizer steps that a rollout gives: numIterations passes over it, numMinibatches each. */
+/** Runs the optimizer steps of a rollout: numIterations passes over it, with numMinibatches steps each. */
 export async function updatePolicy(
   policy: PolicyLike,
   step: Step,
@@ -57,7 +57,7 @@ const NOT_APPLIED: UpdateMetrics = {
   effectiveSampleSize: Number.NaN,
 };
 
-/** Some ways to update throw where others report that they did not: it is the same to a run. */
+/** An update that throws ERR_PRL_NON_FINITE counts like one that reports that it was not applied. */
 function giveUp(error: unknown): UpdateMetrics {
   if ((error as PrlError).code !== 'ERR_PRL_NON_FINITE') throw error;
   return NOT_APPLIED;

@@ -5,15 +5,15 @@ import type { PolicyLike } from '../policy/types.js';
 import { encodeProblem, type Task } from '../tasks/task.js';
 import { learningRateAt } from './schedule.js';
 
-/** A stretch of supervised training on the task's own demonstrations, with a fresh optimizer. */
+/** A phase of supervised training on the task's own demonstrations, with a fresh optimizer. */
 export interface WarmStartPhase {
-  /** Optimizer steps. */
+  /** Number of optimizer steps. */
   steps: number;
-  /** Demonstrations of a step. */
+  /** Demonstrations per step. */
   batchSize: number;
-  /** Peak of a cosine that ends at a tenth, after warmupSteps. */
+  /** Peak learning rate, after warmupSteps. It then falls as a cosine to a tenth. */
   learningRate: number;
-  /** In which the learning rate rises linearly. */
+  /** Steps in which the learning rate rises linearly. */
   warmupSteps: number;
   /** Difficulty of the problems. */
   level: string;
@@ -23,45 +23,45 @@ export interface WarmStartPhase {
 
 /** Options of {@link warmStart}. */
 export interface WarmStartOptions {
-  /** It learns in place. */
+  /** The policy to train, in place. */
   policy: PolicyLike;
-  /** It must have `demonstrate`. */
+  /** The task. It must have `demonstrate`. */
   task: Task;
-  /** One after the other. */
+  /** The phases, in order. */
   phases: readonly WarmStartPhase[];
-  /** Of the demonstrations. */
+  /** Seed of the demonstrations. */
   seed: number;
-  /** Steps that are done already (their optimizer loaded in `policy`). Default 0. */
+  /** Steps that are already done; `policy` must have the optimizer state after them. Default 0. */
   from?: number;
-  /** Measure the loss every so many steps, and in the last. Default 25. */
+  /** Measures the loss every `logSteps` steps, and in the last one. Default 25. */
   logSteps?: number;
-  /** Stops it (ERR_PRL_ABORTED). */
+  /** Stops the warm start (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
 }
 
-/** What a step of the warm start did. */
+/** Result of a step of the warm start. */
 export interface WarmStartStep {
-  /** From 1, over all phases. */
+  /** Number of the step, from 1, over all phases. */
   step: number;
-  /** Steps of all phases. */
+  /** Number of steps of all phases. */
   total: number;
-  /** From 0. */
+  /** Index of the phase, from 0. */
   phase: number;
-  /** Of this step. */
+  /** Learning rate of this step. */
   learningRate: number;
-  /** Of its demonstrations. */
+  /** Tokens of the step's demonstrations. */
   tokens: number;
-  /** Nats, mean over them. */
+  /** Mean entropy over these tokens, in nats. */
   entropy: number;
-  /** Mean negative log-likelihood of the step's demonstrations before its update; only every logSteps. */
+  /** Mean negative log-likelihood of the step's demonstrations before its update. Only every logSteps steps. */
   loss?: number;
 }
 
 export const warmStartSteps = (phases: readonly WarmStartPhase[]) => phases.reduce((sum, { steps }) => sum + steps, 0);
 
 /**
- * Supervised training is a policy update with advantage 1 on every token of a demonstration: on-policy, the gradient of
- * ratio * A is that of the log-probability. Demonstrations depend on the seed and the step only.
+ * Trains a policy on demonstrations. It is a policy update with advantage 1 on every token: on-policy, the gradient of
+ * ratio * A is the gradient of the log-probability. Demonstrations depend only on the seed and the step.
  */
 export async function* warmStart(options: WarmStartOptions): AsyncGenerator<WarmStartStep, void, void> {
   const { policy, task, phases, from = 0, signal, logSteps = 25 } = options;

@@ -119,10 +119,10 @@ cli('an interrupted prl eval saves and resumes to the same record', async () => 
     });
   });
   assert.is(code, 130, stderr);
-  assert.match(stderr, /Saved \d+ problems\. The same command with --resume goes on with them\./);
+  assert.match(stderr, /Saved \d+ problems\. To resume, run the same command with --resume\./);
   const refused = run(slow(broken));
   assert.is(refused.status, 1);
-  assert.match(refused.stderr, /broken\.jsonl is there already: resume it/);
+  assert.match(refused.stderr, /broken\.jsonl already exists: resume it/);
   const resumed = run(slow(broken, ['--resume']));
   assert.is(resumed.status, 0, resumed.stderr);
   assert.is(readFileSync(broken, 'utf8'), readFileSync(whole, 'utf8'));
@@ -151,12 +151,12 @@ cli('options that do not go together are refused by name', () => {
   };
   const data = ['--data', at('digits.jsonl')];
   wrong(data, /prl eval needs --model$/m);
-  wrong([...data, '--model', at('model'), '--level', '2'], /--level does not go with --data/);
+  wrong([...data, '--model', at('model'), '--level', '2'], /--level cannot be used with --data/);
   wrong(['--model', at('model'), '--top-p', '0.5'], /--top-p needs --data/);
   wrong(['--model', at('model'), 'x.jsonl'], /takes options only, not 'x\.jsonl'\. Did you mean '--data x\.jsonl'/);
   wrong([...data, '--model', at('model'), '--resume'], /--resume needs --records/);
   wrong([...data, '--model', at('model'), '--responses', 'r.jsonl'], /--model does not go with --responses/);
-  wrong([...data, '--responses', 'r.jsonl', '--n', '3'], /'n' goes with 'policy'/);
+  wrong([...data, '--responses', 'r.jsonl', '--n', '3'], /'n' needs 'policy'/);
   wrong([...data, '--responses', at('absent.jsonl')], /cannot read .*absent\.jsonl/, 1);
   wrong([...sampling(), '--temperature', '0'], /n must be 1 at temperature 0/);
   wrong([...data, '--data', at('digits.jsonl'), '--model', at('model')], /two sets are named 'digits'/);

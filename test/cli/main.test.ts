@@ -65,13 +65,13 @@ runs('SIGTERM finishes the step, saves and exits with 143, and --resume trains t
   const code = await new Promise((resolve) => child.once('exit', resolve));
   clearInterval(watch);
   assert.is(code, 143, text);
-  assert.match(text, /Go on with: prl train --resume/);
+  assert.match(text, /To resume: prl train --resume/);
   const done = rows().length;
   assert.ok(existsSync(join(output, 'checkpoints', `step-${String(done).padStart(6, '0')}`)));
 
   const again = prl(['train', '--output', output]);
   assert.is(again.status, 1);
-  assert.match(again.stderr, /holds a run already/);
+  assert.match(again.stderr, /already holds a run/);
   const other = prl(['train', '--resume', '--output', output, '--eta', '3']);
   assert.is(other.status, 2);
   assert.match(other.stderr, /eta 100, not 3/);

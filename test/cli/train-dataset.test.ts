@@ -76,7 +76,7 @@ cli('prl train --dataset evaluates, trains an epoch and leaves a run that other 
   assert.is(done.status, 0, done.stderr + done.stdout);
   assert.match(done.stdout, /dataset +\S+train\.jsonl: 12 of 12 rows kept/);
   assert.match(done.stdout, /10 problems to train on, 6 held out, prompt .*Question: \{prompt\}/);
-  assert.match(done.stdout, /2 problems of the evaluation were in the dataset too/);
+  assert.match(done.stdout, /left 2 problems out of the dataset/);
   assert.match(done.stdout, /held out \(all\), average@2/);
   assert.match(done.stdout, /^2 +3 +\d/m, 'the levels of the evaluation');
   assert.is(readRows('run').length, 3, 'an epoch of 10 problems, 4 a step');
@@ -166,7 +166,7 @@ cli('a chat model trains on Parquet in bfloat16 with rollouts from a server', as
     const done = run('train', '--model', model, ...args, ...rollouts, '--output', output, '--max-steps', '2');
     assert.is(done.status, 0, done.stderr + done.stdout);
     assert.match(done.stdout, /prompt .*Let's think step by step.*"chat":true/);
-    assert.match(done.stdout, /No problem is held out/);
+    assert.match(done.stdout, /no problem is held out/);
   } finally {
     await server.end();
   }
@@ -193,8 +193,8 @@ cli('options that cannot work with a dataset are refused at once', () => {
     assert.match(stderr, message);
   };
   rejects(/--dataset needs --model/, '--dataset', train);
-  rejects(/--preset is of the arithmetic task/, '--dataset', train, '--model', model, '--preset', 'smoke');
-  rejects(/--eval-share goes with --dataset/, '--eval-share', '0.1');
+  rejects(/--preset belongs to the arithmetic task/, '--dataset', train, '--model', model, '--preset', 'smoke');
+  rejects(/--eval-share needs --dataset/, '--eval-share', '0.1');
   rejects(/the model has 64 positions/, '--dataset', train, '--model', model);
 });
 
@@ -216,8 +216,8 @@ cli('prl prm collect --dataset collects steps and resumes for the same dataset o
   assert.match(identity.dataset, /problems, SHA-256/);
   for (const [args, why] of [
     [['--dataset', test], /was collected with .*: choose another file/],
-    [['--dataset', train, '--problems', '100000'], /problems must be at most \d+, as many as the dataset has/],
-    [['--dataset', train, '--level', '1'], /--level does not go with --dataset/],
+    [['--dataset', train, '--problems', '100000'], /problems must be at most \d+, the size of the dataset/],
+    [['--dataset', train, '--level', '1'], /--level cannot be used with --dataset/],
     [['--problems', '3'], /--verifier needs --dataset/],
   ] as const) {
     const refused = collect(...args);

@@ -282,7 +282,7 @@ tests('a record of other settings or a broken one is refused and the difference 
   const records = newFile();
   await native({ records, identity: { model: 'a' } });
   const usage = [TypeError, 'ERR_PRL_INVALID_ARGUMENT'] as const;
-  await rejectsWith(native({ records, identity: { model: 'a' } }), PrlError, 'ERR_PRL_IO', /is there already: resume/);
+  await rejectsWith(native({ records, identity: { model: 'a' } }), PrlError, 'ERR_PRL_IO', /already exists: resume/);
   const again = (options: Partial<DatasetEvaluationOptions>) =>
     native({ records, identity: { model: 'a' }, resume: true, ...options });
   const deep = newFile();
@@ -334,7 +334,7 @@ tests('a record of other settings or a broken one is refused and the difference 
     /:6: majority/,
   );
   const twice = newFile([...lines, lines[7]]);
-  await rejectsWith(again({ records: twice }), ...corrupt, /this problem was there before/);
+  await rejectsWith(again({ records: twice }), ...corrupt, /this problem is already on an earlier line/);
   const foreign = newFile(['{"some":"thing"}']);
   await rejectsWith(again({ records: foreign }), ...corrupt, /:1: this is no record of prl eval/);
   assert.is(readFileSync(foreign, 'utf8'), '{"some":"thing"}\n');
@@ -349,7 +349,7 @@ tests('wrong options are refused by name', async () => {
   await rejectsWith(
     native({ maxCompletionLength: 2045 }),
     ...range,
-    /problem 0 of even has 4 tokens: .* 2048 positions/,
+    /leaves \d+ of the model's 2048 positions .* problem 0 of even has 4 tokens/,
   );
   await rejectsWith(native({ sets: [] }), ...usage, /needs sets/);
   await rejectsWith(native({ verifier: 3 as never }), ...usage, /verifier must be a function, or the name/);
@@ -357,7 +357,7 @@ tests('wrong options are refused by name', async () => {
   await rejectsWith(native({ sets: [...digitSets(1, 1), ...digitSets(1, 1)] }), ...usage, /two sets are named 'even'/);
   await rejectsWith(native({ tokenizer: undefined }), ...usage, /needs the 'tokenizer'/);
   await rejectsWith(native({ policy: undefined }), ...usage, /one of 'policy' and 'responses'/);
-  await rejectsWith(native({ policy: undefined, responses: 'x.jsonl' }), ...usage, /'tokenizer' goes with 'policy'/);
+  await rejectsWith(native({ policy: undefined, responses: 'x.jsonl' }), ...usage, /'tokenizer' needs 'policy'/);
   await rejectsWith(
     native({ samples: 3 } as object),
     TypeError,
@@ -440,8 +440,8 @@ given('wrong given responses are named by line before any is judged', async () =
   await reads([a, 'null'], /:2: it does not hold an object/);
   await reads([a, b], /no responses to 1 of the 2 problems of even; the first of them: "even-0"/);
   await reads([], /no responses to 2 of the 2 problems of even/);
-  await reads([a, b, c, a], /:4: the same problem as in line 1/);
-  await reads([a, { ...b, responses: ['1'] }], /:2: 1 responses, where the problems before have 2/);
+  await reads([a, b, c, a], /:4: this problem is already on line 1/);
+  await reads([a, { ...b, responses: ['1'] }], /:2: expected 2 responses, as for earlier problems, not 1/);
   await reads([{ ...a, responses: [] }], /:1: responses must be an array of 1 to/);
   await reads([{ ...a, responses: 'x' }], /:1: responses must be an array/);
   await reads([{ id: 'even-1' }], /:1: responses must be an array/);
@@ -454,9 +454,12 @@ given('wrong given responses are named by line before any is judged', async () =
   await reads(['{"__proto__": {"id": "even-0"}, "responses": ["1"]}'], /:1: expected 'id'/);
   await reads([{ id: '__proto__', responses: ['1'] }], /:1: no problem with the id "__proto__"/);
   const deep = `${'['.repeat(300_000)}${']'.repeat(300_000)}`;
-  await reads([`{"id": "even-0", "set": ${deep}, "responses": ["1"]}`], /:1: there is no set a value that is nested/);
+  await reads(
+    [`{"id": "even-0", "set": ${deep}, "responses": ["1"]}`],
+    /:1: set must be one of even, odd, not a value that is nested/,
+  );
   await reads([`{"id": "even-0", "responses": ${deep}}`], /:1: responses\[0\] must be a string/);
-  await reads([{ ...a, set: 'none' }], /:1: there is no set "none": they are even, odd/);
+  await reads([{ ...a, set: 'none' }], /:1: set must be one of even, odd, not "none"/);
   await reads([{ ...a, set: 'odd' }], /:1: no problem with the id "even-1"/);
   const [even] = SETS;
   const doubled = [even, { ...even, name: 'again' }];

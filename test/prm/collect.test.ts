@@ -309,7 +309,7 @@ tests('a wrong data file is refused by line', async () => {
     collect({ policy, output: swapped, problems: 3 }),
     PrlError,
     'ERR_PRL_CORRUPT',
-    /problem 1 where 0 was due/,
+    /expected problem 0, not 1/,
   );
 });
 tests.run();

@@ -297,7 +297,7 @@ http('wrong options are refused by name', () => {
     [{ url: 'localhost:8000' }, 'INVALID_ARGUMENT', /http address/],
     [{ tokenizer: undefined }, 'INVALID_ARGUMENT', /tokenizer/],
     [{ endpoint: 'score' }, 'OUT_OF_RANGE', /'pooling', 'classify'/],
-    [{ endpoint: 'classify', chat: true }, 'INVALID_ARGUMENT', /belong to endpoint 'pooling'/],
+    [{ endpoint: 'classify', chat: true }, 'INVALID_ARGUMENT', /need endpoint 'pooling'/],
     [{ separator: '' }, 'INVALID_ARGUMENT', /separator/],
     [{ timeout: 0 }, 'OUT_OF_RANGE', /timeout/],
     [{ retrys: 3 }, 'UNKNOWN_OPTION', /'retries'/],

@@ -101,7 +101,7 @@ functions('wrong scores and wrong options are refused', async () => {
     functionPrm(() => [0.1, 0.2]).score(batchOf([['1', '2']])),
     PrlError,
     'ERR_PRL_REWARD_MODEL',
-    /function must give an array of 1 scores for 1 steps, not \[0.1,0.2\]/,
+    /function must return an array of 1 scores for 1 steps, not \[0.1,0.2\]/,
   );
   await rejectsWith(
     functionPrm((() => undefined) as never).score(batchOf([['1', '2']])),
@@ -165,10 +165,10 @@ scoring('a wrong answer or a failure of the model is ERR_PRL_REWARD_MODEL and na
     rejectsWith(scoreSteps(answers(answer), batchOf([['1', '2\n3']])), PrlError, 'ERR_PRL_REWARD_MODEL', message);
   await wrong(undefined, /mine must give \{ scores: Float32Array/);
   await wrong({ scores: [0.1, 0.2], tokens: 1 }, /not object scores/);
-  await wrong({ scores: Float32Array.of(0.1), tokens: 1 }, /mine gave 1 scores for 2 steps/);
-  await wrong({ scores: Float32Array.of(0.1, NaN), tokens: 1 }, /step 1 the score NaN/);
-  await wrong({ scores: Float32Array.of(-0.5, 0), tokens: 1 }, /step 0 the score -0.5, which is outside/);
-  await wrong({ scores: Float32Array.of(0, 1) }, /how many tokens it read, not undefined/);
+  await wrong({ scores: Float32Array.of(0.1), tokens: 1 }, /mine must return 2 scores for 2 steps, not 1/);
+  await wrong({ scores: Float32Array.of(0.1, NaN), tokens: 1 }, /scores in \[0, 1\], not NaN for step 1/);
+  await wrong({ scores: Float32Array.of(-0.5, 0), tokens: 1 }, /scores in \[0, 1\], not -0.5 for step 0/);
+  await wrong({ scores: Float32Array.of(0, 1) }, /number of tokens that it read, not undefined/);
   const cause = new Error('out of paper');
   const failing: ProcessRewardModel = { name: 'mine', score: () => Promise.reject(cause) };
   await rejectsWith(
@@ -205,7 +205,7 @@ loading('a server address gives its endpoint and options, and a wrong one is ref
   assert.match(await name('https://host/pooling/?separator=<s>&chat=true&model=m'), /at https:\/\/host\/pooling$/);
   for (const [spec, code, message] of [
     ['http://', 'INVALID_ARGUMENT', /not an address/],
-    ['http://host/classify?separator=x', 'INVALID_ARGUMENT', /belong to endpoint 'pooling'/],
+    ['http://host/classify?separator=x', 'INVALID_ARGUMENT', /need endpoint 'pooling'/],
     ['http://host/?seperator=x', 'UNKNOWN_OPTION', /'separator'/],
     ['http://host/?headers=x', 'UNKNOWN_OPTION', /'headers'/],
     ['http://host/?tokenizer=x', 'UNKNOWN_OPTION', /'tokenizer'/],

@@ -143,10 +143,14 @@ tests('evaluation on the training data uses held-out problems only', async () =>
 });
 tests('data without training problems and unknown options are refused', async () => {
   const usage = [TypeError, 'ERR_PRL_INVALID_ARGUMENT'] as const;
-  await rejectsWith(train(dataOf(1)), ...usage, /has 1 problems, none of which is on the side/);
-  await rejectsWith(train(dataOf(0)), ...usage, /has 0 problems/);
+  await rejectsWith(train(dataOf(1)), ...usage, /none of the data's 1 is on the side/);
+  await rejectsWith(train(dataOf(0)), ...usage, /none of the data's 0 is on the side/);
   await rejectsWith(train(dataOf(30), { epoch: 3 } as object), TypeError, 'ERR_PRL_UNKNOWN_OPTION', /'epochs'/);
-  await rejectsWith(evaluatePrm((await train(dataOf(60), { epochs: 1 })).model, dataOf(0)), ...usage, /no problems/);
+  await rejectsWith(
+    evaluatePrm((await train(dataOf(60), { epochs: 1 })).model, dataOf(0)),
+    ...usage,
+    /must have problems/,
+  );
 });
 tests('evaluation by another quantile scores by that column, and an absent one is refused', async () => {
   const { model } = await train(dataOf(60), { epochs: 2 });

@@ -195,7 +195,7 @@ tasks('Trainer without exactly one of task and dataset says what is missing', ()
     throwsError(() => new Trainer({ policy, ...options }), TypeError, 'ERR_PRL_INVALID_ARGUMENT', message);
   rejects({}, /one of 'task' and 'dataset'/);
   rejects({ task: echoTask, dataset }, /one of 'task' and 'dataset'/);
-  rejects({ task: echoTask, tokenizer }, /'tokenizer' goes with 'dataset'/);
+  rejects({ task: echoTask, tokenizer }, /'tokenizer' needs 'dataset'/);
   rejects({ dataset, verifier }, /'tokenizer'/);
   throwsError(
     () => new Trainer({ policy, dataset, tokenizer, verifier: 'maths' as 'math' }),

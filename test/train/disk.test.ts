@@ -114,7 +114,12 @@ test('a run whose folder is moved or replaced stops, writes nothing elsewhere, a
     const { value } = (await running.next()) as { value: { step: number } };
     renameSync(output, at('elsewhere'));
     if (replace) mkdirSync(output);
-    await rejectsWith(running.next(), PrlError, 'ERR_PRL_IO', /moved is not the folder any more .*resume it/);
+    await rejectsWith(
+      running.next(),
+      PrlError,
+      'ERR_PRL_IO',
+      /moved is no longer the folder of this run.*resume the run/,
+    );
     if (replace) assert.equal(readdirSync(output), [], 'nothing was written to the wrong folder');
     rmSync(output, { recursive: true, force: true });
     renameSync(at('elsewhere'), output);

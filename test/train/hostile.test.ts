@@ -160,7 +160,7 @@ test('rows that are gone are warned about', async () => {
     const warnings: string[] = [];
     await run({ onWarning: (message: string) => warnings.push(message) });
     assert.is(warnings.length, 1);
-    assert.match(warnings[0], /metrics\.jsonl has 1 rows of the 4 steps that are done/);
+    assert.match(warnings[0], /metrics\.jsonl must have 4 rows, one per finished step, and has 1/);
   }
 });
 
@@ -172,7 +172,7 @@ test('a run without config.json, base or whole checkpoints is refused and keeps 
     assert.is(readFileSync(join(path, 'metrics.jsonl'), 'utf8'), log, 'no row is cut');
   };
   for (const [file, why] of [
-    [join(path, 'config.json'), /config\.json is missing: what the checkpoints/],
+    [join(path, 'config.json'), /config\.json is missing: without it the settings/],
     [join(path, 'base', 'manifest.json'), /base is missing or damaged/],
   ] as const) {
     const text = readFileSync(file, 'utf8');
@@ -181,12 +181,12 @@ test('a run without config.json, base or whole checkpoints is refused and keeps 
     writeFileSync(file, text);
   }
   rmSync(join(path, 'config.json'));
-  await rejectsWith(run({ resume: false }), PrlError, 'ERR_PRL_IO', /holds a run already/);
+  await rejectsWith(run({ resume: false }), PrlError, 'ERR_PRL_IO', /already holds a run/);
   await refuses(/config\.json is missing/);
   rmSync(join(path, 'checkpoints', 'step-000002'), { recursive: true });
   appendFileSync(checkpoint('trainer.json'), ' ');
   writeFileSync(join(path, 'config.json'), '{}');
-  await refuses(/no checkpoint in \S+ is whole/);
+  await refuses(/needs a whole checkpoint, and all in \S+ are damaged/);
   rmSync(checkpoint(), { recursive: true });
   assert.equal(await run(), [1, 2, 3, 4], 'without them it begins again');
 });

@@ -209,7 +209,7 @@ engines('log-probabilities of another temperature are ERR_PRL_ROLLOUT', async ()
     run(trainer(raw, 0.5)),
     PrlError,
     'ERR_PRL_ROLLOUT',
-    /those of temperature 1, not of temperature 0\.5.*--logprobs-mode processed_logprobs/,
+    /must return log-probabilities of temperature 0\.5.*--logprobs-mode processed_logprobs/,
   );
   assert.equal(policy.table, skewed().table, 'nothing was learnt');
   // Just as far off, but not because of the temperature.
@@ -230,7 +230,7 @@ engines('engine options without an engine, or against the loss, are refused', ()
     make({ vllmImportanceSamplingMode: 'token_mask' }),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
-    /vllmImportanceSamplingMode has no meaning without a rollout engine/,
+    /vllmImportanceSamplingMode needs a rollout engine/,
   );
   const rolloutEngine = behind(policy);
   throwsError(

@@ -221,7 +221,7 @@ folders('a folder that holds a run needs resume', async () => {
   const run = await RunFolder.open(path);
   await run.writeJson('config.json', { a: 1 });
   await run.close();
-  await rejects(RunFolder.open(path), 'ERR_PRL_IO', /holds a run already/);
+  await rejects(RunFolder.open(path), 'ERR_PRL_IO', /already holds a run/);
   const again = await RunFolder.open(path, { resume: true });
   assert.equal(await again.readJson('config.json'), { a: 1 });
   await again.close();

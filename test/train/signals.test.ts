@@ -46,7 +46,7 @@ for (const [signal, code] of [
     process.child.kill(signal);
     assert.is(await process.ended, code, process.said());
     assert.match(process.said(), /finishing the step and saving/);
-    assert.match(process.said(), /Go on with: prl train --resume/);
+    assert.match(process.said(), /To resume: prl train --resume/);
     const done = rows(output).length;
     assert.is(checkpoints(output).at(-1), name(done), 'the last step is saved');
     assert.not.ok(readdirSync(at(output)).some((each) => each.startsWith('lock-')));
@@ -89,7 +89,7 @@ test('a second SIGINT ends the process in mid-step, and the run resumes', async 
     await until(() => existsSync(at(output, 'samples.jsonl')), slow);
     await new Promise((resolve) => setTimeout(resolve, 100));
     slow.child.kill('SIGINT');
-    await until(() => /once more to leave at once/.test(slow.said()), slow);
+    await until(() => /Interrupt again to stop at once/.test(slow.said()), slow);
     // Within 0.4 s it would be taken for the same one.
     await new Promise((resolve) => setTimeout(resolve, 450));
     slow.child.kill('SIGINT');

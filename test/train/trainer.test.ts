@@ -132,7 +132,7 @@ learning('steps cut other than the process reward model learned them are warned 
   };
   assert.equal(await warningsOf(learned), []);
   for (const [options, expected] of [
-    [{ stepSplit: 'length', stepLength: 3 }, /learned from steps.* stepLength 3 instead of 2/],
+    [{ stepSplit: 'length', stepLength: 3 }, /trained on steps that were cut differently.* stepLength 3 instead of 2/],
     [{ stepSplit: 'newline' }, /stepSplit "newline" instead of "length"/],
   ] as const) {
     const warnings = await warningsOf(options);
@@ -502,7 +502,7 @@ errors('a wrong option, method or policy is refused by name', () => {
     make({ policy: new TablePolicy(5) }),
     TypeError,
     'ERR_PRL_INVALID_ARGUMENT',
-    /5 symbols but the task's tokenizer 13/,
+    /at least 13 symbols.*not 5/,
   );
 });
 errors('a method without what it needs is refused and says what it needs', () => {
@@ -511,7 +511,7 @@ errors('a method without what it needs is refused and says what it needs', () =>
     throwsError(make(options), TypeError, 'ERR_PRL_INVALID_ARGUMENT', message);
   const processRewardModel = knowing();
   wrong({ method: 'progrs' }, /needs a process reward model .*prl prm train.*HttpPrm.*FunctionPrm/);
-  wrong({ method: 'prl', processRewardModel }, /method 'prl' would not ask it/);
+  wrong({ method: 'prl', processRewardModel }, /method must be 'progrs' with a process reward model, not 'prl'/);
   wrong({ method: 'progrs', processRewardModel, combine: 'reward', granularity: 'step' }, /granularity 'response'/);
   wrong({ method: 'frpo', frpoBaseline: true }, /frpoEstimator 'k3'/);
   for (const [kind, name, value] of [
@@ -520,7 +520,7 @@ errors('a method without what it needs is refused and says what it needs', () =>
     ['offsets', 'stepOffsets', () => []],
   ] as const) {
     wrong({ stepSplit: kind }, new RegExp(`stepSplit '${kind}' needs ${name}`));
-    wrong({ [name]: value }, new RegExp(`${name} has no meaning with stepSplit 'newline'`));
+    wrong({ [name]: value }, new RegExp(`${name} needs stepSplit '${kind}', not 'newline'`));
     make({ stepSplit: kind, [name]: value })();
   }
   wrong({ stepSplit: 'strings', stepStrings: [''] }, /stepStrings\[0\] must be a non-empty string/);

@@ -3,23 +3,22 @@ import type { Command } from '../kit/args.js';
 import { Progress } from '../kit/progress.js';
 
 const OPTIONS = {
-  filter: { type: 'string', doc: 'Only groups whose name contains this' },
-  device: { type: 'choice', choices: ['cpu', 'cuda'], default: 'cpu', doc: 'Where the kernels run' },
-  threads: { type: 'integer', min: 1, max: 256, doc: 'Threads of the CPU, also of the peers (default: all cores)' },
-  runs: { type: 'integer', default: 21, min: 20, doc: 'Rounds that count, after 3 to warm up' },
-  peers: { type: 'string', doc: 'A python with torch (and trl, liger_kernel): measures them in the same rounds' },
-  json: { type: 'string', doc: 'Write everything to this file' },
-  tiny: { type: 'boolean', default: false, doc: 'Tiny sizes: to see that it works, the figures mean nothing' },
+  filter: { type: 'string', doc: 'Measure only groups whose name contains this' },
+  device: { type: 'choice', choices: ['cpu', 'cuda'], default: 'cpu', doc: 'Device that the kernels run on' },
+  threads: { type: 'integer', min: 1, max: 256, doc: 'CPU threads, for the peers too (default: all cores)' },
+  runs: { type: 'integer', default: 21, min: 20, doc: 'Measured rounds, after 3 warm-up rounds' },
+  peers: { type: 'string', doc: 'Measure torch (and trl, liger_kernel) of this python in the same rounds' },
+  json: { type: 'string', doc: 'Write all figures to this JSON file' },
+  tiny: { type: 'boolean', default: false, doc: 'Use tiny sizes: a check that it works, whose figures mean nothing' },
 } as const satisfies OptionTable;
 
 export const benchCommand: Command = {
   name: 'bench',
-  summary: 'Measures the kernels and the policy against a copy of memory and, with --peers, against PyTorch.',
+  summary: 'Measures the kernels and the policy beside a memory copy and, with --peers, beside PyTorch.',
   groups: [{ title: 'Options', options: OPTIONS }],
-  notes: `Ours, the copy and the peers take turns, round by round; the table has the median and where the middle 80% lie. "MB moved": what a
-run must read and write at least; "of copy": its speed as a share of the copy's. "extra MB": memory at its peak beyond what was in
-use before, results included. "/ ours": how many times as long a peer takes. A peer is timed only after its outputs were
-found equal to ours.`,
+  notes: `Ours, the copy and the peers take turns, round by round. The table has the median and the range of the middle 80%. "MB moved" is the
+least that a run must read and write. "of copy" is its speed as a share of the copy's speed. "extra MB" is its peak memory beyond what
+was in use before, results included. "/ ours" is the peer's time divided by ours. A peer is timed only if its outputs equal ours.`,
   examples: [
     ['prl bench --filter token_logprob', 'One kernel'],
     ['prl bench --peers python3 --json bench.json', 'Everything, beside PyTorch'],

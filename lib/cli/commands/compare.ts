@@ -21,47 +21,60 @@ const { method: _method, seed: _seed, ...TRAINER } = TRAINER_OPTIONS;
 const OPTIONS = {
   methods: {
     type: 'string',
-    doc: 'What to compare, between commas: methods, or NAME=METHOD for one more of a method; the first is what the others are compared with (default: grpo,raft,prl,frpo,progrs)',
+    doc: 'Methods, separated by commas; NAME=METHOD adds a method again; the others are compared with the first (default: grpo,raft,prl,frpo,progrs)',
   },
-  seeds: { type: 'integer', min: 1, max: 1000, doc: 'How many seeds (default: 5)' },
+  seeds: { type: 'integer', min: 1, max: 1000, doc: 'Number of seeds (default: 5)' },
   firstSeed: {
     type: 'integer',
     min: 0,
     max: 2 ** 30,
-    doc: 'The first of them: tune on other seeds than you report (default: 0)',
+    doc: 'First seed; tune on other seeds than you report (default: 0)',
   },
-  preset: { type: 'choice', choices: PRESET_NAMES, doc: 'Model, warm start and other defaults (default: quickstart)' },
+  preset: {
+    type: 'choice',
+    choices: PRESET_NAMES,
+    doc: 'Preset of model, warm start and other defaults (default: quickstart)',
+  },
   output: { type: 'string', doc: 'Folder of the comparison (default: a new one in runs/)' },
-  resume: { type: 'boolean', doc: 'Go on with the comparison in --output; seeds and methods may be added' },
-  jobs: { type: 'integer', default: 1, min: 1, max: 256, doc: "Processes at once; the machine's threads are divided" },
+  resume: { type: 'boolean', doc: 'Resume the comparison in --output; you may add seeds and methods' },
+  jobs: {
+    type: 'integer',
+    default: 1,
+    min: 1,
+    max: 256,
+    doc: "Processes at a time, which share the machine's threads",
+  },
   model: { type: 'string', doc: 'Start from this policy instead of a warm start per seed' },
   prm: { type: 'string', doc: 'Process reward model for progrs, instead of one per seed' },
   prmProblems: {
     type: 'integer',
     min: 1,
-    doc: "Problems that a seed's process reward model learns from (default: 200)",
+    doc: "Problems that each seed's process reward model learns from (default: 200)",
   },
   cache: {
     type: 'string',
-    doc: 'Folder of warm starts and process reward models, which comparisons may share (default: in --output)',
+    doc: 'Folder of warm starts and process reward models, which comparisons can share (default: in --output)',
   },
 } as const satisfies OptionTable;
 
 export const compareCommand: Command = {
   name: 'compare',
-  summary: 'Trains with several methods from the same warm starts and compares what becomes of them, seed by seed.',
+  summary: 'Trains with several methods from the same warm starts and compares the results, seed by seed.',
   groups: [
     { title: 'Comparison', options: OPTIONS },
-    { title: 'Trainer, for all methods', options: TRAINER },
+    { title: 'Trainer options of all methods', options: TRAINER },
   ],
   operands: { name: 'settings', usage: '[METHOD.option=value ...]' },
-  notes: `METHOD.option=value sets an option of one method. Everything is kept in the folder: results.md, results.json, report.html, and a run
-folder per method and seed in cells/. It can be stopped at any moment; what is finished is not done again.`,
+  notes: `METHOD.option=value sets an option of one method. The folder keeps everything: results.md, results.json, report.html, and a run folder
+per method and seed in cells/. You can stop a comparison at any moment and resume it: finished work is not done again.`,
   examples: [
     ['prl compare --preset smoke --seeds 2', 'All methods in a minute or two'],
-    ['prl compare --methods grpo,prl --seeds 5 prl.eta=20 --output runs/c', 'Two methods, one of them with an option'],
+    [
+      'prl compare --methods grpo,prl --seeds 5 prl.eta=20 --output runs/c',
+      'Two methods, one with an option of its own',
+    ],
     ['prl compare --methods prl,steep=prl steep.eta=5 --preset rare-success', 'One method with two settings'],
-    ['prl compare --output runs/c --resume --seeds 10', 'Go on, with more seeds'],
+    ['prl compare --output runs/c --resume --seeds 10', 'Resume with more seeds'],
   ],
   run: compare,
 };
@@ -95,18 +108,18 @@ async function compare({ output, resume, jobs, ...given }: Values): Promise<numb
   }
 }
 
-/** What the comparison that is resumed was asked for; undefined for a new one. */
+/** The request of the comparison to resume; undefined for a new one. */
 async function knownRequest(folder: string, resume: boolean): Promise<CompareRequest | undefined> {
   const known = await readRequest(folder);
   if (!known && existsSync(join(folder, 'config.json')))
-    throw new PrlError('ERR_PRL_IO', `${folder} holds something else than a comparison`);
+    throw new PrlError('ERR_PRL_IO', `${folder} holds something other than a comparison: choose another folder`);
   if (resume && !known) throw invalidArgument(`there is no comparison in ${folder} to resume`);
   if (!resume && known)
-    throw new PrlError('ERR_PRL_IO', `${folder} holds a comparison already: resume it, or choose another folder`);
+    throw new PrlError('ERR_PRL_IO', `${folder} already holds a comparison: resume it, or choose another folder`);
   return known;
 }
 
-/** Jobs are done by other processes, maybe resumed from another folder. */
+/** Other processes do the jobs, and a resume may start in another working directory. */
 function withAbsolutePaths(given: Values): Values {
   const { model, prm, cache } = OPTIONS;
   const paths = Object.entries(part(given, { model, prm, cache }) as Record<string, string>);
@@ -119,6 +132,6 @@ function tell(folder: string, { summary, failed }: Comparison, interrupted: bool
   for (const [, rows] of summary ? summaryTables(summary) : []) console.log(`\n${table(rows)}`);
   const shown = relative('', folder) || '.';
   for (const [id, why] of failed) console.error(`prl: ${id} failed: ${why}`);
-  if (interrupted || failed.size > 0) console.log(`\nGo on with: prl compare --resume --output ${shown}`);
+  if (interrupted || failed.size > 0) console.log(`\nTo resume: prl compare --resume --output ${shown}`);
   console.log(`\n${shown}: results.md, results.json, report.html`);
 }

@@ -6,10 +6,10 @@ const OPTIONS = { json: { type: 'boolean', doc: 'Print JSON' } } as const satisf
 
 export const doctorCommand: Command = {
   name: 'doctor',
-  summary: 'Says what this installation can use, and what is missing.',
+  summary: 'Shows what this installation can use and what is missing.',
   groups: [{ title: 'Options', options: OPTIONS }],
   examples: [
-    ['prl doctor', 'For people'],
+    ['prl doctor', 'A list to read'],
     ['prl doctor --json', 'For bug reports and scripts'],
   ],
   async run({ json }) {
@@ -56,7 +56,7 @@ function cudaRows({ compiled, runtime, devices, inUse, reason, cublas }: Cuda): 
 function driverRow({ addon, gpu }: Report): Row {
   const cuda = addon.loads ? addon.cuda.driver : null;
   if (!gpu.driver && !cuda) return ['driver', 'no NVIDIA driver'];
-  return ['driver', `NVIDIA ${gpu.driver ?? 'of unknown version'}, runs CUDA up to ${cuda ?? '(not asked)'}`];
+  return ['driver', `NVIDIA ${gpu.driver ?? 'of unknown version'}, runs CUDA up to ${cuda ?? 'an unknown version'}`];
 }
 
 function asText(report: Report): string {

@@ -7,13 +7,13 @@ import { modelFolder } from '../kit/model-folder.js';
 
 const OPTIONS = {
   model: { type: 'string', doc: 'Folder of a model, or of a run (its newest checkpoint)' },
-  prompt: { type: 'string', doc: 'Text to go on from' },
-  n: { type: 'integer', default: 1, min: 1, doc: 'Responses' },
+  prompt: { type: 'string', doc: 'Text to continue' },
+  n: { type: 'integer', default: 1, min: 1, doc: 'Number of responses' },
   maxNewTokens: { type: 'integer', default: 96, min: 1, doc: 'Longest response in tokens' },
-  temperature: { type: 'number', default: 1, min: 0, doc: 'Of sampling; 0 is greedy' },
+  temperature: { type: 'number', default: 1, min: 0, doc: 'Temperature of sampling; 0 is greedy' },
   topK: { type: 'integer', default: 0, min: 0, doc: 'Keep the k likeliest tokens (0: all)' },
   topP: { type: 'number', default: 1, above: 0, max: 1, doc: 'Keep the likeliest tokens up to this probability' },
-  seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Of sampling' },
+  seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Seed of sampling' },
   json: { type: 'boolean', doc: 'Print JSON, with token ids and log-probabilities' },
 } as const satisfies OptionTable;
 

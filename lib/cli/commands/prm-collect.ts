@@ -16,35 +16,35 @@ const OPTIONS = {
     type: 'string',
     doc: 'Folder of a model, or of a run (its newest checkpoint); RUN/base is the base of a run',
   },
-  output: { type: 'string', doc: 'File to write; one that is there is gone on with' },
-  problems: { type: 'integer', min: 1, doc: 'Problems (default: 200; of a dataset with fewer all)' },
+  output: { type: 'string', doc: 'File to write; an existing one is resumed' },
+  problems: { type: 'integer', min: 1, doc: 'Number of problems (default: 200, or all of a smaller dataset)' },
   n: { type: 'integer', default: 2, min: 1, doc: 'Responses per problem' },
-  continuations: { type: 'integer', default: 8, min: 1, doc: 'Drawn from the end of each step' },
+  continuations: { type: 'integer', default: 8, min: 1, doc: 'Continuations drawn from the end of each step' },
   maxCompletionLength: TRAINER_OPTIONS.maxCompletionLength,
-  temperature: { type: 'number', default: 1, above: 0, doc: 'Of sampling' },
+  temperature: { type: 'number', default: 1, above: 0, doc: 'Temperature of sampling' },
   stepSplit: {
     type: 'choice',
     choices: ['newline', 'blankLine', 'length', 'tokens', 'strings'],
     default: 'newline',
-    doc: 'Where steps end; as in the training that the model is for',
+    doc: 'Where steps end; use the same as in the training that the model is for',
   },
   stepLength: TRAINER_OPTIONS.stepLength,
   stepTokens: TRAINER_OPTIONS.stepTokens,
   stepStrings: TRAINER_OPTIONS.stepStrings,
-  seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Decides problems and samples' },
+  seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Seed of problems and samples' },
 } as const satisfies OptionTable;
 
 const TASK_OPTIONS = {
-  task: { type: 'choice', choices: ['arithmetic'], doc: 'Whose problems (default: arithmetic)' },
+  task: { type: 'choice', choices: ['arithmetic'], doc: 'Task that the problems come from (default: arithmetic)' },
   split: {
     type: 'choice',
     choices: ['train', 'test'],
-    doc: 'test: problems that training never sees (default: train)',
+    doc: 'Split of the problems; training never sees those of test (default: train)',
   },
-  level: { type: 'string', doc: 'Difficulty (default: 2-6)' },
+  level: { type: 'string', doc: 'Difficulty of the problems, in operands (default: 2-6)' },
 } as const satisfies OptionTable;
 
-// The first ones are about evaluations and the policy; the others say what a problem is.
+// The options left out concern evaluations and the policy. The others define the problems.
 const { dtype, dataset, evalDataset, evalShare, split, levelField, ...PROBLEM_OPTIONS } = DATASET_OPTIONS;
 const DATA_OPTIONS = {
   dataset: {
@@ -54,13 +54,13 @@ const DATA_OPTIONS = {
   ...PROBLEM_OPTIONS,
 } as const satisfies OptionTable;
 
-/** Where no number is given, or fewer where a dataset has fewer. */
+/** Default number of problems; a dataset may have fewer. */
 const PROBLEMS = 200;
 
 export const prmCollectCommand: Command = {
   name: 'prm collect',
   summary:
-    'Samples responses, cuts them in steps, draws continuations from the end of each step, and stores how many ended right.',
+    'Samples responses, cuts them into steps, draws continuations from the end of each step, and stores how many end right.',
   groups: [
     { title: 'Options', options: OPTIONS },
     { title: 'The embedded task, without --dataset', options: TASK_OPTIONS },
@@ -72,13 +72,13 @@ export const prmCollectCommand: Command = {
       'prl prm collect --model runs/a/base --output a.jsonl',
       'Two responses to each of 200 problems, 8 continuations of each step',
     ],
-    ['prl prm collect --model runs/a/base --split test --output test.jsonl', 'For prl prm eval: other problems'],
+    ['prl prm collect --model runs/a/base --split test --output test.jsonl', 'Other problems, for prl prm eval'],
     [
       'prl prm collect --model M --dataset train.jsonl --problems 2000 --max-completion-length 1024 --output m.jsonl',
-      'Of a dataset',
+      'Problems of a dataset',
     ],
   ],
-  notes: 'It can be stopped at any moment; the same command goes on where it was.',
+  notes: 'You can stop it at any moment: the same command resumes it.',
   run: collect,
 };
 
@@ -107,7 +107,7 @@ async function collect(values: Values): Promise<number> {
     }
   } catch (error) {
     progress?.stop();
-    if (interrupt.isCause(error)) console.log(`Saved ${last.done} problems. The same command goes on with them.`);
+    if (interrupt.isCause(error)) console.log(`Saved ${last.done} problems. To resume, run the same command again.`);
     throw error;
   }
   progress?.done(`${last.done} problems, ${last.prefixes} steps in ${output}, ${last.tokens} tokens generated`);
@@ -122,11 +122,11 @@ interface Request {
   signal: AbortSignal;
 }
 
-/** Which problems, and how many: of the embedded task, or of a dataset. */
+/** The problems and their number, from the embedded task or a dataset. */
 function chosenProblems(values: Values, request: Request) {
   const isOfDataset = values.dataset !== undefined;
   const stray = firstGiven(part(values, isOfDataset ? TASK_OPTIONS : DATA_OPTIONS));
-  if (stray) throw invalidArgument(`${stray} ${isOfDataset ? 'does not go with' : 'needs'} --dataset`);
+  if (stray) throw invalidArgument(`${stray} ${isOfDataset ? 'cannot be used with' : 'needs'} --dataset`);
   return isOfDataset ? problemsOfDataset(values, request) : problemsOfTask(values, request);
 }
 
@@ -143,6 +143,6 @@ async function problemsOfDataset(values: Values, { problems, maxCompletionLength
   const task = await loadTask(data, { tokenizer, policy, maxCompletionLength }, signal);
   const { train } = task.size;
   if (problems !== undefined && problems > train)
-    throw outOfRange(`problems must be at most ${train}, as many as the dataset has, not ${problems}`);
+    throw outOfRange(`problems must be at most ${train}, the size of the dataset, not ${problems}`);
   return { task, split: 'train', level: 'all', problems: problems ?? Math.min(PROBLEMS, train) } as const;
 }

@@ -10,16 +10,16 @@ const OPTIONS = {
   prm: { type: 'string', doc: 'Folder of a process reward model' },
   data: {
     type: 'string',
-    doc: 'What prl prm collect wrote; of the data it was trained on, the held-out problems count',
+    doc: 'File of prl prm collect; of the data that the model was trained on, only held-out problems count',
   },
-  quantile: { type: 'number', doc: "Which quantile is the score (default: the model's)" },
+  quantile: { type: 'number', doc: "Quantile that is the score (default: the model's)" },
   output: { type: 'string', doc: 'Write all figures to this JSON file' },
   json: { type: 'boolean', doc: 'Print JSON' },
 } as const satisfies OptionTable;
 
 export const prmEvalCommand: Command = {
   name: 'prm eval',
-  summary: 'How well a process reward model knows, after each step, how likely the response is to end right.',
+  summary: 'Measures how well a process reward model predicts, after each step, whether the response ends right.',
   groups: [{ title: 'Options', options: OPTIONS }],
   required: ['prm', 'data'],
   examples: [['prl prm eval --prm prm --data test.jsonl', 'Coverage, Brier score, AUC and a calibration plot']],

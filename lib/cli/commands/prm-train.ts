@@ -14,22 +14,22 @@ import { auc } from '../prm/evaluation.js';
 
 const FILES = {
   model: { type: 'string', doc: 'Folder of the model that the data was collected with' },
-  data: { type: 'string', doc: 'What prl prm collect wrote' },
-  output: { type: 'string', doc: 'Folder to write; a process reward model that is there is replaced' },
+  data: { type: 'string', doc: 'File of prl prm collect' },
+  output: { type: 'string', doc: 'Folder to write; an existing process reward model is replaced' },
 } as const satisfies OptionTable;
 
 export const prmTrainCommand: Command = {
   name: 'prm train',
   summary:
-    'Trains a quantile head on the network of a policy: quantiles of the chance that a step leads to a right answer.',
+    'Trains a head on the network of a policy. It predicts quantiles of the chance that a step leads to a right answer.',
   groups: [
     { title: 'Files', options: FILES },
     { title: 'Training', options: PRM_TRAIN_OPTIONS },
   ],
   required: ['model', 'data', 'output'],
   examples: [
-    ['prl prm train --model runs/a/base --data a.jsonl --output prm', 'The head alone: seconds'],
-    ['prl train --model runs/a/base --method progrs --prm prm', 'Then use it, frozen'],
+    ['prl prm train --model runs/a/base --data a.jsonl --output prm', 'Train the head alone, in seconds'],
+    ['prl train --model runs/a/base --method progrs --prm prm', 'Use the frozen model in training'],
   ],
   run: train,
 };
@@ -42,7 +42,7 @@ async function train(values: Values): Promise<number> {
   const data = await readPrmData(file);
   if (data.settings.model !== (await weightsHash(folder)))
     warn(
-      `${file} was collected with another model than ${folder}: the head learns what became of that one's responses`,
+      `${file} was collected with another model than ${folder}: the head learns from the responses of that other model`,
     );
   const policy = await Policy.load(folder);
   const tokenizer = await Tokenizer.load(folder).catch(() => undefined);

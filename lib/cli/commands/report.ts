@@ -7,7 +7,10 @@ import { reportPage } from '../report/page.js';
 import { readReport } from '../report/report.js';
 
 const OPTIONS = {
-  output: { type: 'string', doc: 'The page (default: report.html in the folder, or here where there are several)' },
+  output: {
+    type: 'string',
+    doc: 'File of the page (default: report.html in the run folder, or in the current folder for several runs)',
+  },
 } as const satisfies OptionTable;
 
 export const reportCommand: Command = {
@@ -16,8 +19,8 @@ export const reportCommand: Command = {
     'Makes one HTML page of a run, of several runs or of a comparison: curves, histograms, the credit of each step.',
   groups: [{ title: 'Options', options: OPTIONS }],
   operands: { name: 'folders', usage: 'RUN...', required: true },
-  notes: `The page needs no network and no other file. Runs may still be going on. Runs that differ in nothing but the seed become one
-curve with a band.`,
+  notes: `The page needs no network and no other file. Runs need not be finished. Runs that differ only in the seed become one curve with a
+band.`,
   examples: [
     ['prl report runs/a', 'Writes runs/a/report.html'],
     ['prl report runs/a runs/b runs/c --output compared.html', 'Several runs in one page'],

@@ -17,21 +17,21 @@ const OPTIONS = {
     type: 'choice',
     choices: ['float32', 'bfloat16'],
     default: 'float32',
-    doc: 'Of the weights in memory; bfloat16 halves them',
+    doc: 'Type of the weights in memory; bfloat16 halves them',
   },
   ...SERVE_OPTIONS,
 } as const satisfies OptionTable;
 
 export const serveCommand: Command = {
   name: 'serve',
-  summary: "Serves a model over HTTP: vLLM's /v1/completions, as far as rollouts need it.",
+  summary: "Serves a model over HTTP, with the part of vLLM's /v1/completions that rollouts need.",
   groups: [{ title: 'Options', options: OPTIONS }],
   required: ['model'],
   examples: [
     ['prl serve --model runs/a', 'The newest checkpoint of a run at http://127.0.0.1:8000'],
     [
       'prl serve --model M --port 8001 --sync-folder sync',
-      'A rollout worker: takes the weights that training saves in sync',
+      'A rollout worker that loads the weights that training saves in sync',
     ],
   ],
   async run(values) {
@@ -49,7 +49,7 @@ export const serveCommand: Command = {
     });
     if (apiKey === undefined && !['127.0.0.1', '::1', 'localhost'].includes(options.host))
       console.error(
-        `prl: ${options.host} is not this machine alone and there is no --api-key: anyone who reaches it may use it`,
+        `prl: ${options.host} is open to other machines and --api-key is not set: anyone who reaches it can use it`,
       );
     console.log(`${model} is served at ${server.url}`);
     await new Promise<void>((resolve) => {

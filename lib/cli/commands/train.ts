@@ -10,21 +10,21 @@ import { ARITHMETIC_NOTES, ARITHMETIC_OPTIONS, arithmeticRuns } from '../train/a
 import { type Maker, runCourse } from '../train/course.js';
 import { DATASET_NOTES, datasetRuns } from '../train/dataset.js';
 
-/** The kinds of run: the first that options are of. */
+/** The kinds of run. The first one that the options belong to is used. */
 const KINDS: readonly Maker[] = [datasetRuns, arithmeticRuns];
 
 const RUN_OPTIONS = {
   ...ARITHMETIC_OPTIONS,
   model: {
     type: 'string',
-    doc: 'What to start from, instead of the warm start: folder of a model or a run, or the id of a model of the hub',
+    doc: 'Model to start from, instead of the warm start: folder of a model or a run, or the id of a model of the hub',
   },
   prm: {
     type: 'string',
     doc: 'Process reward model for method progrs: a folder of prl prm train, or the address of a server (http://HOST:PORT/pooling or /classify)',
   },
   output: { type: 'string', doc: 'Run folder (default: a new one in runs/)' },
-  resume: { type: 'boolean', doc: 'Go on with the run in --output' },
+  resume: { type: 'boolean', doc: 'Resume the run in --output' },
 } as const satisfies OptionTable;
 
 export const trainCommand: Command = {
@@ -33,7 +33,7 @@ export const trainCommand: Command = {
   groups: [
     { title: 'Run', options: RUN_OPTIONS },
     { title: 'Rollouts from servers', options: ROLLOUT_OPTIONS },
-    { title: 'Dataset, in place of the arithmetic task and its warm start', options: DATASET_OPTIONS },
+    { title: 'Dataset, instead of the arithmetic task and its warm start', options: DATASET_OPTIONS },
     { title: 'Trainer', options: TRAINER_OPTIONS },
   ],
   notes: `${ARITHMETIC_NOTES}\n\n${DATASET_NOTES}`,
@@ -41,7 +41,7 @@ export const trainCommand: Command = {
     ['prl train', 'The quickstart: PRL on the arithmetic task'],
     ['prl train --preset smoke --method grpo --seed 3', 'A short run of GRPO'],
     ['prl train --output runs/a --max-steps 50', 'A longer run in a folder of your choice'],
-    ['prl train --output runs/a --resume', 'Go on after an interruption, with the options that the run has'],
+    ['prl train --output runs/a --resume', 'Resume an interrupted run, with its own options'],
     ['prl train --model runs/a/base --eta 20 --output runs/b', 'Another experiment from the same warm start'],
     [
       'prl train --model Qwen/Qwen2.5-Math-1.5B --dataset train.jsonl --eval-dataset math500.jsonl',
@@ -62,7 +62,7 @@ async function train(values: Values): Promise<number> {
   return runCourse({ command: 'prl train', output, resume, name, given }, kind.recipe);
 }
 
-/** The kind of the options that are given or, where they leave it open, of the run that is resumed. */
+/** The kind that the options belong to or, if they leave it open, the kind of the resumed run. */
 async function kindOf(values: Values): Promise<Maker> {
   const { output, resume } = values;
   const saved = resume ? (await readJsonFile(join(String(output), 'config.json')))?.command : undefined;

@@ -2,17 +2,17 @@ import { table } from '../kit/table.js';
 import { type CellJob, type CompareJob, isDone } from './plan.js';
 import { armNames, figureText, readFinished, type Summary, summarize } from './results.js';
 
-/** How often a line is printed where the table cannot be drawn again and again. */
+/** Seconds between lines if the output is not a terminal. */
 const LINE_SECONDS = 15;
 
-/** The state of a comparison: on a terminal a table that is drawn anew, elsewhere a line per event. */
+/** Shows the state of a comparison: a table that is redrawn on a terminal, and a line per event elsewhere. */
 export class LiveTable {
   readonly #jobs: readonly CompareJob[];
   readonly #running = new Map<string, string>();
   readonly #failed = new Set<string>();
   readonly #start = performance.now();
   #summary: Summary | undefined;
-  /** Figures are read one time after the other. */
+  /** The figures are read by one update at a time. */
   #updates: Promise<void> = Promise.resolve();
   #lines = 0;
   #lastLine = performance.now();
@@ -24,7 +24,7 @@ export class LiveTable {
   /** Reads the figures of the cells that are finished already. */
   async begin(): Promise<void> {
     const finished = this.#jobs.filter(isDone).length;
-    if (finished > 0) console.log(`${finished} of ${this.#jobs.length} jobs are done already`);
+    if (finished > 0) console.log(`${finished} of ${this.#jobs.length} jobs are already done`);
     await this.#update();
   }
 
@@ -43,14 +43,14 @@ export class LiveTable {
     }
   }
 
-  /** Leaves the terminal to what comes after; nothing is drawn any more. */
+  /** Clears the table and stops drawing. */
   async end(): Promise<void> {
     await this.#updates;
     this.#clear();
   }
 
   async #done(job: CompareJob, seconds: string): Promise<void> {
-    await this.#update().catch(() => {}); // a result that cannot be read is an error of the tables at the end
+    await this.#update().catch(() => {}); // the tables at the end report a result that cannot be read
     if (!process.stdout.isTTY) console.log(`${seconds}  ${job.id} done  ${this.#line(job)}`.trimEnd());
   }
 
@@ -89,7 +89,7 @@ export class LiveTable {
 
   #draw(): void {
     if (!process.stdout.isTTY) return;
-    // A line that is wrapped could not be taken back.
+    // A wrapped line could not be cleared.
     const width = process.stdout.columns || 80;
     const full = this.#table(true).split('\n');
     const lines = full.some(({ length }) => length >= width) ? this.#table(false).split('\n') : full;

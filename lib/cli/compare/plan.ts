@@ -14,10 +14,10 @@ import { optionFromText, type Values } from '../kit/args.js';
 import type { Interrupt } from '../kit/interrupt.js';
 import { PRESETS, type Preset, type PresetName } from '../kit/presets.js';
 
-/** What a comparison was asked for, as its config.json keeps it. */
+/** The request for a comparison, as config.json keeps it. */
 export interface CompareRequest {
   preset: PresetName;
-  /** Arms, between commas: a method, or NAME=METHOD for another one of the same method. */
+  /** Arms, separated by commas: a method, or NAME=METHOD for one more arm of a method. */
   methods: string;
   seeds: number;
   firstSeed: number;
@@ -25,12 +25,12 @@ export interface CompareRequest {
   settings: string[];
   /** Trainer options of all arms. */
   trainer: TrainerOptions;
-  /** Start from this policy instead of a warm start per seed. */
+  /** Policy to start from, instead of a warm start per seed. */
   model?: string;
   /** A process reward model for all, instead of one per seed. */
   prm?: string;
   prmProblems: number;
-  /** Folder of warm starts and process reward models, which other comparisons may share. */
+  /** Folder of warm starts and process reward models, which other comparisons can share. */
   cache?: string;
 }
 
@@ -41,14 +41,17 @@ const REQUEST: Shape = {
 
 const CONFIG = 'config.json';
 
-/** What the comparison in a folder was asked for; undefined where there is none. */
+/** The request of the comparison in a folder; undefined if there is none. */
 export async function readRequest(folder: string): Promise<CompareRequest | undefined> {
   const file = join(folder, CONFIG);
   const { compare } = (await readJsonFile(file, { 'compare?': REQUEST })) ?? {};
   if (compare === undefined) return undefined;
   const { preset, seeds, firstSeed } = compare;
   if (!Object.hasOwn(PRESETS, preset) || !isCount(seeds, 1000) || seeds === 0 || !isCount(firstSeed, 2 ** 30))
-    throw new PrlError('ERR_PRL_CORRUPT', `${file} asks for what no comparison is: ${quoted(compare)}`);
+    throw new PrlError(
+      'ERR_PRL_CORRUPT',
+      `${file} must hold a known preset, 1 to 1000 seeds and a firstSeed from 0 to 2^30, not ${quoted(compare)}`,
+    );
   return compare;
 }
 
@@ -58,7 +61,7 @@ export const writeRequest = (folder: string, request: CompareRequest): Promise<v
 export interface Arm {
   name: string;
   method: ResolvedTrainerOptions['method'];
-  /** What was set for it and for all, beyond the trainer's defaults. */
+  /** Options set for this arm and for all arms. The others have the trainer's defaults. */
   given: TrainerOptions;
 }
 
@@ -67,7 +70,7 @@ interface Job {
   seed: number;
   /** Run folder, or the folder of the process reward model. */
   folder: string;
-  /** Jobs that must be done before. */
+  /** Ids of the jobs that must be done first. */
   needs: string[];
 }
 
@@ -100,7 +103,7 @@ export interface CellJob extends Job {
 
 export type CompareJob = WarmJob | PrmJob | CellJob;
 
-/** The file that says that a job is done, and what came of it. It is written last, and whole. */
+/** The file with a job's result. It is written last and atomically, so its presence means that the job is done. */
 export const RESULT_FILE = { warm: 'warm.json', prm: 'prm.json', cell: 'cell.json' } as const;
 export const resultFile = ({ folder, kind }: CompareJob): string => join(folder, RESULT_FILE[kind]);
 export const isDone = (job: CompareJob): boolean => existsSync(resultFile(job));
@@ -108,7 +111,7 @@ export const isDone = (job: CompareJob): boolean => existsSync(resultFile(job));
 export function armsOf({ methods, settings, trainer, preset }: CompareRequest): Arm[] {
   const arms = methods.split(',').map((part): Arm => {
     const [name, method = name] = part.trim().split('=');
-    if (!/^[\w+-]+$/.test(name)) throw invalidArgument(`'${part}' in --methods is no method and no NAME=METHOD`);
+    if (!/^[\w+-]+$/.test(name)) throw invalidArgument(`--methods must list METHOD or NAME=METHOD, not '${part}'`);
     const known = checkChoice('--methods', method, TRAINER_OPTIONS.method.choices);
     return { name, method: known, given: { ...PRESETS[preset].trainer, ...trainer } };
   });
@@ -132,7 +135,7 @@ function parseSetting(setting: string) {
   return { arm, option, value };
 }
 
-/** Every job of a comparison, in the order in which they are best begun: seed by seed, so that what there is can be paired. */
+/** Every job of a comparison, seed by seed, so that finished cells can be paired early. */
 export function planJobs(output: string, request: CompareRequest): CompareJob[] {
   const { preset: name, seeds, firstSeed, model, prm, prmProblems } = request;
   const preset: Preset = PRESETS[name];
@@ -173,7 +176,7 @@ export function planJobs(output: string, request: CompareRequest): CompareJob[] 
 
 const hashOf = (value: unknown) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 8);
 
-/** The options in which a resumed comparison may differ: more seeds and more arms are more cells. */
+/** The request after a resume, which may add seeds and arms. Other changes throw. */
 export function mergeRequests(known: CompareRequest | undefined, given: Values): CompareRequest {
   const { preset, methods, seeds, firstSeed, settings, model, prm, prmProblems, cache, ...trainer } = given;
   const fresh = Object.entries({ preset, methods, seeds, firstSeed, model, prm, prmProblems, cache }).filter(
@@ -199,7 +202,7 @@ export function mergeRequests(known: CompareRequest | undefined, given: Values):
     if (!names.includes(arm))
       throw outOfRange(`'${setting}': --methods has no '${arm}'. Did you mean '${closest(arm, names)}'?`);
   }
-  // Those of methods that are left out this time are kept; the last one of an option counts.
+  // Settings of methods that are left out this time are kept. The last setting of an option counts.
   request.settings = [...(known?.settings ?? []), ...added];
   for (const name of ['preset', 'firstSeed', 'model', 'prmProblems'] as const)
     if (known && known[name] !== request[name])
@@ -215,8 +218,8 @@ export interface JobHooks {
 export interface PrmResult {
   seed: number;
   seconds: number;
-  /** Generated to learn from. */
+  /** Tokens generated to learn from. */
   tokens: number;
-  /** How good it is on held-out problems. */
+  /** Quality on held-out problems. */
   figures: Record<string, number | null>;
 }

@@ -14,13 +14,13 @@ export interface Measure {
   name: string;
   digits: number;
   of(cell: CellResult): number;
-  /** Of the policy before training. */
+  /** The measure of the policy before training. */
   before?(warm: WarmResult): number;
 }
 
 export interface Figure {
   mean: number;
-  /** 95% bootstrap interval over seeds; absent with one seed. */
+  /** 95% bootstrap interval over seeds. Absent with one seed. */
   interval?: [number, number];
   seeds: number;
 }
@@ -30,7 +30,7 @@ export interface Finished {
   warm: WarmResult[];
 }
 
-/** What finished jobs came to. */
+/** Reads the results of the finished jobs. */
 export async function readFinished(jobs: readonly CompareJob[]): Promise<Finished> {
   const results = async <R>(kind: 'cell' | 'warm', shape: Shape) => {
     const done = jobs.filter((job) => job.kind === kind && isDone(job));
@@ -39,11 +39,14 @@ export async function readFinished(jobs: readonly CompareJob[]): Promise<Finishe
   const found = { cells: await results<CellResult>('cell', CELL), warm: await results<WarmResult>('warm', WARM) };
   const levels = new Set([...found.cells, ...found.warm].map((result) => result.levels.length));
   if (levels.has(0) || levels.size > 1)
-    throw new PrlError('ERR_PRL_CORRUPT', `results in ${jobs[0].folder} and beside it differ in their levels`);
+    throw new PrlError(
+      'ERR_PRL_CORRUPT',
+      `the results in ${jobs[0].folder} and beside it must have the same levels, at least one`,
+    );
   return found;
 }
 
-/** Cells that are finished must have been made with the options that are asked for now. */
+/** Throws if a finished cell was made with other options than the request has now. */
 export async function checkFinished(jobs: readonly CompareJob[]): Promise<void> {
   for (const job of jobs) {
     if (job.kind !== 'cell' || !isDone(job)) continue;
@@ -52,13 +55,13 @@ export async function checkFinished(jobs: readonly CompareJob[]): Promise<void> 
       if ((RESUMABLE_OPTIONS as readonly string[]).includes(name) && name !== 'maxSteps') continue;
       if (JSON.stringify(options[name]) !== JSON.stringify(value))
         throw invalidArgument(
-          `${job.arm} has been trained with ${name} ${options[name] === undefined ? 'unset' : quoted(options[name])}, not ${JSON.stringify(value)}: give it another name (NAME=METHOD), or choose another folder`,
+          `${job.arm} was trained with ${name} ${options[name] === undefined ? 'unset' : quoted(options[name])}, not ${JSON.stringify(value)}: give it another name (NAME=METHOD), or choose another folder`,
         );
     }
   }
 }
 
-/** Of result files, what is counted on. */
+/** The parts of a result file that are used. */
 const WARM: Shape = { seed: 'number', levels: [EVALUATION], seconds: 'number' };
 const CELL: Shape = {
   ...{ arm: 'text', seed: 'number', options: {}, levels: [EVALUATION], seconds: { training: 'number', prm: 'number' } },
@@ -97,7 +100,7 @@ export function measuresOf({ levels }: { levels: readonly EvaluationFigures[] })
   ];
 }
 
-/** Of the values that are numbers: not every measure is one of every arm. */
+/** The figure over the finite values. Some arms lack some measures. */
 export function figureOf(all: readonly number[]): Figure | undefined {
   const values = all.filter(Number.isFinite);
   if (values.length === 0) return undefined;
@@ -105,7 +108,7 @@ export function figureOf(all: readonly number[]): Figure | undefined {
   return { mean, ...(values.length > 1 && { interval: bootstrapInterval(values) }), seeds: values.length };
 }
 
-/** The difference to another arm, over the seeds that both have finished. */
+/** The difference from another arm, over the seeds that both have finished. */
 export function pairedFigure(
   cells: readonly CellResult[],
   arm: string,
@@ -119,14 +122,14 @@ export function pairedFigure(
 
 export interface Summary {
   measures: Measure[];
-  /** A row per arm, after one of the policies before training; a figure per measure. */
+  /** A row for the policies before training, then one per arm; a figure per measure. */
   rows: { name: string; figures: (Figure | undefined)[] }[];
-  /** A row per arm but the first, which they are compared with. */
+  /** A row per arm after the first: its difference from the first. */
   paired: { name: string; figures: (Figure | undefined)[] }[];
   first: string;
 }
 
-/** undefined where no cell is finished. */
+/** undefined if no cell is finished. */
 export function summarize({ cells, warm }: Finished, arms: readonly string[]): Summary | undefined {
   if (cells.length === 0) return undefined;
   const measures = measuresOf(cells[0]);

@@ -7,9 +7,9 @@ import { type CompareJob, isDone } from './plan.js';
 import type { WorkerMessage } from './worker.js';
 
 export interface RunJobsOptions {
-  /** Processes at once; the machine's threads are divided among them. */
+  /** Processes at a time, which share the machine's threads. */
   jobs: number;
-  /** Aborted: jobs under way save and end, no other begins. */
+  /** When it aborts, the running jobs save and end, and no other begins. */
   signal: AbortSignal;
   onEvent: (job: CompareJob, event: 'begins' | 'done' | 'failed' | 'progress', text: string) => void;
 }
@@ -19,9 +19,10 @@ export const threadsOf = (jobs: number): number =>
   Math.max(1, Math.floor(Number(process.env.PRL_THREADS || availableParallelism()) / jobs));
 
 /**
- * Does all jobs that are not done, each in a process of its own, those first that others need. One that fails takes those that
- * need it along, and no other.
- * @returns why jobs failed, by their ids
+ * Runs all unfinished jobs, each in a process of its own. A job waits for those that it needs. If a job fails, those
+ * that need it fail too.
+ *
+ * @returns the reasons of the failed jobs, by id
  */
 export async function runJobs(all: readonly CompareJob[], options: RunJobsOptions): Promise<Map<string, string>> {
   const failed = new Map<string, string>();
@@ -56,7 +57,7 @@ export async function runJobs(all: readonly CompareJob[], options: RunJobsOption
   }
 }
 
-/** @returns why it failed; undefined when it did not */
+/** @returns the reason of the failure; undefined after success */
 async function runInProcess(job: CompareJob, { jobs, signal, onEvent }: RunJobsOptions): Promise<string | undefined> {
   await mkdir(job.folder, { recursive: true });
   const path = join(job.folder, 'log.txt');

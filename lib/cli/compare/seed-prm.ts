@@ -11,11 +11,11 @@ import type { Task } from '../../tasks/task.js';
 import type { RunFolder } from '../../train/run-folder.js';
 import type { JobHooks, PrmJob, PrmResult } from './plan.js';
 
-/** Per problem, and per step of each response. */
+/** Responses per problem, and continuations per step of each response. */
 const RESPONSES = 2;
 const CONTINUATIONS = 8;
 
-/** Collects responses of a seed's warm start with what became of their steps, and trains the seed's process reward model on them. */
+/** Collects data from a seed's warm start, and trains the seed's process reward model on it. */
 export async function trainSeedPrm(
   folder: RunFolder,
   base: string,
@@ -46,7 +46,7 @@ export async function trainSeedPrm(
   return { seed, seconds, tokens: spent.tokens, figures: { brier, brierConstant, aucLast } };
 }
 
-/** @returns what it took, earlier tries included */
+/** @returns tokens and seconds spent, earlier attempts included */
 async function collect(
   folder: RunFolder,
   { seed, problems, options }: PrmJob,

@@ -1,4 +1,4 @@
-// The process that does one job of a comparison: its argument is the job, what it has to say goes to the parent.
+// The process that does one job of a comparison. Its argument is the job; its messages go to the parent.
 
 import type { PrlError } from '../../base/errors.js';
 import { Interrupt } from '../kit/interrupt.js';
@@ -9,13 +9,13 @@ export type WorkerMessage = { progress: string } | { error: string };
 
 const send = (message: WorkerMessage) => process.send?.(message);
 let over = false;
-// Without its parent a job would go on unseen, and be in the way of the one that resumes it. (process.exit() would wait for the
-// native call that runs.)
+// Without its parent a job would run unseen and block the comparison that resumes it. (process.exit() would wait for
+// the running native call.)
 const alone = () => {
   if (!over) process.kill(process.pid, 'SIGKILL');
 };
 process.on('disconnect', alone);
-// It may have died while this was loading.
+// The parent may have died while this file was loading.
 if (process.send && !process.connected) alone();
 
 const interrupt = new Interrupt();

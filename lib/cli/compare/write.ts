@@ -12,7 +12,7 @@ import { type CellJob, type CompareJob, type CompareRequest, planJobs } from './
 import { armNames, type Finished, readFinished, type Summary, summarize, summaryTables } from './results.js';
 import { threadsOf } from './run-jobs.js';
 
-/** Charts that become files beside results.md. */
+/** Charts that are written as files beside results.md. */
 const PLOTS: readonly [title: string, file: string][] = [
   ['average@n', 'average'],
   ['pass@n', 'pass'],
@@ -28,7 +28,7 @@ export interface Comparison {
   finished: Finished;
   summary: Summary | undefined;
   failed: ReadonlyMap<string, string>;
-  /** Processes at once. */
+  /** Processes at a time. */
   parallel: number;
 }
 
@@ -43,7 +43,7 @@ export async function readComparison(
   return { request, jobs, finished, summary: summarize(finished, armNames(jobs)), failed, parallel };
 }
 
-/** The page of a comparison: of every cell that has begun. */
+/** The page of a comparison, with every cell that has begun. */
 export async function comparisonPage(comparison: Comparison): Promise<ReportPage> {
   const { jobs, summary, request } = comparison;
   const runs: ReportRun[] = [];
@@ -103,11 +103,11 @@ function settingsText({ request, jobs, parallel }: Comparison): string {
   const cell = jobs.find((job): job is CellJob => job.kind === 'cell')!;
   const { promptsPerStep, numGenerations, maxSteps, evalProblems, evalSamples } = cell.options;
   return [
-    `Preset ${request.preset}: ${doc}. ${request.seeds} seed${request.seeds === 1 ? '' : 's'} from ${request.firstSeed} on; per seed all methods start from the same policy.`,
-    `${maxSteps} steps of ${promptsPerStep} problems x ${numGenerations} responses where no arm says otherwise.`,
-    `Evaluation: ${evalProblems} held-out problems per level, ${evalSamples} responses each; levels are ${levels.join(', ')} (the first is trained on).`,
-    'Figures are means over seeds with 95% bootstrap intervals. Drift is the mean of log p - log p before training over the tokens of the responses.',
-    `Seconds are of training, and of a process reward model's collection and training, on ${threadsOf(parallel)} thread(s); PRM tokens are those that were generated for it and those that it read.`,
+    `Preset ${request.preset}: ${doc}. ${request.seeds} seed${request.seeds === 1 ? '' : 's'} from ${request.firstSeed} up; the methods of a seed start from the same policy.`,
+    `${maxSteps} steps of ${promptsPerStep} problems x ${numGenerations} responses, unless an arm sets them otherwise.`,
+    `Evaluation: ${evalProblems} held-out problems per level, ${evalSamples} responses each; levels ${levels.join(', ')} (training uses the first).`,
+    'Figures are means over seeds with 95% bootstrap intervals. Drift is log p minus log p before training, averaged over the tokens of the responses.',
+    `Seconds cover training, and the collection and training of a process reward model, on ${threadsOf(parallel)} thread(s). PRM tokens are the tokens generated for that model and the tokens that it read.`,
   ].join(' ');
 }
 
@@ -117,7 +117,7 @@ function markdown(comparison: Comparison, plots: readonly string[]): string {
   const table = ([head, ...rows]: string[][]) =>
     [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n');
   const arms = jobs.filter((job): job is CellJob => job.kind === 'cell' && job.seed === request.firstSeed);
-  // What the arms have in common stands once.
+  // Options that all arms share are listed once.
   const names = Object.keys(arms[0].options) as (keyof CellJob['options'])[];
   const differ = names.filter((name) => new Set(arms.map(({ options }) => JSON.stringify(options[name]))).size > 1);
   const shown = (value: unknown) => (value === undefined ? '' : JSON.stringify(value).replaceAll('"', ''));

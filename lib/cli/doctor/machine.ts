@@ -1,4 +1,4 @@
-// What `prl doctor` looks at: this installation, this machine, and what is missing.
+// Examines this installation and this machine for `prl doctor`, and finds what is missing.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, platform, totalmem } from 'node:os';
@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { loadError, nativeInfo, nativePath, packageRoot, rebuildCommand } from '../../kernels/native.js';
 import { availableMemory } from '../../policy/memory-check.js';
 
-/** scripts/toolchain.mjs, which the install uses too: before there is any TypeScript compiled. */
+/** scripts/toolchain.mjs. The install uses it too, before any TypeScript is compiled. */
 interface Toolchain {
   versionOf(command: string): string | null;
   missingTools(): { what: string; command: string } | null;
@@ -18,7 +18,7 @@ interface Toolchain {
 export type Machine = Awaited<ReturnType<typeof examine>>;
 export type Cuda = Extract<Machine['addon'], { loads: true }>['cuda'];
 
-/** What a file says; an empty text where it cannot be read. */
+/** The contents of a file; an empty text if it cannot be read. */
 function textOf(...path: string[]): string {
   try {
     return readFileSync(join(...path), 'utf8');
@@ -27,7 +27,7 @@ function textOf(...path: string[]): string {
   }
 }
 
-/** The NVIDIA cards in this machine, whether or not there is a driver: display controllers among the PCI devices. */
+/** The number of NVIDIA display controllers among the PCI devices. It needs no driver. */
 function nvidiaCards(): number {
   const devices = '/sys/bus/pci/devices';
   const all = existsSync(devices) ? readdirSync(devices) : [];
@@ -95,17 +95,17 @@ export async function examine() {
   };
 }
 
-/** `nvcc --version` tells a year first. */
+/** `nvcc --version` prints a year before the version. */
 const nvccVersion = (nvcc: string) =>
   spawnSync(nvcc, ['--version'], { encoding: 'utf8' }).stdout?.match(/release ([\d.]+)/)?.[1] ?? 'unknown';
 
 export interface Missing {
   what: string;
-  /** The one command that gets it. */
+  /** The command that fixes it. */
   command: string;
 }
 
-/** What is wrong, with the one command that mends it. Only the first thing: what else is wrong shows when that is mended. */
+/** The first problem, with the command that fixes it. Further problems show once it is fixed. */
 export function whatIsMissing({
   addon,
   gpu,
@@ -135,21 +135,21 @@ function gpuCauses(cuda: Cuda, { cards, driver, nodes }: Machine['gpu'], nvcc: s
   const { PRL_DEVICE } = process.env;
   const there = driver !== null || cuda.devices.length > 0;
   return [
-    [cards > 0 && !there, 'there is an NVIDIA GPU, but no driver for it', 'apt-get install nvidia-driver'],
+    [cards > 0 && !there, 'this machine has an NVIDIA GPU, but no driver for it', 'apt-get install nvidia-driver'],
     [
       driver !== null && !nodes,
-      'there is an NVIDIA driver, but this container was started without its devices',
+      'this machine has an NVIDIA driver, but the container was started without its devices',
       'docker run --gpus all',
     ],
     [
       there && !cuda.compiled && nvcc === null,
-      "there is a GPU, but the addon was compiled without CUDA, and nvcc is not here to compile it with (12.8 or newer; NVIDIA's package repository has it)",
+      "this machine has a GPU, but the addon was compiled without CUDA and nvcc is missing (12.8 or newer, from NVIDIA's package repository)",
       `apt-get install cuda-toolkit && ${rebuildCommand}`,
     ],
-    [there && !cuda.compiled, 'there is a GPU, but the addon was compiled without CUDA', rebuildCommand],
+    [there && !cuda.compiled, 'this machine has a GPU, but the addon was compiled without CUDA', rebuildCommand],
     [
       cuda.reason.includes('cudaErrorInsufficientDriver'),
-      `the driver runs CUDA ${cuda.driver} at most, but the addon was compiled with ${cuda.runtime}: compile it with the CUDA of the driver, or install a newer driver`,
+      `the driver runs CUDA up to ${cuda.driver}, but the addon was compiled with ${cuda.runtime}: compile it with the driver's CUDA, or install a newer driver`,
       `CUDACXX=/usr/local/cuda-${cuda.driver}/bin/nvcc ${rebuildCommand}`,
     ],
     [
@@ -160,7 +160,7 @@ function gpuCauses(cuda: Cuda, { cards, driver, nodes }: Machine['gpu'], nvcc: s
     [
       cuda.cublasReason !== '',
       `linearPolicyLoss on the GPU needs cuBLAS. ${cuda.cublasReason}`,
-      // The message names the package that fits the driver; or PRL_CUBLAS is wrong.
+      // The reason names the package that fits the driver. If it names none, PRL_CUBLAS is wrong.
       cuda.cublasReason.match(/'(pip [^']+)'/)?.[1] ?? 'unset PRL_CUBLAS',
     ],
   ];

@@ -23,7 +23,7 @@ import type { EvalOptions, Evaluated } from './options.js';
 
 export async function evaluateOnSets(options: EvalOptions, interrupt: Interrupt): Promise<Evaluated> {
   const { records, resume, json } = options;
-  if (resume && records === undefined) throw invalidArgument('--resume needs --records, the file to go on with');
+  if (resume && records === undefined) throw invalidArgument('--resume needs --records, the file to resume');
   const { signal } = interrupt;
   let progress: Progress | undefined;
   let done = 0;
@@ -46,8 +46,8 @@ export async function evaluateOnSets(options: EvalOptions, interrupt: Interrupt)
     if (interrupt.isCause(error))
       console.error(
         records === undefined
-          ? 'Nothing is saved: --records would keep what is done.'
-          : `Saved ${done} problems. The same command with --resume goes on with them.`,
+          ? 'Nothing was saved. With --records, finished work is kept.'
+          : `Saved ${done} problems. To resume, run the same command with --resume.`,
       );
     throw error;
   }
@@ -71,7 +71,7 @@ async function loadSets(options: EvalOptions, signal: AbortSignal): Promise<Eval
 
 type Respondent = Omit<DatasetEvaluationOptions, 'sets' | 'records' | 'resume'>;
 
-/** Who responds, and who judges. */
+/** The source of responses, and the judge. */
 async function respondent(options: EvalOptions, signal: AbortSignal): Promise<Respondent> {
   const { model, responses, verifier = 'math', extraction, promptTemplate, systemPrompt } = options;
   const { n, temperature, topK, topP, maxCompletionLength, seed, chunkSize } = options;
@@ -85,7 +85,7 @@ async function respondent(options: EvalOptions, signal: AbortSignal): Promise<Re
   const sampling = { n, temperature, topK, topP, maxCompletionLength, seed, chunkSize };
   if (responses !== undefined) {
     const stray = firstGiven({ model, rolloutUrl, promptTemplate, systemPrompt });
-    if (stray) throw invalidArgument(`${stray} does not go with --responses, which were made elsewhere`);
+    if (stray) throw invalidArgument(`${stray} cannot be used with --responses, which were made elsewhere`);
     return { ...judge, ...sampling, responses };
   }
   const { policy, tokenizer, mark } = await (rolloutUrl ? servers : local)(options, signal);
@@ -94,7 +94,7 @@ async function respondent(options: EvalOptions, signal: AbortSignal): Promise<Re
 }
 
 interface Model extends Pick<Respondent, 'policy' | 'tokenizer'> {
-  /** What tells it from others, where records are compared. */
+  /** Identifies the model in records. */
   mark: string | undefined;
 }
 
@@ -116,14 +116,14 @@ const VERIFIERS = { math: mathVerifier, exact: exactVerifier, numeric: numericVe
 
 function verifierOf(name: NonNullable<EvalOptions['verifier']>, extraction: EvalOptions['extraction']): Verifier {
   if (name !== 'regex') return VERIFIERS[name]({ extraction });
-  if (extraction !== undefined) throw invalidArgument('--extraction does not go with the verifier regex');
+  if (extraction !== undefined) throw invalidArgument('--extraction cannot be used with --verifier regex');
   return regexVerifier();
 }
 
 const percent = (share: number) => (100 * share).toFixed(1);
 const cell = (value: number, interval: [number, number]) => withInterval(value, interval, percent);
 
-/** As in the papers: a column per set, and their averages. */
+/** A table as in the papers: a column per set, and the averages. */
 function tableText({ n, sets, allProblems, meanOfSets }: DatasetEvaluation): string {
   const columns: (EvaluationRates & Partial<SetFigures>)[] =
     sets.length === 1 ? sets : [...sets, allProblems, { ...meanOfSets, name: 'mean of sets' }];

@@ -10,9 +10,9 @@ export interface Command {
   summary: string;
   /** Options in groups, for the help. */
   groups: { title: string; options: OptionTable }[];
-  /** What may be given without a name: handed to `run` as a list of strings under `name`. Default: nothing. */
+  /** Arguments without an option name. `run` gets them as a list of strings under `name`. Default: none are allowed. */
   operands?: { name: string; usage: string; required?: boolean };
-  /** Options that must be given. */
+  /** Required options. */
   required?: readonly string[];
   examples: readonly [command: string, meaning: string][];
   /** More paragraphs of the help. */
@@ -29,13 +29,13 @@ export const commandOptions = ({ groups }: Command): OptionTable =>
 export const part = (values: Values, table: OptionTable): Values =>
   Object.fromEntries(Object.entries(values).filter(([name]) => Object.hasOwn(table, name)));
 
-/** The first of some options that was given, as it is written; undefined where none was. */
+/** The first of these options that is set, as written on the command line; undefined if none is. */
 export function firstGiven(values: object): string | undefined {
   const given = Object.entries(values).find(([, value]) => value !== undefined);
   return given && `--${kebab(given[0])}`;
 }
 
-/** The options that were given, in the types of the table; defaults are left to the command. */
+/** Parses the command line by the command's tables of options. The command adds the defaults. */
 export function parseOptions(command: Command, argv: string[]): Values {
   const table = commandOptions(command);
   const names = new Map(Object.keys(table).map((name) => [kebab(name), name]));
@@ -94,7 +94,7 @@ function convert(option: string, spec: OptionSpec, text: string | undefined): un
   return checkOption(option, spec, fromText(option, spec, text));
 }
 
-/** One option given as text outside of the command line's own options; `shown` is how it was written. */
+/** Parses an option from text, such as METHOD.option=value. Errors quote the text as `shown`. */
 export function optionFromText(
   table: OptionTable,
   option: string,
@@ -117,7 +117,7 @@ function fromText(option: string, spec: OptionSpec, text: string): unknown {
     case 'numbers':
       return text.split(',').map((item) => number(option, item));
     case 'strings':
-      // As shells hand over what is typed between quotes.
+      // Shells pass \n and \t between quotes as they are typed.
       return text.split(',').map((item) => item.replaceAll('\\n', '\n').replaceAll('\\t', '\t'));
     case 'files':
       return [text];
@@ -151,7 +151,7 @@ function valueName(spec: OptionSpec): string {
   }
 }
 
-/** The help of a command, from the tables that check its options. */
+/** The help text of a command, made from its tables of options. */
 export function helpOf(command: Command): string {
   const lines = [
     command.summary,

@@ -1,4 +1,4 @@
-// A dataset on the command line: its options, and the task that it becomes.
+// A dataset on the command line: its options, and its task.
 import { basename, extname } from 'node:path';
 import { outOfRange } from '../../base/errors.js';
 import type { OptionsOf, OptionTable } from '../../base/options.js';
@@ -14,43 +14,48 @@ export const DATASET_OPTIONS = {
   dtype: {
     type: 'choice',
     choices: ['float32', 'bfloat16'],
-    doc: "Of the model's weights in memory (default: float32); bfloat16 keeps float32 masters from the first step on",
+    doc: "Type of the model's weights in memory (default: float32); bfloat16 keeps float32 masters from the first step",
   },
   dataset: {
     type: 'strings',
     doc: 'Problems to train on: files (.jsonl, .json, .csv, .tsv, .parquet), a folder, or a dataset of the hub (owner/name); needs --model',
   },
-  evalDataset: { type: 'strings', doc: 'Held-out problems, read with the same options; left out of --dataset' },
-  evalShare: { type: 'number', min: 0, max: 0.5, doc: 'Without --eval-dataset: share of --dataset that is held out' },
-  split: { type: 'string', doc: 'Of a folder or a dataset of the hub (default: train; of --eval-dataset test)' },
-  config: { type: 'string', doc: 'One of several datasets in a folder or of the hub' },
+  evalDataset: { type: 'strings', doc: 'Held-out problems, read with the same options and left out of --dataset' },
+  evalShare: {
+    type: 'number',
+    min: 0,
+    max: 0.5,
+    doc: 'Share of --dataset that is held out if --eval-dataset is not set',
+  },
+  split: { type: 'string', doc: 'Split of a folder or a dataset of the hub (default: train; test for --eval-dataset)' },
+  config: { type: 'string', doc: 'Name of one of several datasets in a folder or on the hub' },
   promptField: { type: 'string', doc: 'Field of the problem (default: problem, question or prompt)' },
   answerField: { type: 'string', doc: 'Field of the answer (default: answer, gold, final_answer or ground_truth)' },
   answerFrom: {
     type: 'choice',
     choices: ANSWER_SOURCES,
-    doc: 'Where in it the answer is: all of it, its last \\boxed{}, or after #### (default: what is there)',
+    doc: 'Part of the field that is the answer: detected, all of it, its last \\boxed{}, or after #### (default: auto)',
   },
-  levelField: { type: 'string', doc: 'Field whose values --level may name, and evaluations tell apart' },
+  levelField: { type: 'string', doc: 'Field of a level, which --level can select and evaluations report separately' },
   promptTemplate: {
     type: 'string',
-    doc: `${Object.keys(PROMPT_PRESETS).join(', ')}, or a text with {prompt} (default: prl where the model has a chat template, else question)`,
+    doc: `Prompt template: ${Object.keys(PROMPT_PRESETS).join(', ')}, or a text with {prompt} (default: prl if the model has a chat template, else question)`,
   },
-  systemPrompt: { type: 'string', doc: "System message, in place of the template's" },
+  systemPrompt: { type: 'string', doc: "System message, instead of the template's" },
   maxPromptLength: {
     type: 'integer',
     min: 1,
-    doc: 'Leave out problems with longer prompts, in tokens (default: 1024, or what fits)',
+    doc: 'Longest prompt in tokens; problems with longer ones are left out (default: 1024, or what fits)',
   },
   onInvalid: {
     type: 'choice',
     choices: ['error', 'drop'],
-    doc: 'What to do with rows that cannot be used (default: error)',
+    doc: 'Treatment of rows that cannot be used (default: error)',
   },
   verifier: {
     type: 'choice',
     choices: ['math', 'exact', 'numeric', 'regex'],
-    doc: 'What judges responses (default: math)',
+    doc: 'Verifier that judges the responses (default: math)',
   },
 } as const satisfies OptionTable;
 
@@ -58,15 +63,15 @@ export type DatasetRunOptions = OptionsOf<typeof DATASET_OPTIONS>;
 
 const MAX_PROMPT_LENGTH = 1024;
 
-/** The model that the problems are for. */
+/** The model that will read the problems. */
 interface Reader {
   tokenizer: Tokenizer;
   policy: Policy;
-  /** Of a response, for which a prompt must leave room. */
+  /** Longest response in tokens. Prompts must leave room for it. */
   maxCompletionLength: number;
 }
 
-/** The problems of `dataset` as a task; says what was kept of it. */
+/** Makes a task of the problems in `dataset`. Prints how many it keeps. */
 export async function loadTask(
   { dataset, evalDataset, evalShare, verifier, split, dtype: _, ...options }: DatasetRunOptions,
   reader: Reader,
@@ -94,7 +99,7 @@ export async function loadTask(
   const { size, leaked, identity } = task;
   console.log(`${''.padEnd(12)} ${size.train} problems to train on, ${size.test} held out, prompt ${identity?.prompt}`);
   if (leaked > 0)
-    console.log(`${''.padEnd(12)} ${leaked} problems of the evaluation were in the dataset too: left out there`);
+    console.log(`${''.padEnd(12)} left ${leaked} problems out of the dataset that are in the evaluation too`);
   return task;
 }
 

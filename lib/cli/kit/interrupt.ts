@@ -1,18 +1,18 @@
 import { constants } from 'node:os';
 import type { PrlError } from '../../base/errors.js';
 
-/** A terminal's Ctrl-C can reach the process twice: from the terminal, and from npm passing it on. */
+/** Signals this close count as one. Ctrl-C can reach the process twice: from the terminal, and from npm. */
 const SAME_SIGNAL_SECONDS = 0.4;
 
-/** The first SIGINT or SIGTERM asks to finish and save, the second one ends the process at once. */
+/** The first SIGINT or SIGTERM asks the command to finish and save. The second one ends the process at once. */
 export class Interrupt {
-  /** Exit code after a signal (128 + its number); undefined while there was none. */
+  /** Exit code after a signal: 128 + its number. undefined before a signal. */
   exitCode: number | undefined;
-  /** Aborted by the first signal: for work that is not worth finishing. */
+  /** The first signal aborts it, to stop work that is not worth finishing. */
   readonly #controller = new AbortController();
   readonly #listeners = new Set<() => void>();
   #first = 0;
-  /** The one of this process, where its command has made it. */
+  /** The interrupt of this process, if its command made one. */
   static current: Interrupt | undefined;
 
   constructor() {
@@ -25,7 +25,7 @@ export class Interrupt {
     return this.#controller.signal;
   }
 
-  /** Whether the signal broke off what threw this. */
+  /** Whether the signal caused this error. */
   isCause(error: unknown): boolean {
     return this.exitCode !== undefined && (error as PrlError).code === 'ERR_PRL_ABORTED';
   }
@@ -44,13 +44,13 @@ export class Interrupt {
     }
     this.#first = now;
     this.exitCode = 128 + constants.signals[signal];
-    process.stderr.write('\nprl: finishing the step and saving; once more to leave at once\n');
+    process.stderr.write('\nprl: finishing the step and saving. Interrupt again to stop at once\n');
     for (const listener of this.#listeners) listener();
     this.#controller.abort();
   }
 }
 
-/** process.exit() would wait for the native call that runs. A shell says 128 + the signal's number of this end, too. */
+/** process.exit() would wait for the running native call. A shell reports this end as 128 + the signal's number too. */
 function endBy(signal: 'SIGINT' | 'SIGTERM'): void {
   process.removeAllListeners(signal);
   process.kill(process.pid, signal);

@@ -9,8 +9,8 @@ import { readJsonFile } from '../../train/run-folder.js';
 import { Progress } from './progress.js';
 
 /**
- * The folder of a model: `path` itself, the newest whole checkpoint where `path` is a run folder, or where the model of the hub is
- * that `path` is the id of.
+ * The folder of a model. `path` is that folder, a run folder (its newest whole checkpoint is used), or the id of a
+ * model of the hub, which is downloaded.
  */
 export async function modelFolder(path: string, signal?: AbortSignal): Promise<string> {
   if (!existsSync(path)) return download(path, signal);
@@ -20,10 +20,13 @@ export async function modelFolder(path: string, signal?: AbortSignal): Promise<s
   const steps = existsSync(checkpoints) ? (await readdir(checkpoints)).filter((name) => name.startsWith('step-')) : [];
   for (const name of steps.sort((a, b) => Number(b.slice(5)) - Number(a.slice(5))))
     if ((await folderDamage(join(checkpoints, name))) === undefined) return join(checkpoints, name);
-  throw new PrlError('ERR_PRL_IO', `${path} holds neither a model (model.safetensors) nor a run with a checkpoint`);
+  throw new PrlError(
+    'ERR_PRL_IO',
+    `${path} must hold a model (model.safetensors) or a run with a checkpoint, and holds neither`,
+  );
 }
 
-/** All that is said goes to stderr: stdout may be somebody's JSON. */
+/** Messages go to stderr: stdout may carry JSON. */
 async function download(id: string, signal?: AbortSignal): Promise<string> {
   let progress: Progress | undefined;
   let began = false;
@@ -46,7 +49,7 @@ async function download(id: string, signal?: AbortSignal): Promise<string> {
   }
 }
 
-/** What tells a model from others, whether it is in one file or several: a hash of its weights. */
+/** A hash of the model's weights, in one file or several. It identifies the model. */
 export async function weightsHash(folder: string): Promise<string> {
   const whole = join(folder, 'model.safetensors');
   if (existsSync(whole)) return sha256(whole);

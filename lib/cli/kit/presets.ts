@@ -3,44 +3,45 @@ import type { Task } from '../../tasks/task.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from '../../train/options.js';
 import type { WarmStartPhase } from '../../train/warm-start.js';
 
-/** Everything `prl train` does before and around the trainer's own defaults. */
+/** Model, warm start, evaluations and trainer defaults of a `prl train` run. */
 export interface Preset {
   doc: string;
-  /** Instead of the trainer's defaults; what the user gives goes first. */
+  /** They replace the trainer's defaults. The user's options replace them. */
   trainer: TrainerOptions;
   model: { hidden: number; intermediate: number; layers: number; heads: number };
   warmStart: readonly WarmStartPhase[];
-  /** Levels of the evaluations: the one trained on, a harder one, and what else a comparison looks at. */
+  /** Levels of the evaluations: the one trained on, a harder one, and further ones for comparisons. */
   levels: readonly [string, string, ...string[]];
 }
 
-/** Operands of the warm start: fewer of the longest chains, but enough of them that their lines are in their right places. */
+/** Operands of the warm start. Long chains are rarer, but frequent enough to learn the positions of their lines. */
 const MIXED = '2:.15,3:.2,4:.2,5:.15,6:.12,7:.1,8:.08';
 
 const SHORT = '2:.35,3:.3,4:.2,5:.1,6:.05';
 
 const MODEL = { hidden: 128, intermediate: 320, layers: 2, heads: 4 };
 
-/** Clean work first, then work in which every third line or so is wrong: a base that knows how, and often fails. */
+/** Clean work first, then work in which about every third line is wrong. The base knows how, and often fails. */
 const SLIPS: readonly WarmStartPhase[] = [
   { steps: 640, batchSize: 64, learningRate: 4e-3, warmupSteps: 20, level: SHORT, styles: { steps: 1 } },
   { steps: 160, batchSize: 64, learningRate: 8e-4, warmupSteps: 10, level: SHORT, styles: { slips: 1 } },
 ];
 
-/** The same for longer chains: each line is right about as often, so that a long chain seldom is. */
+/** The same for longer chains. Each line is right about as often, so a long chain seldom is. */
 const LONG_SLIPS: readonly WarmStartPhase[] = [
   { steps: 950, batchSize: 64, learningRate: 2.5e-3, warmupSteps: 20, level: MIXED, styles: { steps: 1 } },
   { steps: 160, batchSize: 64, learningRate: 8e-4, warmupSteps: 10, level: MIXED, styles: { slips: 1 } },
 ];
 
 /**
- * Phase 1 teaches arithmetic with the work shown, phase 2 mostly answers at once. (A mixture from the start does not learn
- * arithmetic.) What comes out knows both ways, prefers the one it is bad at, and leaves reinforcement something to find.
+ * Phase 1 teaches arithmetic with the work shown. Phase 2 teaches to answer mostly at once. (A mixture from the start
+ * does not learn arithmetic.) The base knows both ways and prefers the one that it is bad at, so reinforcement has
+ * something to find.
  */
 export const PRESETS = {
   quickstart: {
-    doc: 'a 0.38 M parameter policy that has to find out that showing its work pays (minutes)',
-    // Half the trainer's learning rate: at the full one, chains longer than those trained on fall apart.
+    doc: 'a policy of 0.38 M parameters that must discover that showing its work pays (minutes)',
+    // Half the trainer's learning rate. At the full rate, chains longer than those trained on fall apart.
     trainer: { level: '2-6', maxSteps: 30, learningRate: 1.5e-4 },
     model: MODEL,
     warmStart: [
@@ -64,7 +65,7 @@ export const PRESETS = {
     levels: ['2-6', '7-8'],
   },
   'rare-success': {
-    doc: 'a policy whose lines are often wrong on 6 to 8 operands, where it is seldom right; 4 responses per problem',
+    doc: 'a policy that often errs on a line and is seldom right, 6 to 8 operands, 4 responses per problem',
     trainer: {
       level: '6-8',
       maxSteps: 40,
@@ -78,14 +79,14 @@ export const PRESETS = {
     levels: ['6-8', '9-10', '2-6'],
   },
   'small-batch': {
-    doc: 'the same policy, 48 responses per step',
+    doc: 'the policy of slips, 48 responses per step',
     trainer: { level: '2-6', maxSteps: 60, promptsPerStep: 12, numGenerations: 4, learningRate: 2e-4 },
     model: MODEL,
     warmStart: SLIPS,
     levels: ['2-6', '7-8'],
   },
   smoke: {
-    doc: 'the same with a quarter of the parameters and up to four operands, to see that everything works (20 seconds)',
+    doc: 'a check that everything works: quickstart with a quarter of the parameters and up to 4 operands (20 seconds)',
     trainer: { level: '2-4', maxSteps: 20, learningRate: 5e-4, evalProblems: 100 },
     model: { hidden: 64, intermediate: 160, layers: 2, heads: 4 },
     warmStart: [
@@ -106,18 +107,18 @@ export const PRESETS = {
 export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as [PresetName, ...PresetName[]];
 
-/** Levels of the evaluations, the one that `options` train on first. */
+/** Levels of the evaluations. The first is the one that `options` train on. */
 export const evaluatedLevels = (
   { levels: [trained, ...others] }: Preset,
   { level = trained }: { level?: string },
 ): string[] => [level, ...others];
 
-/** Of an evaluation at one of these levels. */
+/** Options of an evaluation at one of these levels. */
 export const evaluationOptions = (options: ResolvedTrainerOptions) => ({
   problems: options.evalProblems,
   n: options.evalSamples,
   temperature: options.temperature,
-  // Harder levels need longer responses than the one that is trained on.
+  // Harder levels need longer responses than the trained level.
   maxCompletionLength: Math.max(96, options.maxCompletionLength),
 });
 

@@ -1,9 +1,9 @@
 import { SingleBar } from 'cli-progress';
 
-/** How often a line is printed where no bar can be drawn. */
+/** Seconds between lines if no bar can be drawn. */
 const LINE_SECONDS = 5;
 
-/** A progress bar with time left and live figures; on anything but a terminal, a plain line now and then. */
+/** A progress bar with time left and live figures. Without a terminal it prints a plain line now and then. */
 export class Progress {
   readonly #label: string;
   readonly #total: number;
@@ -14,8 +14,8 @@ export class Progress {
   #lastLine = performance.now();
 
   /**
-   * @param done what was there before
-   * @param print where plain lines go; a command whose output is data keeps them out of it
+   * @param done units that were already done at the start
+   * @param print prints plain lines; a command that prints data to stdout passes console.error
    */
   constructor(label: string, total: number, done = 0, print: (line: string) => void = console.log) {
     this.#label = label;
@@ -53,14 +53,14 @@ export class Progress {
     return `  ${h > 0 ? `${h}h${m}m` : m > 0 ? `${m}m${s}s` : `${s}s`} left`;
   }
 
-  /** Takes the bar away and leaves one line. */
+  /** Removes the bar and prints one line. */
   done(summary: string): void {
     this.#bar?.stop();
     const seconds = (performance.now() - this.#start) / 1000;
     this.#print(`${this.#label.padEnd(12)} ${summary} (${seconds.toFixed(1)} s)`);
   }
 
-  /** Takes the bar away without a word. */
+  /** Removes the bar and prints nothing. */
   stop(): void {
     this.#bar?.stop();
   }

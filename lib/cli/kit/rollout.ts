@@ -14,18 +14,21 @@ type EngineName = keyof typeof ENGINES;
 export const ROLLOUT_OPTIONS = {
   rolloutUrl: {
     type: 'strings',
-    doc: 'Servers that sample the responses in the place of this process: vLLM, SGLang or prl serve (docs/rollout.md)',
+    doc: 'Servers that sample the responses instead of this process: vLLM, SGLang or prl serve (docs/rollout.md)',
   },
   rolloutEngine: {
     type: 'choice',
     choices: Object.keys(ENGINES) as EngineName[],
-    doc: 'What they are (default: vllm; also for prl serve)',
+    doc: 'Kind of the rollout servers (default: vllm; also for prl serve)',
   },
-  rolloutModel: { type: 'string', doc: 'Name of the served model (default: none is sent)' },
-  syncFolder: { type: 'string', doc: 'Where the weights are saved for them, under the same path for all' },
+  rolloutModel: { type: 'string', doc: 'Name of the served model, sent to the servers (default: none is sent)' },
+  syncFolder: {
+    type: 'string',
+    doc: 'Folder through which the servers get new weights; its path must be the same for all',
+  },
 } as const satisfies OptionTable;
 
-/** What a run remembers of its servers. */
+/** The settings of the servers that config.json keeps. */
 export interface RolloutSettings {
   urls: readonly string[];
   engine: EngineName;
@@ -33,7 +36,7 @@ export interface RolloutSettings {
   syncFolder: string;
 }
 
-/** The options that were given, over those that the run has; undefined: the policy samples. */
+/** The options of the command line over those of the resumed run. undefined: the policy samples. */
 export function rolloutSettings(
   { rolloutUrl, rolloutEngine, rolloutModel, syncFolder }: OptionsOf<typeof ROLLOUT_OPTIONS>,
   known: RolloutSettings | undefined,
@@ -53,7 +56,7 @@ export function rolloutSettings(
   return { urls, engine: rolloutEngine ?? known?.engine ?? 'vllm', ...(model && { model }), syncFolder: folder };
 }
 
-/** The key of the servers is PRL_API_KEY of the environment, where everyone else on the machine does not see it. */
+/** Connects to the servers. Their key is read from PRL_API_KEY, which other users of the machine cannot see. */
 export function rolloutEngineOf({
   urls,
   engine,

@@ -1,4 +1,4 @@
-/** Columns as wide as their widest cell, a line under the header. */
+/** Text of a table. Columns are as wide as their widest cell, and a line separates the header. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   const lines = rows.map((row) =>
@@ -11,7 +11,10 @@ export function table(rows: readonly (readonly string[])[]): string {
   return lines.join('\n');
 }
 
-/** A figure with its interval: `0.512 [0.47, 0.55]`. `text` writes the figure, and its bounds where `bound` does not. */
+/**
+ * A figure with its interval: `0.512 [0.47, 0.55]`. `text` formats the figure, `bound` the bounds. Default of `bound`:
+ * `text`.
+ */
 export const withInterval = (
   value: number,
   [low, high]: readonly [number, number],

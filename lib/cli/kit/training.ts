@@ -16,7 +16,7 @@ export interface Training extends Pick<TrainerSetup, 'task' | 'processRewardMode
   interrupt: Interrupt;
 }
 
-/** Trains a copy of the base in the run folder to the end, from where it was; undefined when interrupted. */
+/** Trains a copy of the base to the end, resuming the run in the folder. Returns undefined if interrupted. */
 export async function runTrainer(
   { folder, options, base, rollout, interrupt, ...setup }: Training,
   onStep: (step: TrainingStep) => void,
@@ -24,7 +24,7 @@ export async function runTrainer(
   const trainer = new Trainer({
     ...options,
     ...setup,
-    // The trainer changes the policy that it is given; the base stays for comparison.
+    // The trainer changes its policy. The base stays as it is, for comparison.
     policy: base.clone(),
     reference: base,
     output: folder,

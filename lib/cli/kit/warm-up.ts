@@ -15,7 +15,7 @@ const SUMMARY = 'warm-start.json';
 const KIND = 'warm-start';
 const SAVE_STEPS = 200;
 
-/** The policy that training on a task with demonstrations starts from: one that is there, or warmed up; undefined: interrupted. */
+/** The policy to start from: the saved one, the model, or else a warmed-up one. undefined: interrupted. */
 export async function startingPolicy(
   folder: RunFolder,
   task: Task,
@@ -27,12 +27,14 @@ export async function startingPolicy(
   return Policy.load(saved ?? (await modelFolder(model!, interrupt.signal)));
 }
 
-/** How long the warm start of a run took; 0 where there was none. */
+/** Seconds of a run's warm start; 0 if there was none. */
 export async function warmUpSeconds(folder: RunFolder): Promise<number> {
   return (await folder.readJson(SUMMARY, { seconds: 'number' }))?.seconds ?? 0;
 }
 
-/** Makes a policy and trains it on demonstrations, going on from a checkpoint where there is one; undefined: interrupted. */
+/**
+ * Creates a policy and trains it on demonstrations. Resumes from a checkpoint if there is one. undefined: interrupted.
+ */
 export async function warmUp(
   folder: RunFolder,
   task: Task,

@@ -1,2 +1,2 @@
-/** A line on stderr that is worth reading, while the work goes on. */
+/** Prints a warning to stderr. The work continues. */
 export const warn = (message: string): void => console.warn(`prl: ${message}`);

@@ -8,7 +8,7 @@ export function evaluationText(result: PrmEvaluation): string {
   const { responses, leftOut, steps, right, quantile, coverage, brier, brierConstant, pinball, pinballConstant } =
     result;
   return [
-    ...(leftOut > 0 ? [`${leftOut} responses are left out: the model may have been trained on their problems`] : []),
+    ...(leftOut > 0 ? [`${leftOut} responses were left out: the model may have been trained on their problems`] : []),
     `${responses} responses (${(100 * right).toFixed(0)}% right), ${steps} steps; the score is quantile ${quantile}`,
     '',
     table([
@@ -29,7 +29,7 @@ export function evaluationText(result: PrmEvaluation): string {
   ].join('\n');
 }
 
-/** A bar per bin: how many of the continuations ended right, and where it should have ended. */
+/** A bar per bin: the share of continuations that ended right (#), and the mean score that it should reach (|). */
 function calibrationPlot(bins: readonly CalibrationBin[]): string[] {
   const width = 40;
   return [

@@ -3,11 +3,11 @@ import { type Html, html } from './html.js';
 import type { ReportRun } from './read.js';
 import { figure, tableOf } from './sections.js';
 
-/** How many of a run's sampled steps are shown step by step. */
+/** Number of training steps whose responses are shown. */
 const SHOWN_STEPS = 6;
 const TABLE_ROWS = 150;
 
-/** `count` of a list, evenly spaced, first and last among them. */
+/** `count` items of a list, evenly spaced, with the first and the last. */
 export function spread<T>(list: readonly T[], count: number): T[] {
   if (list.length <= count) return [...list];
   return Array.from({ length: count }, (_, i) => list[Math.round((i * (list.length - 1)) / (count - 1))]);
@@ -15,7 +15,7 @@ export function spread<T>(list: readonly T[], count: number): T[] {
 
 const sampled = (samples: readonly SampleRow[]) => samples.filter(({ groups }) => groups && groups.length > 0);
 
-/** The advantages that have the deepest colour: as they are, and as differences to their response's mean. */
+/** The advantages with the deepest colour: raw ones, and differences from their response's mean. */
 interface Scale {
   outcome: number;
   within: number;
@@ -26,7 +26,7 @@ const meanOf = (steps: readonly SampledStep[]) =>
 const signed = (value: number) =>
   Number.isFinite(value) ? `${value >= 0 ? '+' : ''}${value.toFixed(3)}` : 'not finite';
 
-/** Responses with each reasoning step in the colour of its advantage. */
+/** Responses of a run, each reasoning step in the colour of its advantage. */
 export function creditOf({ name, label, samples }: ReportRun): Html | undefined {
   const rows = spread(sampled(samples), SHOWN_STEPS);
   if (rows.length === 0) return undefined;
@@ -36,14 +36,14 @@ export function creditOf({ name, label, samples }: ReportRun): Html | undefined 
     outcome: largest(responses.flatMap(({ steps }) => steps.map(({ advantage }) => advantage))),
     within: largest(responses.flatMap(({ steps }) => steps.map(({ advantage }) => advantage - meanOf(steps)))),
   };
-  return html`<details open class="credit"><summary>${label} (${name}), colours to ±${figure(scale.outcome, 2)} (±${scale.within.toPrecision(1)} within a response)</summary>
+  return html`<details open class="credit"><summary>${label} (${name}), deepest colour at ±${figure(scale.outcome, 2)} (±${scale.within.toPrecision(1)} within a response)</summary>
 ${rows.map(({ step, groups }) => html`<h4>Step ${step}</h4><div class="groups">${groups!.map((group) => creditGroup(group, scale))}</div>`)}</details>`;
 }
 
 const creditGroup = (
   group: SampledGroup,
   scale: Scale,
-) => html`<div class="group"><p><code>${group.prompt}</code> <span class="note">wants</span> <code>${group.answer}</code>
+) => html`<div class="group"><p><code>${group.prompt}</code> <span class="note">answer</span> <code>${group.answer}</code>
 <span class="note">mean reward of ${group.n}: ${figure(group.mean, 2)}</span></p>
 ${group.responses.map((response) => creditResponse(response, scale))}</div>`;
 
@@ -98,9 +98,9 @@ export function sampleTable(runs: readonly ReportRun[]): Html | undefined {
     'response',
     'reward',
     'tokens',
-    'advantages of its steps',
+    'advantages of the steps',
   ];
   const rows = spread(all, TABLE_ROWS);
   return html`<section><details><summary><h2>Samples</h2></summary>
-<p class="note">${rows.length} of the ${all.length} responses that the ${runs.length > 1 ? 'runs' : 'run'} kept.</p>${tableOf(head, rows)}</details></section>`;
+<p class="note">${rows.length} of the ${all.length} responses in samples.jsonl of the ${runs.length > 1 ? 'runs' : 'run'}.</p>${tableOf(head, rows)}</details></section>`;
 }

@@ -3,29 +3,29 @@ import type { Row } from '../../train/run-folder.js';
 
 export interface Curve {
   label: string;
-  /** Of a palette; curves of one label have one colour in all charts. */
+  /** Index in the palette. Curves of one label have one colour in all charts. */
   color: number;
   mean: (number | null)[];
-  /** 95% bootstrap interval of the mean over seeds, where there are several. */
+  /** 95% bootstrap interval of the mean over seeds. Absent with one seed. */
   low?: (number | null)[];
   high?: (number | null)[];
 }
 
 export interface Chart {
   title: string;
-  /** What the figure means, in a sentence. */
+  /** Meaning of the figure, in a sentence. */
   doc?: string;
   steps: number[];
   curves: Curve[];
 }
 
-/** The rows of each seed of something that is compared. */
+/** Something to compare, with the rows of each seed. */
 export interface CurveSource {
   label: string;
   runs: readonly (readonly Row[])[];
 }
 
-/** Runs of one label are seeds of one thing. */
+/** Groups runs by label: runs of one label differ only in the seed. */
 export const curveSources = (runs: readonly { label: string; rows: readonly Row[] }[]): CurveSource[] =>
   [...new Set(runs.map(({ label }) => label))].map((label) => ({
     label,
@@ -53,20 +53,16 @@ export const CHARTS: readonly ChartSpec[] = [
   one('completions/mean_length', 'Tokens per response'),
   one('completions/clipped_ratio', 'Responses cut', 'Share that hit the length limit'),
   one('entropy', 'Entropy', 'Mean over tokens, in nats'),
-  one(
-    'first_token_entropy',
-    'Entropy of the first token',
-    'How undecided the policy is between ways to respond, in nats',
-  ),
-  one('kl', 'Drift', 'KL to the frozen reference per token (k3), where the run has a reference'),
+  one('first_token_entropy', 'Entropy of the first token', 'Uncertainty of the policy about how to begin, in nats'),
+  one('kl', 'Drift', 'KL divergence to the frozen reference per token (k3), for runs with a reference'),
   one(
     'approx_kl',
     'Distance to the sampling policy',
-    'Mean of old - new log-probability over a step: how far updates go',
+    'Mean of old minus new log-probability over a step: the distance that updates go',
   ),
   {
     title: 'Clip fractions',
-    doc: 'Share of tokens whose ratio is outside the clip range and that therefore teach nothing',
+    doc: 'Share of tokens that teach nothing, as their ratio is outside the clip range',
     metrics: [
       { name: 'clip_ratio/low_mean', label: 'clipped low' },
       { name: 'clip_ratio/high_mean', label: 'clipped high' },
@@ -85,17 +81,21 @@ export const CHARTS: readonly ChartSpec[] = [
   one(
     'prm/wrong_positive_share_naive',
     'Wrong responses pushed up by raw scores',
-    "What it would be if the process reward model's scores were not centred",
+    "Share of wrong responses with a positive advantage if the process reward model's scores were not centred",
   ),
-  one('frac_reward_zero_std', 'Groups of one outcome', 'Share of groups that outcome rewards alone teach nothing'),
+  one(
+    'frac_reward_zero_std',
+    'Groups of one outcome',
+    'Share of groups whose outcome rewards are all equal, so that they teach nothing by themselves',
+  ),
   one('loss', 'Loss'),
   one('grad_norm', 'Gradient norm', 'Before clipping'),
 ];
 
-/** Points of a curve at most: neighbouring steps of longer runs are averaged. */
+/** Most points of a curve. Neighbouring steps of longer runs are averaged. */
 const MAX_POINTS = 250;
 
-/** The charts that there is data for: those of `CHARTS`, then one for each other metric. */
+/** The charts with data: those of `CHARTS`, then one for each other metric. */
 export function chartsOf(sources: readonly CurveSource[]): { main: Chart[]; other: Chart[] } {
   const known = new Set(['step', ...CHARTS.flatMap(({ metrics }) => metrics.map(({ name }) => name))]);
   const rows = sources.flatMap(({ runs }) => runs.flat());
@@ -105,7 +105,9 @@ export function chartsOf(sources: readonly CurveSource[]): { main: Chart[]; othe
   return { main: draw(CHARTS), other: draw(rest.map((name) => one(name, name))) };
 }
 
-/** Several metrics of one label go into one chart; of several labels, each metric has a chart with a curve per label. */
+/**
+ * With one label, all metrics of `spec` share a chart. With several, each metric has a chart with a curve per label.
+ */
 function split({ title, doc, metrics }: ChartSpec, sources: readonly CurveSource[]): Chart[] {
   if (metrics.length === 1) return [{ title, doc, ...chartOf(metrics[0].name, sources) }];
   if (sources.length > 1)
@@ -125,14 +127,14 @@ function chartOf(metric: string, sources: readonly CurveSource[]): Pick<Chart, '
   const curves = sources.flatMap(({ label, runs }, color): Curve[] => {
     const binned = runs.map((rows) => binMeans(rows, metric, width, points));
     const seen = binned.flat().filter((value) => value !== null);
-    // An older run without a reference has a drift of 0 throughout: it was not measured.
+    // Older runs without a reference wrote a drift of 0 in every row. It was not measured.
     if (seen.length === 0 || (metric === 'kl' && seen.every((value) => value === 0))) return [];
     return [{ label, color, ...meanWithBand(binned, points) }];
   });
   return { steps, curves };
 }
 
-/** Means of neighbouring steps; null where there is no finite value. */
+/** Means of neighbouring steps; null without a finite value. */
 function binMeans(rows: readonly Row[], metric: string, width: number, points: number): (number | null)[] {
   const sums = new Float64Array(points);
   const counts = new Int32Array(points);

@@ -1,4 +1,4 @@
-/** Markup that is safe to put into a page as it is. */
+/** Markup that is safe to insert into a page. */
 export class Html {
   constructor(readonly text: string) {}
 }
@@ -15,11 +15,11 @@ function markup(value: HtmlValue): string {
   return escapeHtml(String(value));
 }
 
-/** Markup with values in it; whatever is not markup already is text and stays text, between tags and in quoted attributes. */
+/** Markup with values. Values that are not Html are escaped, between tags and in quoted attributes. */
 export const html = (strings: TemplateStringsArray, ...values: HtmlValue[]): Html =>
   new Html(strings.map((string, i) => string + (i < values.length ? markup(values[i]) : '')).join(''));
 
-/** Data for a script to read: no text in it can end the element. */
+/** Data for a script. No text in it can end the element. */
 export const jsonScript = (id: string, data: unknown): Html =>
   new Html(
     `<script type="application/json" id="${escapeHtml(id)}">${JSON.stringify(data).replaceAll('<', '\\u003c')}</script>`,

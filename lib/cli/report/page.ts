@@ -12,16 +12,16 @@ import { histogramsOf, runsSection, settingsSection } from './sections.js';
 export interface ReportPage {
   title: string;
   runs: readonly ReportRun[];
-  /** What stands before everything else, such as the table of a comparison. */
+  /** First part of the page, such as the table of a comparison. */
   head?: Html;
 }
 
-/** Runs of a comparison whose responses are shown: the first seed of each label. */
+/** Most runs whose responses are shown. Each is the first seed of its label. */
 const CREDITED_RUNS = 8;
 
 /**
- * One page with everything in it: no script, style or figure comes from elsewhere. Its policy lets no other script run than the
- * two that are named by their hashes, whatever a model wrote.
+ * One self-contained page: no script, style or figure comes from elsewhere. Its security policy allows only two
+ * scripts, by their hashes, whatever a model wrote.
  */
 export async function reportPage({ title, runs, head }: ReportPage): Promise<string> {
   const labels = [...new Set(runs.map(({ label }) => label))];
@@ -51,22 +51,22 @@ export async function reportPage({ title, runs, head }: ReportPage): Promise<str
 ${head}
 ${runsSection(runs)}
 <section><h2>Learning curves</h2>
-<p class="note">${seeds > 1 && 'Lines are means over seeds, bands their 95% bootstrap intervals. '}Point or tap for numbers, drag to zoom, double-click to go back.</p>
-<noscript><p>The curves are drawn by a script.</p></noscript>
+<p class="note">${seeds > 1 && 'Lines are means over seeds; bands are 95% bootstrap intervals. '}Point or tap for numbers, drag to zoom, double-click to go back.</p>
+<noscript><p>The curves need JavaScript.</p></noscript>
 <div class="charts">${main.map(chartPlace(0))}</div>
 ${other.length > 0 && html`<details><summary>Other figures</summary><div class="charts">${other.map(chartPlace(main.length))}</div></details>`}</section>
 ${
   histograms.some(Boolean) &&
   html`<section><h2>Rewards and lengths</h2>
-<p class="note">Each column is a step (or some neighbouring ones); the darker, the larger the share of its responses.</p>
+<p class="note">Each column is a step, or several neighbouring steps. Darker cells hold a larger share of its responses.</p>
 <div class="charts">${histograms}</div></section>`
 }
 ${
   credited.some(Boolean) &&
   html`<section><h2>Credit of each step</h2>
-<p class="note">Responses sampled in training, each reasoning step in the colour of its advantage: <span class="step up" style="--w:1">pushed up</span> <span class="step down" style="--w:1">pushed down</span>. Point or tap for the numbers.
+<p class="note">Responses sampled in training. The colour of a reasoning step shows its advantage: <span class="step up" style="--w:1">pushed up</span> <span class="step down" style="--w:1">pushed down</span>. Point or tap for the numbers.
 <label><input type="checkbox" id="numbers"> show advantages</label>
-<label><input type="checkbox" id="relative"> colour differences within a response only: what the steps add to the outcome</label></p>
+<label><input type="checkbox" id="relative"> colour only differences within a response: what the steps add to the outcome</label></p>
 ${credited}</section>`
 }
 ${sampleTable(runs)}

@@ -9,19 +9,19 @@ import { SAMPLE_ROW, type SampleRow } from '../../train/sample-log.js';
 export type EvaluationFigures = Omit<EvaluationResult, 'records'>;
 
 export interface ReportRun {
-  /** Runs of one label differ in nothing but the seed: their curves become one with a band. */
+  /** Runs of one label differ only in the seed. Their curves become one curve with a band. */
   label: string;
   name: string;
-  /** The trainer's options, as far as the run (maybe an older one) has them. */
+  /** The options of command and trainer in config.json. Older runs may lack some. */
   options: { [name: string]: unknown };
   rows: Row[];
   samples: SampleRow[];
-  /** In distribution and harder; absent where the run has not got there. */
+  /** Results in distribution and on the harder level. Absent if the run has not reached the evaluation. */
   before?: EvaluationFigures[];
   after?: EvaluationFigures[];
 }
 
-/** Reads the folder of a run, finished or not, without taking hold of it. */
+/** Reads the folder of a run, finished or not. It takes no lock. */
 export async function readRun(path: string): Promise<ReportRun> {
   if (!existsSync(path)) throw new PrlError('ERR_PRL_IO', `there is no folder ${path}`);
   const config = await readJsonFile(join(path, 'config.json'), {
@@ -29,10 +29,10 @@ export async function readRun(path: string): Promise<ReportRun> {
     'trainer?': { 'method?': 'text' },
   });
   if (config === undefined)
-    throw new PrlError('ERR_PRL_IO', `${path} holds no run: it has no config.json. prl train writes such folders`);
+    throw new PrlError('ERR_PRL_IO', `${path} must be a run folder of prl train, and has no config.json`);
   const rows = await readRows(join(path, 'metrics.jsonl'), ROW);
   if (rows.length === 0)
-    throw new PrlError('ERR_PRL_IO', `the run in ${path} has no finished step yet: there is nothing to report`);
+    throw new PrlError('ERR_PRL_IO', `a report needs a finished step, and the run in ${path} has none yet`);
   const evaluation = async (when: string) => {
     const found = await readJsonFile(join(path, `evaluation-${when}.json`), {
       trained: EVALUATION,
@@ -55,7 +55,7 @@ export async function readRun(path: string): Promise<ReportRun> {
 export const optionText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value);
 
-/** Options that do not make another experiment of a run. */
+/** Options that do not tell experiments apart. */
 const INCIDENTAL = ['seed', 'task', 'method', 'model', ...RESUMABLE_OPTIONS];
 
 /** Names each run after its method and the options in which the runs differ. */

@@ -5,15 +5,15 @@ import { comparisonPage, readComparison } from '../compare/write.js';
 import type { ReportPage } from './page.js';
 import { labelRuns, readRun } from './read.js';
 
-/** What the page of these run folders shows. */
+/** Reads the contents of the page of these run folders. */
 export async function readReport(paths: readonly string[]): Promise<ReportPage> {
-  // A comparison is shown by itself.
+  // A comparison has a page of its own.
   for (const path of paths) {
     const request = await readRequest(path);
     if (!request) continue;
     if (paths.length > 1)
       throw invalidArgument(
-        `${path} is a comparison, which has a page of its own: name it alone, or runs in ${path}/cells`,
+        `a comparison must be the only folder, and ${path} is one: name it alone, or name runs in ${path}/cells`,
       );
     return comparisonOf(resolve(path), request);
   }
@@ -25,6 +25,6 @@ export async function readReport(paths: readonly string[]): Promise<ReportPage> 
 async function comparisonOf(path: string, request: CompareRequest): Promise<ReportPage> {
   const page = await comparisonPage(await readComparison(path, request));
   if (page.runs.length === 0)
-    throw new PrlError('ERR_PRL_IO', `the comparison in ${path} has no finished step yet: there is nothing to report`);
+    throw new PrlError('ERR_PRL_IO', `a report needs a finished step, and the comparison in ${path} has none yet`);
   return page;
 }

@@ -3,7 +3,7 @@ import { withInterval } from '../kit/table.js';
 import { type Html, html } from './html.js';
 import { type EvaluationFigures, optionText, type ReportRun } from './read.js';
 
-/** Nothing where there is no number: JSON has null for what is not finite. */
+/** A figure as text. A missing one is empty; null is JSON's form of a number that is not finite. */
 export const figure = (value: number | undefined | null, digits = 3) =>
   Number.isFinite(value) ? value!.toFixed(digits) : '';
 
@@ -12,7 +12,7 @@ export function tableOf(head: readonly (string | Html)[], rows: readonly (readon
 <tbody>${rows.map((row) => html`<tr>${row.map((cell) => html`<td>${cell}</td>`)}</tr>\n`)}</tbody></table></div>`;
 }
 
-/** One line per run: how far it is and where it ended. */
+/** One line per run: its steps, rewards and evaluations. */
 export function runsSection(runs: readonly ReportRun[]): Html {
   const evaluations = runs.some(({ after }) => after);
   const levels = runs.find(({ after }) => after)?.after ?? [];
@@ -46,7 +46,7 @@ ${tableOf(
 ${evaluations && html`<p class="note">Held-out problems, before → after training, by level. ${runs.map(intervals)}</p>`}</section>`;
 }
 
-/** The intervals of a single run's evaluation; with several runs the seeds say more. */
+/** The intervals of a single run's evaluations. With several runs, the spread over seeds says more. */
 function intervals({ before, after }: ReportRun, _: number, runs: readonly ReportRun[]): string {
   if (runs.length > 1 || !after) return '';
   const one =
@@ -68,7 +68,7 @@ export function settingsSection(runs: readonly ReportRun[]): Html {
 const COLUMNS = 48;
 const BINS = 16;
 
-/** How rewards or lengths are spread, step by step: the darker a cell, the larger the share of the step's responses. */
+/** The distribution of rewards or lengths, step by step. Darker cells hold a larger share of the step's responses. */
 export function histogramOverTime(
   title: string,
   rows: readonly { step: number; histogram: Histogram }[],
@@ -103,7 +103,7 @@ export function histogramOverTime(
 <text x="36" y="109">1</text><text x="336" y="109" text-anchor="end">step ${last}</text></svg></figure>`;
 }
 
-/** The rows of samples.jsonl of the runs of one label. */
+/** Histograms of the runs of one label, from their rows of samples.jsonl. */
 export function histogramsOf(label: string, samples: readonly SampleRow[]): Html | undefined {
   if (samples.length === 0) return undefined;
   const of = (kind: 'rewards' | 'lengths') => samples.map((row) => ({ step: row.step, histogram: row[kind] ?? [] }));

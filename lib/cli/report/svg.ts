@@ -15,7 +15,7 @@ export function ticks(low: number, high: number, count: number): number[] {
   );
 }
 
-/** A chart as an SVG file, legible on light and dark ground. */
+/** A chart as an SVG file, legible on light and dark backgrounds. */
 export function chartSvg({ title, steps, curves }: Chart): string {
   const values = curves
     .flatMap(({ mean, low, high }) => [mean, low ?? [], high ?? []].flat())

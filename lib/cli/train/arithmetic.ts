@@ -1,4 +1,5 @@
-// Runs on the embedded task: a policy of a preset, warmed up on demonstrations, or any other that speaks the task's characters.
+// Runs on the embedded task. The policy is a preset's, warmed up on demonstrations, or any other with the task's
+// characters.
 import { badRow } from '../../base/lines.js';
 import type { OptionTable } from '../../base/options.js';
 import { quoted } from '../../base/text.js';
@@ -20,8 +21,13 @@ import { reinforcement, trainerOptions } from './reinforce.js';
 import { explainSamples, samplesText } from './samples.js';
 
 export const ARITHMETIC_OPTIONS = {
-  task: { type: 'choice', choices: ['arithmetic'], default: 'arithmetic', doc: 'What to train on' },
-  preset: { type: 'choice', choices: PRESET_NAMES, default: 'quickstart', doc: 'Model, warm start and other defaults' },
+  task: { type: 'choice', choices: ['arithmetic'], default: 'arithmetic', doc: 'Task to train on' },
+  preset: {
+    type: 'choice',
+    choices: PRESET_NAMES,
+    default: 'quickstart',
+    doc: 'Preset of model, warm start and other defaults',
+  },
 } as const satisfies OptionTable;
 
 export const ARITHMETIC_NOTES = [
@@ -36,7 +42,7 @@ export const arithmeticRuns: Maker = {
   name: 'arithmetic',
   options: ARITHMETIC_OPTIONS,
   isOf: () => true,
-  refusal: (option) => `${option} is of the arithmetic task: it does not go with --dataset`,
+  refusal: (option) => `${option} belongs to the arithmetic task and cannot be used with --dataset`,
   recipe,
 };
 
@@ -61,7 +67,7 @@ async function recipe(run: Run): Promise<Recipe> {
       const [first, last] = await Promise.all(
         [base, policy].map((each) => explainSamples(each, base, task, problems, options, learning.processRewardModel)),
       );
-      const about = `Held-out problems, one response each, with the advantage that ${options.method} gives each step in its group`;
+      const about = `Held-out problems with one response each. Each step shows the advantage that ${options.method} gives it in its group.`;
       return [
         problems.length > 0 ? `${about}\n\n${samplesText(first, last)}` : '',
         evaluationTable(exams, before, after),
@@ -71,15 +77,15 @@ async function recipe(run: Run): Promise<Recipe> {
   };
 }
 
-/** The preset that was given, or that the run has. */
+/** The preset of the command line, or else of the resumed run. */
 function presetOf({ folder, given, known }: Run): PresetName {
   const { preset } = known.command;
   if (preset !== undefined && !Object.hasOwn(PRESETS, preset))
-    throw badRow(folder.file('config.json'), `there is no preset ${quoted(preset)}`);
+    throw badRow(folder.file('config.json'), `preset must be one of ${PRESET_NAMES.join(', ')}, not ${quoted(preset)}`);
   return given.preset ?? preset ?? ARITHMETIC_OPTIONS.preset.default;
 }
 
-/** The level that is trained on, and a harder one. */
+/** Evaluations on the trained level and on a harder one. */
 function examsOf(preset: Preset, options: ResolvedTrainerOptions): Exams {
   const [trained, harder] = evaluatedLevels(preset, options);
   return [
@@ -93,29 +99,29 @@ function examsOf(preset: Preset, options: ResolvedTrainerOptions): Exams {
   }));
 }
 
-/** Problems of three operands or more that the base solves now and then: where a group has something to compare. */
+/** Problems of three operands or more that the base sometimes solves: their groups have something to compare. */
 const isMixed = ({ prompt, correct }: ProblemRecord, n: number) =>
   /(.*[+*-]){2}/.test(prompt) && correct > 0 && correct < n;
 
-/** What the figures show, and what they do not. */
+/** What the figures show, and what they do not show. */
 function conclusion({ trained: a, harder: aHard }: Results, { trained: b, harder: bHard }: Results): string {
   const lines = ['Intervals are 95% bootstrap intervals over problems.'];
   const [from, to] = [a, b].map(({ measures }) => Math.round(100 * measures.share_step_by_step));
   if (b.averageAtNInterval[0] <= a.averageAtNInterval[1])
-    lines.push('The intervals of before and after overlap: this run does not show that the policy got better.');
+    lines.push('The intervals before and after training overlap: this run does not show that the policy improved.');
   else if (to > from + 20) {
     lines.push(
-      `The policy went from showing its work in ${from}% of its responses to ${to}%; nothing but the reward of the answer told it to.`,
+      `The policy showed its work in ${from}% of its responses before training and in ${to}% after. Only the reward of the answer taught it to.`,
     );
     if (a.passAtN >= b.averageAtN)
       lines.push(
-        `It did not learn to calculate: among ${a.n} responses of the base one was right for ${Math.round(100 * a.passAtN)}% of the problems.`,
-        'Reinforcement learning selected, of the two ways to respond that the base has, the one that ends right.',
+        `It did not learn to calculate: for ${Math.round(100 * a.passAtN)}% of the problems, the base had a right response among ${a.n}.`,
+        'The base has two ways to respond. Reinforcement learning selected the one that ends right.',
       );
   }
   if (bHard.averageAtN < b.averageAtN - 0.2)
-    lines.push(`Chains of ${bHard.level} operands are right less often: reinforcement learning saw ${b.level} only.`);
+    lines.push(`Chains of ${bHard.level} operands are right less often: reinforcement learning saw only ${b.level}.`);
   if (bHard.passAtN < aHard.passAtN - 0.05)
-    lines.push(`There pass@${bHard.n} fell, as responses have become more alike.`);
+    lines.push(`On ${bHard.level} operands pass@${bHard.n} fell, because the responses became more alike.`);
   return lines.join('\n');
 }

@@ -1,5 +1,5 @@
-// The course of a training run: settle its config, evaluate the base, train, evaluate again, report. It may be interrupted, or
-// killed, at any point; resumed, it continues there. What is trained, and how, is in a recipe.
+// The course of a training run: settle its config, evaluate the base, train, evaluate again, report. A run that was
+// interrupted or killed at any point resumes there. A recipe says what is trained, and how.
 import { existsSync } from 'node:fs';
 import { relative } from 'node:path';
 import { invalidArgument } from '../../base/errors.js';
@@ -20,52 +20,52 @@ import { plots } from './plots.js';
 export interface Maker {
   /** Its options, which no other kind has. */
   options: OptionTable;
-  /** Whether these options, given or saved in a run, are of this kind. */
+  /** Whether these options, of the command line or saved in a run, belong to this kind. */
   isOf(options: Values): boolean;
-  /** Why an option of this kind is refused in a run of another kind. */
+  /** Message for an option of this kind in a run of another kind. */
   refusal(option: string): string;
-  /** Begins the name of a run folder. */
+  /** First part of the name of a run folder. */
   name: string;
   recipe(run: Run): Promise<Recipe>;
 }
 
-/** What a recipe is made of. */
+/** The inputs of a recipe. */
 export interface Run {
   folder: RunFolder;
-  /** Options of the command line but --output and --resume. */
+  /** Options of the command line, without --output and --resume. */
   given: Values;
-  /** What config.json says of a resumed run. */
+  /** The config of a resumed run; empty for a new one. */
   known: SavedConfig;
-  /** Where the policy before training is, if it has been saved. */
+  /** Folder of the policy before training, if it was saved. */
   savedBase: string | undefined;
   interrupt: Interrupt;
 }
 
-/** What a course does in a run. */
+/** What a course trains and evaluates in a run. */
 export interface Recipe {
   task: Task;
-  /** The sections of config.json, with the names in which a resumed run may differ. */
+  /** The sections of config.json, with the names that a resumed run may change. */
   config: { [section: string]: { values: object; changeable: readonly string[] } };
-  /** The policy before training; undefined when interrupted. */
+  /** The policy before training; undefined if interrupted. */
   base(): Promise<Policy | undefined>;
-  /** Evaluations before and after training: none where no problem is held out. */
+  /** Evaluations before and after training; none if no problem is held out. */
   exams: Exams;
-  /** What is printed of the exams, in a line. */
+  /** Summary of the exams in a line, to print. */
   examLine(results: Results): string;
-  /** Steps of training. */
+  /** Number of training steps. */
   steps: number;
-  /** Trains a copy of the base to the end; undefined when interrupted. */
+  /** Trains a copy of the base to the end; undefined if interrupted. */
   train(base: Policy): Promise<PolicyLike | undefined>;
-  /** What summary.json begins with. */
+  /** First entries of summary.json. */
   head: object;
-  /** Seconds that were spent before training, by name. Default: none. */
+  /** Seconds spent before training, by name. Default: none. */
   secondsBefore?(): Promise<{ [name: string]: number }>;
-  /** Paragraphs for the terminal, after the curves. */
+  /** Paragraphs to print after the curves. */
   report(trained: Trained): Promise<string[]>;
   dispose?(): void;
 }
 
-/** What came of a course. */
+/** Result of a course. */
 export interface Trained {
   base: Policy;
   policy: PolicyLike;
@@ -74,11 +74,11 @@ export interface Trained {
 }
 
 export interface CourseRequest {
-  /** The command that resumes it. */
+  /** The command that resumes the run. */
   command: string;
   output?: string;
   resume?: boolean;
-  /** Of the folder, where `output` names none. */
+  /** First part of the folder's name, if `output` is not set. */
   name: string;
   given: Values;
 }
@@ -95,17 +95,17 @@ export async function runCourse(request: CourseRequest, recipeOf: Maker['recipe'
       return false;
     });
     const seconds = ((performance.now() - start) / 1000).toFixed(0);
-    if (done) console.log(`\nAll of it took ${seconds} s. The run is in ${shown}`);
+    if (done) console.log(`\nDone in ${seconds} s. The run is in ${shown}`);
     else if (existsSync(folder.file('config.json')))
-      console.log(`Saved. Go on with: ${request.command} --resume --output ${shown}`);
-    else console.log('There was nothing to save yet.');
+      console.log(`Saved. To resume: ${request.command} --resume --output ${shown}`);
+    else console.log('Stopped before there was anything to save.');
     return done ? 0 : interrupt.exitCode!;
   } finally {
     await folder.close();
   }
 }
 
-/** The folder of a run, `output` or a new one in runs/. */
+/** Opens the folder of a run: `output`, or a new one in runs/. */
 function openRunFolder({ output, resume, name }: CourseRequest): Promise<RunFolder> {
   if (resume && output === undefined) throw invalidArgument('--resume needs --output, the folder of the run');
   const path = output ?? newRunPath(name);
@@ -114,24 +114,24 @@ function openRunFolder({ output, resume, name }: CourseRequest): Promise<RunFold
 }
 
 export interface SavedConfig {
-  /** Settings of the command. Each recipe has its own, and checks them as it checks what is given. */
+  /** Settings of the command. Each recipe has its own, and checks them like options of the command line. */
   // biome-ignore lint/suspicious/noExplicitAny: see above
   command: any;
-  /** Options of the trainer, with what a resumed run must find as it was. */
+  /** Options of the trainer and identity of the task, which a resumed run must have unchanged. */
   trainer: Values;
 }
 
 const CONFIG: Shape = { 'command?': { 'preset?': 'text', 'model?': 'text', 'prm?': 'text' }, 'trainer?': {} };
 
-/** What config.json says of a run. */
+/** Reads the config of a run. */
 export async function savedConfig(folder: RunFolder): Promise<SavedConfig> {
   const { command = {}, trainer = {} } = (await folder.readJson('config.json', CONFIG)) ?? {};
-  // JSON writes Infinity, which says "none" of bounds, as null.
+  // JSON writes Infinity, which means "no bound", as null.
   const options = Object.entries(trainer).map(([name, value]) => [name, value ?? Infinity]);
   return { command, trainer: Object.fromEntries(options) };
 }
 
-/** @returns false when interrupted */
+/** @returns false if interrupted */
 async function follow(begun: Pick<Run, 'folder' | 'given' | 'interrupt'>, recipeOf: Maker['recipe']): Promise<boolean> {
   const { folder, interrupt } = begun;
   const run = { ...begun, known: await savedConfig(folder), savedBase: await wholeBase(folder) };
@@ -156,7 +156,7 @@ async function follow(begun: Pick<Run, 'folder' | 'given' | 'interrupt'>, recipe
   }
 }
 
-/** Writes the summary and prints what came of it. */
+/** Writes the summary and prints the results. */
 async function conclude(folder: RunFolder, recipe: Recipe, trained: Trained): Promise<void> {
   const rows = await folder.rows('metrics.jsonl');
   await folder.writeJson('summary.json', {
@@ -174,7 +174,7 @@ async function conclude(folder: RunFolder, recipe: Recipe, trained: Trained): Pr
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
-/** Figures of the first exam, and below their keys those of the others. */
+/** Figures of the first exam, and those of the other exams under their keys. */
 function figuresOf(exams: Exams, { before, after }: Trained): object {
   const figures = exams.map(({ key }) => ({
     before: evaluationFigures(before[key]),

@@ -15,7 +15,7 @@ import type { Maker, Recipe, Run, Trained } from './course.js';
 import { type Exams, evaluationTable } from './evaluation.js';
 import { reinforcement, trainerOptions } from './reinforce.js';
 
-/** PRL's published run script (and the defaults of the trainer that it runs), as far as it sets what this trainer has. */
+/** Settings of PRL's published run script, and of the trainer that it runs, for the options that this trainer has. */
 const DATASET_DEFAULTS = {
   eta: 200,
   stepSplit: 'length',
@@ -33,7 +33,7 @@ const DATASET_DEFAULTS = {
   saveSteps: 25,
 } as const satisfies TrainerOptions;
 
-export const DATASET_NOTES = `With --dataset the defaults are those of PRL's published run script, and one epoch: ${Object.entries(
+export const DATASET_NOTES = `With --dataset the run lasts one epoch, and the defaults are those of PRL's published run script: ${Object.entries(
   DATASET_DEFAULTS,
 )
   .map(([name, value]) => `${name} ${value}`)
@@ -42,14 +42,14 @@ ${Object.entries(PROMPT_PRESETS)
   .map(([name, { doc }]) => `  ${name}: ${doc}`)
   .join('\n')}`;
 
-/** What may change on a resume: where the same problems are. */
+/** Options that a resumed run may change: the place of the same problems. */
 const MOVABLE = ['dataset', 'evalDataset', 'split', 'config'];
 
 export const datasetRuns: Maker = {
   name: 'dataset',
   options: DATASET_OPTIONS,
   isOf: ({ dataset }) => dataset !== undefined,
-  refusal: (option) => `${option} goes with --dataset`,
+  refusal: (option) => `${option} needs --dataset`,
   recipe,
 };
 
@@ -80,7 +80,7 @@ async function recipe(run: Run): Promise<Recipe> {
   };
 }
 
-/** The held-out problems, where there are any. */
+/** The evaluation on held-out problems, if there are any. */
 function examsOf({ size }: DatasetTask, options: ResolvedTrainerOptions): Exams {
   if (size.test === 0) return [];
   const { evalProblems, evalSamples: n, temperature, maxCompletionLength, seed } = options;
@@ -97,17 +97,17 @@ function examsOf({ size }: DatasetTask, options: ResolvedTrainerOptions): Exams 
 
 function reportOf(task: DatasetTask, exams: Exams, { before, after }: Trained): string[] {
   if (exams.length === 0)
-    return ['No problem is held out (--eval-dataset, --eval-share): what this run did is not measured.'];
+    return ['This run was not evaluated, because no problem is held out. Use --eval-dataset or --eval-share.'];
   const [a, b] = [before.trained, after.trained];
   const overlap = b.averageAtNInterval[0] <= a.averageAtNInterval[1];
   return [
     evaluationTable(exams, before, after),
     ...(task.levels.length > 1 ? [levelTable(task, a, b)] : []),
-    `Intervals are 95% bootstrap intervals over problems.${overlap ? ' Those of before and after overlap: this run does not show that the policy got better.' : ''}`,
+    `Intervals are 95% bootstrap intervals over problems.${overlap ? ' Those before and after training overlap: this run does not show that the policy improved.' : ''}`,
   ];
 }
 
-/** The average of each level of the held-out problems. */
+/** average@n per level of the held-out problems. */
 function levelTable(task: DatasetTask, before: EvaluationResult, after: EvaluationResult): string {
   const { n } = before;
   const average = ({ records }: EvaluationResult, level: string) => {

@@ -1,4 +1,4 @@
-// The evaluations of a course, before and after training: what they are, their file, their table.
+// The evaluations of a course, before and after training: their options, files and table.
 import { type EvaluationOptions, type EvaluationResult, evaluate, RECORDED_EVALUATION } from '../../eval/evaluate.js';
 import type { PolicyLike } from '../../policy/types.js';
 import type { Task } from '../../tasks/task.js';
@@ -14,12 +14,12 @@ export interface Exam {
   /** Its name in the closing table. */
   where: string;
   options: EvaluationOptions & { problems: number; n: number };
-  /** What the progress bar says. */
+  /** Live text of the progress bar. */
   live(tokens: number): string;
 }
 
 export type Exams = readonly Exam[];
-/** By the keys of the exams. */
+/** Results by the keys of the exams. */
 export type Results = { [key: string]: EvaluationResult };
 
 export interface Examination {
@@ -29,7 +29,7 @@ export interface Examination {
   interrupt: Interrupt;
 }
 
-/** Evaluates the policy as it is `step` steps after the base. Results are kept in the run folder, and read again from there. */
+/** Evaluates the policy after `step` steps of training. Results in the run folder are reused. */
 export async function examine(
   { folder, task, exams, interrupt }: Examination,
   when: 'before' | 'after',
@@ -41,7 +41,7 @@ export async function examine(
   const file = `evaluation-${when}.json`;
   const shapes = Object.fromEntries(exams.map(({ key }) => [key, RECORDED_EVALUATION]));
   const known = await folder.readJson(file, { step: 'number', ...shapes });
-  // A resumed run may have gone further than the one that was evaluated.
+  // A resumed run may have trained further since that evaluation.
   if (known?.step === step) return known;
   const responses = ({ options: { problems, n } }: Exam) => problems * n;
   const progress = new Progress(
@@ -67,7 +67,7 @@ export async function examine(
   return results;
 }
 
-/** The closing table: some rows per exam, with 95% intervals over problems. */
+/** The closing table: several rows per exam, with 95% intervals over problems. */
 export function evaluationTable(exams: Exams, before: Results, after: Results): string {
   const rows = [['', 'before', 'after', 'change']];
   for (const { key, where: kind } of exams) {
@@ -99,7 +99,7 @@ const decimals = (digits: number) => (value: number) => value.toFixed(digits);
 const RATES = ['averageAtN', 'averageAtNInterval', 'passAtN', 'passAtNInterval'] as const;
 const FIGURES = [...RATES, 'n', 'level', 'problems', 'meanLength'] as const;
 
-/** What summary.json says of an evaluation. */
+/** The figures of an evaluation for summary.json. */
 export const evaluationFigures = (result: EvaluationResult) => ({
   ...Object.fromEntries(FIGURES.map((name) => [name, result[name]])),
   ...result.measures,

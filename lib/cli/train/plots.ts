@@ -1,7 +1,7 @@
 import asciichart from 'asciichart';
 import type { Row } from '../../train/run-folder.js';
 
-/** The course of the run in the terminal. */
+/** Charts of the run for the terminal. */
 export function plots(rows: readonly Row[]): string {
   if (rows.length < 2) return '';
   const series = [
@@ -18,7 +18,7 @@ export function plots(rows: readonly Row[]): string {
         60,
       );
       const format = (value: number) => value.toFixed(digits).padStart(8);
-      // A flat series has no range to scale by.
+      // A constant series has no range to scale by.
       const flat = values.every((value) => value === values[0]);
       const chart = flat ? format(values[0]) : asciichart.plot(values, { height: 7, format });
       return `${title}, steps ${rows[0].step} to ${rows[rows.length - 1].step}\n${chart}`;
@@ -26,7 +26,7 @@ export function plots(rows: readonly Row[]): string {
     .join('\n\n');
 }
 
-/** `values` drawn over `width` columns: repeated where there are fewer, averaged where there are more. */
+/** Spreads `values` over `width` columns: repeats fewer values, averages more. */
 function stretch(values: number[], width: number): number[] {
   return Array.from({ length: width }, (_, column) => {
     const from = Math.floor((column * values.length) / width);

@@ -1,4 +1,4 @@
-// The part of a recipe that is reinforcement learning: options of the trainer, process reward model, servers, the training.
+// The reinforcement learning of a recipe: trainer options, process reward model, rollout servers, training.
 import { resolveOptions } from '../../base/options.js';
 import type { Policy } from '../../policy/policy.js';
 import type { PolicyLike } from '../../policy/types.js';
@@ -19,7 +19,9 @@ import { ROLLOUT_OPTIONS, rolloutSettings } from '../kit/rollout.js';
 import { runTrainer, type Training } from '../kit/training.js';
 import type { Recipe, Run } from './course.js';
 
-/** The trainer's options: what is given, what the run has, the defaults of its kind, those of the trainer. */
+/**
+ * The trainer's options, from the command line, the resumed run, `defaults` and the trainer's defaults, in this order.
+ */
 export const trainerOptions = ({ given, known }: Run, defaults: TrainerOptions): ResolvedTrainerOptions =>
   resolveOptions('prl train', TRAINER_OPTIONS, {
     ...defaults,
@@ -30,9 +32,9 @@ export const trainerOptions = ({ given, known }: Run, defaults: TrainerOptions):
 interface Plan {
   task: Task;
   options: ResolvedTrainerOptions;
-  /** The command's own, for config.json. */
+  /** The command's own settings, for config.json. */
   settings: object;
-  /** Those of them in which a resumed run may differ. */
+  /** The settings that a resumed run may change. */
   movable?: readonly string[];
 }
 
@@ -62,7 +64,7 @@ export async function reinforcement(run: Run, { task, options, settings, movable
   };
 }
 
-/** Trains with a bar. */
+/** Trains with a progress bar. */
 async function withProgress(training: Training): Promise<PolicyLike | undefined> {
   const { method, maxSteps } = training.options;
   const progress = new Progress(method.toUpperCase(), maxSteps);

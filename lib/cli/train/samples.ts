@@ -15,7 +15,7 @@ export interface ExplainedSample {
   steps: { text: string; advantage: number }[];
 }
 
-/** One response per problem with the advantage that the method gives each of its steps, in its group of n. */
+/** Samples one response per problem, with the advantage that the method gives each step in a group of n. */
 export async function explainSamples(
   policy: PolicyLike,
   base: PolicyLike,

@@ -94,11 +94,11 @@ compare('a killed comparison resumes with two processes, does only what is missi
   assert.is(half.status, 0, half.stderr);
   const again = prl(...arguments_, '--output', output('broken'));
   assert.is(again.status, 1);
-  assert.match(again.stderr, /holds a comparison already: resume it/);
+  assert.match(again.stderr, /already holds a comparison: resume it/);
 
   const resumed = prl('compare', '--resume', '--output', output('broken'), '--jobs', '2');
   assert.is(resumed.status, 0, resumed.stderr + resumed.stdout);
-  assert.match(resumed.stdout, /of 6 jobs are done already/);
+  assert.match(resumed.stdout, /of 6 jobs are already done/);
   assert.equal(finished('broken'), CELLS);
   // A worker may have ended its cell after its parent was gone; those that were there are as they were.
   assert.equal(
@@ -133,7 +133,7 @@ compare('a cell that fails leaves the others alone and is reported', () => {
   assert.is(without.status, 0, without.stderr);
   const changed = prl('compare', '--resume', '--output', output('more'), '--methods', 'grpo,prl', 'prl.eta=7');
   assert.is(changed.status, 2);
-  assert.match(changed.stderr, /prl has been trained with eta 5, not 7: give it another name/);
+  assert.match(changed.stderr, /prl was trained with eta 5, not 7: give it another name/);
 });
 
 compare('progrs gets its own process reward model per seed, and its tokens count', () => {
@@ -163,7 +163,7 @@ compare('SIGTERM saves the running cells and exits with 143', async () => {
   }
   child.kill('SIGTERM');
   assert.is(await new Promise((resolve) => child.once('exit', resolve)), 143, text);
-  assert.match(text, /Go on with: prl compare --resume/);
+  assert.match(text, /To resume: prl compare --resume/);
   assert.not.ok(finished('stopped').length);
   assert.not.ok(
     readdirSync(join(checkpoints, '..')).some((name) => name.startsWith('lock')),
@@ -178,7 +178,7 @@ compare('wrong methods, options and folders are refused by name', () => {
   assert.match(prl('compare', '--method', 'grpo').stderr, /no option '--method'. Did you mean '--methods'/);
   const other = join(folder, 'other');
   cpSync(join(output('whole'), 'cells', 'grpo-seed-0'), other, { recursive: true });
-  assert.match(prl('compare', '--output', other).stderr, /holds something else than a comparison/);
+  assert.match(prl('compare', '--output', other).stderr, /holds something other than a comparison/);
   writeFileSync(join(other, 'config.json'), '{');
   assert.match(prl('compare', '--output', other, '--resume').stderr, /config\.json is not JSON: /);
 });

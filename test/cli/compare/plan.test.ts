@@ -84,7 +84,7 @@ plan('wrong methods and settings are refused by name', () => {
     throwsError(arms(more), kind === 'type' ? TypeError : RangeError, `ERR_PRL_${code}`, message);
   wrong({ methods: 'grpo,prll' }, 'range', 'OUT_OF_RANGE', /Did you mean 'prl'/);
   wrong({ methods: 'grpo,grpo' }, 'type', 'INVALID_ARGUMENT', /names one twice/);
-  wrong({ methods: '../x=prl' }, 'type', 'INVALID_ARGUMENT', /no method and no NAME=METHOD/);
+  wrong({ methods: '../x=prl' }, 'type', 'INVALID_ARGUMENT', /must list METHOD or NAME=METHOD/);
   wrong({ settings: ['eta=5'] }, 'type', 'INVALID_ARGUMENT', /must be METHOD\.option=value/);
   throwsError(
     () => mergeRequests(request(), { settings: ['plr.eta=5'] }),

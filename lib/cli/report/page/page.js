@@ -7,7 +7,7 @@
   const sync = uPlot.sync('steps');
   const drawn = [];
 
-  /** uPlot's series: the mean of each curve, and the two edges of its band where there is one. */
+  /** uPlot's series: the mean of each curve, and the two edges of its band if it has one. */
   function seriesOf({ steps, curves }) {
     const data = [steps];
     const series = [{}];
@@ -25,7 +25,7 @@
     return { data, series, bands };
   }
 
-  /** The line under a chart: what the curves are at the cursor, or where they end. */
+  /** Writes the line under a chart: the values of the curves at the cursor, or at their end. */
   function showNumbers(legend, { steps, curves }, at) {
     const last = curves.reduce(
       (max, { mean }) =>
@@ -51,7 +51,7 @@
     }
   }
 
-  /** A curve that does not move lies in the middle of its own surroundings. */
+  /** The range of an axis. A constant curve gets a range around its value. */
   function range(_, low, high) {
     if (low === null) return [0, 1];
     const around = Math.abs(low) / 10 || 1;
