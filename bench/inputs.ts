@@ -55,7 +55,8 @@ export function sampleRows(rows: number, count = 32): number[] {
   return Array.from({ length: n }, (_, i) => Math.round((i * (rows - 1)) / Math.max(1, n - 1)));
 }
 
-// --- what a peer's outputs are held against ---------------------------------------------------------------------------
+// --- what a peer's outputs are held against
+// ---------------------------------------------------------------------------
 
 /** Half the distance between neighbours of 1: the relative error of one rounding. */
 export const ROUNDOFF: Record<Exclude<DType, 'int32'>, number> = {
@@ -116,7 +117,8 @@ export const gradientError = (vocab: number, dtype: 'float32' | 'bfloat16', larg
 /** The mean of terms of about 1, each with the error of its ratio. */
 export const lossError = (vocab: number) => 4 * logProbError(vocab);
 
-// --- logits -------------------------------------------------------------------------------------------------------------
+// --- logits
+// -------------------------------------------------------------------------------------------------------------
 
 export interface LogitsShape {
   tokens: number;

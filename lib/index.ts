@@ -1,4 +1,5 @@
-// What is public, and nothing else. Three rooms can be imported alone: prl-node/kernels, prl-node/verify and prl-node/serve.
+// What is public, and nothing else. Three rooms can be imported alone: prl-node/kernels, prl-node/verify and
+// prl-node/serve.
 export { type DatasetEvaluation, evaluateDatasets } from './eval/datasets.js';
 export { type EvaluationOptions, type EvaluationResult, evaluate, type ProblemRecord } from './eval/evaluate.js';
 export { type Majority, majorityVote } from './eval/majority.js';

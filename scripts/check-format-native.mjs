@@ -2,8 +2,8 @@
 //
 //   node scripts/check-format-native.mjs [--write]
 //
-// Runs clang-format of one major version, since others format the same file in other ways: from CLANG_FORMAT or the PATH (also as clang-format-14).
-// Without it the format is not checked, and it says so; the columns are.
+// Runs clang-format of one major version, since others format the same file in other ways: from CLANG_FORMAT or the
+// PATH (also as clang-format-14). Without it the format is not checked, and it says so; the columns are.
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -14,8 +14,8 @@ const addon =
     .map((path) => join(folder, path))[0];
 const bytes = readFileSync(addon);
 
-// NVIDIA's fat binaries: a header (magic, version, its size, the size of what follows), then for each target a header with the kind
-// (1: PTX, 2: machine code), its own size, the size of the code, and the architecture at byte 28.
+// NVIDIA's fat binaries: a header (magic, version, its size, the size of what follows), then for each target a header
+// with the kind (1: PTX, 2: machine code), its own size, the size of the code, and the architecture at byte 28.
 const MAGIC = Buffer.from([0x50, 0xed, 0x55, 0xba, 0x01, 0x00]);
 const found = new Set();
 for (let at = bytes.indexOf(MAGIC); at >= 0; at = bytes.indexOf(MAGIC, at + 1)) {

@@ -1,6 +1,9 @@
 // Reads uvu's output. Its exit status alone is not enough: it is 0 even if a `before` hook throws or no file matches.
 
-/** @returns {{ total: number, passed: number, skipped: number, failed: number }} `failed` is above 0 unless all went well */
+/**
+ * @returns {{ total: number, passed: number, skipped: number, failed: number }} `failed` is above 0 unless all went
+ * well
+ */
 export function countTests(output, status) {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours of the output
   const text = output.replaceAll(/\u001b\[\d+m/g, '');

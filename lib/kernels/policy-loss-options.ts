@@ -1,6 +1,8 @@
 // Made from loss-table.ts by `npm run docs`; do not edit.
 
-/** Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h. */
+/**
+ * Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h.
+ */
 export interface PolicyLossOptions {
   /**
    * Loss term of each token, and how the terms are averaged (default: dapo).

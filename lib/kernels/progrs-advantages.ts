@@ -62,7 +62,8 @@ const KNOWN = [
  * It works on the CPU, because it needs only a few numbers per step. Read tensors on the GPU first.
  *
  * @returns [T] float32
- * @throws PrlError ERR_PRL_NON_FINITE for a number that is not finite, RangeError for a score outside [0, 1], TypeError for an option
+ * @throws PrlError ERR_PRL_NON_FINITE for a number that is not finite, RangeError for a score outside [0, 1], TypeError
+ *   for an option
  *   that would be ignored, PrlError ERR_PRL_UNSUPPORTED for tensors on the GPU
  */
 export function progrsAdvantages(args: ProgrsAdvantagesArgs): Tensor {

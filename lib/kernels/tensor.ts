@@ -208,8 +208,8 @@ export async function synchronize(): Promise<void> {
 let usedGpu = false;
 
 /**
- * CUDA's 64 bytes, also behind PyTorch's two: a version (1, 2 and 3 hold the same) and 'c' for memory of cudaMalloc. See
- * shareIpcHandle in https://github.com/pytorch/pytorch/blob/v2.11.0/c10/cuda/CUDACachingAllocator.cpp.
+ * CUDA's 64 bytes, also behind PyTorch's two: a version (1, 2 and 3 hold the same) and 'c' for memory of cudaMalloc.
+ * See shareIpcHandle in https://github.com/pytorch/pytorch/blob/v2.11.0/c10/cuda/CUDACachingAllocator.cpp.
  */
 function ipcHandle(handle: Uint8Array): Uint8Array {
   if (!(handle instanceof Uint8Array)) throw invalidArgument('handle must be a Uint8Array');

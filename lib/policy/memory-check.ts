@@ -8,7 +8,10 @@ import type { NativeConfig } from './config.js';
 import { estimateOf, parameterCount } from './memory.js';
 import type { MemoryEstimate, MemoryOptions, PolicyDType, StorageOptions } from './types.js';
 
-/** Bytes that this process may still take: of the machine, and of the cgroups that hold it. `root`: of the file system, for tests. */
+/**
+ * Bytes that this process may still take: of the machine, and of the cgroups that hold it. `root`: of the file system,
+ * for tests.
+ */
 export function availableMemory(root = '/'): number {
   const read = (...path: string[]) => {
     const file = join(root, ...path);
@@ -64,7 +67,10 @@ function requireMemory(what: string, needed: number, advice: (available: number)
   );
 }
 
-/** The largest n from `low` to `high` for which `bytes(n)`, which rises, is at most `most`; undefined where there is none. */
+/**
+ * The largest n from `low` to `high` for which `bytes(n)`, which rises, is at most `most`; undefined where there is
+ * none.
+ */
 export function largestThatFits(
   low: number,
   high: number,

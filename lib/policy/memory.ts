@@ -1,4 +1,5 @@
-// What a policy takes of the machine's memory, counted before it is taken: by native code, from the sizes that it allocates.
+// What a policy takes of the machine's memory, counted before it is taken: by native code, from the sizes that it
+// allocates.
 
 import { checkBoolean, checkChoice, checkInteger, checkOptions } from '../base/options.js';
 import { native } from '../kernels/native.js';
@@ -19,8 +20,8 @@ const KNOWN = [
 const MOST = 2 ** 31 - 1;
 
 /**
- * The memory that a policy of this config takes at its peak, in bytes: what native code allocates, with everything that it keeps from
- * call to call. The process itself comes on top (about 100 MB), and what a task keeps.
+ * The memory that a policy of this config takes at its peak, in bytes: what native code allocates, with everything that
+ * it keeps from call to call. The process itself comes on top (about 100 MB), and what a task keeps.
  */
 export function estimateMemory(config: PolicyConfig, options: MemoryOptions = {}): MemoryEstimate {
   options = checkOptions('estimateMemory', options, KNOWN);

@@ -1,4 +1,5 @@
-// A child process of load.test.ts: threads of JavaScript that call kernels, all at once, and the threads that the process has for it.
+// A child process of load.test.ts: threads of JavaScript that call kernels, all at once, and the threads that the
+// process has for it.
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';

@@ -1,5 +1,5 @@
-// How long the main thread computes between two turns of its event loop: the time that the system gave it, so that a busy machine does
-// not count. (Where the system does not say, the time of the clock.)
+// How long the main thread computes between two turns of its event loop: the time that the system gave it, so that a
+// busy machine does not count. (Where the system does not say, the time of the clock.)
 import { readFileSync } from 'node:fs';
 
 const FILE = `/proc/self/task/${process.pid}/schedstat`;

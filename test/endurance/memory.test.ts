@@ -25,7 +25,9 @@ interface Usage {
   external: number;
 }
 
-/** Growth per measurement: the median of the slopes between all pairs of the later half, which no single spike moves. */
+/**
+ * Growth per measurement: the median of the slopes between all pairs of the later half, which no single spike moves.
+ */
 function slope(values: readonly number[]): number {
   const later = values.slice(Math.floor(values.length / 2));
   const slopes = later.flatMap((a, i) => later.slice(i + 1).map((b, j) => (b - a) / (j + 1)));

@@ -69,7 +69,8 @@ const figures = ({ seconds: _, ...rest }: Awaited<ReturnType<typeof evaluateData
 const tests = suite('evaluateDatasets');
 
 tests('evaluateDatasets samples, judges, votes and records every response', async () => {
-  // Of four responses to a problem that ends in 1 three say 1; in 3: one; in 5: none, and two say nothing; others go on for ever.
+  // Of four responses to a problem that ends in 1 three say 1; in 3: one; in 5: none, and two say nothing; others go on
+  // for ever.
   const says = (prompt: string, sample: number) => {
     const digit = prompt[3];
     if (digit === '1') return sample < 3 ? '71' : '2';

@@ -31,7 +31,8 @@ vote('answers that say the same vote together, however they are written', async 
     return value(a) === value(b);
   };
   assert.equal(await majorityVote(answers, same), { response: 1, votes: 4 });
-  // Each text is compared with the first of each group until it has found its own: 1/2 with 3; 0.5 and 2/4 with 3 and 1/2; 3.0 with 3.
+  // Each text is compared with the first of each group until it has found its own: 1/2 with 3; 0.5 and 2/4 with 3 and
+  // 1/2; 3.0 with 3.
   const pairs = [
     [0, 1],
     [0, 4],

@@ -1,4 +1,5 @@
-// A hub on this machine: the part of its interface that clients download with, and a second host that large files come from.
+// A hub on this machine: the part of its interface that clients download with, and a second host that large files come
+// from.
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

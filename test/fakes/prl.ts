@@ -7,7 +7,9 @@ import { packageRoot } from '../../lib/kernels/native.js';
 // Node warns on stderr when both are set.
 const { FORCE_COLOR: _, NO_COLOR: __, ...rest } = process.env;
 export const environment = rest;
-/** Node's arguments for it, as it is installed; the command and its own come after them. scripts/test.mjs compiles it. */
+/**
+ * Node's arguments for it, as it is installed; the command and its own come after them. scripts/test.mjs compiles it.
+ */
 export const main = [join(packageRoot, 'dist', 'lib', 'cli', 'main.js')];
 
 export const prl = (args: readonly string[], env: Record<string, string> = {}) =>

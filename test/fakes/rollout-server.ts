@@ -1,4 +1,5 @@
-// Servers in the shapes that vLLM and SGLang publish, which sample nothing: tokens and log-probabilities follow from prompt and seed.
+// Servers in the shapes that vLLM and SGLang publish, which sample nothing: tokens and log-probabilities follow from
+// prompt and seed.
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 

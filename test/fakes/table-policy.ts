@@ -1,5 +1,5 @@
-// A policy small enough to check the trainer without the network: a table of logits by (place in the completion, last token),
-// trained by gradient descent with momentum. It keeps the contract of PolicyLike, sampling by seed included.
+// A policy small enough to check the trainer without the network: a table of logits by (place in the completion, last
+// token), trained by gradient descent with momentum. It keeps the contract of PolicyLike, sampling by seed included.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';

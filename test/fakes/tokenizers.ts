@@ -18,8 +18,8 @@ const bytePairs = (symbols: readonly string[], merges: readonly string[]) => ({
 });
 
 /**
- * Byte-level (GPT-2, Llama 3, Qwen), with tokens that hold newlines among other things. Bytes that are no visible character have
- * stand-ins: a newline is U+010A, the three bytes of an arrow are U+00E2 U+0128 U+0134.
+ * Byte-level (GPT-2, Llama 3, Qwen), with tokens that hold newlines among other things. Bytes that are no visible
+ * character have stand-ins: a newline is U+010A, the three bytes of an arrow are U+00E2 U+0128 U+0134.
  */
 export function byteLevelTokenizer(): Tokenizer {
   const merges = [') \u010a', '\u010a \u010a', '. \u010a\u010a'];
@@ -35,7 +35,10 @@ export function byteLevelTokenizer(): Tokenizer {
   );
 }
 
-/** SentencePiece's kind (Llama 2, Mistral): a word begins with U+2581, a space that is dropped at the beginning of a text. */
+/**
+ * SentencePiece's kind (Llama 2, Mistral): a word begins with U+2581, a space that is dropped at the beginning of a
+ * text.
+ */
 export function wordTokenizer(words: readonly string[]): Tokenizer {
   const space = { type: 'Metaspace', replacement: '\u2581', prepend_scheme: 'always', split: true };
   return new Tokenizer({ ...common, pre_tokenizer: space, decoder: space, model: bytePairs(words, []) }, config);

@@ -1,5 +1,6 @@
-// Calls functions at random: with right arguments, whose answers are known, and with spoiled ones, which must fail with a typed
-// error or do no harm. What is wrong is thrown, with the number of the call, which with the seed makes the same call again.
+// Calls functions at random: with right arguments, whose answers are known, and with spoiled ones, which must fail with
+// a typed error or do no harm. What is wrong is thrown, with the number of the call, which with the seed makes the same
+// call again.
 import { writeSync } from 'node:fs';
 import { PrlError } from '../../lib/index.js';
 import { type Fault, isTensor, Thrown } from './hostile.js';

@@ -9,7 +9,9 @@ import { PUBLIC_CALLS, type PublicCall } from './public-calls.js';
 
 const CALLS: Record<string, PublicCall> = { ...PUBLIC_CALLS, ...LIBRARY_CALLS };
 
-/** Take nothing; or are about files, the network, servers and whole trainings, which have hostile tests of their own. */
+/**
+ * Take nothing; or are about files, the network, servers and whole trainings, which have hostile tests of their own.
+ */
 const ELSEWHERE = [
   ...['availableMemory', 'cudaDevices', 'nativeInfo', 'synchronize', 'describeReport'],
   ...['collectPrmData', 'downloadFiles', 'evaluatePrm', 'loadProcessRewardModel', 'readPrmData', 'resolveModel'],

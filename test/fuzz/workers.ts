@@ -3,7 +3,10 @@ import { Worker } from 'node:worker_threads';
 import { nativePath } from '../../lib/kernels/native.js';
 import { Making } from './making.js';
 
-/** Plain JavaScript on the bare addon, so that a worker starts in milliseconds. It never ends by itself, but in 'exit' and 'throw'. */
+/**
+ * Plain JavaScript on the bare addon, so that a worker starts in milliseconds. It never ends by itself, but in 'exit'
+ * and 'throw'.
+ */
 const CODE = `
 const { parentPort, workerData: { addon: path, work } } = require('node:worker_threads');
 const addon = require(path);

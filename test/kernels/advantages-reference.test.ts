@@ -70,7 +70,8 @@ for (const set of ['main', 'edge'] as const) {
     const nonEmpty = (values: ArrayLike<number>, i: number) => (kept[i].length ? values[i] : 0);
     const check = (name: string, out: ArrayLike<number>) => {
       const expected = get(name);
-      // The intended rule in double, rounded once; where equal rewards leave a 1 ulp remainder in double, ours is exactly 0.
+      // The intended rule in double, rounded once; where equal rewards leave a 1 ulp remainder in double, ours is
+      // exactly 0.
       near(out, expected, 1e-12, name, 1.01 * UNIT_ROUNDOFF.float32);
       compared += out.length;
     };

@@ -110,8 +110,8 @@ const reference = suite('policyLoss against TRL');
 for (const c of cases) {
   reference(`loss and gradients agree with TRL in float64: ${c.name}`, async () => {
     const { out, dLogProbs, dEntropy, share } = await run(c);
-    // Inputs are exact in float32 and the arithmetic is double: the loss agrees to double rounding, a gradient to its own
-    // rounding to float32 (at sequence level two: the direct part and the part through the ratio).
+    // Inputs are exact in float32 and the arithmetic is double: the loss agrees to double rounding, a gradient to its
+    // own rounding to float32 (at sequence level two: the direct part and the part through the ratio).
     near([out.loss * share], [c.loss], 1e-12 * (1 + Math.abs(c.loss)), 'loss');
     const expected = Float64Array.from(grads.get(c.grad)!.data);
     const largest = expected.reduce((m, g) => Math.max(m, Math.abs(g)), 0);

@@ -19,7 +19,10 @@ const MASK = TOKENS.map((kind) => (kind === 'masked' ? 0 : 1));
 const ACTIVE = TOKENS.filter((kind) => kind !== 'masked').length;
 const TEMPERATURE = 0.9;
 
-/** Logits of the five rows, NaN where none is to be read, and old log-probabilities that put the ratios where they belong. */
+/**
+ * Logits of the five rows, NaN where none is to be read, and old log-probabilities that put the ratios where they
+ * belong.
+ */
 async function makeRows(vocab: number, dtype: DType, seed: number) {
   const plain = normals(T * vocab, seed, 2);
   const rounded = (await Tensor.from(plain, [T, vocab], { dtype }).read()) as Float32Array;

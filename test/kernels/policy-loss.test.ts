@@ -621,7 +621,8 @@ fromLogits('topEntropyQuantile is the threshold of all entropies, and the GPU ne
 fromLogits(
   'policyLossFromLogits gives the same bits for any number of threads and for each sequence alone',
   async () => {
-    // On the GPU the order of a row's sums follows its place relative to a 16-byte boundary, which must not differ then.
+    // On the GPU the order of a row's sums follows its place relative to a 16-byte boundary, which must not differ
+    // then.
     const vocab = ON_GPU ? 3008 : 3001;
     const { threads } = nativeInfo();
     for (const o of [...OPTIONS.slice(0, 10), ...OPTIONS.slice(40).filter((_, i) => i % 3 === 0)]) {
@@ -737,7 +738,8 @@ fromHidden('linearPolicyLoss agrees with float64 for every loss and level', asyn
       ...inputs.options,
     });
     const name = JSON.stringify(o);
-    // The errors of a sequence's log-probabilities, at most 9, add up in vespo's weight, whose logarithm has slopes up to 3.
+    // The errors of a sequence's log-probabilities, at most 9, add up in vespo's weight, whose logarithm has slopes up
+    // to 3.
     const scale = o.lossType === 'vespo' ? 27 : 1;
     near([out.loss], [ref.loss], 2e-6 * scale, `loss ${name}`);
     near(await out.logProbs.read(), ref.logProbs, 4e-6, `logProbs ${name}`);

@@ -17,7 +17,10 @@ const ROUNDOFF = UNIT_ROUNDOFF.float32;
 const list = (tensor: Tensor) => Array.from(tensor.data);
 const cumulative = (lengths: readonly number[]) => Array.from(offsetsOf(lengths));
 
-/** Responses in three groups: a mixed one, one of wrong responses and one of right ones, interleaved; some without steps. */
+/**
+ * Responses in three groups: a mixed one, one of wrong responses and one of right ones, interleaved; some without
+ * steps.
+ */
 function sample(seed: number) {
   const next = random(seed);
   const count = 3 * (2 + Math.floor(5 * next()));
@@ -53,7 +56,8 @@ progrs('progrsAdvantages agrees with the formulas for every centering, granulari
         { granularity: 'step' },
       ] as const) {
         const expected = progrsReference(outcome, steps, lengths, correct, groupIds, 0.7, { ...options, center });
-        // Roundings of the coherence, the process score, its centred value and the sum, each of a number up to 2 + lambda.
+        // Roundings of the coherence, the process score, its centred value and the sum, each of a number up to 2 +
+        // lambda.
         near(
           progrsAdvantages({ ...args, ...options, center }).data,
           expected,
@@ -94,7 +98,8 @@ progrs('progrsAdvantages agrees with the stored values, for responses and for st
   near(progrsAdvantages({ ...args, alpha: 1 }).data, perToken('trajectory_centered'), tolerance, 'trajectory_centered');
   const pooled = progrsAdvantages({ ...args, granularity: 'step' });
   near(pooled.data, kept('step_centered_pooled'), tolerance, 'step_centered_pooled');
-  // The other reading, each response weighing the same: a step's score, less what centering took from its response's mean.
+  // The other reading, each response weighing the same: a step's score, less what centering took from its response's
+  // mean.
   const means = perToken('trajectory_score');
   const centered = progrsAdvantages({ ...args, alpha: 1 }).data;
   near(

@@ -44,8 +44,9 @@ for (const dtype of FLOATS) {
         const out = await readAll(tokenLogProbs(logits, targets, { temperature }));
         for (let r = 0; r < rows; r++) {
           const ref = softmaxRow(values.subarray(r * vocab, (r + 1) * vocab), targets[r], temperature);
-          // The subtraction of the maximum is exact or rounds once relative to the spread of the row; exp is good to 2 ulp;
-          // partial sums hold 2048 / lanes <= 512 terms. 64 roundings of the largest quantity cover it with room to spare.
+          // The subtraction of the maximum is exact or rounds once relative to the spread of the row; exp is good to 2
+          // ulp; partial sums hold 2048 / lanes <= 512 terms. 64 roundings of the largest quantity cover it with room
+          // to spare.
           const spread = 1 + Math.abs(ref.logProb) + Math.log(vocab);
           const tolerance = 64 * UNIT_ROUNDOFF.float32 * spread;
           near([out.logProbs[r]], [ref.logProb], tolerance, `logProb V=${vocab}`);

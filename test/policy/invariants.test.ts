@@ -171,8 +171,8 @@ for (const model_type of ARCHITECTURES) {
       const options = { importanceSamplingLevel, epsilon: 0.9, beta: 0.3, entropyCoef: 0.2, temperature: 0.8 };
       const gradients = await gradientsOf(policy, full, options);
       for (const [name, gradient] of gradients) {
-        // Along the gradient itself: the slope is its norm. The step makes the loss move by far more than its rounding, and is
-        // small beside the weights: a difference of second order below 1%.
+        // Along the gradient itself: the slope is its norm. The step makes the loss move by far more than its rounding,
+        // and is small beside the weights: a difference of second order below 1%.
         const values = policy.readParameter(name).data as Float32Array;
         const norm = Math.hypot(...(gradient.data as Float32Array));
         const step = 0.004;

@@ -1,5 +1,5 @@
-// A process of its own, whose peak memory is that of one policy at work. Prints the bytes above what the process had before,
-// and those that native code allocated for the policy.
+// A process of its own, whose peak memory is that of one policy at work. Prints the bytes above what the process had
+// before, and those that native code allocated for the policy.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { type MemoryOptions, Policy, type PolicyConfig } from '../../lib/index.js';
 import { native } from '../../lib/kernels/native.js';

@@ -38,7 +38,10 @@ function twins(policy: Policy): [Policy, Policy] {
   return pair;
 }
 
-/** More than the 4 M parameters from which on generation reads weights where they lie; widths that are no multiples of vectors. */
+/**
+ * More than the 4 M parameters from which on generation reads weights where they lie; widths that are no multiples of
+ * vectors.
+ */
 const LARGE: PolicyConfig = {
   model_type: 'qwen3',
   vocab_size: 5003,

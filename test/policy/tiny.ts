@@ -39,7 +39,9 @@ export function tokens(n: number, seed: number, vocab = 23): Int32Array {
   return Int32Array.from({ length: n }, () => Math.floor(next() * vocab));
 }
 
-/** Sequences around the sizes of tiles (32 queries, 64 keys) and row blocks (96), with short and one empty completion. */
+/**
+ * Sequences around the sizes of tiles (32 queries, 64 keys) and row blocks (96), with short and one empty completion.
+ */
 export function tinyBatch(seed = 1): PolicyBatch & { sequences: number[][] } {
   const lengths = [
     [1, 1],

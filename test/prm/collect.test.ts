@@ -71,7 +71,8 @@ tests('collect counts the right continuations of each prefix, and the last step 
     verify: ({ answer }: { answer: string }, response: string, finished: boolean) =>
       finished && response.endsWith(answer) ? 1 : 0,
   };
-  // Responses of 5 tokens and the end, in steps of 2: after 2 tokens one of four continuations ends right, after 4 three do.
+  // Responses of 5 tokens and the end, in steps of 2: after 2 tokens one of four continuations ends right, after 4
+  // three do.
   const { policy } = scripted((text, sample) => {
     const [digit, part] = [text[0], text.slice(1)];
     const wrong = String((Number(digit) + 1) % 10);

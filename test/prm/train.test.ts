@@ -9,7 +9,9 @@ import { rejectsWith } from '../policy/rejects.js';
 import { near, random } from '../reference/numbers.js';
 
 const M = 8;
-/** Responses whose every step is a newline and a digit: after a digit below 5 most continuations end right, else few. */
+/**
+ * Responses whose every step is a newline and a digit: after a digit below 5 most continuations end right, else few.
+ */
 function dataOf(problems: number, { seed = 1, split = 'train' } = {}): PrmData {
   const next = random(seed);
   const { tokenizer } = echoTask;

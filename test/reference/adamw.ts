@@ -1,4 +1,5 @@
-// AdamW in float64, from the paper (decoupled decay, bias-corrected moments) with the gradient scaled to a global norm first.
+// AdamW in float64, from the paper (decoupled decay, bias-corrected moments) with the gradient scaled to a global norm
+// first.
 export interface AdamWOptions {
   learningRate: number;
   weightDecay: number;

@@ -1,4 +1,5 @@
-// Float64 references of group centering, PRL, FRPO and PROGRS, written from the formulas; quadratic where that is plainer.
+// Float64 references of group centering, PRL, FRPO and PROGRS, written from the formulas; quadratic where that is
+// plainer.
 import { coherenceReference } from './coherence.js';
 
 export function groupAdvantagesReference(

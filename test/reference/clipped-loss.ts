@@ -1,7 +1,7 @@
-// Float64 reference of the policy loss: the VALUE only, written from the formulas. Gradients are compared with its central
-// differences, so no derivative here can be wrong in the same way as in the kernel. What is a constant to the gradient is taken
-// from `base`, the log-probabilities before they are varied. Then the cases that the kernels are compared with it on: one of them at
-// least for each loss type and each option.
+// Float64 reference of the policy loss: the VALUE only, written from the formulas. Gradients are compared with its
+// central differences, so no derivative here can be wrong in the same way as in the kernel. What is a constant to the
+// gradient is taken from `base`, the log-probabilities before they are varied. Then the cases that the kernels are
+// compared with it on: one of them at least for each loss type and each option.
 import type { PolicyLossOptions } from '../../lib/kernels/loss-options.js';
 import { normals, random } from './numbers.js';
 
@@ -145,7 +145,8 @@ export function lossValue(c: LossCase): number {
   return loss;
 }
 
-// Packed batches: an empty sequence, one token, several; with `holes` some tokens are masked and one sequence is masked whole.
+// Packed batches: an empty sequence, one token, several; with `holes` some tokens are masked and one sequence is masked
+// whole.
 export const LENGTHS = [5, 0, 1, 9, 3, 7];
 export const CU = Int32Array.from([0, ...LENGTHS.map((_, i) => LENGTHS.slice(0, i + 1).reduce((a, b) => a + b, 0))]);
 export const T = CU[CU.length - 1];

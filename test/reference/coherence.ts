@@ -1,4 +1,5 @@
-// Float64 reference of multi-scale coherence, written from the formula; the variance as mean of squares of pairwise differences.
+// Float64 reference of multi-scale coherence, written from the formula; the variance as mean of squares of pairwise
+// differences.
 
 export function coherenceReference(scores: readonly number[], windows: readonly number[], lambdaVar: number): number {
   if (scores.length === 0) return 0;

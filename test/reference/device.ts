@@ -1,4 +1,5 @@
-// Where kernel tests put their tensors. PRL_TEST_DEVICE=cuda runs the same tables on the GPU, or on the emulator of one.
+// Where kernel tests put their tensors. PRL_TEST_DEVICE=cuda runs the same tables on the GPU, or on the emulator of
+// one.
 import * as assert from 'uvu/assert';
 import { type DType, synchronize, Tensor } from '../../lib/index.js';
 import { throwsError } from './numbers.js';

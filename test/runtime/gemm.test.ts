@@ -39,7 +39,8 @@ async function run(
         magnitude += Math.abs(term);
       }
       expected[i * n + j] = sum;
-      // A chain of k roundings: at most k u of the sum of magnitudes (Higham, Accuracy and Stability, 3.5); then the storage's.
+      // A chain of k roundings: at most k u of the sum of magnitudes (Higham, Accuracy and Stability, 3.5); then the
+      // storage's.
       const storage = result === 'float32' ? 0 : 1.01 * UNIT_ROUNDOFF[result] * Math.abs(sum);
       bound[i * n + j] = (k + 2) * UNIT_ROUNDOFF.float32 * magnitude + storage;
     }

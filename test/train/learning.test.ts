@@ -13,8 +13,8 @@ import { Trainer, type TrainingStep } from '../../lib/train/trainer.js';
 import { echoTask } from '../fakes/echo-task.js';
 import { nativePolicy } from '../fakes/native-policy.js';
 
-// Copying the digit before a '=': what follows the second occurrence of a token must differ from what follows the first, which
-// attention can only tell by another token in between.
+// Copying the digit before a '=': what follows the second occurrence of a token must differ from what follows the
+// first, which attention can only tell by another token in between.
 const copyTask: Task = {
   ...echoTask,
   tokenizer: characterTokenizer('0123456789='),

@@ -94,7 +94,8 @@ test('a second SIGINT ends the process in mid-step, and the run resumes', async 
     await new Promise((resolve) => setTimeout(resolve, 450));
     slow.child.kill('SIGINT');
     const end = await slow.ended;
-    // A shell calls both 130; by itself it ends, or has let go of the folder, where the first signal came before the step.
+    // A shell calls both 130; by itself it ends, or has let go of the folder, where the first signal came before the
+    // step.
     if (end === 'SIGINT' && lockOf(output)) break;
     assert.ok(end === 'SIGINT' || end === 130, `${end}`);
   }

@@ -1,5 +1,6 @@
-// Writes the reference, docs/api: a page for each theme from the doc comments of what lib/index.ts exports, the option tables,
-// and the help of every command. First it writes lib/kernels/policy-loss-options.ts from the table of the loss's options.
+// Writes the reference, docs/api: a page for each theme from the doc comments of what lib/index.ts exports, the option
+// tables, and the help of every command. First it writes lib/kernels/policy-loss-options.ts from the table of the
+// loss's options.
 //   node --import tsx tools/api/generate.mjs [--check]     --check: writes nothing, and fails when docs/api is not current
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -67,7 +68,10 @@ function writeLossOptions() {
   else writeFileSync(lossOptions, text);
 }
 
-/** The statements of an index, and of those that it exports whole, with the module of lib that each is about, and the index's subpath. */
+/**
+ * The statements of an index, and of those that it exports whole, with the module of lib that each is about, and the
+ * index's subpath.
+ */
 function exportsOf(index) {
   const text = readFileSync(join(root, 'lib', index), 'utf8');
   const subpath = SUBPATHS[index.replace('.ts', '')];
@@ -141,8 +145,8 @@ async function writeReference(entryPoints) {
 }
 
 /**
- * Shapes such as [T] or [0, 1] are links to Markdown, and a paragraph that begins with '[T]:' vanishes: they become code. The types
- * of option tables, spelled out, become links to the page of options.
+ * Shapes such as [T] or [0, 1] are links to Markdown, and a paragraph that begins with '[T]:' vanishes: they become
+ * code. The types of option tables, spelled out, become links to the page of options.
  */
 function shapesAsCode(page) {
   const plain = page.replace(/`OptionsOf`\\<\\\{.*\}\\>/g, '[options](options.md)');

@@ -1,5 +1,5 @@
-// What is written from the tables of the loss (lib/kernels/loss-table.ts): the type of its options, whose comments an editor shows,
-// and the table of the loss types in docs/api.
+// What is written from the tables of the loss (lib/kernels/loss-table.ts): the type of its options, whose comments an
+// editor shows, and the table of the loss types in docs/api.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
@@ -7,7 +7,9 @@ import { join } from 'node:path';
 export function policyLossOptions(table, root) {
   const text = `// Made from loss-table.ts by \`npm run docs\`; do not edit.
 
-/** Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h. */
+/**
+ * Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h.
+ */
 export interface PolicyLossOptions {
 ${Object.entries(table.LOSS_TABLE)
   .map(([name, spec]) => `${comment(paragraphs(name, spec, table))}\n${name}?: ${typeOf(spec)};`)

@@ -1,4 +1,5 @@
-// Random LaTeX through the pool: none may take its second (it would be stopped), none may throw. PRL_FUZZ_VERIFY is how many (`npm run fuzz:verify`: 100,000), PRL_FUZZ_SEED which.
+// Random LaTeX through the pool: none may take its second (it would be stopped), none may throw. PRL_FUZZ_VERIFY is how
+// many (`npm run fuzz:verify`: 100,000), PRL_FUZZ_SEED which.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { verifyMath } from '../../../lib/index.js';
