@@ -156,11 +156,12 @@ export class PolicyMemory {
       const { total, weights } = this.#estimate({ microBatchTokens: n });
       return total - weights;
     };
-    requireMemory(`scoring (micro-batches of ${tokens} tokens)`, bytes(tokens) - this.#taken, (available) => {
+    const needed = bytes(tokens);
+    requireMemory(`scoring (micro-batches of ${tokens} tokens)`, needed - this.#taken, (available) => {
       const fits = largestThatFits(longest, tokens, available + this.#taken, bytes);
       return fits === undefined ? `: sequences of ${longest} tokens are too long` : `: microBatchTokens ${fits} fits`;
     });
-    this.#taken = Math.max(this.#taken, bytes(tokens));
+    this.#taken = Math.max(this.#taken, needed);
   }
 
   /** Before gradients of these sequences: checks, and notes what is then taken. */
@@ -172,10 +173,11 @@ export class PolicyMemory {
       const estimate = this.#estimate({ training: true, microBatchTokens: n, gradientCheckpointing });
       return estimate.total - estimate.weights;
     };
-    requireMemory(`the update (micro-batches of ${tokens} tokens)`, bytes(tokens) - this.#taken, (available) =>
+    const needed = bytes(tokens);
+    requireMemory(`the update (micro-batches of ${tokens} tokens)`, needed - this.#taken, (available) =>
       adviceFor(bytes, longest, tokens, available + this.#taken),
     );
-    this.#taken = Math.max(this.#taken, bytes(tokens));
+    this.#taken = Math.max(this.#taken, needed);
   }
 
   /** Before the logits of a sequence: they exist twice, here and in native code. */

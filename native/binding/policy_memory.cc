@@ -15,7 +15,7 @@ Napi::Value Memory(const Napi::CallbackInfo& info) {
   settings.dtype = args.Boolean("bfloat16") ? DType::kBFloat16 : DType::kFloat32;
   settings.training = args.Boolean("training");
   settings.recompute = args.Boolean("gradientCheckpointing");
-  settings.micro_batch_tokens = args.Integer("microBatchTokens", 1, most);
+  settings.micro_batch_tokens = args.Integer("microBatchTokens", 0, most);
   settings.slots = args.Integer("maxBatch", 0, most);
   settings.prompt_tokens = args.Integer("promptTokens", 0, most);
   settings.new_tokens = args.Integer("maxNewTokens", 0, most);
