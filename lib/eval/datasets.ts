@@ -96,7 +96,7 @@ function check(options: DatasetEvaluationOptions): DatasetEvaluationOptions {
       throw invalidArgument(`sets[${i}] must have a name, and problems`);
     checkProblems(`sets[${i}].problems`, set.problems);
     if (sets.findIndex(({ name }) => name === set.name) < i)
-      throw invalidArgument(`the sets must have different names: two are named '${set.name}'`);
+      throw invalidArgument(`the sets must have different names, but two sets are named '${set.name}'`);
   }
   if (verifier !== undefined && typeof verifier !== 'function' && typeof verifier !== 'string')
     throw invalidArgument("verifier must be a function, or the name of one, such as 'math'");

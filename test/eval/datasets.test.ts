@@ -306,17 +306,17 @@ tests('a record of other settings or a broken one is refused and the difference 
   await rejectsWith(
     spoiled(3, (r) => (r.prompt = '9')),
     ...corrupt,
-    /:4: problem 2 of "even" is another one/,
+    /:4: problem 2 of "even" must be the same as in the data/,
   );
   await rejectsWith(
     spoiled(3, (r) => (r.set = 'none')),
     ...corrupt,
-    /:4: .*another one/,
+    /:4: .*must be the same as in the data/,
   );
   await rejectsWith(
     spoiled(3, (r) => (r.index = 400)),
     ...corrupt,
-    /:4: .*another one/,
+    /:4: .*must be the same as in the data/,
   );
   await rejectsWith(
     spoiled(3, (r) => r.responses.pop()),
@@ -464,9 +464,9 @@ given('wrong given responses are named by line before any is judged', async () =
   await reads([{ ...a, set: 'odd' }], /:1: no problem with the id "even-1"/);
   const [even] = SETS;
   const doubled = [even, { ...even, name: 'again' }];
-  await reads([a], /:1: more than one problem with the id "even-1": in even, again\. 'set' says which/, doubled);
+  await reads([a], /:1: more than one problem with the id "even-1": in even, again\. Add 'set' to choose one/, doubled);
   const bare = SETS.map((set) => ({ ...set, problems: set.problems.map(({ id: _, ...rest }) => rest) }));
-  await reads([a], /:1: no problem with the id "even-1": idField says/, bare);
+  await reads([a], /:1: no problem with the id "even-1": set idField/, bare);
   const binary = newFile();
   writeFileSync(binary, new Uint8Array([0x7b, 0xff, 0xfe, 0x0a]));
   await rejectsWith(judge(binary), PrlError, 'ERR_PRL_CORRUPT', /:1: the line is not UTF-8/);

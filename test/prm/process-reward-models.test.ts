@@ -163,7 +163,7 @@ scoring('a wrong answer or a failure of the model is ERR_PRL_REWARD_MODEL and na
   const answers = (answer: unknown): ProcessRewardModel => ({ name: 'mine', score: async () => answer as never });
   const wrong = (answer: unknown, message: RegExp) =>
     rejectsWith(scoreSteps(answers(answer), batchOf([['1', '2\n3']])), PrlError, 'ERR_PRL_REWARD_MODEL', message);
-  await wrong(undefined, /mine must give \{ scores: Float32Array/);
+  await wrong(undefined, /mine must return \{ scores: Float32Array/);
   await wrong({ scores: [0.1, 0.2], tokens: 1 }, /not object scores/);
   await wrong({ scores: Float32Array.of(0.1), tokens: 1 }, /mine must return 2 scores for 2 steps, not 1/);
   await wrong({ scores: Float32Array.of(0.1, NaN), tokens: 1 }, /scores in \[0, 1\], not NaN for step 1/);
@@ -204,7 +204,7 @@ loading('a server address gives its endpoint and options, and a wrong one is ref
   );
   assert.match(await name('https://host/pooling/?separator=<s>&chat=true&model=m'), /at https:\/\/host\/pooling$/);
   for (const [spec, code, message] of [
-    ['http://', 'INVALID_ARGUMENT', /not an address/],
+    ['http://', 'INVALID_ARGUMENT', /must be a folder or an address, not/],
     ['http://host/classify?separator=x', 'INVALID_ARGUMENT', /need endpoint 'pooling'/],
     ['http://host/?seperator=x', 'UNKNOWN_OPTION', /'separator'/],
     ['http://host/?headers=x', 'UNKNOWN_OPTION', /'headers'/],

@@ -169,7 +169,7 @@ scoring('no responses, and responses without tokens, have no scores', async () =
 scoring('wrong batches and options are refused, and a disposed model is ERR_PRL_DISPOSED', async () => {
   const model = make();
   await rejectsWith(model.score({ ...ALL, cuSteps: Int32Array.of(0, 219) }), ...RANGE, /start of every response/);
-  await rejectsWith(model.score({ ...ALL, prompts: [] }), ...RANGE, /as many: 0 and 8/);
+  await rejectsWith(model.score({ ...ALL, prompts: [] }), ...RANGE, /as many prompts as completions: got 0 and 8/);
   await rejectsWith(
     model.score({ prompts: [Int32Array.of(99)], completions: [Int32Array.of(1)], cuSteps: Int32Array.of(0, 1) }),
     ...RANGE,
