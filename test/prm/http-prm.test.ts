@@ -247,7 +247,7 @@ http('an answer without valid scores is refused at once and says what came', asy
       },
     );
   const MODEL = 'ERR_PRL_REWARD_MODEL';
-  await refused('<html>proxy</html>', 'ERR_PRL_HTTP', /not JSON: "<html>/);
+  await refused('<html>proxy</html>', 'ERR_PRL_HTTP', /must answer with JSON, not "<html>/);
   await refused('null', MODEL, /an array `data`: null/);
   await refused({ data: 'x' }, MODEL, /an array `data`/);
   await refused({ data: [] }, MODEL, /`data\[0\]\.data`/);
