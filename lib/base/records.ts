@@ -47,7 +47,8 @@ export async function* readRecords(
   if (line === 0) checkHeader({});
 
   function checkHeader(header: Json): void {
-    if (header.format !== format) throw corruptLine(file, 1, `this is not ${title} (format '${format}')`);
+    if (header.format !== format)
+      throw corruptLine(file, 1, `the format must be '${format}' (${title}), not ${quoted(header.format)}`);
     if (header.version !== version)
       throw corruptLine(file, 1, `the version must be ${version}, not ${quoted(header.version)}`);
   }

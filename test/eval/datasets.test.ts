@@ -337,7 +337,7 @@ tests('a record of other settings or a broken one is refused and the difference 
   const twice = newFile([...lines, lines[7]]);
   await rejectsWith(again({ records: twice }), ...corrupt, /this problem is already on an earlier line/);
   const foreign = newFile(['{"some":"thing"}']);
-  await rejectsWith(again({ records: foreign }), ...corrupt, /:1: this is no record of prl eval/);
+  await rejectsWith(again({ records: foreign }), ...corrupt, /:1: the format must be 'prl-.*' \(record of prl eval\)/);
   assert.is(readFileSync(foreign, 'utf8'), '{"some":"thing"}\n');
 });
 

@@ -214,7 +214,7 @@ scripts('in a checkout install compiles what has changed by content, and says wh
   assert.match(again(), /because the existing one does not work here/);
   assert.match(again({ npm_config_build_from_source: 'true' }), /build-from-source was requested/);
   const asked = install({ PRL_CUDA_ARCH: '90a-real', CUDACXX: '' }, [], checkout);
-  assert.match(asked.stdout, /because PRL_CUDA_ARCH is 90a-real and was none/);
+  assert.match(asked.stdout, /because PRL_CUDA_ARCH is 90a-real, but was none/);
 });
 
 scripts('an unsupported platform is refused by name', () => {

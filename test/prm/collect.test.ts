@@ -257,10 +257,10 @@ tests('a wrong data file is refused by line', async () => {
   };
   await rejectsWith(readPrmData(join(root, 'nowhere')), PrlError, 'ERR_PRL_IO', /cannot read/);
   await reads(() => [''], /:1: it is not JSON: /);
-  await reads(() => ['{}'], /:1: this is no data of prl prm collect/);
+  await reads(() => ['{}'], /:1: the format must be '.*' \(data of prl prm collect\), not undefined/);
   await reads(
     edit(0, (h) => void (h.version = 2)),
-    /:1: version 2 is not known/,
+    /:1: the version must be 1, not 2/,
   );
   await reads(
     edit(0, (h) => void (h.continuations = 0)),
