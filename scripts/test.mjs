@@ -11,16 +11,21 @@ import { fileURLToPath } from 'node:url';
 import { countTests } from './uvu.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-/** These measure time or memory, or use both cores: they run one by one, at the end. */
-const ALONE = /^(endurance|package|bench)\//;
+/** These measure time or memory: they run one by one, at the end. */
+const ALONE = /^(endurance\/|bench\/bench)/;
 /** These take longest: they start first. */
 const FIRST = [
-  'cli/main',
+  'package/pack',
   'cli/compare/compare',
+  'train/run-folder',
+  'runtime/emulator',
+  'hub/resolve',
+  'examples',
+  'tasks/data/hostile',
   'cli/eval',
-  'cli/train-dataset',
   'kernels/policy-loss',
-  'tasks/verify/pool',
+  'fuzz/fuzz',
+  'docs-loss',
 ];
 
 const nameOf = (file) => file.replace('.test.ts', '');
