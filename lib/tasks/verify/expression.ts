@@ -20,7 +20,7 @@ export function parseExpression(latex: string): Expression {
   if (latex.includes('\\pmod')) throw new NotUnderstood('a congruence');
   let json: unknown;
   try {
-    json = syntax.parse(latex);
+    json = syntax.parse(latex.replace(/(\\sqrt\s*\[[^[\]]*\])|[[\]]/g, squareToRound));
   } catch (error) {
     throw new NotUnderstood(`the parser failed: ${(error as Error).message}`);
   }
@@ -39,6 +39,9 @@ export function parseExpression(latex: string): Expression {
   };
   return convert(json);
 }
+
+/** Square brackets that group, as round ones; those of \sqrt[3] stay. */
+const squareToRound = (bracket: string, root: string | undefined) => root ?? (bracket === '[' ? '(' : ')');
 
 /** The parser takes time that is exponential in these. */
 function checkBounds(latex: string): void {

@@ -93,7 +93,7 @@ extraction('the last balanced box after the thinking', () => {
     [r`\boxed{4}, no: \boxed{ 5 }`, '5'],
     [r`\boxed{\frac{1}{2}}`, r`\frac{1}{2}`],
     [r`\boxed{\{1,2\}}`, r`\{1,2\}`],
-    [r`\boxed{x=\boxed{5}}`, '5'],
+    [r`\boxed{x=\boxed{5}}`, r`x=\boxed{5}`],
     [r`\boxed {5}`, '5'],
     [r`\fbox{5}`, '5'],
     [r`\boxed{5} and then \boxed{6`, '5'],
