@@ -2,6 +2,7 @@ import { isFunction, isName, plainName } from './names.js';
 import { constantFactor, equalScalars, isRounding, Scalar, sameText } from './scalar.js';
 import { realSet, sameSets } from './sets.js';
 import type { Answer } from './structure.js';
+import { tokenize } from './tokens.js';
 
 type Of<K extends Answer['kind']> = Extract<Answer, { kind: K }>;
 
@@ -359,13 +360,17 @@ function definition(a: Of<'relation'>): Definition | undefined {
   const at = named === first ? last : 0;
   const value = a.parts[at];
   // x = 2x + 1 defines nothing.
-  const [name] = a.parts[at === 0 ? last : 0].kind === 'scalar' ? symbolsOf(a.parts[at === 0 ? last : 0]) : [];
-  if (name !== undefined && symbolsOf(a.parts[at === 0 ? last : 0]).size === 1 && symbolsOf(value).has(name))
-    return undefined;
+  if (holds(a.latex[at], named)) return undefined;
   // x = 5 = 6 says nothing.
   const between = a.parts.slice(1, -1);
   if (!between.every((part) => !isConstant(part) || sameAnswer(value, part))) return undefined;
   return { name: plainName(named), latex: named, value };
+}
+
+/** Whether a formula holds a symbol; one of several characters as it is spelled. */
+function holds(latex: string, symbol: string): boolean {
+  const name = symbol.trim();
+  return name.length === 1 ? tokenize(latex).includes(name) : plainName(latex).includes(plainName(name));
 }
 
 const symbolsOf = (part: Answer): ReadonlySet<string> =>

@@ -9,7 +9,15 @@ export type Expression =
   | { kind: 'call'; name: string; args: Expression[] };
 
 /** Thrown inside the verifier for an answer that it cannot evaluate. It never leaves the verifier. */
-export class NotUnderstood extends Error {}
+export class NotUnderstood extends Error {
+  constructor(message: string) {
+    // Many are thrown, and nobody reads where.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
+    super(message);
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
 
 const syntax = new LatexSyntax();
 

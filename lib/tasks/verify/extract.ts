@@ -40,7 +40,10 @@ export function extractAnswer(response: string, extraction: Extraction): string 
  * The contents of the last balanced \boxed{} or \fbox{}; of boxes in a box, those of the outer one. One pass, with the
  * open braces on a stack: a response may hold thousands of boxes that never close.
  */
-export function lastBoxed(text: string): string | undefined {
+export function lastBoxed(response: string): string | undefined {
+  const first = /\\(?:boxed|fbox)\s*\{/.exec(response);
+  if (!first) return undefined;
+  const text = response.slice(first.index);
   const open: { start: number; boxed: boolean }[] = [];
   let last: { start: number; end: number } | undefined;
   for (const match of text.matchAll(/\\(?:boxed|fbox)\s*\{|\\[\s\S]|[{}]/g)) {

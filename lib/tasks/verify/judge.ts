@@ -70,8 +70,8 @@ function sameMeaning(gold: Prepared, answer: Prepared): boolean {
  * (B) 12, and the other only a value, the values do. undefined: neither has a letter that could be a choice.
  */
 function sameChoice(gold: string, answer: string): boolean | undefined {
-  const a = choiceOf(gold);
-  const b = choiceOf(answer);
+  const a = prepare(gold).choice;
+  const b = prepare(answer).choice;
   if (!a && !b) return undefined;
   if (a && b) {
     if (a.letter !== b.letter) return false;
@@ -105,7 +105,7 @@ function choiceOf(raw: string): Choice | undefined {
   const [, bracketed, marked, bare, rest] = match;
   const value = rest.replace(/^\}\s*|[.\s]+$/g, '');
   if (ANOTHER.test(value)) return undefined;
-  return { letter: bracketed ?? marked ?? bare, value, sure: bracketed !== undefined || raw.includes('\\') };
+  return { letter: bracketed ?? marked ?? bare, value, sure: bare === undefined || raw.includes('\\') };
 }
 
 /** What begins another choice, or takes one back: (A), (B) chooses nothing. */
@@ -116,6 +116,7 @@ interface Prepared {
   latex: string;
   unit: string;
   answer: Answer | null;
+  choice: Choice | undefined;
 }
 
 /** Answers come again and again: a gold one once for each response to its problem. */
@@ -127,7 +128,7 @@ function prepare(raw: string): Prepared {
   if (!found) {
     if (prepared.size >= PREPARED) prepared.clear();
     const { latex, unit } = normalize(raw);
-    found = { latex, unit, answer: structured(latex) };
+    found = { latex, unit, answer: structured(latex), choice: choiceOf(raw) };
     prepared.set(raw, found);
   }
   return found;

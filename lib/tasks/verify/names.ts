@@ -1,6 +1,6 @@
 /** One letter or command, with its indices and primes; or capitals that name points: x, x_1, f', \theta, AB. */
 const SYMBOL = String.raw`(?:\\(?!text|frac|sqrt|sin|cos|tan|log|ln|pi(?![a-z]))[a-zA-Z]+|[a-zA-Z]|[A-Z]{2,4})(?:\s*'|\s*_\s*(?:\{[^{}]*\}|\w)|\s*\^\s*\{\s*(?:-1|\\prime|\*)\s*\}|\s*\^\s*\*)*`;
-const ARGUMENTS = String.raw`\s*\([^()=<>]*(?:\([^()]*\)[^()]*)*\)`;
+const ARGUMENTS = String.raw`\s*\([^()]*(?:\([^()]*\)[^()]*)*\)`;
 const SYMBOL_ALONE = new RegExp(String.raw`^\s*${SYMBOL}\s*$`);
 const APPLIED = new RegExp(
   String.raw`^\s*(?:${SYMBOL}|\\(?:min|max|gcd|lcm|det|operatorname\{[a-zA-Z]+\}))(?:${ARGUMENTS}|\s*\\\{[^{}]*\\\})\s*$`,

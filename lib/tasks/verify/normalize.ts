@@ -80,6 +80,7 @@ const NUMBERS: readonly Rule[] = [
   // A bar over digits after a decimal point repeats them; elsewhere it is an accent.
   [/(\.\d*)\s*\\(?:overline|bar)\s*\{\s*(\d+)\s*\}/g, '$1\\repeating{$2}'],
   [/(\.\d*)\s*\\(?:overline|bar)\s*(\d)/g, '$1\\repeating{$2}'],
+  [/(\.\d*)\s*\\dot\s*\{?\s*(\d)\s*\}?(?!\d|\s*\\dot)/g, '$1\\repeating{$2}'],
   // Over one letter these make another quantity: a conjugate, a mean, a derivative.
   [/\\(?:overline|bar)\s*(?:\{\s*([a-zA-Z])\s*\}|(?<=\s)([a-zA-Z])(?![a-zA-Z]))/g, '$1$2_{bar}'],
   [/\\(d?)dot\s*(?:\{\s*([a-zA-Z])\s*\}|(?<=\s)([a-zA-Z])(?![a-zA-Z]))/g, '$2$3_{$1dt}'],

@@ -24,7 +24,11 @@ export interface Precise {
 }
 
 const ZERO: Real = { m: 0n, e: 0 };
-const bitLength = (m: bigint) => (m < 0n ? -m : m).toString(16).length * 4;
+/** The number of bits, or one more. */
+function bitLength(m: bigint): number {
+  const size = Math.abs(Number(m));
+  return Number.isFinite(size) ? Math.floor(Math.log2(size)) + 2 : (m < 0n ? -m : m).toString(16).length * 4;
+}
 /** Binary logarithm of a bound of its size. */
 const sizeOf = ({ m, e }: Real) => (m === 0n ? -Infinity : bitLength(m) + e);
 export const magnitude = ({ re, im }: Precise) => Math.max(sizeOf(re), sizeOf(im));

@@ -9,8 +9,9 @@ import { type Precise, preciseField, samePrecise } from './precise.js';
 
 /** Points at which rational functions are compared. */
 const MODULAR_POINTS = [0, 1];
-/** Points at which what doubles take for the same is confirmed. */
-const PRECISE_POINTS = [0, 4];
+/** Points at which functions are compared before they are in 448 bits, and those after. */
+const FIRST_POINTS = POINT_NUMBERS.slice(0, 2);
+const OTHER_POINTS = POINT_NUMBERS.slice(2);
 /** Relative: numbers in double precision that differ by more are different. */
 const ROUNDING = 1e-9;
 /** Relative: what decides where nothing is more precise than doubles. */
@@ -60,7 +61,8 @@ export class Scalar {
   call(name: string, ...others: Scalar[]): Scalar | null {
     const args = [this, ...others].map(({ expression }) => expression);
     if (args.some((arg) => !arg)) return null;
-    return new Scalar(`${name}(${this.latex})`, { kind: 'call', name, args: args as Expression[] });
+    const latex = [this, ...others].map((each) => each.latex).join(',');
+    return new Scalar(`${name}(${latex})`, { kind: 'call', name, args: args as Expression[] });
   }
 }
 
@@ -179,32 +181,39 @@ export function equalScalars(gold: Scalar, answer: Scalar): boolean {
 
 function sameFunctions(x: Values, y: Values): boolean {
   const constant = x.symbols.size + y.symbols.size === 0;
-  let [close, compared] = [true, 0];
-  const steps = x.steps || y.steps ? STEP_POINTS : [];
-  for (const point of constant ? [0] : [...POINT_NUMBERS, ...steps]) {
+  const near = agreement(x, y, constant ? [0] : FIRST_POINTS);
+  if (!near) return false;
+  const [p, q] = [x.precise(0), y.precise(0)];
+  const same = p && q && samePrecise(p, q);
+  // One point is enough for functions without corners and steps.
+  if (same === false || (same && (constant || (!x.real && !y.real)))) return !!same;
+  const others = constant ? [] : x.steps || y.steps ? [...OTHER_POINTS, ...STEP_POINTS] : OTHER_POINTS;
+  const far = agreement(x, y, others);
+  if (!far) return false;
+  const compared = near.compared + far.compared > (constant ? 0 : 2);
+  return compared && (!!same || (near.close && far.close && !x.exact && !y.exact));
+}
+
+/** How many points two functions agree at in double precision, and whether closely; null: they differ at one. */
+function agreement(x: Values, y: Values, points: readonly number[]): { compared: number; close: boolean } | null {
+  let [compared, close] = [0, true];
+  for (const point of points) {
     const [p, q] = [x.complex(point), y.complex(point)];
     if (!p || !q || isUncertain(p) || isUncertain(q)) continue;
     const largest = Math.max(size(p.value), size(q.value));
     const difference = size(subtract(p.value, q.value));
     const error = p.error + q.error;
-    // Below 0 and beside the real axis only functions of one branch must agree, and |x| is none.
-    if (difference > Math.max(ROUNDING * largest, error)) {
-      if (isPositive(point) && !isComplex(point)) return false;
-      if (isPositive(point) ? !x.real && !y.real : !x.branches && !y.branches) return false;
-      continue;
-    }
-    compared++;
-    close &&= difference <= Math.max(CLOSE * largest, error);
+    if (difference <= Math.max(ROUNDING * largest, error)) {
+      compared++;
+      close &&= difference <= Math.max(CLOSE * largest, error);
+    } else if (isDecisive(point, x, y)) return null;
   }
-  let confirmed = 0;
-  for (const point of constant ? [0] : PRECISE_POINTS) {
-    const [p, q] = [x.precise(point), y.precise(point)];
-    const same = p && q && samePrecise(p, q);
-    if (same === false && (isPositive(point) || (!x.branches && !y.branches))) return false;
-    if (same) confirmed++;
-  }
-  return confirmed > 0 || (close && compared > (constant ? 0 : 2) && !x.exact && !y.exact);
+  return { compared, close };
 }
+
+/** Below 0 only functions of one branch must agree, and beside the real axis those that are no |x|. */
+const isDecisive = (point: number, x: Values, y: Values): boolean =>
+  isComplex(point) ? !x.real && !y.real : isPositive(point) || (!x.branches && !y.branches);
 
 const isUncertain = ({ value, error }: Approximate) => !(error <= UNCERTAIN * size(value));
 const mayBeZero = ({ value, error }: Approximate) => size(value) <= error;
@@ -271,8 +280,8 @@ export function constantFactor(a: Scalar, b: Scalar): number {
   }
   const ratios = POINT_NUMBERS.flatMap((point) => {
     const [p, q] = [x.complex(point), y.complex(point)];
-    const decisive = isPositive(point) || (!x.branches && !y.branches);
-    if (!p || !q || !decisive || isUncertain(p) || isUncertain(q) || mayBeZero(p) || mayBeZero(q)) return [];
+    if (!p || !q || !isDecisive(point, x, y) || isUncertain(p) || isUncertain(q) || mayBeZero(p) || mayBeZero(q))
+      return [];
     return [divide(p.value, q.value)];
   });
   if (ratios.length < 3) return 0;
@@ -286,7 +295,7 @@ export function constantFactor(a: Scalar, b: Scalar): number {
 
 /** Confirms in 448 bits that p / q is the same at two points. */
 function sameRatio(x: Values, y: Values): boolean {
-  const [p, q] = PRECISE_POINTS.map((point) => [x.precise(point), y.precise(point)]);
+  const [p, q] = [0, 2].map((point) => [x.precise(point), y.precise(point)]);
   if (!p[0] || !p[1] || !q[0] || !q[1]) return false;
   const { multiply } = preciseField(0);
   return samePrecise(multiply(p[0], q[1]), multiply(q[0], p[1])) === true;

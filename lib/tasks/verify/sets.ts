@@ -109,8 +109,9 @@ function ofRelation({ operators, parts, latex }: Extract<Answer, { kind: 'relati
     return found && { ...found, name: latex[0] };
   }
   if (operator === '\\ne' && isVariable(0)) {
-    const at = value(1, true);
-    return at && { intervals: difference([LINE], { low: at, high: at }), name: latex[0] };
+    const values = parts[1].kind === 'list' ? parts[1].items : [parts[1]];
+    const points = pointsOf(values);
+    return points && { intervals: minus([LINE], points), name: latex[0] };
   }
   if (!(operator in UPWARD)) return undefined;
   if (isVariable(0)) return between(infinite(-1), value(1, UPWARD[operator]), latex[0]);
@@ -121,11 +122,15 @@ function ofUnion(operator: string, items: readonly Answer[]): RealSet | undefine
   // A set of numbers is made of points.
   const sets = items.map((item, k): RealSet | undefined => {
     if (item.kind !== 'set' || (k === 0 && operator !== '\\cup')) return intervalsOf(item);
-    const points = item.items.map((each) => (each.kind === 'scalar' ? end(each.scalar, true) : undefined));
-    if (points.some((point) => !point)) return undefined;
-    return { intervals: points.map((point) => ({ low: point!, high: point! })), name: '' };
+    const intervals = pointsOf(item.items);
+    return intervals && { intervals, name: '' };
   });
   return combined(sets, operator === '\\cup' ? union : operator === '\\cap' ? intersection : minus);
+}
+
+function pointsOf(values: readonly Answer[]): Interval[] | undefined {
+  const points = values.flatMap((each) => (each.kind === 'scalar' ? (end(each.scalar, true) ?? []) : []));
+  return points.length === values.length ? points.map((point) => ({ low: point, high: point })) : undefined;
 }
 
 function combined(

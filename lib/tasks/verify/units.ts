@@ -113,6 +113,7 @@ function wordsOf(unit: string): string[] {
 
 /** Whether two values may be of the same: units are no words, and of two phrases one holds the other. */
 export function sameWords(a: string, b: string): boolean {
+  if (a === '' || b === '') return true;
   // N and S are directions, even if N is a unit as well.
   const compass = [a, b].map((unit) => unit.match(/(?<![a-zA-Z])[NSEW](?![a-zA-Z])/g)?.join(''));
   if (compass[0] && compass[1]) return compass[0] === compass[1];
@@ -124,6 +125,7 @@ export function sameWords(a: string, b: string): boolean {
 
 /** By what each of two values is multiplied before they are compared; undefined where their units are none of a kind. */
 export function conversion(a: string, b: string): readonly [string, string] | undefined {
+  if (a === '' || b === '') return undefined;
   const [x, y] = [a, b].map((unit) => {
     const [word, ...more] = unit
       .replace(/\\text/g, ' ')

@@ -11,7 +11,7 @@ const nameOf = (inner: string) =>
   FUNCTION_ALONE.test(inner.trim()) ? ` \\operatorname{${inner.trim()}}` : textOf(inner);
 
 const LETTERS: readonly Rule[] = [
-  [/\^\s*(?:\{\s*(\\text\{\s*(?:st|nd|rd|th)\s*\})\s*\}|(\\text\{\s*(?:st|nd|rd|th)\s*\}))/g, '$1$2'],
+  [/\^\s*\{?\s*\\text\{\s*(st|nd|rd|th)\s*\}\s*\}?/g, '\\text{$1}'],
   [command('rm|bf|it'), ' '],
   // A text that is the whole answer, unless it is words alone: those stay marked as no product of variables.
   [/^\s*\\text\{([^{}]*(?:[^{}a-zA-Z\s]|\sand\s|\sor\s)[^{}]*|\s*[a-zA-Z]\s*)\}\s*$/, '$1'],
@@ -21,12 +21,15 @@ const LETTERS: readonly Rule[] = [
   [/\\sqrt\s*\(/g, '\\sqrt('],
 ];
 
-const MEANINGS: readonly Rule[] = [
+const CONJUNCTIONS: readonly Rule[] = [
   // An 'or' binds less than a comma.
   [/[,;]?\s*\\text\{[\s,;]*or\s*\}/g, ' ; '],
   [/[,;]?\s*\\text\{[\s,;]*and\s*\}/g, ' , '],
   [/[,;]?(?:\s|(?<=[\d)\]}]))or(?:\s|(?=[\d(\\[-]|[a-z]\s*=))/g, ' ; '],
   [/[,;]?(?:\s|(?<=[\d)\]}]))and(?:\s|(?=[\d(\\[-]|[a-z]\s*=))/g, ' , '],
+];
+
+const MEANINGS: readonly Rule[] = [
   [command('lor|vee'), ';'],
   [command('land|wedge'), ','],
   [/\\text\{\s*(?:percent|per cent|%|\\%)\s*\}|\bper ?cent\b|(?<!\\)%/g, '\\% '],
@@ -61,12 +64,15 @@ export function words(s: string): string {
   s = s.replace(/(?<=[\d})/]\s*)\\(?:mathrm|text)\s*\{\s*([a-df-hj-zA-Z])\s*\}/g, (_, letter) =>
     isUnitLetter(letter) ? textOf(letter) : ` ${letter} `,
   );
-  s = unwrap(s, FONT, (inner) => (/^\s*[a-zA-Z][a-zA-Z\s/·^{}\d-]+$/.test(inner) ? nameOf(inner) : inner));
+  s = unwrap(s, FONT, (inner) => {
+    const word = inner.replace(/\\(?:cdot|times)(?![a-z])/g, '·');
+    return /^\s*[a-zA-Z][a-zA-Z\s/·^{}\d-]+$/.test(word) ? nameOf(word) : inner;
+  });
   s = rewrite(rewrite(s, LABELS), LETTERS);
   for (let n = 0; n < 2; n++) s = s.replace(MULTIPLIER, multiplied);
   for (let at = s.indexOf('\\sqrt('); at >= 0; at = s.indexOf('\\sqrt(', at + 1)) {
     const end = closing(s, at + 6, '(', ')');
     if (end > 0) s = `${s.slice(0, at)}\\sqrt{${s.slice(at + 6, end)}}${s.slice(end + 1)}`;
   }
-  return rewrite(s, MEANINGS);
+  return rewrite(/or|and/.test(s) ? rewrite(s, CONJUNCTIONS) : s, MEANINGS);
 }
