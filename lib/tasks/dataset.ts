@@ -201,7 +201,8 @@ function verifyWith({ verify, verifier, measure }: DatasetTaskOptions, encoder?:
   for (const [name, value] of Object.entries({ verify, measure })) if (value !== undefined) checkFunction(name, value);
   if (verify) return verify;
   const judge = typeof verifier === 'function' ? verifier : verifierByName(verifier ?? 'math');
-  return ({ prompt, answer }, response, finished) => judge(response, answer, { prompt, finished, ...(encoder && { thinking: encoder.thinking }) });
+  return ({ prompt, answer }, response, finished) =>
+    judge(response, answer, { prompt, finished, ...(encoder && { thinking: encoder.thinking }) });
 }
 
 /** Texts that must be the same when a run is resumed. */

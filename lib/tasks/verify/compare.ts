@@ -68,7 +68,11 @@ function simple(answer: Answer): Answer {
   if (answer.kind === 'relation' && answer.operators.length === 1) {
     const [operator] = answer.operators;
     if (operator === '\\approx' && isNamed(answer)) return { ...answer, operators: ['='] };
-    if (operator === '\\in' || (operator === '\\equiv' && isName(answer.latex[0]))) return simple(answer.parts[1]);
+    if (
+      (operator === '\\in' && isNameOrNames(answer.latex[0], answer.parts[0])) ||
+      (operator === '\\equiv' && isName(answer.latex[0]))
+    )
+      return simple(answer.parts[1]);
     const [left, right] = answer.parts;
     if (operator === '=' && left.kind === 'tuple' && right.kind === 'tuple') return byName(left, right) ?? answer;
   }
@@ -76,6 +80,11 @@ function simple(answer: Answer): Answer {
     return simple(answer.items[0]);
   return isEmptySet(answer) ? { kind: 'set', items: [] } : answer;
 }
+
+const isNameOrNames = (latex: string, part: Answer): boolean =>
+  part.kind === 'tuple'
+    ? part.items.every((item) => item.kind === 'scalar' && isName(item.scalar.latex))
+    : isName(latex);
 
 const isEmptySet = (answer: Answer) =>
   (answer.kind === 'scalar' && sameText(answer.scalar.latex, '\\emptyset')) ||
@@ -102,8 +111,11 @@ function sameSeveral(a: Answer, b: Answer): boolean {
   // (1, 2, 3) without its brackets; of two it could be an interval.
   if (a.kind === 'tuple' || b.kind === 'tuple') return isSeveral(a) && isSeveral(b) ? false : sameLong(a, b);
   const [gold, answer] = [itemsOf(a), itemsOf(b)];
+  if (gold.name !== undefined && answer.name !== undefined)
+    return gold.name === answer.name && sameItems(gold.values, answer.values);
+  const [x, y] = valuesOf(gold, answer);
   // Values without the names of the gold answer stand in its order.
-  return (isOrdered(gold) && !answer.some(definitionOf) ? inOrder : sameItems)(gold, answer);
+  return (isOrdered(x) && !y.some(definitionOf) ? inOrder : sameItems)(x, y);
 }
 
 const definitionOf = (item: Answer) => (item.kind === 'relation' ? definition(item) : undefined);
@@ -114,14 +126,33 @@ function isOrdered(items: readonly Answer[]): boolean {
   return items.length > 1 && !names.includes(undefined) && new Set(names).size === names.length;
 }
 
-/** x = 1, 2 says x of both; x = 1 or x = 3 says no more than 1, 3. */
-function itemsOf(a: Answer): Answer[] {
-  if (!isSeveral(a)) return flat([simple(a)]);
-  const items = flat(a.items);
-  const named = items.map(definitionOf);
+interface Items {
+  /** As they are said. */
+  all: Answer[];
+  /** Without the name that they have in common: x = 1, 2 says x of both. */
+  values: Answer[];
+  name?: string;
+}
+
+function itemsOf(a: Answer): Items {
+  const all = flat(isSeveral(a) ? a.items : [simple(a)]);
+  const named = all.map(definitionOf);
   const names = new Set(named.flatMap((part) => (part ? [part.name] : [])));
-  const one = names.size === 1 && items.every((item, i) => named[i] || item.kind !== 'relation');
-  return flat(one ? items.map((item, i) => named[i]?.value ?? item) : items);
+  if (!isSeveral(a) || names.size !== 1 || !all.every((item, i) => named[i] || item.kind !== 'relation'))
+    return { all, values: all };
+  return { all, values: flat(all.map((item, i) => named[i]?.value ?? item)), name: [...names][0] };
+}
+
+/** What is compared of two lists, of which one at most has a name in common. */
+function valuesOf(gold: Items, answer: Items): [Answer[], Answer[]] {
+  const name = gold.name ?? answer.name;
+  const other = gold.name === undefined ? gold : answer;
+  const named = other.all.map(definitionOf);
+  if (name === undefined || !named.some(Boolean)) return [gold.values, answer.values];
+  // x = 1, 2 and x_1 = 1, x_2 = 2 are values of x both.
+  if (!named.every((part) => part?.name.replace(/_.*/, '') === name)) return [gold.all, answer.all];
+  const values = named.map((part) => part!.value);
+  return other === gold ? [values, answer.values] : [gold.values, values];
 }
 
 /** Lists in a list, as 3 \pm 1, 5 makes them; not the points of x = 1, y = 2 or x = 3, y = 4. */
@@ -363,6 +394,8 @@ function definition(a: Of<'relation'>): Definition | undefined {
   if (holds(a.latex[at], named)) return undefined;
   // x = 5 = 6 says nothing.
   const between = a.parts.slice(1, -1);
+  // x = 5 y = 6 are two equations.
+  if (a.latex.slice(1, -1).some((part) => /^-?\s*[\d.]+\s+\\?[a-zA-Z]/.test(part))) return undefined;
   if (!between.every((part) => !isConstant(part) || sameAnswer(value, part))) return undefined;
   return { name: plainName(named), latex: named, value };
 }
@@ -381,6 +414,7 @@ const isConstant = (part: Answer) => part.kind === 'scalar' && part.scalar.value
 function quantity(a: Of<'relation'>): Answer | undefined {
   const [left, ...values] = a.parts;
   const value = values[values.length - 1];
+  if (/\d/.test(a.latex[0].replace(/[_^]\s*(?:\{[^{}]*\}|\w)/g, ''))) return undefined;
   if (!a.operators.every((operator) => operator === '=') || symbolsOf(left).size < 2) return undefined;
   return values.every((part) => isConstant(part) && sameAnswer(value, part)) ? value : undefined;
 }

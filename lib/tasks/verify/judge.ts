@@ -93,6 +93,7 @@ interface Choice {
 function choiceOf(raw: string): Choice | undefined {
   if (!/[A-J]/.test(raw)) return undefined;
   const latex = raw
+    .replace(/^\s*\\f?box(?:ed)?\s*\{(.*)\}\s*$/s, '$1')
     .replace(/\$|\\[ ,;:!]|~|\\(?:quad|qquad|left|right|displaystyle|boxed)(?![a-zA-Z])/g, ' ')
     .replace(/\\(?:textbf|textit|textrm|mathrm|mathbf|mbox|text(?:normal)?|bf|rm)\s*(?=\{)/g, ' ')
     .replace(/^\s*\{([^{}]*)\}\s*\.?\s*$/, '$1')

@@ -4,9 +4,10 @@ import * as assert from 'uvu/assert';
 import { extractAnswer } from '../../../lib/tasks/verify/extract.js';
 import { judgeMath, sameMath } from '../../../lib/tasks/verify/judge.js';
 import { CASES, PROMISED } from './cases.js';
+import { EXPLOITS } from './exploits.js';
 
 const r = String.raw;
-const KINDS = Object.entries({ promised: PROMISED, ...CASES });
+const KINDS = Object.entries({ promised: PROMISED, ...CASES, ...EXPLOITS });
 const GOLDS = [...new Set(KINDS.flatMap(([, { accept, reject }]) => [...accept, ...reject].map(([gold]) => gold)))];
 
 const table = suite('math answers');
