@@ -155,7 +155,7 @@ export function hedge(seed: number, index: number): string {
 }
 
 /** One separator between plain numbers, wherever it may be: right for none of them, unless it says one value. */
-export function plainHedges(numbers: readonly number[]): string[] {
+export function plainHedges(numbers: readonly string[]): string[] {
   return BETWEEN.flatMap((between) => {
     const joined = numbers.join(between);
     return AROUND.map((around) => around.replace(/@/g, () => joined));

@@ -138,6 +138,38 @@ extraction('for evaluation: a box, "answer is", the last mathematics, the last n
     'any',
   );
 });
+extraction('dollars are money, unless a second one closes mathematics', () => {
+  answers(
+    [
+      ['She pays $3 for tea and $5 for cake.\n#### 8', '8'],
+      ['She pays $3 for tea and $5 for cake.', '5'],
+      ['She pays $3 for tea and $5 for cake. So $x=8$ it is', 'x=8'],
+      ['He has $20 and gets $5 more, in all $25.', '25'],
+      ['so $x$ costs $5', 'x'],
+      ['it is $5$', '5'],
+      ['it is $ 5 $ then', '5'],
+      ['it is $3 x+1$', '3 x+1'],
+      [r`it costs \$3 and \$5`, '5'],
+      ['A: 8', '8'],
+      ['Q: 3+5?\nA: $8', '$8'],
+      ['Answer: 8 apples', '8 apples'],
+      ['Answer: 9\nNo, wait.\nAnswer: 8', '8'],
+      ['**Final Answer:** 8', '8'],
+      [r`Answer: $\frac12$.`, r`\frac12`],
+      [r`Answer: \boxed{8}`, '8'],
+      ['#### 1,234', '1,234'],
+      [r`\boxed{4}`.concat('\n#### 8'), '8'],
+      [r`so \( x=8 \) holds`, 'x=8'],
+      [r`Answer \( (9+1) \)`, '(9+1)'],
+      [r`hence \[ 9 \]`, '9'],
+      ['hence $$ 9 $$ and $y$', 'y'],
+      [r`\boxed 5`, '5'],
+      [r`\boxed 12.`, '12'],
+      [r`so \boxed x`, 'x'],
+    ],
+    'any',
+  );
+});
 extraction('all of it', () => {
   answers(
     [
