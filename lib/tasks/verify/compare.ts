@@ -1,4 +1,4 @@
-import { isFunction, isName, plainName } from './names.js';
+import { isFunction, isName, letterOf, plainName } from './names.js';
 import { constantFactor, equalScalars, isRounding, Scalar, sameText } from './scalar.js';
 import { realSet, sameSets } from './sets.js';
 import type { Answer } from './structure.js';
@@ -235,7 +235,9 @@ const sameFamilies = (a: Answer, b: Answer) =>
 /** Times of day are the same if their halves of the day are, or one does not say it. */
 function sameClocks(a: Answer, b: Answer): boolean {
   if (a.kind !== 'clock' || b.kind !== 'clock') return false;
-  return a.seconds === b.seconds && (a.half === b.half || a.half === '' || b.half === '');
+  const halves = [a.half, b.half];
+  const same = a.half.toLowerCase() === b.half.toLowerCase() || (halves.includes('') && !/[AP]/.test(halves.join('')));
+  return a.seconds === b.seconds && same;
 }
 
 /** Words for words. */
@@ -400,10 +402,10 @@ function definition(a: Of<'relation'>): Definition | undefined {
   return { name: plainName(named), latex: named, value };
 }
 
-/** Whether a formula holds a symbol; one of several characters as it is spelled. */
-function holds(latex: string, symbol: string): boolean {
-  const name = symbol.trim();
-  return name.length === 1 ? tokenize(latex).includes(name) : plainName(latex).includes(plainName(name));
+/** Whether a formula holds the symbol of a name; one of several characters as it is spelled. */
+function holds(latex: string, name: string): boolean {
+  const symbol = plainName(letterOf(name)).replace(/'+$/, '');
+  return symbol.length === 1 ? tokenize(latex).includes(symbol) : plainName(latex).includes(symbol);
 }
 
 const symbolsOf = (part: Answer): ReadonlySet<string> =>

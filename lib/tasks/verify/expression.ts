@@ -94,6 +94,11 @@ function operation(name: unknown, args: unknown[], convert: (node: unknown) => E
   if (name === 'Subscript') return { kind: 'symbol', name: JSON.stringify(args) };
   const inverse = name === 'Power' && isMinusOne(args[1]) && Array.isArray(args[0]) && INVERSES.get(args[0][0]);
   if (inverse) return { kind: 'call', name: inverse, args: [convert((args[0] as unknown[])[1])] };
+  if (name === 'InvisibleOperator') {
+    const factors = applied(args);
+    if (factors.length === 1) return convert(factors[0]);
+    if (factors.length < args.length) return { kind: 'call', name: 'Multiply', args: factors.map(convert) };
+  }
   if (name === 'InvisibleOperator' && args.length === 2 && !Array.isArray(args[0])) {
     const converted = args.map(convert);
     const mixed = mixedNumber(converted[0], args[1], converted[1]);
@@ -106,6 +111,25 @@ function operation(name: unknown, args: unknown[], convert: (node: unknown) => E
   }
   return { kind: 'call', name: name === 'InvisibleOperator' ? 'Multiply' : name, args: args.map(convert) };
 }
+
+/** f(x), and g(x) and g(2), are no products: f(x) + f(y) is not f(x + y). Each becomes a symbol of its own. */
+function applied(args: unknown[]): unknown[] {
+  const result: unknown[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const next = args[i + 1];
+    const raised = Array.isArray(next) && next[0] === 'Power' ? next : undefined;
+    const bracket: unknown = raised ? raised[1] : next;
+    if (Array.isArray(bracket) && bracket[0] === 'Delimiter' && isFunctionOf(args[i], bracket[1])) {
+      const symbol = { sym: `${args[i]}(${JSON.stringify(bracket[1])})` };
+      result.push(raised ? ['Power', symbol, raised[2]] : symbol);
+      i++;
+    } else result.push(args[i]);
+  }
+  return result;
+}
+
+const isFunctionOf = (name: unknown, argument: unknown): boolean =>
+  name === 'f' || (name === 'g' && (typeof argument === 'number' || JSON.stringify(argument).includes('"x"')));
 
 const isMinusOne = (node: unknown) => node === -1 || (Array.isArray(node) && node[0] === 'Negate' && node[1] === 1);
 

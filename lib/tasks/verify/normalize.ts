@@ -28,7 +28,7 @@ const LOOKS: readonly Rule[] = [
     ' ',
   ],
   [command('quad|qquad|hfill|thinspace|hline|displaystyle|textstyle|scriptstyle|limits|nolimits'), ' '],
-  [command('hspace|vspace|phantom|hphantom|label|color', '\\*?\\s*\\{[^{}]*\\}'), ' '],
+  [command('hspace|vspace|phantom|hphantom|label|color|textcolor', '\\*?\\s*\\{[^{}]*\\}'), ' '],
   [command('left|right', '\\s*\\.'), ' '],
   [command('left|right|middle|[bB]igg?[lrm]?'), ''],
   [command('lbrace'), '\\{'],
@@ -150,7 +150,7 @@ function onceItself(s: string): string {
 }
 
 /** Where a formula holds, in brackets behind it. */
-const CONDITION = /\s*\(\s*[a-zA-Z]\s*\\in\s*\\mathbb\s*\{?[NZ]\}?[^()=]*\)$/;
+const CONDITION = /\s*\(\s*[a-zA-Z]\s*\\in\s*\\mathbb\s*\{?N\}?[^()=]*\)$/;
 
 const CLOCK = /^(?:\\text\{)?\s*(\d{1,2}):([0-5]\d)(?::([0-5]\d))?\s*(?:\\text\{)?\s*(?:([ap])\.?\s?m\.?)?\s*\}?$/i;
 

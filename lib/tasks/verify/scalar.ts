@@ -240,10 +240,12 @@ function standsFor(gold: Scalar, answer: Scalar): boolean {
   if (isInteger(gold) || isInteger(answer)) return false;
   // Of two decimals the gold one says how many places count.
   if (gold.decimal && answer.decimal) return gold.decimal.digits >= DIGITS && isNear(gold, answer, 0.5);
-  if (gold.decimal) return gold.decimal.digits >= DIGITS && isNear(gold, answer, 1);
-  return !!answer.decimal && answer.decimal.digits >= DIGITS && isNear(answer, gold, 1);
+  const [decimal, exact] = gold.decimal ? [gold, answer] : [answer, gold];
+  if (!decimal.decimal || decimal.decimal.digits < DIGITS) return false;
+  return isNear(decimal, exact, 0.5) || (isNear(decimal, exact, 1) && absolute(decimal) < absolute(exact));
 }
 
+const absolute = ({ values }: Scalar) => size(values!.complex(0)!.value);
 const isInteger = ({ values }: Scalar) => values?.exact?.d === 1n;
 
 function isNear(decimal: Scalar, other: Scalar, units: number): boolean {

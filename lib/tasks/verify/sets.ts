@@ -52,9 +52,7 @@ function intervalsOf(answer: Answer): RealSet | undefined {
     case 'union':
       return ofUnion(answer.operator, answer.items);
     case 'list':
-      return isCondition(answer)
-        ? combined(answer.items.map(intervalsOf), answer.or ? union : intersection)
-        : undefined;
+      return isCondition(answer) ? ofConditions(answer) : undefined;
     case 'text':
       return /^(?:all real numbers|all reals|x in r)$/.test(answer.text) ? { intervals: [LINE], name: '' } : undefined;
     case 'scalar':
@@ -88,6 +86,9 @@ const UPWARD: Record<string, boolean> = { '<': false, '\\le': true };
 const FLIPPED: Record<string, string> = { '>': '<', '\\ge': '\\le' };
 
 function ofRelation({ operators, parts, latex }: Extract<Answer, { kind: 'relation' }>): RealSet | undefined {
+  const bars = /^\s*\|\s*([^|]+?)\s*\|\s*$/.exec(latex[0]);
+  if (bars && operators.length === 1 && isName(bars[1]) && parts[1].kind === 'scalar')
+    return ofDistance(bars[1], operators[0], parts[1].scalar);
   if (operators.every((operator) => FLIPPED[operator])) {
     const flipped = {
       operators: operators.map((operator) => FLIPPED[operator]).reverse(),
@@ -118,6 +119,15 @@ function ofRelation({ operators, parts, latex }: Extract<Answer, { kind: 'relati
   return isVariable(1) ? between(value(0, UPWARD[operator]), infinite(1), latex[1]) : undefined;
 }
 
+/** |x| < 2 is -2 < x < 2, and |x| > 2 the rest. */
+function ofDistance(name: string, operator: string, bound: Scalar): RealSet | undefined {
+  const closed = operator === '\\le' || operator === '>';
+  const [low, high] = [end(new Scalar(`-(${bound.latex})`), closed), end(bound, closed)];
+  const inside = between(low, high, name);
+  if (!inside || !/^(?:[<>]|\\[lg]e)$/.test(operator)) return undefined;
+  return operator in UPWARD ? inside : { intervals: minus([LINE], inside.intervals), name };
+}
+
 function ofUnion(operator: string, items: readonly Answer[]): RealSet | undefined {
   // A set of numbers is made of points.
   const sets = items.map((item, k): RealSet | undefined => {
@@ -126,6 +136,13 @@ function ofUnion(operator: string, items: readonly Answer[]): RealSet | undefine
     return intervals && { intervals, name: '' };
   });
   return combined(sets, operator === '\\cup' ? union : operator === '\\cap' ? intersection : minus);
+}
+
+/** Where no number fulfils all conditions, each is meant. */
+function ofConditions({ items, or }: Extract<Answer, { kind: 'list' | 'set' }>): RealSet | undefined {
+  const sets = items.map(intervalsOf);
+  const all = or ? undefined : combined(sets, intersection);
+  return all && all.intervals.length > 0 ? all : combined(sets, union);
 }
 
 function pointsOf(values: readonly Answer[]): Interval[] | undefined {

@@ -12,7 +12,7 @@ export type Answer =
   | { kind: 'list' | 'set'; items: Answer[]; or?: boolean }
   /** All values of an expression with parameters: 2k for k in Z. */
   | { kind: 'family'; element: Answer; conditions: Answer }
-  /** A time of day in seconds; of the half of the day that is said, if one is. */
+  /** A time of day in seconds of its half of the day: a or p if that is said, A or P if the hour alone says it. */
   | { kind: 'clock'; seconds: number; half: string }
   /** Points, vectors and intervals: (1, 2]. */
   | { kind: 'tuple'; open: string; close: string; items: Answer[] }
@@ -224,7 +224,7 @@ function clockOf(s: string): Answer | undefined {
   const [, hour, minute, second, half] = match;
   // From 13:00 on, and at 0:00, the hour says which half of the day it is.
   const twelve = Number(hour) % 12;
-  const said = half || (Number(hour) > 12 ? 'p' : Number(hour) === 0 ? 'a' : '');
+  const said = half || (Number(hour) > 12 ? 'P' : Number(hour) === 0 ? 'A' : '');
   return { kind: 'clock', seconds: (twelve * 60 + Number(minute)) * 60 + Number(second), half: said };
 }
 

@@ -63,7 +63,7 @@ const DENIAL =
   /\b(?:not|no|wrong|incorrect|if|when|unless|except|or|than|least|most)\b|\\text\{\s*[,;]\s*[^\s}]|^\s*to\b|\\text\{\s*to\b/i;
 /** These make another number of the value. */
 const OPERATION =
-  /\b(?:squared?s?|cubed?|factorial|hal(?:f|ves)|thirds?|quarter|fourths?|fifths?|sixths?|tenths?|hundredths?|thousandths?|roots?|over|plus|minus|times|divided|multiplied|mod|modulo|choose|double|twice|inverse|reciprocal|power|base|negative|(?:hundred|thousand|[mbtr]+illion|dozen)s?)\b(?!\s+(?:units?|cent\w*|met\w*|feet|foot|inch\w*|k?m|cm|mm|ft|in|yards?|miles?)\b)/i;
+  /\b(?:squared?s?|cubed?|factorial|hal(?:f|ves)|thirds?|quarter|fourths?|fifths?|sixths?|tenths?|hundredths?|thousandths?|roots?|over|pi|plus|minus|times|divided|multiplied|mod|modulo|choose|double|twice|inverse|reciprocal|power|base|negative|(?:hundred|thousand|[mbtr]+illion|dozen)s?)\b(?!\s+(?:units?|cent\w*|met\w*|feet|foot|inch\w*|k?m|cm|mm|ft|in|yards?|miles?)\b)/i;
 
 /** What stands after a value and says of what it is: the value, and those words. */
 export function units(s: string): { value: string; unit: string } {

@@ -21,7 +21,18 @@ const LETTERS: readonly Rule[] = [
   [/\\sqrt\s*\(/g, '\\sqrt('],
 ];
 
+/** Which values a parameter has, as a formula. */
+const PARAMETERS: readonly Rule[] = [
+  [/,?\s*\(\s*([a-zA-Z]\s*\\in\s*\\mathbb\s*\{?\s*Z\s*\}?)\s*\)\s*$/g, ' , $1'],
+  [
+    /,?\s*\\text\{[\s,]*(?:for|where|with)?\s*(?:any|all|every|some)?\s*(?:integers?)?\s*\}\s*(?=[a-zA-Z]\s*\\in)/g,
+    ' , ',
+  ],
+  [/([a-zA-Z])\s*\\text\{\s*(?:is\s+)?an?\s+integer\s*\}/g, '$1\\in\\mathbb{Z}'],
+];
+
 const CONJUNCTIONS: readonly Rule[] = [
+  [/(?:\beither\s+|\\text\{\s*either\s*\})(?=.*\bor\b)/g, ' '],
   // An 'or' binds less than a comma.
   [/[,;]?\s*\\text\{[\s,;]*or\s*\}/g, ' ; '],
   [/[,;]?\s*\\text\{[\s,;]*and\s*\}/g, ' , '],
@@ -74,5 +85,6 @@ export function words(s: string): string {
     const end = closing(s, at + 6, '(', ')');
     if (end > 0) s = `${s.slice(0, at)}\\sqrt{${s.slice(at + 6, end)}}${s.slice(end + 1)}`;
   }
+  s = /\\in(?![a-z])|integer/.test(s) ? rewrite(s, PARAMETERS) : s;
   return rewrite(/or|and/.test(s) ? rewrite(s, CONJUNCTIONS) : s, MEANINGS);
 }
