@@ -73,7 +73,7 @@ const NUMBERS: readonly Rule[] = [
   // A lower index goes before a power.
   [/\^\s*(\{[^{}]*\}|\w)\s*_\s*(\{[^{}]*\}|\w)/g, '_$2^$1'],
   [/(?<![\\a-zA-Z_^}\]])\{([a-zA-Z])\}(?=\s*_)/g, '$1'],
-  [/(\.\d*?)(\d+?)\2{2,}(?:\.\.\.|\\[lc]?dots)\s*$/g, '$1\\repeating{$2}'],
+  [/(\.\d*?)(\d{1,12}?)\2{2,}(?:\.\.\.|\\[lc]?dots)\s*$/g, '$1\\repeating{$2}'],
   [/\\frac\s*(\d)\s*(\d)/g, '\\frac{$1}{$2}'],
   [/\\frac\s*(\d)\s*(?=\{|\\)/g, '\\frac{$1}'],
   [/\\sqrt\s*(\d{2,})/g, '\\sqrt{$1}'],

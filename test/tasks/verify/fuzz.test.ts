@@ -65,7 +65,8 @@ search(`is right for no problem: ${HEDGES} random ones`, async () => {
       const golds = near.map(String).slice(0, 12).concat(near.map(String).slice(-12));
       const hits: string[] = [];
       for (const gold of new Set(golds)) if ((await verifyMath(`\\boxed{${response}}`, gold)).correct) hits.push(gold);
-      assert.equal(hits, [], response);
+      // 506-1 has a value; no other response that holds several numbers is right for one.
+      assert.ok(hits.length <= (/[-/:!]|\\(?:div|frac)/.test(response) ? 1 : 0), `${response} for ${hits}`);
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));
