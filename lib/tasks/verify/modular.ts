@@ -54,7 +54,7 @@ function inverse(a: bigint): bigint {
   return power(a, MODULUS - 2n, MODULUS);
 }
 
-/** Residues modulo 2^61 - 1, for rational functions. The value of a symbol depends on its name and on `point`. */
+/** Residues modulo MODULUS, for rational functions. The value of a symbol depends on its name and on `point`. */
 export const modularField = (point: number): Field<bigint> => ({
   number: ({ s, n, d }) => mod(s * n * (d === 1n ? 1n : inverse(mod(d)))),
   symbol(name) {

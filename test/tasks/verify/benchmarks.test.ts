@@ -13,8 +13,10 @@ const golds = suite('gold answers of benchmarks (PRL_BENCHMARKS)');
 for (const name of NAMES) {
   const answers = goldAnswers(name);
   // Skipped, and counted as such, where the file is not there.
-  if (!answers) golds.skip(name);
-  if (!answers) continue;
+  if (!answers) {
+    golds.skip(name);
+    continue;
+  }
   golds(`${name}: each is itself`, () => {
     for (const gold of answers) {
       assert.ok(judgeMath(`so \\boxed{${gold}}.`, gold, 'boxed').correct, gold);
