@@ -14,6 +14,6 @@ export function countTests(output, status) {
   // A file that throws before its tests are counted shows as FAIL or as a non-zero exit, not in the totals.
   // The total does not include skipped tests.
   let failed = total - passed;
-  if (failed === 0 && (status !== 0 || total === 0 || /^\s*FAIL\b/m.test(text))) failed = 1;
+  if (failed === 0 && (status !== 0 || total + skipped === 0 || /^\s*FAIL\b/m.test(text))) failed = 1;
   return { total, passed, skipped, failed };
 }

@@ -62,7 +62,7 @@ export async function evaluateDatasets(options: DatasetEvaluationOptions): Promi
       const responses = await source.respond(chunk, { signal: stop, onProgress: progress.of(chunk) });
       const records = chunk.map(async ({ set, index }, i): Promise<EvaluationRecord> => {
         const { id, prompt, answer } = sets[set].problems[index];
-        const scores = await scoreResponses(sets[set].problems[index], responses[i], judge);
+        const scores = await scoreResponses(sets[set].problems[index], responses[i], judge, source.thinking?.(set));
         return { set: sets[set].name, index, ...(id !== undefined && { id }), prompt, answer, ...scores };
       });
       return { chunk, records: await Promise.all(records) };

@@ -12,17 +12,19 @@ export async function scoreResponses(
   problem: DatasetProblem,
   samples: readonly Sample[],
   verifier: Verifier,
+  thinking?: boolean,
 ): Promise<{ responses: ResponseRecord[]; majority?: Majority | null }> {
   const { prompt } = problem;
+  const info = thinking === undefined ? {} : { thinking };
   const task = {
     name: 'evaluation',
     verify: ({ answer }: { answer: string }, response: string, finished: boolean) =>
-      verifier(response, answer, { prompt, finished }),
+      verifier(response, answer, { prompt, finished, ...info }),
   };
   const responses = await Promise.all(
     samples.map(async ({ text, finished, tokens }): Promise<ResponseRecord> => {
       const { reward, measures } = await judge(task, problem, text, finished);
-      const answer = verifier.extract?.(text);
+      const answer = verifier.extract?.(text, info);
       return {
         ...{ text, finished },
         ...(tokens !== undefined && { tokens }),

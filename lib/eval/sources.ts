@@ -54,6 +54,7 @@ export async function sampledSource(options: DatasetEvaluationOptions): Promise<
       ...{ n, temperature, topK, topP, maxCompletionLength, seed },
       prompts: encoders.map(({ description }) => description),
     },
+    thinking: (set) => encoders[set].thinking,
     chunks: (done) => inChunks(placesOf(sets), chunkSize, done),
     async respond(chunk, { signal, onProgress }) {
       const groups = await policy.generate(chunk.map(encode), {

@@ -86,6 +86,8 @@ export interface EvaluationProgress {
 export interface ResponseSource {
   n: number;
   settings: object;
+  /** Whether the prompts of a set end with <think>. */
+  thinking?(set: number): boolean;
   /** Problems to work on together, without those that are done. */
   chunks(done: (set: number, index: number) => boolean): AsyncIterable<Chunk>;
   /** The responses to a chunk's problems. */

@@ -5,7 +5,7 @@ import { permutation, randomStream, seedOf } from '../base/random.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import type { DatasetProblem } from './data/fields.js';
 import type { Dataset } from './data/load.js';
-import { promptEncoder } from './data/prompt.js';
+import { type PromptEncoder, promptEncoder } from './data/prompt.js';
 import { checkProblemChoice, type Problem, type Split, type Task } from './task.js';
 import { type Verifier, type VerifierName, verifierByName } from './verify/index.js';
 
@@ -77,7 +77,7 @@ export function datasetTask(options: DatasetTaskOptions): DatasetTask {
     size: { train: split.train.length, test: split.test.length },
     leaked: options.test === undefined ? 0 : given.train.length - split.train.length,
     identity: identityOf(options, encoder?.description),
-    verify: verifyWith(options),
+    verify: verifyWith(options, encoder),
     measure,
     ...(encoder && { encode: (problem: Problem) => encoder.encode(problem) }),
     problem(index, choice) {
@@ -195,13 +195,14 @@ function checkSystems(problems: readonly DatasetProblem[], chat: boolean): void 
     );
 }
 
-function verifyWith({ verify, verifier, measure }: DatasetTaskOptions): Task['verify'] {
+function verifyWith({ verify, verifier, measure }: DatasetTaskOptions, encoder?: PromptEncoder): Task['verify'] {
   if (verify !== undefined && verifier !== undefined)
     throw invalidArgument("datasetTask takes either 'verify' or 'verifier', not both");
   for (const [name, value] of Object.entries({ verify, measure })) if (value !== undefined) checkFunction(name, value);
   if (verify) return verify;
   const judge = typeof verifier === 'function' ? verifier : verifierByName(verifier ?? 'math');
-  return ({ prompt, answer }, response, finished) => judge(response, answer, { prompt, finished });
+  return ({ prompt, answer }, response, finished) =>
+    judge(response, answer, { prompt, finished, ...(encoder && { thinking: encoder.thinking }) });
 }
 
 /** Texts that must be the same when a run is resumed. */

@@ -2,6 +2,7 @@ import { closest } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, PrlError } from '../../base/errors.js';
 import { checkBoolean, checkString, describe } from '../../base/options.js';
 import type { Tokenizer } from '../../policy/tokenizer.js';
+import { endsWithThink } from '../verify/verifier.js';
 
 /** The text around a problem. */
 export interface PromptOptions {
@@ -80,6 +81,8 @@ function checkTemplate(template: string): void {
 /** Encodes the problems of a task as token ids. */
 export interface PromptEncoder {
   encode(problem: { prompt: string; system?: string }): Int32Array;
+  /** Whether the prompts end with <think>; known from the first one that is encoded. */
+  readonly thinking: boolean;
   /** The chosen template and system message. With the tokenizer they decide what the policy sees. */
   description: { template: string; system?: string; chat: boolean };
 }
@@ -104,18 +107,27 @@ export function promptEncoder(tokenizer: Tokenizer, options: PromptOptions): Pro
       `promptTemplate '${promptTemplate}' is a chat, but the tokenizer has no chat template: choose 'question' or 'none', or a text with {prompt}`,
     );
   const [before, after] = template.split('{prompt}');
+  const encode = ({ prompt, system: own }: { prompt: string; system?: string }) => {
+    const text = `${before}${prompt}${after}`;
+    // The tokens that begin every text of a model, such as a begin-of-text token. A chat template contains them.
+    if (!chat) return tokenizer.encode(text, { addSpecialTokens: true });
+    const message = own ?? system;
+    const messages = [
+      ...(message === undefined ? [] : [{ role: 'system', content: message }]),
+      { role: 'user', content: text },
+    ];
+    return tokenizer.encodeChat(messages, { addGenerationPrompt: true });
+  };
+  let thinking: boolean | undefined;
   return {
+    get thinking() {
+      return thinking ?? false;
+    },
     description: { template, ...(chat && system !== undefined && { system }), chat },
-    encode({ prompt, system: own }) {
-      const text = `${before}${prompt}${after}`;
-      // The tokens that begin every text of a model, such as a begin-of-text token. A chat template contains them.
-      if (!chat) return tokenizer.encode(text, { addSpecialTokens: true });
-      const message = own ?? system;
-      const messages = [
-        ...(message === undefined ? [] : [{ role: 'system', content: message }]),
-        { role: 'user', content: text },
-      ];
-      return tokenizer.encodeChat(messages, { addGenerationPrompt: true });
+    encode(problem) {
+      const tokens = encode(problem);
+      thinking ??= endsWithThink(tokenizer.decode(tokens.slice(-16)));
+      return tokens;
     },
   };
 }

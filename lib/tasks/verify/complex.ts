@@ -1,7 +1,7 @@
-import { randomStream } from '../../base/random.js';
 import { NotUnderstood } from './expression.js';
 import type { Field } from './field.js';
 import { CONSTANTS } from './modular.js';
+import { symbolPoint } from './points.js';
 
 export interface Complex {
   re: number;
@@ -173,10 +173,7 @@ export interface Approximate {
 /** Relative error of one operation: a few units in the last place. */
 const EPSILON = 2 ** -50;
 
-/**
- * Complex numbers in double precision. The value of a symbol depends on its name and on `point`. The points lie near
- * the positive half of the real axis. So identities of positive numbers, such as sqrt(x^2) = x, hold here.
- */
+/** Complex numbers in double precision. The value of a symbol depends on its name and on `point`. */
 export const complexField = (point: number): Field<Approximate> => ({
   number(exact) {
     const value = exact.valueOf();
@@ -187,10 +184,7 @@ export const complexField = (point: number): Field<Approximate> => ({
     if (name === 'e') return rounded(complex(Math.E), 0);
     if (name === 'Pi') return rounded(complex(Math.PI), 0);
     if (CONSTANTS.has(name)) throw new NotUnderstood(`${name} is no number`);
-    const random = randomStream(name, point);
-    const radius = 0.4 + 1.8 * random();
-    const angle = 0.5 * (random() - 0.5);
-    return exactly(complex(radius * Math.cos(angle), radius * Math.sin(angle)));
+    return exactly(symbolPoint(name, point));
   },
   add: (a, b) => rounded(add(a.value, b.value), a.error + b.error),
   negate: ({ value, error }) => ({ value: negate(value), error }),

@@ -9,7 +9,15 @@ export type Expression =
   | { kind: 'call'; name: string; args: Expression[] };
 
 /** Thrown inside the verifier for an answer that it cannot evaluate. It never leaves the verifier. */
-export class NotUnderstood extends Error {}
+export class NotUnderstood extends Error {
+  constructor(message: string) {
+    // Many are thrown, and nobody reads where.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
+    super(message);
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
 
 const syntax = new LatexSyntax();
 
@@ -20,7 +28,7 @@ export function parseExpression(latex: string): Expression {
   if (latex.includes('\\pmod')) throw new NotUnderstood('a congruence');
   let json: unknown;
   try {
-    json = syntax.parse(latex);
+    json = syntax.parse(latex.replace(/(\\sqrt\s*\[[^[\]]*\])|[[\]]/g, squareToRound));
   } catch (error) {
     throw new NotUnderstood(`the parser failed: ${(error as Error).message}`);
   }
@@ -39,6 +47,9 @@ export function parseExpression(latex: string): Expression {
   };
   return convert(json);
 }
+
+/** Square brackets that group, as round ones; those of \sqrt[3] stay. */
+const squareToRound = (bracket: string, root: string | undefined) => root ?? (bracket === '[' ? '(' : ')');
 
 /** The parser takes time that is exponential in these. */
 function checkBounds(latex: string): void {
@@ -83,6 +94,11 @@ function operation(name: unknown, args: unknown[], convert: (node: unknown) => E
   if (name === 'Subscript') return { kind: 'symbol', name: JSON.stringify(args) };
   const inverse = name === 'Power' && isMinusOne(args[1]) && Array.isArray(args[0]) && INVERSES.get(args[0][0]);
   if (inverse) return { kind: 'call', name: inverse, args: [convert((args[0] as unknown[])[1])] };
+  if (name === 'InvisibleOperator') {
+    const factors = applied(args);
+    if (factors.length === 1) return convert(factors[0]);
+    if (factors.length < args.length) return { kind: 'call', name: 'Multiply', args: factors.map(convert) };
+  }
   if (name === 'InvisibleOperator' && args.length === 2 && !Array.isArray(args[0])) {
     const converted = args.map(convert);
     const mixed = mixedNumber(converted[0], args[1], converted[1]);
@@ -95,6 +111,25 @@ function operation(name: unknown, args: unknown[], convert: (node: unknown) => E
   }
   return { kind: 'call', name: name === 'InvisibleOperator' ? 'Multiply' : name, args: args.map(convert) };
 }
+
+/** f(x), and g(x) and g(2), are no products: f(x) + f(y) is not f(x + y). Each becomes a symbol of its own. */
+function applied(args: unknown[]): unknown[] {
+  const result: unknown[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const next = args[i + 1];
+    const raised = Array.isArray(next) && next[0] === 'Power' ? next : undefined;
+    const bracket: unknown = raised ? raised[1] : next;
+    if (Array.isArray(bracket) && bracket[0] === 'Delimiter' && isFunctionOf(args[i], bracket[1])) {
+      const symbol = { sym: `${args[i]}(${JSON.stringify(bracket[1])})` };
+      result.push(raised ? ['Power', symbol, raised[2]] : symbol);
+      i++;
+    } else result.push(args[i]);
+  }
+  return result;
+}
+
+const isFunctionOf = (name: unknown, argument: unknown): boolean =>
+  name === 'f' || (name === 'g' && (typeof argument === 'number' || JSON.stringify(argument).includes('"x"')));
 
 const isMinusOne = (node: unknown) => node === -1 || (Array.isArray(node) && node[0] === 'Negate' && node[1] === 1);
 

@@ -9,8 +9,9 @@ import type { Question } from './worker.js';
 /** Options of {@link verifyMath} and {@link mathVerifier}. */
 export interface MathOptions {
   /**
-   * Where the answer is. 'boxed' (default): in the last \boxed{}. 'any', for evaluation: without a box, after the last
-   * "answer is", else in the last $...$, else the last number. 'whole': the whole response.
+   * Where the answer is. 'boxed' (default): in the last \boxed{}. 'any', for evaluation: a last line after "####" or
+   * "Answer:", else the last box, else after "answer is", else the last mathematics, else the last number. 'whole': the
+   * whole response.
    */
   extraction?: Extraction;
 }

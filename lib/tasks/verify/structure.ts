@@ -9,7 +9,11 @@ export type Answer =
   | { kind: 'percent' | 'degrees'; scalar: Scalar }
   | { kind: 'text'; text: string }
   /** Several answers in any order: 1, 2 and {1, 2}. */
-  | { kind: 'list' | 'set'; items: Answer[] }
+  | { kind: 'list' | 'set'; items: Answer[]; or?: boolean }
+  /** All values of an expression with parameters: 2k for k in Z. */
+  | { kind: 'family'; element: Answer; conditions: Answer }
+  /** A time of day in seconds of its half of the day: a or p if that is said, A or P if the hour alone says it. */
+  | { kind: 'clock'; seconds: number; half: string }
   /** Points, vectors and intervals: (1, 2]. */
   | { kind: 'tuple'; open: string; close: string; items: Answer[] }
   | { kind: 'union'; operator: string; items: Answer[] }
@@ -19,6 +23,7 @@ export type Answer =
   | { kind: 'based'; digits: string; base: string };
 
 const COMMAS = new Set([',', ';', '\\\\']);
+const SEMICOLONS = new Set([';']);
 const RELATIONS = new Set([
   '=',
   '<',
@@ -69,8 +74,10 @@ export function structure(latex: string, depth = 0): Answer {
     const matrix = matrixOf(s, all);
     if (matrix) return matrix;
   }
+  const alternatives = splitTop(s, SEMICOLONS).parts.filter(Boolean);
+  if (alternatives.length > 1) return { kind: 'list', items: all(alternatives), or: true };
   const list = splitTop(s, COMMAS).parts.filter(Boolean);
-  if (list.length > 1) return { kind: 'list', items: all(list) };
+  if (list.length > 1) return parametric(list, depth) ?? { kind: 'list', items: all(list) };
   const chain = splitTop(s, RELATIONS);
   if (chain.parts.length > 1 && chain.parts.every(Boolean))
     return { kind: 'relation', operators: chain.separators, parts: all(chain.parts), latex: chain.parts };
@@ -80,11 +87,11 @@ export function structure(latex: string, depth = 0): Answer {
     if (union.separators.some((other) => other !== operator)) throw new NotUnderstood('several operators on sets');
     return { kind: 'union', operator, items: all(union.parts) };
   }
-  const bracketed = brackets(s, inner, all);
+  const bracketed = brackets(s, inner, all, depth);
   if (bracketed) return bracketed;
   if (/\\(?:pm|mp)(?![a-zA-Z])/.test(s)) return { kind: 'list', items: all(signs(s)) };
   if (/^no (?:real )?solutions?$|^none$/i.test(words(s))) return { kind: 'set', items: [] };
-  const digits = basedOf(s);
+  const digits = basedOf(s) ?? clockOf(s);
   if (digits) return digits;
   if (isText(s)) return text(s);
   return number(s, all);
@@ -134,16 +141,20 @@ function matrixOf(s: string, all: (parts: string[]) => Answer[]): Answer | undef
   return { kind: 'matrix', rows };
 }
 
-function brackets(s: string, inner: (s: string) => Answer, all: (parts: string[]) => Answer[]): Answer | undefined {
+function brackets(
+  s: string,
+  inner: (s: string) => Answer,
+  all: (parts: string[]) => Answer[],
+  depth: number,
+): Answer | undefined {
   const found = enclosed(s);
   if (!found) return undefined;
   const { open, close, inner: content } = found;
   const parts = splitTop(content, COMMAS).parts;
   if (open === '\\{' && close === '\\}') {
     if (content === '') return { kind: 'set', items: [] };
-    // {x : x > 3} is what its condition says.
-    const builder = /^([^:|]+?)\s*(?::|\||\\mid)\s*(.+)$/s.exec(content);
-    if (builder && parts.length === 1) return inner(builder[2]);
+    const builder = splitTop(content, BUILDER).parts;
+    if (builder.length === 2 && builder.every(Boolean)) return built(builder[0], builder[1], depth);
     return { kind: 'set', items: all(parts.filter(Boolean)) };
   }
   if (open === '{' && close === '}') return inner(content);
@@ -153,6 +164,68 @@ function brackets(s: string, inner: (s: string) => Answer, all: (parts: string[]
     return { kind: 'tuple', open: vector ? '(' : open, close: vector ? ')' : close, items: all(parts) };
   }
   return (open === '(' && close === ')') || (open === '[' && close === ']') ? inner(content) : undefined;
+}
+
+const BUILDER = new Set([':', '|', '\\mid']);
+/** k \in \mathbb{Z}, which makes a parameter of k. */
+const PARAMETER = /^([a-zA-Z])\s*\\in\s*\\mathbb\s*\{?\s*[ZNQR]\s*\}?/;
+
+/** {x : x > 3} is what its condition says; {2k : k in Z} holds what its expression may be. */
+function built(element: string, condition: string, depth: number): Answer {
+  const member = /^([a-zA-Z])\s*(?:\\in\s*(.+))?$/s.exec(element);
+  if (!member) return family(element, condition, depth);
+  const [, variable, domain] = member;
+  const conditions = splitTop(condition, COMMAS).parts.filter(Boolean);
+  const value = new RegExp(`^${variable}\\s*=([^=]+)$`);
+  const defined = conditions.findIndex((part) => value.test(part));
+  if (defined >= 0 && conditions.length > 1)
+    return family(value.exec(conditions[defined])![1], conditions.toSpliced(defined, 1).join(','), depth);
+  const real = domain === undefined || /^\\mathbb\s*\{?\s*R\s*\}?$/.test(domain);
+  const all = real ? condition : `${condition},${variable}\\in ${domain}`;
+  // The variable is the set's own, and may have any name.
+  return structure(letters(all).has('x') ? all : renamed(all, new Map([[variable, 'x']])), depth + 1);
+}
+
+/** The same list with a parameter's condition at its end: x = 2k, k \in \mathbb{Z}. */
+function parametric(list: string[], depth: number): Answer | undefined {
+  const condition = list[list.length - 1];
+  const parameter = PARAMETER.exec(condition)?.[1];
+  const values = list.slice(0, -1);
+  if (parameter === undefined || !values.every((part) => letters(part).has(parameter))) return undefined;
+  const named = values.map((part) => /^([a-zA-Z](?:_\{?\w+\}?)?)\s*=([^=]+)$/.exec(part));
+  const same = named.every((each) => each && each[1] === named[0]![1] && !letters(each[1]).has(parameter));
+  return family((same ? named.map((each) => each![2]) : values).join(','), condition, depth);
+}
+
+/** Parameters may have any names: they get the same ones, in the order in which they come. */
+function family(element: string, condition: string, depth: number): Answer {
+  const bound = letters(condition);
+  const names = new Map([...letters(element)].filter((name) => bound.has(name)).map((name, i) => [name, `k_{${i}}`]));
+  const part = (latex: string) => structure(renamed(latex, names), depth + 1);
+  return { kind: 'family', element: part(element), conditions: part(condition) };
+}
+
+/** Single letters outside of commands and texts. */
+const letters = (latex: string) =>
+  new Set(
+    tokenize(latex.replace(/\\(?:text|mathbb|operatorname)\s*\{[^{}]*\}/g, '')).filter((token) =>
+      /^[a-zA-Z]$/.test(token),
+    ),
+  );
+const renamed = (latex: string, names: ReadonlyMap<string, string>) =>
+  latex.replace(
+    /\\(?:text|mathbb|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z]/g,
+    (token) => names.get(token) ?? token,
+  );
+
+function clockOf(s: string): Answer | undefined {
+  const match = /^\\clock\{(\d+):(\d+):(\d+)([ap]?)\}$/.exec(s);
+  if (!match) return undefined;
+  const [, hour, minute, second, half] = match;
+  // From 13:00 on, and at 0:00, the hour says which half of the day it is.
+  const twelve = Number(hour) % 12;
+  const said = half || (Number(hour) > 12 ? 'P' : Number(hour) === 0 ? 'A' : '');
+  return { kind: 'clock', seconds: (twelve * 60 + Number(minute)) * 60 + Number(second), half: said };
 }
 
 /** Both signs, or all combinations of them where there are several \pm; with a \mp they go together. */
@@ -179,7 +252,8 @@ const text = (s: string): Answer => ({ kind: 'text', text: words(s) });
 function words(s: string): string {
   const said = s
     .replace(/\\text\{([^{}]*)\}?/g, '$1')
-    .toLowerCase()
+    // One letter is a name, and its case counts.
+    .replace(/[a-zA-Z]{2,}/g, (word) => word.toLowerCase())
     .replace(/[^\p{L}\p{N}+\-*/^_\\<>=]+/gu, ' ')
     .trim();
   return wordNumber(said);

@@ -20,6 +20,9 @@ export function depths(tokens: readonly string[]): Int32Array {
 
 /** Cuts at the tokens that are one of `separators` and in no bracket. */
 export function splitTop(latex: string, separators: ReadonlySet<string>): { parts: string[]; separators: string[] } {
+  let present = false;
+  for (const separator of separators) present ||= latex.includes(separator);
+  if (!present) return { parts: [latex.trim()], separators: [] };
   const tokens = tokenize(latex);
   const deep = depths(tokens);
   const found: string[] = [];

@@ -29,6 +29,7 @@ const SYMBOLS: Record<string, string> = {
     '€': '',
     '£': '',
     '¥': '',
+    '₹': '',
   },
   ...{
     '½': '\\frac12',

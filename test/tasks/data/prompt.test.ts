@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { characterTokenizer, PrlError, Tokenizer } from '../../../lib/index.js';
+import { characterTokenizer, datasetTask, PrlError, Tokenizer } from '../../../lib/index.js';
 import { checkPrompt, type PromptOptions, promptEncoder } from '../../../lib/tasks/data/prompt.js';
 import { bpeTokenizer } from '../../fakes/bpe-tokenizer.js';
 import { throwsError } from '../../reference/numbers.js';
@@ -22,6 +22,20 @@ prompts('a plain preset or a custom template puts its text around the problem', 
   );
   const dollars = promptEncoder(tokenizer, { promptTemplate: 'Q {prompt}' }).encode({ prompt: "$& $' {prompt}" });
   assert.is(tokenizer.decode(dollars), "Q $& $' {prompt}", 'the problem is text, whatever it holds');
+});
+
+prompts('a template that ends with <think>: the answer of a thought that is cut counts for nothing', async () => {
+  const task = async (promptTemplate: string, response: string) => {
+    const dataset = { name: 'd', problems: [{ prompt: '1+1?', answer: '2' }], prompt: { promptTemplate } };
+    const task = datasetTask({ tokenizer, train: { ...dataset, fingerprint: '', report: {} } as never });
+    task.encode!(dataset.problems[0]);
+    const verdict = await task.verify(dataset.problems[0], response, false);
+    return typeof verdict === 'object' ? verdict.reward : verdict;
+  };
+  const cut = 'perhaps \\boxed{2}, but';
+  assert.is(await task('Q {prompt}<think>\n', cut), 0);
+  assert.is(await task('Q {prompt}<think>\n', `${cut} yes</think>\\boxed{2}`), 1);
+  assert.is(await task('Q {prompt}\n', cut), 1);
 });
 
 prompts("a chat preset puts the model's chat template around the messages", () => {

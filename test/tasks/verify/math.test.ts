@@ -4,9 +4,10 @@ import * as assert from 'uvu/assert';
 import { extractAnswer } from '../../../lib/tasks/verify/extract.js';
 import { judgeMath, sameMath } from '../../../lib/tasks/verify/judge.js';
 import { CASES, PROMISED } from './cases.js';
+import { EXPLOITS } from './exploits.js';
 
 const r = String.raw;
-const KINDS = Object.entries({ promised: PROMISED, ...CASES });
+const KINDS = Object.entries({ promised: PROMISED, ...CASES, ...EXPLOITS });
 const GOLDS = [...new Set(KINDS.flatMap(([, { accept, reject }]) => [...accept, ...reject].map(([gold]) => gold)))];
 
 const table = suite('math answers');
@@ -93,7 +94,7 @@ extraction('the last balanced box after the thinking', () => {
     [r`\boxed{4}, no: \boxed{ 5 }`, '5'],
     [r`\boxed{\frac{1}{2}}`, r`\frac{1}{2}`],
     [r`\boxed{\{1,2\}}`, r`\{1,2\}`],
-    [r`\boxed{x=\boxed{5}}`, '5'],
+    [r`\boxed{x=\boxed{5}}`, r`x=\boxed{5}`],
     [r`\boxed {5}`, '5'],
     [r`\fbox{5}`, '5'],
     [r`\boxed{5} and then \boxed{6`, '5'],
@@ -133,6 +134,38 @@ extraction('for evaluation: a box, "answer is", the last mathematics, the last n
       [r`answer: \[`.concat('\n5\n', r`\]`), '5'],
       ['The answer is $5.\nSo $x$', '$5'],
       ['nothing', undefined],
+    ],
+    'any',
+  );
+});
+extraction('dollars are money, unless a second one closes mathematics', () => {
+  answers(
+    [
+      ['She pays $3 for tea and $5 for cake.\n#### 8', '8'],
+      ['She pays $3 for tea and $5 for cake.', '5'],
+      ['She pays $3 for tea and $5 for cake. So $x=8$ it is', 'x=8'],
+      ['He has $20 and gets $5 more, in all $25.', '25'],
+      ['so $x$ costs $5', 'x'],
+      ['it is $5$', '5'],
+      ['it is $ 5 $ then', '5'],
+      ['it is $3 x+1$', '3 x+1'],
+      [r`it costs \$3 and \$5`, '5'],
+      ['A: 8', '8'],
+      ['Q: 3+5?\nA: $8', '$8'],
+      ['Answer: 8 apples', '8 apples'],
+      ['Answer: 9\nNo, wait.\nAnswer: 8', '8'],
+      ['**Final Answer:** 8', '8'],
+      [r`Answer: $\frac12$.`, r`\frac12`],
+      [r`Answer: \boxed{8}`, '8'],
+      ['#### 1,234', '1,234'],
+      [r`\boxed{4}`.concat('\n#### 8'), '8'],
+      [r`so \( x=8 \) holds`, 'x=8'],
+      [r`Answer \( (9+1) \)`, '(9+1)'],
+      [r`hence \[ 9 \]`, '9'],
+      ['hence $$ 9 $$ and $y$', 'y'],
+      [r`\boxed 5`, '5'],
+      [r`\boxed 12.`, '12'],
+      [r`so \boxed x`, 'x'],
     ],
     'any',
   );

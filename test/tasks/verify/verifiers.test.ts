@@ -101,6 +101,24 @@ simple('math: what the metrics are told', async () => {
   assert.equal(await measures(r`\boxed{6}`), { 'verify/answered': 1, 'verify/timeout': 0, 'verify/failed': 0 });
   assert.equal(await measures('6'), { 'verify/answered': 0, 'verify/timeout': 0, 'verify/failed': 0 });
 });
+simple('a response that the prompt began with <think> is a thought until </think>', async () => {
+  const thought = r`so \boxed{5}, or rather`;
+  const whole = r`so \boxed{4}</think>It is \boxed{5}.`;
+  for (const verifier of [mathVerifier(), exactVerifier(), numericVerifier()])
+    for (const [thinking, prompt] of [
+      [true, info.prompt],
+      [undefined, 'What is 2 + 3?<think>\n'],
+    ] as const) {
+      const reward = async (response: string) => {
+        const verdict = await verifier(response, '5', { prompt, finished: false, thinking });
+        return typeof verdict === 'object' ? verdict.reward : verdict;
+      };
+      assert.is(await reward(thought), 0);
+      assert.is(await reward(whole), 1);
+    }
+  assert.is(verifierByName('math').extract!(thought, { thinking: true }), undefined);
+  await table(mathVerifier(), [[thought, '5', 1]]);
+});
 simple.run();
 
 const own = suite('functionVerifier');
