@@ -155,7 +155,7 @@ cli('options that do not go together are refused by name', () => {
   wrong(['--model', at('model'), '--top-p', '0.5'], /--top-p needs --data/);
   wrong(['--model', at('model'), 'x.jsonl'], /takes options only, not 'x\.jsonl'\. Did you mean '--data x\.jsonl'/);
   wrong([...data, '--model', at('model'), '--resume'], /--resume needs --records/);
-  wrong([...data, '--model', at('model'), '--responses', 'r.jsonl'], /--model does not go with --responses/);
+  wrong([...data, '--model', at('model'), '--responses', 'r.jsonl'], /--model cannot be used with --responses/);
   wrong([...data, '--responses', 'r.jsonl', '--n', '3'], /'n' needs 'policy'/);
   wrong([...data, '--responses', at('absent.jsonl')], /cannot read .*absent\.jsonl/, 1);
   wrong([...sampling(), '--temperature', '0'], /n must be 1 at temperature 0/);

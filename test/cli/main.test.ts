@@ -191,7 +191,7 @@ runs('prl prm collect, train and eval work, and progrs trains with the resulting
   assert.match(trained.stdout, /On held-out problems: Brier/);
   assert.ok(existsSync(join(prm, 'backbone', 'tokenizer.json')));
   const text = prl(['prm', 'eval', '--prm', prm, '--data', data]);
-  assert.match(text.stdout, /responses are left out.*\n.*the score is quantile 0\.5/);
+  assert.match(text.stdout, /responses were left out.*\n.*the score is quantile 0\.5/);
   assert.match(text.stdout, /0\.9-1\.0 /);
   const json = JSON.parse(prl(['prm', 'eval', '--prm', prm, '--data', data, '--quantile', '0.1', '--json']).stdout);
   assert.is(json.quantile, 0.1);

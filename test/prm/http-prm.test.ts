@@ -252,8 +252,8 @@ http('an answer without valid scores is refused at once and says what came', asy
   await refused({ data: 'x' }, MODEL, /an array `data`/);
   await refused({ data: [] }, MODEL, /`data\[0\]\.data`/);
   await refused({ data: [{ data: [0.1] }] }, MODEL, /3 scores for 3 steps, not 1/);
-  await refused({ data: [{ data: [0.1, 0.2, 1.5] }] }, MODEL, /probabilities in \[0, 1\]: 1.5/);
-  await refused({ data: [{ data: [0.1, 0.2, null] }] }, MODEL, /probabilities in \[0, 1\]: null/);
+  await refused({ data: [{ data: [0.1, 0.2, 1.5] }] }, MODEL, /probabilities in \[0, 1\]. It answered 1.5/);
+  await refused({ data: [{ data: [0.1, 0.2, null] }] }, MODEL, /probabilities in \[0, 1\]. It answered null/);
   await refused({ data: [{ data: [[0.5, 0.5], [0.5, 0.5], []] }] }, MODEL, /probabilities/);
   await refused({ data: [{ data: [0.1, 0.2, 0.3] }] }, MODEL, /probabilities/, { positiveClass: 1 });
   await refused({ data: [{ probs: [1] }] }, MODEL, /3 scores for 3 steps, not 1/, { endpoint: 'classify' });

@@ -4,7 +4,8 @@ import { CONSTANTS } from './modular.js';
 import { symbolPoint } from './points.js';
 
 /**
- * Complex numbers of 448 bits. Doubles refute quickly; these confirm: cos(10^{-10}) is 1 in doubles, and e^{-1000} is 0.
+ * Complex numbers of 448 bits. Doubles refute quickly; these confirm: cos(10^{-10}) is 1 in doubles, and e^{-1000} is
+ * 0.
  */
 const BITS = 448;
 /** Bits of the constants, which large arguments are reduced by. */

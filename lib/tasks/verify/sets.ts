@@ -37,7 +37,9 @@ function realOf({ values }: Scalar): number | undefined {
   return found && Math.abs(found.value.im) <= found.error ? found.value.re : undefined;
 }
 
-/** The set that an answer says: intervals, their unions and differences, inequalities, x \ne 1; undefined for others. */
+/**
+ * The set that an answer says: intervals, their unions and differences, inequalities, x \ne 1; undefined for others.
+ */
 export function realSet(answer: Answer): RealSet | undefined {
   const intervals = intervalsOf(answer);
   return intervals && intervals.intervals.length > 0 ? intervals : undefined;

@@ -123,7 +123,9 @@ export function sameWords(a: string, b: string): boolean {
   return at === short.length;
 }
 
-/** By what each of two values is multiplied before they are compared; undefined where their units are none of a kind. */
+/**
+ * By what each of two values is multiplied before they are compared; undefined where their units are none of a kind.
+ */
 export function conversion(a: string, b: string): readonly [string, string] | undefined {
   if (a === '' || b === '') return undefined;
   const [x, y] = [a, b].map((unit) => {

@@ -1,4 +1,5 @@
-// The gold answers of public benchmarks, where their folder is there (PRL_BENCHMARKS): each is itself, and none is another.
+// The gold answers of public benchmarks, where their folder is there (PRL_BENCHMARKS): each is itself, and none is
+// another.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { judgeMath, sameMath } from '../../../lib/tasks/verify/judge.js';

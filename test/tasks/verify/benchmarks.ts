@@ -1,4 +1,5 @@
-// Public benchmarks, which are not part of this repository. PRL_BENCHMARKS names a folder of their files (aime24.jsonl ...).
+// Public benchmarks, which are not part of this repository. PRL_BENCHMARKS names a folder of their files (aime24.jsonl
+// ...).
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { lastBoxed } from '../../../lib/tasks/verify/extract.js';
