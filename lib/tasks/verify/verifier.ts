@@ -41,4 +41,5 @@ const withThought = (response: string, info: Partial<ResponseInfo> | undefined):
   (info?.thinking ?? endsWithThink(info?.prompt)) ? `<think>${response}` : response;
 
 /** Whether a response to this prompt begins in the middle of a thought. */
-export const endsWithThink = (prompt: string | undefined): boolean => /<think>\s*$/.test(prompt?.slice(-100) ?? '');
+export const endsWithThink = (prompt: unknown): boolean =>
+  typeof prompt === 'string' && /<think>\s*$/.test(prompt.slice(-100));
