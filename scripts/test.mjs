@@ -12,7 +12,7 @@ import { countTests } from './uvu.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** These measure time or memory: they run one by one, at the end. */
-const ALONE = /^(endurance\/|bench\/bench)/;
+const ALONE = /^endurance\//;
 /** These take longest: they start first. */
 const FIRST = [
   'package/pack',
