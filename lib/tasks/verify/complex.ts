@@ -1,3 +1,4 @@
+import { analytic } from './analytic.js';
 import { NotUnderstood } from './expression.js';
 import type { Field } from './field.js';
 import { CONSTANTS } from './modular.js';
@@ -124,33 +125,14 @@ function real(a: Complex): number {
   return a.re;
 }
 
-const inverse = (a: Complex) => divide(ONE, a);
 const FUNCTIONS: Record<string, (...args: Complex[]) => Complex> = {
+  ...analytic({
+    ...{ one: ONE, two: complex(2), ten: complex(10), half: complex(0.5) },
+    ...{ pi: () => complex(Math.PI), e: () => complex(Math.E), add, subtract, multiply, divide },
+    ...{ exp, ln, sqrt, sin, cos, sinh, cosh, arcsin, arccos, arctan },
+  }),
   Power: power,
-  Sqrt: sqrt,
   Root: root,
-  Exp: exp,
-  Ln: (a, base = complex(Math.E)) => divide(ln(a), ln(base)),
-  Log: (a, base = complex(10)) => divide(ln(a), ln(base)),
-  Lb: (a) => divide(ln(a), ln(complex(2))),
-  Sin: sin,
-  Cos: cos,
-  Tan: (a) => divide(sin(a), cos(a)),
-  Cot: (a) => divide(cos(a), sin(a)),
-  Sec: (a) => inverse(cos(a)),
-  Csc: (a) => inverse(sin(a)),
-  Arcsin: arcsin,
-  Arccos: arccos,
-  Arctan: arctan,
-  Arccot: (a) => subtract(complex(Math.PI / 2), arctan(a)),
-  Arcsec: (a) => arccos(inverse(a)),
-  Arccsc: (a) => arcsin(inverse(a)),
-  Sinh: sinh,
-  Cosh: cosh,
-  Tanh: (a) => divide(sinh(a), cosh(a)),
-  Arsinh: (a) => ln(add(a, sqrt(add(multiply(a, a), ONE)))),
-  Arcosh: (a) => ln(add(a, multiply(sqrt(add(a, ONE)), sqrt(subtract(a, ONE))))),
-  Artanh: (a) => scale(ln(divide(add(ONE, a), subtract(ONE, a))), 0.5),
   Degrees: (a) => scale(a, Math.PI / 180),
   Abs: (a) => complex(size(a)),
   Conjugate: (a) => complex(a.re, -a.im),

@@ -1,3 +1,4 @@
+import { analytic } from './analytic.js';
 import { NotUnderstood } from './expression.js';
 import type { Field } from './field.js';
 import { CONSTANTS } from './modular.js';
@@ -268,7 +269,6 @@ const root = (a: Precise, n: Precise): Precise => {
     ? negate(general(negate(base), divide(ONE, n)))
     : general(base, divide(ONE, n));
 };
-const inverse = (a: Precise) => divide(ONE, a);
 const halves = (f: (x: Precise, y: Precise) => Precise) => (a: Precise) => {
   const x = exp(a);
   return multiply(HALF, f(x, divide(ONE, x)));
@@ -282,31 +282,12 @@ const arccos = (a: Precise) => subtract(multiply(HALF, pi()), arcsin(a));
 const arctan = (a: Precise) => multiply(multiply(HALF, I), ln(divide(add(I, a), subtract(I, a))));
 
 const FUNCTIONS: Record<string, (...args: Precise[]) => Precise> = {
+  ...analytic({
+    ...{ one: ONE, two: TWO, ten: integer(10n), half: HALF, pi, e, add, subtract, multiply, divide },
+    ...{ exp, ln, sqrt, sin, cos, sinh, cosh, arcsin, arccos, arctan },
+  }),
   Power: general,
-  Sqrt: sqrt,
   Root: root,
-  Exp: exp,
-  Ln: (a, base = e()) => divide(ln(a), ln(base)),
-  Log: (a, base = integer(10n)) => divide(ln(a), ln(base)),
-  Lb: (a) => divide(ln(a), ln(TWO)),
-  Sin: sin,
-  Cos: cos,
-  Tan: (a) => divide(sin(a), cos(a)),
-  Cot: (a) => divide(cos(a), sin(a)),
-  Sec: (a) => inverse(cos(a)),
-  Csc: (a) => inverse(sin(a)),
-  Arcsin: arcsin,
-  Arccos: arccos,
-  Arctan: arctan,
-  Arccot: (a) => subtract(multiply(HALF, pi()), arctan(a)),
-  Arcsec: (a) => arccos(inverse(a)),
-  Arccsc: (a) => arcsin(inverse(a)),
-  Sinh: sinh,
-  Cosh: cosh,
-  Tanh: (a) => divide(sinh(a), cosh(a)),
-  Arsinh: (a) => ln(add(a, sqrt(add(multiply(a, a), ONE)))),
-  Arcosh: (a) => ln(add(a, multiply(sqrt(add(a, ONE)), sqrt(subtract(a, ONE))))),
-  Artanh: (a) => multiply(HALF, ln(divide(add(ONE, a), subtract(ONE, a)))),
   Degrees: (a) => divide(multiply(a, pi()), integer(180n)),
   Abs: abs,
   Conjugate: ({ re, im, error }) => ({ re, im: negative(im), error }),
