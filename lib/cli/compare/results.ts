@@ -5,7 +5,7 @@ import { bootstrapInterval } from '../../eval/bootstrap.js';
 import { EVALUATION } from '../../eval/evaluate.js';
 import { RESUMABLE_OPTIONS } from '../../train/options.js';
 import { readJsonFile } from '../../train/run-folder.js';
-import { withInterval } from '../kit/table.js';
+import { rounded, withInterval } from '../kit/table.js';
 import type { EvaluationFigures } from '../report/read.js';
 import type { CellResult, WarmResult } from './jobs.js';
 import { type CellJob, type CompareJob, isDone, resultFile } from './plan.js';
@@ -158,10 +158,7 @@ export const armNames = (jobs: readonly CompareJob[]): string[] => [
 
 export function figureText(figure: Figure | undefined, digits: number, sign = false): string {
   if (!figure) return '';
-  const text = (value: number) => {
-    const rounded = Number(value.toFixed(digits)) + 0; // no -0
-    return `${sign && rounded >= 0 ? '+' : ''}${rounded.toFixed(digits)}`;
-  };
+  const text = (value: number) => rounded(value, digits, sign);
   const { mean, interval } = figure;
   return interval ? withInterval(mean, interval, text) : text(mean);
 }

@@ -21,3 +21,9 @@ export const withInterval = (
   text: (value: number) => string,
   bound = text,
 ): string => `${text(value)} [${bound(low)}, ${bound(high)}]`;
+
+/** Rounded, never as -0.000; with `sign`, a + where it is not negative. */
+export function rounded(value: number, digits: number, sign = false): string {
+  const number = Number(value.toFixed(digits)) + 0; // no -0
+  return `${sign && number >= 0 ? '+' : ''}${number.toFixed(digits)}`;
+}

@@ -32,6 +32,8 @@ export async function warmUpSeconds(folder: RunFolder): Promise<number> {
   return (await folder.readJson(SUMMARY, { seconds: 'number' }))?.seconds ?? 0;
 }
 
+const told = (loss: number | undefined) => (loss === undefined ? '' : `loss ${loss.toFixed(3)}  `);
+
 /**
  * Creates a policy and trains it on demonstrations. Resumes from a checkpoint if there is one. undefined: interrupted.
  */
@@ -64,7 +66,8 @@ export async function warmUp(
       await writeFile(join(path, 'state.json'), JSON.stringify({ seconds: elapsed() }));
     });
   const progress = new Progress('warm start', total, from);
-  let loss = Number.NaN;
+  // Measured now and then: absent at first.
+  let loss: number | undefined;
   try {
     for await (const { step, ...row } of warmStart({ policy, task, phases, seed, from })) {
       if (row.loss !== undefined) {
@@ -77,7 +80,7 @@ export async function warmUp(
           learning_rate: row.learningRate,
         });
       }
-      progress.update(step, `loss ${loss.toFixed(3)}  ${Object.keys(phases[row.phase].styles).join(', ')}`);
+      progress.update(step, `${told(loss)}${Object.keys(phases[row.phase].styles).join(', ')}`);
       const stopping = interrupt.exitCode !== undefined;
       if (stopping || step % SAVE_STEPS === 0) await save(step);
       if (stopping) return undefined;
@@ -86,7 +89,7 @@ export async function warmUp(
     progress.stop();
   }
   await folder.writeJson(SUMMARY, { steps: total, seconds: elapsed() });
-  progress.done(`${total} steps on demonstrations, loss ${loss.toFixed(3)}, ${policy.parameterCount} parameters`);
+  progress.done(`${told(loss)}${total} steps on demonstrations, ${policy.parameterCount} parameters`);
   await folder.removeCheckpoints(KIND);
   return policy;
 }

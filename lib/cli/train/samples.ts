@@ -7,6 +7,7 @@ import { collectRollout } from '../../rollout/rollout.js';
 import type { Problem, Task } from '../../tasks/task.js';
 import { computeAdvantages, rolloutSteps } from '../../train/advantages.js';
 import type { ResolvedTrainerOptions } from '../../train/options.js';
+import { rounded } from '../kit/table.js';
 
 export interface ExplainedSample {
   problem: Problem;
@@ -60,7 +61,7 @@ export function samplesText(before: ExplainedSample[], after: ExplainedSample[])
     const head = `  ${when.padEnd(6)}  ${right ? 'right' : 'wrong'} (${group.right} of ${group.n} are right)`;
     const lines = steps.map(({ text, advantage }) => {
       const visible = text.replace(/\n$/, '') || '(nothing)';
-      return `      ${visible.padEnd(24)} ${advantage >= 0 ? '+' : ''}${advantage.toFixed(3)}`;
+      return `      ${visible.padEnd(24)} ${rounded(advantage, 3, true)}`;
     });
     return [head, ...lines].join('\n');
   };
