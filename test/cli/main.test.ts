@@ -88,6 +88,7 @@ runs('SIGTERM finishes the step, saves and exits with 143, and --resume trains t
   assert.type(summary.after.averageAtN, 'number');
   assert.type(summary.seconds.training, 'number');
   assert.match(resumed.stdout, /in distribution \(2-4\), average@2/);
+  assert.not.match(text + resumed.stdout, /NaN|-0\.000/, 'every number that is printed means something');
   assert.not.ok(
     ['\u001b', '\r'].some((control) => resumed.stdout.includes(control)),
     'plain lines where there is no terminal',
