@@ -11,8 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { countTests } from './uvu.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-/** These measure time or memory: they run one by one, at the end. */
-const ALONE = /^endurance\//;
+/** It measures time: it runs alone, at the end. */
+const ALONE = /^endurance\/loop/;
 /** These take longest: they start first. */
 const FIRST = [
   'package/pack',
@@ -21,6 +21,10 @@ const FIRST = [
   'runtime/emulator',
   'hub/resolve',
   'examples',
+  'endurance/memory',
+  'bench/bench',
+  'tasks/verify/pool',
+  'policy/memory',
   'tasks/data/hostile',
   'cli/eval',
   'kernels/policy-loss',
