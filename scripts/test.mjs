@@ -1,13 +1,13 @@
 // Runs the test files, each in a process of its own, as many at once as there are cores, and counts their tests.
 //   node scripts/test.mjs [PATTERN]        PATTERN: a regular expression for paths under test/, without .test.ts
-// A file that passes gets one line. A file that fails is shown with all its output. The command line is tested as
-// installed, from dist, which is compiled first if lib is newer.
+// A file that passes gets one line. A file that fails is shown with all its output. Sources are compiled once, into
+// build/compiled. The command line is tested as installed, from dist, which is compiled first if lib is newer.
 // test/runtime/cuda-*.test.ts need a GPU or its emulator: `npm run test:cuda` and `npm run test:emulated` run them.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { countTests } from './uvu.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -41,8 +41,18 @@ const files = readdirSync(join(root, 'test'), { recursive: true })
   .sort((a, b) => b.first - a.first || b.size - a.size)
   .map(({ file }) => file);
 
+// Source maps cost 0.1 s per process: only where a few files are looked at.
+const register = pathToFileURL(join(root, 'scripts', 'compiled', 'register.mjs')).href;
+const loader = [...(files.length < 10 ? ['--enable-source-maps'] : []), '--import', register];
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
+
+/** Compiles without checking types, which `npm run check` does. */
+function compile(project) {
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', project, '--noCheck'], { cwd: root });
+  if (status !== 0) throw new Error(`${project} does not compile: ${stdout}`);
+}
 
 function compileWhereNewer() {
   const changed = ['lib', 'bench'].flatMap((folder) =>
@@ -50,17 +60,13 @@ function compileWhereNewer() {
   );
   const compiled = join(root, 'dist', 'lib', 'index.js');
   if (existsSync(compiled) && statSync(compiled).mtimeMs > Math.max(...changed)) return;
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  // `npm run check` checks the types.
-  const options = ['-p', 'tsconfig.build.json', '--noCheck'];
-  const { status, stdout } = spawnSync(process.execPath, [tsc, ...options], { cwd: root, encoding: 'utf8' });
-  if (status !== 0) throw new Error(`lib does not compile: ${stdout}`);
+  compile('tsconfig.build.json');
 }
 
 /** Runs one file and prints the result. */
 async function run(file) {
   const began = performance.now();
-  const child = spawn(process.execPath, ['--import', 'tsx', join('test', file)], {
+  const child = spawn(process.execPath, [...loader, join('test', file)], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
@@ -89,6 +95,7 @@ async function work(queue) {
   for (let file = queue.shift(); file; file = queue.shift()) await run(file);
 }
 
+compile('tsconfig.compiled.json');
 compileWhereNewer();
 const together = files.filter((file) => !ALONE.test(file));
 await Promise.all(Array.from({ length: availableParallelism() }, () => work(together)));

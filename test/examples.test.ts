@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { packageRoot } from '../lib/kernels/native.js';
 
 function output(example: string): string {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', `examples/${example}`], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, `examples/${example}`], {
     cwd: packageRoot,
     encoding: 'utf8',
   });

@@ -10,7 +10,7 @@ const child = fileURLToPath(new URL('load-child.ts', import.meta.url));
 const test = suite('kernels under load');
 test('eight worker threads at once get the bits of one, from one thread pool', () => {
   const PRL_THREADS = 4;
-  const output = execFileSync(process.execPath, ['--import', 'tsx', child], {
+  const output = execFileSync(process.execPath, [...process.execArgv, child], {
     encoding: 'utf8',
     env: { ...env, PRL_THREADS: String(PRL_THREADS) },
   });

@@ -9,7 +9,7 @@ const child = fileURLToPath(new URL('loop-child.ts', import.meta.url));
 
 const test = suite('event loop');
 test('checkpoints, generate, update, evaluate and a training step never hold the event loop for 50 ms', () => {
-  const output = execFileSync(process.execPath, ['--import', 'tsx', child], { encoding: 'utf8', env });
+  const output = execFileSync(process.execPath, [...process.execArgv, child], { encoding: 'utf8', env });
   const turns = JSON.parse(output) as { [work: string]: { longest: number; turns: number } };
   for (const [work, { longest, turns: count }] of Object.entries(turns)) {
     assert.ok(longest > 0 && longest < 50, `${work}: ${longest} ms of the main thread in one turn`);

@@ -11,7 +11,7 @@ function run<R>(work: string): R[] {
   const allocator = { MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: '8192', MALLOC_TRIM_THRESHOLD_: '65536' };
   const options = { encoding: 'utf8', env: { ...env, ...allocator }, maxBuffer: 1 << 26 } as const;
   // V8 doubles its nurseries when it likes to, by megabytes: they stay as small as they begin.
-  const node = ['--max-semi-space-size=1', '--expose-gc', '--import', 'tsx'];
+  const node = ['--max-semi-space-size=1', '--expose-gc', ...process.execArgv];
   const text = execFileSync(process.execPath, [...node, child, work], options);
   return text
     .trimEnd()

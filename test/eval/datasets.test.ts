@@ -223,7 +223,7 @@ tests('an evaluation killed at random moments ends as if it never was', async ()
   const next = random(7);
   const run = (file: string, patience: number) =>
     new Promise<{ end: unknown; last: string }>((resolve) => {
-      const process_ = spawn(process.execPath, ['--import', 'tsx', child, file], {
+      const process_ = spawn(process.execPath, [...process.execArgv, child, file], {
         cwd: packageRoot,
         env,
         stdio: ['ignore', 'pipe', 'inherit'],

@@ -15,7 +15,7 @@ test('right calls stay right among wrong ones, and wrong ones fail with typed er
   const folder = mkdtempSync(join(tmpdir(), 'prl-fuzz-'));
   const trace = join(folder, 'trace');
   const main = fileURLToPath(new URL('main.ts', import.meta.url));
-  const args = ['--expose-gc', '--import', 'tsx', main, '--calls', '6000', '--workers', '3', '--trace', trace];
+  const args = ['--expose-gc', ...process.execArgv, main, '--calls', '6000', '--workers', '3', '--trace', trace];
   const run = spawnSync(process.execPath, args, { encoding: 'utf8' });
   const last = readFileSync(trace, 'utf8').trim();
   rmSync(folder, { recursive: true });

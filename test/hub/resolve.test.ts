@@ -506,9 +506,13 @@ offline.run();
 
 const processes = begin('hub: several processes');
 const client = (id: string) =>
-  spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('../fakes/hub-client.ts', import.meta.url)), id], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  spawn(
+    process.execPath,
+    [...process.execArgv, fileURLToPath(new URL('../fakes/hub-client.ts', import.meta.url)), id],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
 async function output(child: ChildProcess): Promise<string> {
   let text = '';
   for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk) => (text += chunk));

@@ -50,7 +50,9 @@ if (process.platform === 'linux') {
       const model = { ...config, ...change };
       const { total, kvCache } = estimateMemory(model, options);
       const argument = JSON.stringify({ config: model, options });
-      const output = execFileSync(process.execPath, ['--import', 'tsx', child, argument], { encoding: 'utf8' });
+      const output = execFileSync(process.execPath, ['--expose-gc', ...process.execArgv, child, argument], {
+        encoding: 'utf8',
+      });
       const { peak, allocated } = JSON.parse(output);
       assert.ok(total > 100e6, `${total} is more than a process varies by`);
       assert.ok(Math.abs(total / peak - 1) < 0.15, `${name}: estimated ${total / 1e6} MB, measured ${peak / 1e6} MB`);

@@ -156,7 +156,7 @@ tests('a collection killed at random moments ends with the same file', async () 
   const run = (file: string, patience: number) =>
     new Promise<string | number | null>((resolve) => {
       const stdio = ['ignore', 'pipe', 'inherit'] as const;
-      const process_ = spawn(process.execPath, ['--import', 'tsx', child, file, '96'], {
+      const process_ = spawn(process.execPath, [...process.execArgv, child, file, '96'], {
         cwd: packageRoot,
         env,
         stdio: [...stdio],

@@ -17,7 +17,7 @@ const temporary = () => mkdtempSync(join(tmpdir(), 'prl-run-'));
 const child = fileURLToPath(new URL('../fakes/echo-run.ts', import.meta.url));
 
 function start(folder: string, kind: string): ChildProcess {
-  return spawn(process.execPath, ['--import', 'tsx', child, folder, String(STEPS), kind], {
+  return spawn(process.execPath, [...process.execArgv, child, folder, String(STEPS), kind], {
     cwd: packageRoot,
     env: environment,
     stdio: ['ignore', 'pipe', 'inherit'],
