@@ -5,11 +5,13 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { register } from 'tsx/esm/api';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageRoot } from '../lib/kernels/native.js';
 import { near, UNIT_ROUNDOFF } from './reference/numbers.js';
 
+register(); // of the copy, which is TypeScript
 const copy = join(packageRoot, 'build', 'docs-loss');
 const page = readFileSync(join(packageRoot, 'docs', 'adding-a-loss.md'), 'utf8');
 /** Everything that policyLoss on the CPU needs, but for the kernel. */

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 
 const root = new URL('../../', import.meta.url).href;
 const compiled = new URL('../../build/compiled/', import.meta.url);
-const isSource = (url) => url?.startsWith(root) && url.endsWith('.ts') && !url.includes('/node_modules/');
+/** Copies of sources in build/ are no sources. */
+const isSource = (url) => url?.startsWith(root) && url.endsWith('.ts') && !/\/(node_modules|build)\//.test(url);
 
 export const resolve = (specifier, context, next) =>
   next(isSource(context.parentURL) ? specifier.replace(/^(\.{1,2}\/.*\.)js$/, '$1ts') : specifier, context);
