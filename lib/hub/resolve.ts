@@ -8,7 +8,7 @@ import { fetchFiles, HUB_OPTIONS, type HubOptions, isRepoName, openRepo, type Re
 export type { DownloadProgress, HubOptions } from './repo.js';
 
 const TOKENIZER_FILE =
-  /^(tokenizer[^/]*\.json|special_tokens_map\.json|chat_template\.(jinja|json)|generation_config\.json|config\.json)$/;
+  /^(tokenizer[^/]*\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.(jinja|json)|generation_config\.json|config\.json)$/;
 const WEIGHTS = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 

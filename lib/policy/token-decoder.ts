@@ -4,18 +4,12 @@ import { isUtf8 } from 'node:buffer';
 import { PrlError } from '../base/errors.js';
 import type { Json } from '../base/json.js';
 import { quoted, shorten } from '../base/text.js';
+import { BYTE_CHARACTERS } from './encoder.js';
 
 /** Replaces bytes that are not a character. */
 const INCOMPLETE = '\ufffd';
 
-/** GPT-2's spelling of bytes: a visible character for every byte. */
-const BYTE_OF: ReadonlyMap<string, number> = (() => {
-  const shown = (byte: number) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);
-  let hidden = 0;
-  return new Map(
-    Array.from({ length: 256 }, (_, byte) => [String.fromCodePoint(shown(byte) ? byte : 256 + hidden++), byte]),
-  );
-})();
+const BYTE_OF: ReadonlyMap<string, number> = new Map(BYTE_CHARACTERS.map((character, byte) => [character, byte]));
 
 /** The steps of a supported decoder. */
 interface Steps {

@@ -1,17 +1,18 @@
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { withinDeadline } from '../base/deadline.js';
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
 import { type Json, MAX_LARGE_BYTES, readOptionalJson, readText } from '../base/json.js';
 import { checkBoolean, checkOptions, checkString, describe } from '../base/options.js';
 import { quoted } from '../base/text.js';
 import { resolveTokenizer } from '../hub/resolve.js';
+import { addedTokens, LONE_SURROGATE, unsupported } from './added-tokens.js';
 import { tokenList } from './batch.js';
 import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-template.js';
+import { Encoder } from './encoder.js';
 import { TokenDecoder } from './token-decoder.js';
-import { addedTokens, checkVocabulary, createEncoder } from './tokenizer-json.js';
+import { checkVocabulary } from './tokenizer-json.js';
 
 /** Milliseconds to encode a text, plus one per 10 characters: about 40 times the usual time. */
 const DEADLINE = 1000;
@@ -22,6 +23,10 @@ export interface TokenizerFiles {
   tokenizer: Json;
   /** tokenizer_config.json */
   config: Json;
+  /** special_tokens_map.json. It counts only if tokenizer_config.json has no added_tokens_decoder. */
+  specialTokensMap?: Json;
+  /** added_tokens.json. It counts only if tokenizer_config.json has no added_tokens_decoder. */
+  addedTokens?: Json;
   /** generation_config.json */
   generation?: Json;
   /** chat_template.jinja, or the contents of chat_template.json. It replaces that of tokenizer_config.json. */
@@ -51,14 +56,20 @@ export class Tokenizer {
   constructor(json: Json, config: Json, files: Omit<TokenizerFiles, 'tokenizer' | 'config'> = {}) {
     this.#files = { tokenizer: json, config, ...files };
     const vocabulary = checkVocabulary(json);
-    const named = namedTokens(config);
-    const added = addedTokens(json, vocabulary, Object.values(named));
-    this.#encoder = createEncoder(json, added);
-    this.#ids = vocabulary;
-    for (const { content, id } of added) vocabulary.set(content, id);
+    checkConfig(config);
+    const { added, named, unsure } = addedTokens(this.#files, vocabulary);
+    this.#encoder = new Encoder(json, added, config.split_special_tokens === true);
     const tokens = new Map(Array.from(vocabulary, ([token, id]) => [id, token]));
+    for (const token of added) {
+      if (unsure.has(token.content) && this.#encoder.normalize(token.content) !== token.content)
+        throw unsupported(`has ${quoted(token.content)} as normalized in one file and not in another`);
+      vocabulary.set(token.content, token.id);
+      tokens.set(token.id, this.#encoder.textOf(token));
+    }
+    this.#ids = vocabulary;
     this.vocabSize = tokens.size;
-    const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
+    const contents = new Set(added.filter((token) => token.special).map(({ content }) => content));
+    const special = new Set(added.filter(({ id }) => contents.has(tokens.get(id)!)).map(({ id }) => id));
     this.#decoder = new TokenDecoder(json.decoder, (id) => tokens.get(id), special);
     // If nothing stands between text and model, decoding must give the text back.
     this.#exact = json.normalizer == null && json.pre_tokenizer == null && json.post_processor == null;
@@ -74,8 +85,8 @@ export class Tokenizer {
 
   /**
    * Reads the tokenizer of a model: a folder, or an id of the hub. It reads tokenizer.json and, if present,
-   * tokenizer_config.json, special_tokens_map.json, generation_config.json (else config.json) and chat_template.jinja
-   * or .json.
+   * tokenizer_config.json, special_tokens_map.json, added_tokens.json, generation_config.json (else config.json) and
+   * chat_template.jinja or .json.
    *
    * @throws PrlError ERR_PRL_CORRUPT or ERR_PRL_IO for a file that cannot be used, ERR_PRL_UNSUPPORTED with the reason
    *   for a tokenizer that cannot encode as Python does, or an error of the hub, as downloadFiles
@@ -89,22 +100,28 @@ export class Tokenizer {
         `cannot read the tokenizer ${join(folder, 'tokenizer.json')}: there is no such file`,
       );
     const optional = (name: string) => readOptionalJson(join(folder, name));
-    const config = { ...(await optional('special_tokens_map.json')), ...(await optional('tokenizer_config.json')) };
+    const config = (await optional('tokenizer_config.json')) ?? {};
+    const [specialTokensMap, addedTokens] = [
+      await optional('special_tokens_map.json'),
+      await readOptionalJson(join(folder, 'added_tokens.json'), { large: true }),
+    ];
     const generation = (await optional('generation_config.json')) ?? pickEos(await optional('config.json'));
     const jinja = join(folder, 'chat_template.jinja');
     const chatTemplate = existsSync(jinja)
       ? await readText(jinja, MAX_LARGE_BYTES)
       : (await optional('chat_template.json'))?.chat_template;
-    return new Tokenizer(json, config, { generation, chatTemplate });
+    return new Tokenizer(json, config, { specialTokensMap, addedTokens, generation, chatTemplate });
   }
 
   /** Writes the files that `load` reads. */
   async save(folder: string): Promise<void> {
-    const { tokenizer, config, generation, chatTemplate } = this.#files;
+    const { tokenizer, config, specialTokensMap, addedTokens, generation, chatTemplate } = this.#files;
     const write = (name: string, value: unknown) =>
       writeFile(join(folder, name), `${JSON.stringify(value, null, 1)}\n`);
     await write('tokenizer.json', tokenizer);
     await write('tokenizer_config.json', config);
+    if (specialTokensMap !== undefined) await write('special_tokens_map.json', specialTokensMap);
+    if (addedTokens !== undefined) await write('added_tokens.json', addedTokens);
     if (generation !== undefined) await write('generation_config.json', generation);
     if (typeof chatTemplate === 'string') await writeFile(join(folder, 'chat_template.jinja'), chatTemplate);
     else if (chatTemplate !== undefined) await write('chat_template.json', { chat_template: chatTemplate });
@@ -119,12 +136,13 @@ export class Tokenizer {
    * Token ids of `text`. With `addSpecialTokens` (default false) they include those of the tokenizer's template, such
    * as a begin-of-text token.
    *
-   * @throws RangeError for a character that neither the vocabulary nor its bytes can spell; PrlError ERR_PRL_TIMEOUT
+   * @throws RangeError for a character that neither the vocabulary nor its bytes can spell, and for a lone surrogate; PrlError ERR_PRL_TIMEOUT
    *   when the model's patterns take too long
    */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): Int32Array {
     options = checkOptions('encode', options, ['addSpecialTokens']);
-    checkString('text', text);
+    if (LONE_SURROGATE.test(checkString('text', text)))
+      throw outOfRange(`the text ${quoted(text)} holds half a character`);
     const ids = this.#idsOf(text, checkBoolean('addSpecialTokens', options.addSpecialTokens ?? false));
     if (this.#exact && this.#decoder.pieces(ids, false).join('') !== text) {
       const unknown = [...text].find((character) => !this.#ids.has(character));
@@ -136,7 +154,7 @@ export class Tokenizer {
   }
 
   #idsOf(text: string, special: boolean): number[] {
-    const encode = () => this.#encoder.encode(text, { add_special_tokens: special }).ids;
+    const encode = () => this.#encoder.encode(text, special);
     if (this.#exact) return encode();
     // The patterns that split the text come with the model, and may never end.
     const what = `encoding ${text.length} characters with the tokenizer's patterns`;
@@ -197,17 +215,13 @@ export function checkTokenizer(tokenizer: unknown): Tokenizer {
 const pickEos = (config: Json | undefined): Json | undefined =>
   config?.eos_token_id == null ? undefined : { eos_token_id: config.eos_token_id };
 
-const NAMES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
+const CLEAN_UP = 'clean_up_tokenization_spaces';
+const FORCE_CLEAN_UP = `${CLEAN_UP}_for_bpe_even_though_it_will_corrupt_output`;
 
-/** The special tokens that tokenizer_config.json names. */
-function namedTokens(config: Json): { [name: string]: string } {
-  const named: { [name: string]: string } = {};
-  for (const name of NAMES) {
-    const value = config[name] as string | { content?: unknown } | null | undefined;
-    const content = typeof value === 'object' ? value?.content : value;
-    if (typeof content === 'string') named[name] = content;
-  }
-  return named;
+/** Refuses what would decode other than Python. */
+function checkConfig(config: Json): void {
+  if (config[CLEAN_UP] === true && config[FORCE_CLEAN_UP] === true)
+    throw new PrlError('ERR_PRL_UNSUPPORTED', `the tokenizer has ${FORCE_CLEAN_UP}: spaces are never removed here`);
 }
 
 function stopTokens(generation: Json | undefined, tokens: Map<number, string>): number[] {

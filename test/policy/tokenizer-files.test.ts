@@ -59,6 +59,54 @@ for (const kind of KINDS) {
     }
   });
 }
+interface Variant {
+  name: string;
+  base: string;
+  tokenizer: { model?: object; added_tokens?: object[] };
+  config: Record<string, unknown>;
+  specialTokensMap?: Record<string, unknown>;
+  addedTokens?: Record<string, unknown>;
+  size: number;
+  cases: { text: string; ids: number[]; special?: number[]; decoded?: string; whole?: string }[];
+}
+const variants: Variant[] = read('variants.json');
+const ofVariant = ({ base, tokenizer: { model, added_tokens = [], ...more }, config, ...files }: Variant) => {
+  const json = read(base, 'tokenizer.json');
+  const whole = { ...json, ...more, model: { ...json.model, ...model } };
+  whole.added_tokens = [...json.added_tokens, ...added_tokens];
+  const { specialTokensMap, addedTokens } = files;
+  return new Tokenizer(whole, config, { specialTokensMap, addedTokens });
+};
+for (const variant of variants)
+  exact(`${variant.base} with ${variant.name}: ids and texts are those of transformers`, () => {
+    const tokenizer = ofVariant(variant);
+    assert.is(tokenizer.vocabSize, variant.size);
+    for (const { text, ids, special = ids, decoded = text, whole = text } of variant.cases) {
+      assert.equal(Array.from(tokenizer.encode(text)), ids, JSON.stringify(text));
+      assert.equal(Array.from(tokenizer.encode(text, { addSpecialTokens: true })), special, JSON.stringify(text));
+      assert.is(tokenizer.decode(ids), decoded);
+      assert.is(tokenizer.decode(ids, { skipSpecialTokens: false }), whole);
+      assert.is(tokenizer.pieces(ids).join(''), decoded);
+    }
+  });
+exact('tokens of special_tokens_map.json and added_tokens.json are loaded from a folder, and saved', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'prl-tokenizer-'));
+  try {
+    for (const name of ['added_tokens.json', 'special_tokens_map.json']) {
+      const variant = variants.find((each) => each.name === name)!;
+      await ofVariant(variant).save(folder);
+      const again = await Tokenizer.load(folder);
+      for (const { text, ids } of variant.cases) assert.equal(Array.from(again.encode(text)), ids);
+      for (const file of readdirSync(folder)) rmSync(join(folder, file));
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+exact('half a character is refused, as Python refuses it', () => {
+  for (const text of ['\ud83d', 'a\udc00b'])
+    fails(() => loaded.get('qwen2')!.encode(text), 'ERR_PRL_OUT_OF_RANGE', /half a character/);
+});
 exact('decode ignores ids that the vocabulary lacks', () => {
   for (const tokenizer of loaded.values()) {
     const [x] = tokenizer.encode('x');
@@ -219,6 +267,13 @@ stop.run();
 const hostile = suite('Tokenizer.load: hostile files');
 // biome-ignore lint/suspicious/noExplicitAny: what a test breaks has no type
 type Change = (json: Record<string, any>) => unknown;
+const NEW = { id: 500, content: '<x>', special: false, normalized: false };
+const ONLY = {
+  type: 'TemplateProcessing',
+  single: [{ Sequence: { id: 'A', type_id: 0 } }],
+  pair: [],
+  special_tokens: {},
+};
 const changed = (change: Change, kind = 'qwen2') => {
   const json = read(kind, 'tokenizer.json');
   change(json);
@@ -257,9 +312,9 @@ for (const [what, why, change] of [
   ['dropout', /dropout 0.1/, (j) => (j.model.dropout = 0.1)],
   ['another normalizer', /normalizes with "Lowercase"/, (j) => (j.normalizer = { type: 'Lowercase' })],
   [
-    'a replacement that means something',
+    'a replacement by a pattern',
     /normalizes with "Replace"/,
-    (j) => (j.normalizer = { type: 'Replace', pattern: { String: 'a' }, content: '$&' }),
+    (j) => (j.normalizer = { type: 'Replace', pattern: { Regex: 'a+' }, content: 'a' }),
   ],
   ['another pre-tokenizer', /splits text with "Whitespace"/, (j) => (j.pre_tokenizer = { type: 'Whitespace' })],
   [
@@ -269,22 +324,69 @@ for (const [what, why, change] of [
   ],
   ['an inverted pattern', /inverted/, (j) => (j.pre_tokenizer.pretokenizers[0].invert = true)],
   ['another decoder', /decodes by "WordPiece"/, (j) => (j.decoder = { type: 'WordPiece' })],
-  ['single_word', /single_word/, (j) => (j.added_tokens[0].single_word = true)],
+  ['an added token with another id', /as 500 in tokenizer.json.*, 405/, (j) => j.added_tokens.push(NEW)],
+  ['bytes that are no tokens', /without the token <0x00>/, (j) => (j.model.byte_fallback = true)],
+  ['two templates', /two templates/, (j) => (j.post_processor = { type: 'Sequence', processors: [ONLY, ONLY] })],
+  [
+    'Metaspace first after a normalizer',
+    /Metaspace \(prepend_scheme first\) after "NFC"/,
+    (j) => j.pre_tokenizer.pretokenizers.push({ type: 'Metaspace', prepend_scheme: 'first' }),
+  ],
 ] as [string, RegExp, Change][])
   hostile(`a tokenizer.json that would encode other than Python is refused: ${what}`, () =>
     fails(changed(change), 'ERR_PRL_UNSUPPORTED', why),
   );
+const withConfig = (config: object, files = {}) =>
+  new Tokenizer(read('qwen2', 'tokenizer.json'), { eos_token: '<|im_end|>', ...config }, files);
+hostile('tokens of the other files that Python would number or write otherwise are refused', () => {
+  const decoder = (id: number, more = {}) => ({ added_tokens_decoder: { [id]: { content: '<x>', ...more } } });
+  fails(() => withConfig(decoder(500)), 'ERR_PRL_UNSUPPORTED', /"<x>" as 500 in tokenizer_config.json.*, 405/);
+  fails(() => withConfig(decoder(7)), 'ERR_PRL_CORRUPT', /"<x>" as 7 in tokenizer_config.json/);
+  const addedTokens = { '<x>': 406 };
+  fails(() => withConfig({}, { addedTokens }), 'ERR_PRL_UNSUPPORTED', /"<x>" as 406 in added_tokens.json.*, 405/);
+  const both = {
+    pad_token: { content: 'e\u0301', normalized: true },
+    mask_token: { content: 'e\u0301', normalized: false },
+  };
+  fails(() => withConfig(both), 'ERR_PRL_UNSUPPORTED', /as normalized in one file and not in another/);
+  const forced = 'clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output';
+  fails(
+    () => withConfig({ clean_up_tokenization_spaces: true, [forced]: true }),
+    'ERR_PRL_UNSUPPORTED',
+    /spaces are never removed/,
+  );
+});
+hostile('tokens of the other files that are no tokens are ERR_PRL_CORRUPT', () => {
+  const deep: unknown[] = [];
+  for (let i = 0, at = deep; i < 100_000; i++) at.push((at = []));
+  for (const config of [
+    { added_tokens_decoder: [] },
+    { added_tokens_decoder: { x: { content: '<x>' } } },
+    { added_tokens_decoder: { 4e9: { content: '<x>' } } },
+    { added_tokens_decoder: { 405: '<x>' } },
+    { added_tokens_decoder: { 405: { content: '' } } },
+    { added_tokens_decoder: { 405: { content: '<x>', lstrip: 'yes' } } },
+    { additional_special_tokens: '<x>' },
+    { extra_special_tokens: [5] },
+    { extra_special_tokens: ['\ud800'] },
+    { extra_special_tokens: { image: deep } },
+  ])
+    fails(() => withConfig(config), 'ERR_PRL_CORRUPT', /the tokenizer .*(token|added_tokens_decoder)/);
+  fails(() => withConfig({}, { addedTokens: { '<x>': -1 } }), 'ERR_PRL_CORRUPT', /"<x>" as -1 in added_tokens.json/);
+});
 hostile('vocabulary keys such as __proto__ are ordinary tokens and pollute nothing', () => {
   const text = '{"a":1,"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}}';
   const json = read('mistral', 'tokenizer.json');
   const vocab = Object.entries(json.model.vocab).map(([token, id]) => `${JSON.stringify(token)}:${id}`);
-  const size = vocab.length + 10;
+  const size = vocab.length;
   json.model = JSON.parse(
     JSON.stringify({ ...json.model, vocab: 'V' }).replace(
       '"V"',
       `{${vocab},"__proto__":${size},"constructor":${size + 1},"toString":${size + 2},"hasOwnProperty":${size + 3}}`,
     ),
   );
+  // The words are before the tokens that the vocabulary lacks.
+  for (const token of json.added_tokens) if (token.id >= size) token.id += 4;
   json.added_tokens.push({ id: size, content: '__proto__', special: false, normalized: false });
   const tokenizer = new Tokenizer(json, { eos_token: '</s>', ...JSON.parse(text) });
   assert.equal(Array.from(tokenizer.encode('__proto__')), [size]);
