@@ -131,7 +131,7 @@ const MAX_DEPTH = 4;
 function textOf(value: unknown, field: string, depth = 0): string {
   if (depth > MAX_DEPTH) throw new Error(`'${field}' nests lists too deeply`);
   if (Array.isArray(value)) return value.map((item, i) => textOf(item, `${field}.${i}`, depth + 1)).join(', ');
-  if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value))
+  if (value instanceof Number || (Number.isInteger(value) && !Number.isSafeInteger(value)))
     throw new Error(`'${field}' has more digits than a JSON number keeps: write it as a string`);
   if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);
   if (typeof value !== 'string')

@@ -6,7 +6,7 @@ export interface ParquetJob {
 
 /**
  * The thread's messages. It waits for an answer to each: to `names` the wanted columns, otherwise permission to
- * continue.
+ * continue. A row that cannot be used is a text that says why.
  */
 export type ParquetAnswer =
   | { ready: true }

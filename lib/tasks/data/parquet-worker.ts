@@ -4,6 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import type { ParquetAnswer, ParquetJob } from './parquet-messages.js';
+import { takeMeaning } from './parquet-values.js';
 
 /** Most bytes that one column of a row group, or one of its pages, may unpack to. */
 const MAX_COLUMN_BYTES = 1 << 30;
@@ -48,7 +49,17 @@ async function read(): Promise<void> {
     },
   };
   const metadata = await parquetMetadataAsync(buffer);
-  const names = parquetSchema(metadata).children.map(({ element }) => element.name);
+  const schema = parquetSchema(metadata);
+  const names = schema.children.map(({ element }) => element.name);
+  const mean = takeMeaning(schema);
+  const meant = (row: Record<string, unknown>) => {
+    try {
+      mean(row);
+      return row;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
   const columns = await ask<string[] | null>({ names });
   let rowStart = 0;
   for (const [group, { num_rows, columns: chunks }] of metadata.row_groups.entries()) {
@@ -61,12 +72,12 @@ async function read(): Promise<void> {
     }
     const range = { rowStart, rowEnd: rowStart + rows };
     const objects = await parquetReadObjects({
-      ...{ file: buffer, metadata, columns: columns ?? undefined, compressors: limited },
+      ...{ file: buffer, metadata, columns: columns ?? undefined, compressors: limited, utf8: false },
       ...range,
     });
     if (objects.length !== rows)
       throw new RangeError(`row group ${group + 1} must have ${rows} rows, as the footer says, not ${objects.length}`);
-    for (let i = 0; i < rows; i += BATCH) await ask({ rows: objects.slice(i, i + BATCH) });
+    for (let i = 0; i < rows; i += BATCH) await ask({ rows: objects.slice(i, i + BATCH).map(meant) });
     rowStart += rows;
   }
   await handle.close();

@@ -2,8 +2,9 @@ import { readFile, stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { parse } from 'csv-parse';
 import { PrlError } from '../../base/errors.js';
-import { isObject, MAX_LARGE_BYTES, parseJson } from '../../base/json.js';
-import { badRow, MAX_LINE_BYTES, readJsonLines, readLines } from '../../base/lines.js';
+import { isObject, MAX_LARGE_BYTES } from '../../base/json.js';
+import { badRow, MAX_LINE_BYTES, readLines } from '../../base/lines.js';
+import { parseExact } from './exact-json.js';
 import { parquetRows } from './parquet.js';
 import type { RawRow, SelectColumns } from './raw-row.js';
 import type { DataFile, Format } from './source.js';
@@ -35,11 +36,25 @@ async function* selecting(items: AsyncIterable<Item>, select: SelectColumns): As
 }
 
 async function* jsonLines(file: string): AsyncGenerator<Item, void, void> {
-  for await (const line of readJsonLines(file, { skipBlank: true })) {
+  for await (const line of readLines(file)) {
     const where = `${file}:${line.number}`;
-    yield 'error' in line ? { where, error: line.error } : asItem(where, line.value);
+    if ('error' in line) yield { where, error: line.error };
+    else if (line.text.trim() !== '') yield jsonItem(where, line.text);
   }
 }
+
+function jsonItem(where: string, text: string): Item {
+  let value: unknown;
+  try {
+    value = parseExact(text);
+  } catch (cause) {
+    return { where, error: notJson(where, cause) };
+  }
+  return asItem(where, value);
+}
+
+const notJson = (where: string, cause: unknown) =>
+  badRow(where, `it is not JSON: ${(cause as Error).message.slice(0, 200)}`, cause);
 
 async function* jsonArray(file: string): AsyncGenerator<Item, void, void> {
   const { size } = await stat(file);
@@ -49,7 +64,12 @@ async function* jsonArray(file: string): AsyncGenerator<Item, void, void> {
       `one JSON value must have at most ${MAX_LARGE_BYTES} bytes, not ${size}: write one row per line, as .jsonl`,
     );
   const bytes = (await readFile(file)) as unknown as Uint8Array;
-  const value = parseJson(bytes, (what, cause) => badRow(file, `it ${what}`, cause));
+  let value: unknown;
+  try {
+    value = parseExact(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw notJson(file, cause);
+  }
   const data = isObject(value) && Object.hasOwn(value, 'data') ? value.data : value;
   if (!Array.isArray(data)) throw badRow(file, `expected an array of rows, or an object whose 'data' is one`);
   for (const [index, row] of data.entries()) yield asItem(`${file} row ${index + 1}`, row);
@@ -101,7 +121,10 @@ async function* delimited(file: string, select: SelectColumns, delimiter: string
 
 async function* parquet(file: string, select: SelectColumns): AsyncGenerator<Item, void, void> {
   let number = 0;
-  for await (const row of parquetRows(file, select)) yield asItem(`${file} row ${++number}`, row);
+  for await (const row of parquetRows(file, select)) {
+    const where = `${file} row ${++number}`;
+    yield typeof row === 'string' ? { where, error: badRow(where, row) } : asItem(where, row);
+  }
 }
 
 function asItem(where: string, value: unknown): Item {

@@ -136,6 +136,26 @@ load('answers come from GSM8K lines, boxed solutions or the whole field', async 
   await rejectsWith(answer('7', { answerFrom: 'boxed' }), Error, 'ERR_PRL_CORRUPT', /:1: 'answer' has no \\boxed/);
   await rejectsWith(answer('7', { answerFrom: 'hashes' }), Error, 'ERR_PRL_CORRUPT', /####/);
   await rejectsWith(answer(2 ** 60), Error, 'ERR_PRL_CORRUPT', /more digits/);
+  for (const lossy of ['0.1234567890123456789', '-9007199254740993', '1e400', '[1, 3.14159265358979323846]'])
+    for (const path of [
+      file('jsonl', `{"question": "a 0.1234567890123456789", "answer": ${lossy}}\n`),
+      file('json', `[{"question": "q", "answer": ${lossy}}]`),
+    ])
+      await rejectsWith(loadDataset(path), Error, 'ERR_PRL_CORRUPT', /'answer.*' (has more digits|must be a text)/);
+  for (const [exact, text] of [
+    ['0.30000000000000004', '0.30000000000000004'],
+    ['1.000000000000000000e0', '1'],
+    ['-0.10000000000000000', '-0.1'],
+    ['"0.1234567890123456789"', '0.1234567890123456789'],
+    ['1e-7', '1e-7'],
+    ['5e-324', '5e-324'],
+  ])
+    assert.equal(await pairs(file('jsonl', `{"question": "\\"0.12345678901234567890", "answer": ${exact}}`)), [
+      ['"0.12345678901234567890', text],
+    ]);
+  assert.equal(await pairs(file('csv', 'question,answer\nq,0.1234567890123456789\n')), [
+    ['q', '0.1234567890123456789'],
+  ]);
   await rejectsWith(answer('#### '), Error, 'ERR_PRL_CORRUPT', /empty/);
   const solutions = file('jsonl', lines({ problem: 'q', solution: 'thus \\boxed{9}' }));
   await rejectsWith(loadDataset(solutions), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /answerField/);
@@ -143,6 +163,18 @@ load('answers come from GSM8K lines, boxed solutions or the whole field', async 
   const start = performance.now();
   assert.is((await answer('\\boxed{'.repeat(200_000))).length, 1_400_000, 'unclosed boxes take no time');
   assert.ok(performance.now() - start < 2000);
+});
+
+load('duplicates differ in white space, line ends and Unicode form only, and are counted', async () => {
+  const rows = ['2 + 2 = é?', ' 2  + 2 = e\u0301?\r\n', '2 + 2 = \u200bé?', '2+2 = é?'];
+  const path = file('jsonl', lines(...rows.map((question, i) => ({ question, answer: i < 2 ? '4' : '5' }))));
+  const { problems, report } = await loadDataset(path);
+  assert.equal(
+    problems.map(({ prompt }) => prompt),
+    [rows[0], rows[3]],
+  );
+  assert.is(report.dropped.duplicate.count, 2);
+  assert.is(report.conflicting, 1);
 });
 
 load('an unusable row is an error with its line, or is dropped and counted', async () => {
