@@ -6,6 +6,7 @@ import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 import type { DatasetProblem } from './data/fields.js';
 import type { Dataset } from './data/load.js';
 import { type PromptEncoder, promptEncoder } from './data/prompt.js';
+import { leakKey } from './data/same-problem.js';
 import { checkProblemChoice, type Problem, type Split, type Task } from './task.js';
 import { type Verifier, type VerifierName, verifierByName } from './verify/index.js';
 
@@ -19,7 +20,7 @@ export interface DatasetTaskOptions {
    * Problems to train on: a dataset of loadDataset, with its prompt template, or a list of problems, used as they are.
    */
   train: Dataset | readonly Problem[];
-  /** Held-out problems. They are removed from `train`. */
+  /** Held-out problems. They are removed from `train`, also if they differ in spaces, case or Unicode form. */
   test?: Dataset | readonly Problem[];
   /**
    * Share of `train` that is held out, by a hash of the problem; only without `test`. From 0 to 0.5. Default 0: no
@@ -38,7 +39,7 @@ export interface DatasetTaskOptions {
 export interface DatasetTask extends Task {
   /** Number of problems in each split. */
   readonly size: { readonly [S in Split]: number };
-  /** Number of problems removed from `train` because they are in `test`. */
+  /** Number of problems removed from `train` because the same problem is in `test`. */
   readonly leaked: number;
 }
 
@@ -117,10 +118,7 @@ function splitProblems(
 ): { [S in Split]: readonly DatasetProblem[] } {
   if (separate && share > 0)
     throw invalidArgument('evalShare holds out a part of train: leave it out if there is a test');
-  const held = new Set(test.map(({ prompt }) => prompt));
-  const isHeldOut = separate
-    ? ({ prompt }: Problem) => held.has(prompt)
-    : ({ prompt }: Problem) => seedOf('dataset split', prompt) < share * 2 ** 32;
+  const isHeldOut = separate ? sameAs(test) : ofShare(train, share);
   const split = {
     train: train.filter((problem) => !isHeldOut(problem)),
     test: separate ? test : train.filter(isHeldOut),
@@ -128,6 +126,19 @@ function splitProblems(
   if (split.train.length === 0)
     throw invalidArgument(`all ${train.length} train problems are held out: there is nothing to train on`);
   return split;
+}
+
+function sameAs(test: readonly Problem[]): (problem: Problem) => boolean {
+  const held = new Set(test.map(({ prompt }) => leakKey(prompt)));
+  return ({ prompt }) => held.has(leakKey(prompt));
+}
+
+/** Problems that count as the same go where the first of them goes, by its hash. */
+function ofShare(train: readonly Problem[], share: number): (problem: Problem) => boolean {
+  if (share === 0) return () => false;
+  const first = new Map<string, string>();
+  for (const { prompt } of train) if (!first.has(leakKey(prompt))) first.set(leakKey(prompt), prompt);
+  return ({ prompt }) => seedOf('dataset split', first.get(leakKey(prompt))!) < share * 2 ** 32;
 }
 
 function levelsOf(problems: readonly DatasetProblem[]): [string, ...string[]] {

@@ -24,6 +24,7 @@ import {
 import { checkPrompt, type PromptEncoder, type PromptOptions, promptEncoder } from './prompt.js';
 import type { RawRow } from './raw-row.js';
 import { readRows } from './rows.js';
+import { duplicateKey } from './same-problem.js';
 import { resolveSources, SOURCE_OPTIONS, type SourceOptions } from './source.js';
 
 /** Options of {@link loadDataset}. */
@@ -146,7 +147,8 @@ class Collector {
   readonly report: DatasetReport = { rows: 0, kept: 0, dropped: {}, conflicting: 0 };
   readonly #options: DatasetOptions;
   readonly #encoder: PromptEncoder | undefined;
-  readonly #byPrompt = new Map<string, DatasetProblem>();
+  /** Answers by the key of the problem. */
+  readonly #answers = new Map<string, string>();
   readonly #hash = createHash('sha256');
 
   constructor(options: DatasetOptions) {
@@ -177,7 +179,7 @@ class Collector {
       this.#drop(reason.name, where);
       return;
     }
-    this.#byPrompt.set(problem.prompt, problem);
+    this.#answers.set(duplicateKey(problem.prompt), problem.answer);
     this.problems.push(problem);
     this.report.kept++;
     this.#hash.update(`${JSON.stringify([problem.prompt, problem.answer, problem.level, problem.system])}\n`);
@@ -193,9 +195,9 @@ class Collector {
       };
     if (length > maxAnswerLength)
       return { name: 'answer too long', message: `the answer has ${length} characters, more than ${maxAnswerLength}` };
-    const kept = this.#byPrompt.get(problem.prompt);
-    if (kept) {
-      if (kept.answer !== problem.answer) this.report.conflicting++;
+    const kept = this.#answers.get(duplicateKey(problem.prompt));
+    if (kept !== undefined) {
+      if (kept !== problem.answer) this.report.conflicting++;
       return { name: 'duplicate', message: 'the same problem came before' };
     }
     if (filter && !(await filter(problem, row))) return { name: 'filter', message: 'the filter rejects it' };
