@@ -62,8 +62,8 @@ function tokenOf(value: unknown, where: string, special = typeof value === 'stri
 const isFlag = (value: unknown) => value === undefined || value === null || typeof value === 'boolean';
 
 /**
- * The added tokens, the spelling of the special tokens that have a name, and the tokens that are `normalized` in one file
- * and not in another.
+ * The added tokens, the spelling of the special tokens that have a name, and the tokens that are `normalized` in one
+ * file and not in another.
  *
  * @param vocabulary the ids of the model
  * @throws PrlError ERR_PRL_CORRUPT or ERR_PRL_UNSUPPORTED that names the token

@@ -1,5 +1,5 @@
-// Checks the model of a tokenizer.json: its shape, so that nothing in it can do harm, and its options, so that it encodes
-// as the Python library does.
+// Checks the model of a tokenizer.json: its shape, so that nothing in it can do harm, and its options, so that it
+// encodes as the Python library does.
 import { isObject, type Json } from '../base/json.js';
 import { quoted } from '../base/text.js';
 import { corrupt, isId, unsupported } from './added-tokens.js';

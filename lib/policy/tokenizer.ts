@@ -136,8 +136,8 @@ export class Tokenizer {
    * Token ids of `text`. With `addSpecialTokens` (default false) they include those of the tokenizer's template, such
    * as a begin-of-text token.
    *
-   * @throws RangeError for a character that neither the vocabulary nor its bytes can spell, and for a lone surrogate; PrlError ERR_PRL_TIMEOUT
-   *   when the model's patterns take too long
+   * @throws RangeError for a character that neither the vocabulary nor its bytes can spell, and for a lone surrogate;
+   *   PrlError ERR_PRL_TIMEOUT when the model's patterns take too long
    */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): Int32Array {
     options = checkOptions('encode', options, ['addSpecialTokens']);

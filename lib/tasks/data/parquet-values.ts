@@ -138,7 +138,7 @@ function float16(bytes: Uint8Array): number {
   return sign * 2 ** Math.max(exponent - 15, -14) * ((exponent ? 1 : 0) + fraction / 1024);
 }
 
-/** The number with the fewest digits that a float of `bits` bits rounds to `value` (0.1 for 0.1f); an integer as it is. */
+/** The number with the fewest digits that a float of `bits` bits rounds to `value`: 0.1 for 0.1f. Integers stay. */
 function shortest(value: number, bits: number, minExponent: number): number {
   if (!Number.isFinite(value) || Number.isInteger(value)) return value;
   const exponent = Math.max(Math.floor(Math.log2(Math.abs(value))), minExponent);

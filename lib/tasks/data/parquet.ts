@@ -11,7 +11,10 @@ export interface ParquetLimits {
 }
 const LIMITS: ParquetLimits = { seconds: 300, megabytes: 4096 };
 
-/** The rows of a Parquet file, or a text for a row that cannot be used. Row groups are decoded one by one in a thread, with the wanted columns only. */
+/**
+ * The rows of a Parquet file, or a text for a row that cannot be used. Row groups are decoded one by one in a thread,
+ * with the wanted columns only.
+ */
 export async function* parquetRows(
   file: string,
   select: SelectColumns,
