@@ -240,7 +240,6 @@ export class SftTrainer {
 function listOf(name: string, given: Demonstrations | readonly Demonstration[]): readonly Demonstration[] {
   const list = given && 'demonstrations' in given ? given.demonstrations : given;
   const demonstrations = checkList(name, list) as Demonstration[];
-  if (demonstrations.length === 0) throw invalidArgument(`${name} must hold at least one demonstration`);
   for (const [i, each] of demonstrations.entries()) {
     if (!(each?.prompt?.length >= 1 && each.completion?.length >= 1))
       throw invalidArgument(`${name}[${i}] must have token ids of a prompt and a completion, at least one each`);

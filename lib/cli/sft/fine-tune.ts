@@ -152,18 +152,19 @@ const figures = ({ loss, tokenAccuracy }: SftEvaluation) =>
 
 /** @returns false if interrupted */
 async function runSteps(trainer: SftTrainer, interrupt: Interrupt): Promise<boolean> {
-  const progress = new Progress('SFT', trainer.totalSteps, trainer.step);
+  let progress: Progress | undefined;
   let last = '';
   try {
     for await (const { step, loss, mean_token_accuracy, tokens_per_second } of trainer.run()) {
+      progress ??= new Progress('SFT', trainer.totalSteps, step - 1);
       last = `loss ${loss.toFixed(3)}  token accuracy ${mean_token_accuracy.toFixed(3)}`;
       progress.update(step, `${last}  ${Math.round(tokens_per_second)} tokens/s`);
     }
   } finally {
-    progress.stop();
+    progress?.stop();
   }
   if (interrupt.exitCode !== undefined) return false;
-  progress.done(`${trainer.totalSteps} steps, ${last}`);
+  progress?.done(`${trainer.totalSteps} steps, ${last}`);
   return true;
 }
 
