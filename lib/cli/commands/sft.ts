@@ -1,7 +1,7 @@
-import { type OptionTable, resolveOptions } from '../../base/options.js';
+import { invalidArgument } from '../../base/errors.js';
+import type { OptionTable } from '../../base/options.js';
 import { SFT_OPTIONS } from '../../train/sft-options.js';
 import type { Command, Values } from '../kit/args.js';
-import { part } from '../kit/args.js';
 import { inRunFolder } from '../kit/in-run-folder.js';
 import { fineTune } from '../sft/fine-tune.js';
 import { SFT_DATA_OPTIONS } from '../sft/options.js';
@@ -34,7 +34,8 @@ export const sftCommand: Command = {
   async run(values: Values): Promise<number> {
     const { output, resume, ...given } = values as Values & { output?: string; resume?: boolean };
     // Before the folder is made.
-    resolveOptions('prl sft', SFT_OPTIONS, part(given, SFT_OPTIONS));
+    for (const name of resume ? [] : ['model', 'dataset'])
+      if (given[name] === undefined) throw invalidArgument(`prl sft needs --${name}`);
     return inRunFolder({ command: 'prl sft', output, resume, name: 'sft' }, (folder, interrupt) =>
       fineTune(folder, given, interrupt),
     );

@@ -2,6 +2,7 @@
 // resumes.
 import { basename, extname, relative } from 'node:path';
 import { invalidArgument } from '../../base/errors.js';
+import { badRow } from '../../base/lines.js';
 import { resolveOptions } from '../../base/options.js';
 import { permutation, randomStream } from '../../base/random.js';
 import { Policy } from '../../policy/policy.js';
@@ -34,8 +35,8 @@ export async function fineTune(folder: RunFolder, given: Values, interrupt: Inte
   const saved = Object.entries(part(sft, SFT_OPTIONS)).map(([name, value]) => [name, value ?? Infinity]);
   const options = resolveOptions('prl sft', SFT_OPTIONS, { ...Object.fromEntries(saved), ...part(given, SFT_OPTIONS) });
   const model = given.model ?? command.model;
-  if (typeof model !== 'string') throw invalidArgument('prl sft needs --model, the model to train');
-  if (!data.dataset) throw invalidArgument('prl sft needs --dataset, the demonstrations');
+  if (typeof model !== 'string' || !data.dataset)
+    throw badRow(folder.file('config.json'), 'it must name the model and the dataset of a run of prl sft');
 
   const source = await modelFolder(model, interrupt.signal);
   const tokenizer = await Tokenizer.load(source);
