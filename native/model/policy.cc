@@ -158,8 +158,7 @@ Status Policy::Logits(const std::vector<int32_t>& ids, float* logits) {
   return network_->Wait();
 }
 
-Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, int64_t* top1, double* norm,
-                                bool* finite) {
+Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, int64_t* top1, double* norm, bool* finite) {
   const Sequences& all = batch.sequences;
   has_gradients_ = false;
   *sums = NoSums();

@@ -73,7 +73,7 @@ class Policy {
   // Logits of every position of one sequence, [ids, vocab].
   Status Logits(const std::vector<int32_t>& ids, float* logits);
   // Gradients of the loss, in place of those that were there, their global norm and the sums behind the metrics; *top1:
-  // active tokens that no other token is more likely than. `finite` false: a logit, the loss or the norm was not finite.
+  // how many active tokens no other token is more likely than. `finite` false: a logit, the loss or the norm was not.
   Status ComputeGradients(const TrainingBatch& batch, LossSums* sums, int64_t* top1, double* norm, bool* finite);
   // One AdamW step with the gradients as they are, clipped to max_grad_norm. *applied false, and nothing changed, where
   // a weight or a moment would not be finite after it.
