@@ -48,6 +48,12 @@ export * from './rollout/serve/index.js';
 export { SglangEngine } from './rollout/sglang.js';
 export { VllmEngine } from './rollout/vllm.js';
 export { ArithmeticTask } from './tasks/arithmetic.js';
+export type { Demonstration } from './tasks/data/demonstration.js';
+export {
+  type DemonstrationOptions,
+  type Demonstrations,
+  loadDemonstrations,
+} from './tasks/data/demonstrations.js';
 export type { AnswerFrom, DatasetProblem, FieldOptions } from './tasks/data/fields.js';
 export {
   type Dataset,
@@ -63,5 +69,13 @@ export * from './tasks/verify/index.js';
 export { TRAINER_OPTIONS, type TrainerOptions } from './train/options.js';
 export { RunFolder } from './train/run-folder.js';
 export type { TrainerSetup } from './train/setup.js';
+export { SFT_OPTIONS } from './train/sft-options.js';
+export {
+  type SftEvaluation,
+  type SftMetrics,
+  type SftOptions,
+  type SftSetup,
+  SftTrainer,
+} from './train/sft-trainer.js';
 export { Trainer, type TrainingStep } from './train/trainer.js';
 export { type WarmStartOptions, type WarmStartPhase, type WarmStartStep, warmStart } from './train/warm-start.js';

@@ -8,6 +8,10 @@ import { Interrupt } from './kit/interrupt.js';
 
 /** Each command is loaded on demand, so that `prl doctor` and `--help` work without the addon. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }> = {
+  sft: {
+    summary: 'fine-tune a model on demonstrations',
+    load: async () => (await import('./commands/sft.js')).sftCommand,
+  },
   train: {
     summary: 'train a policy: warm start, evaluation, reinforcement learning, evaluation',
     load: async () => (await import('./commands/train.js')).trainCommand,

@@ -53,6 +53,11 @@ export const LOSSES = {
   sapo: { surrogate: 'sapo', aggregation: 'sequenceMeanTokenMean', arxiv: '2511.20347' },
   vespo: { surrogate: 'vespo', aggregation: 'tokenMean', arxiv: '2602.10693' },
   raft: { surrogate: 'raft', aggregation: 'sequenceMeanTokenMean', arxiv: '2304.06767', note: OF_RAFT },
+  nll: {
+    surrogate: 'raft',
+    aggregation: 'tokenMean',
+    note: 'with advantages of 1 the cross-entropy of supervised fine-tuning',
+  },
   'raft++': { surrogate: 'clipped', aggregation: 'sequenceMeanTokenMean', arxiv: '2504.11343', note: OF_RAFT },
 } as const satisfies { [lossType: string]: LossKind };
 

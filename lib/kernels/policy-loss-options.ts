@@ -31,10 +31,13 @@ export interface PolicyLossOptions {
    * 'raft' (2304.06767): -A logProb; over tokens of a sequence, then sequences; for advantages of 1 on right responses
    * and 0 on wrong ones.
    *
+   * 'nll' (TRL): the term of raft; over active tokens; with advantages of 1 the cross-entropy of supervised
+   * fine-tuning.
+   *
    * 'raft++' (2504.11343): the term of dapo; over tokens of a sequence, then sequences; for advantages of 1 on right
    * responses and 0 on wrong ones.
    */
-  lossType?: 'dapo' | 'grpo' | 'bnpo' | 'dr_grpo' | 'luspo' | 'cispo' | 'sapo' | 'vespo' | 'raft' | 'raft++';
+  lossType?: 'dapo' | 'grpo' | 'bnpo' | 'dr_grpo' | 'luspo' | 'cispo' | 'sapo' | 'vespo' | 'raft' | 'nll' | 'raft++';
   /**
    * One ratio per token, or one per sequence: exp of its mean log-ratio, GSPO, arXiv 2507.18071 (not with vespo and
    * raft). Default 'token'.

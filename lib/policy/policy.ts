@@ -162,17 +162,20 @@ export class Policy implements PolicyLike {
     options: {
       temperature?: number;
       entropy?: boolean;
+      top1?: boolean;
       start?: ArrayLike<number>;
       microBatchTokens?: number;
       signal?: AbortSignal;
     } = {},
-  ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; cuSeqlens: Int32Array }> {
-    options = checkOptions('logProbs', options, ['temperature', 'entropy', 'start', 'microBatchTokens', 'signal']);
+  ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; top1?: Int32Array; cuSeqlens: Int32Array }> {
+    const known = ['temperature', 'entropy', 'top1', 'start', 'microBatchTokens', 'signal'];
+    options = checkOptions('logProbs', options, known);
     const { packed, cuScored } = packForScoring(sequences, options.start);
-    const args = { ...packed, ...this.#common(options), entropy: checkBoolean('entropy', options.entropy ?? false) };
+    const [entropy, top1] = (['entropy', 'top1'] as const).map((name) => checkBoolean(name, options[name] ?? false));
+    const args = { ...packed, ...this.#common(options), entropy, top1 };
     const result = await this.#run(
       options.signal,
-      async (): Promise<{ logProbs: Float32Array; entropy?: Float32Array }> => {
+      async (): Promise<{ logProbs: Float32Array; entropy?: Float32Array; top1?: Int32Array }> => {
         this.#memory.takeScoring(packed.cuSeqlens.data as Int32Array, args);
         return native().policyLogProbs({ policy: this.#handle, ...args });
       },
@@ -214,9 +217,9 @@ export class Policy implements PolicyLike {
     const gradientCheckpointing = checkBoolean('gradientCheckpointing', options.gradientCheckpointing ?? false);
     const common = { ...this.#common(options), gradientCheckpointing };
     const args = { policy: this.#handle, ...packed, ...loss, ...common, ...extra };
-    const { gradNorm, applied, ...sums } = await this.#run(
+    const { gradNorm, applied, top1, ...sums } = await this.#run(
       options.signal,
-      async (): Promise<LossSums & { gradNorm: number; applied: boolean }> => {
+      async (): Promise<LossSums & { top1: number; gradNorm: number; applied: boolean }> => {
         this.#memory.takeTraining(packed.cuSeqlens.data as Int32Array, common);
         if (quantile === undefined) return native().policyUpdate(args);
         // All micro-batches need the threshold of the whole batch.
@@ -226,7 +229,7 @@ export class Policy implements PolicyLike {
         return native().policyUpdate({ ...args, entropyThreshold });
       },
     );
-    return { ...lossMetrics(sums), gradNorm, applied };
+    return { ...lossMetrics(sums), tokenAccuracy: top1 / Math.max(1, sums.tokens), gradNorm, applied };
   }
 
   /** Samples completions; see {@link GenerateOptions}. Result i holds the n completions of prompt i. */

@@ -71,6 +71,11 @@ export interface UpdateOptions extends GradientOptions, OptimizerOptions {}
 
 /** Result of {@link PolicyLike.update}. */
 export interface UpdateMetrics extends PolicyLossMetrics {
+  /**
+   * Share of active tokens that are the policy's most likely ones: no other token has a larger logit. The native policy
+   * always has it.
+   */
+  tokenAccuracy?: number;
   /** Global norm of the gradient before clipping. */
   gradNorm: number;
   /** False when the loss or the gradient was not finite. The weights are then unchanged. */
@@ -248,18 +253,20 @@ export interface PolicyLike {
   generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]>;
   /**
    * Log-probabilities of every token after the first of each sequence, packed. With `start`, those of the tokens from
-   * index start[i] >= 1: set it to the prompt's length to score the completion.
+   * index start[i] >= 1: set it to the prompt's length to score the completion. With `top1`, also 1 for each token that
+   * no other token is more likely than, and 0 for the others.
    */
   logProbs(
     sequences: ArrayLike<number>[],
     options?: {
       temperature?: number;
       entropy?: boolean;
+      top1?: boolean;
       start?: ArrayLike<number>;
       microBatchTokens?: number;
       signal?: AbortSignal;
     },
-  ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; cuSeqlens: Int32Array }>;
+  ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; top1?: Int32Array; cuSeqlens: Int32Array }>;
   /** One optimizer step on the whole batch. */
   update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics>;
   /** Computes the gradients that `update` would use (not clipped), without a step. Read them with gradients(). */

@@ -175,7 +175,7 @@ export async function settleConfig(
 }
 
 /** Loads a policy in the dtype of the one that the run began with. */
-async function loadNativePolicy(path: string, { dtype }: PolicyLike): Promise<PolicyLike> {
+export async function loadNativePolicy(path: string, { dtype }: PolicyLike): Promise<PolicyLike> {
   const { Policy } = await import('../policy/policy.js');
   return Policy.load(path, { dtype });
 }

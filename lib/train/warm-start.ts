@@ -1,9 +1,9 @@
 import { invalidArgument } from '../base/errors.js';
-import { joined } from '../base/packed.js';
 import { randomStream, weightedChoice } from '../base/random.js';
 import type { PolicyLike } from '../policy/types.js';
+import type { Demonstration } from '../tasks/data/demonstration.js';
 import { encodeProblem, type Task } from '../tasks/task.js';
-import { learningRateAt } from './schedule.js';
+import { type SupervisedPhase, stepsOf, supervise } from './supervised.js';
 
 /** A phase of supervised training on the task's own demonstrations, with a fresh optimizer. */
 export interface WarmStartPhase {
@@ -57,45 +57,55 @@ export interface WarmStartStep {
   loss?: number;
 }
 
-export const warmStartSteps = (phases: readonly WarmStartPhase[]) => phases.reduce((sum, { steps }) => sum + steps, 0);
+export const warmStartSteps = stepsOf;
 
 /**
- * Trains a policy on demonstrations. It is a policy update with advantage 1 on every token: on-policy, the gradient of
- * ratio * A is the gradient of the log-probability. Demonstrations depend only on the seed and the step.
+ * Trains a policy on demonstrations: supervised fine-tuning, as SftTrainer does it, on responses that the task writes.
+ * They depend only on the seed and the step.
  */
 export async function* warmStart(options: WarmStartOptions): AsyncGenerator<WarmStartStep, void, void> {
-  const { policy, task, phases, from = 0, signal, logSteps = 25 } = options;
-  if (!task.demonstrate) throw invalidArgument(`the task '${task.name}' has no demonstrations to warm up on`);
-  const total = warmStartSteps(phases);
-  let first = 0;
-  for (const [index, phase] of phases.entries()) {
-    for (let local = Math.max(0, from - first); local < phase.steps; local++) {
-      if (local === 0) policy.resetOptimizer();
-      const step = first + local + 1;
-      const batch = demonstrations(options, phase, step);
-      const learningRate = learningRateAt(local, {
-        learningRate: phase.learningRate,
-        type: 'cosine',
-        warmupSteps: phase.warmupSteps,
-        totalSteps: phase.steps,
-        minRate: 0.1,
-      });
-      const logged = step % logSteps === 0 || step === total;
-      const loss = logged ? await negativeLogLikelihood(policy, batch, signal) : undefined;
-      const metrics = await policy.update(
-        { ...batch, advantages: new Float32Array(phase.batchSize).fill(1) },
-        { lossType: 'dapo', learningRate, weightDecay: 0.05, adamBeta1: 0.9, adamBeta2: 0.95, maxGradNorm: 1, signal },
-      );
-      yield { step, total, phase: index, learningRate, tokens: metrics.tokens, entropy: metrics.entropy, loss };
-    }
-    first += phase.steps;
+  const { policy, phases, from = 0, signal, logSteps = 25 } = options;
+  const total = stepsOf(phases);
+  for await (const { step, phase, learningRate, metrics } of supervise(policy, warmStartPhases(options), {
+    from,
+    signal,
+  })) {
+    const { tokens, entropy, loss } = metrics;
+    const logged = step % logSteps === 0 || step === total;
+    yield { step, total, phase, learningRate, tokens, entropy, ...(logged && { loss }) };
   }
 }
 
-function demonstrations({ task, seed }: WarmStartOptions, { batchSize, level, styles }: WarmStartPhase, step: number) {
+/** The phases of a warm start, as supervised learning takes them. */
+export function warmStartPhases({
+  task,
+  phases,
+  seed,
+}: Pick<WarmStartOptions, 'task' | 'phases' | 'seed'>): SupervisedPhase[] {
+  if (!task.demonstrate) throw invalidArgument(`the task '${task.name}' has no demonstrations to warm up on`);
+  let first = 1;
+  return phases.map((phase) => {
+    const { steps, learningRate, warmupSteps } = phase;
+    const before = first;
+    first += steps;
+    return {
+      steps,
+      batch: (step) => demonstrations(task, phase, seed, before + step),
+      schedule: { learningRate, type: 'cosine', warmupSteps, minRate: 0.1 },
+      update: { weightDecay: 0.05, adamBeta1: 0.9, adamBeta2: 0.95, maxGradNorm: 1 },
+    };
+  });
+}
+
+function demonstrations(
+  task: Task,
+  { batchSize, level, styles }: WarmStartPhase,
+  seed: number,
+  step: number,
+): Demonstration[] {
   const weights = Object.entries(styles);
   const { tokenizer } = task;
-  const pairs = Array.from({ length: batchSize }, (_, i) => {
+  return Array.from({ length: batchSize }, (_, i) => {
     const index = step * batchSize + i;
     const problem = task.problem(index, { seed, split: 'train', level });
     const random = randomStream(seed, 'demonstration', index);
@@ -108,17 +118,4 @@ function demonstrations({ task, seed }: WarmStartOptions, { batchSize, level, st
       ]),
     };
   });
-  return { prompts: pairs.map(({ prompt }) => prompt), completions: pairs.map(({ completion }) => completion) };
-}
-
-async function negativeLogLikelihood(
-  policy: PolicyLike,
-  { prompts, completions }: { prompts: Int32Array[]; completions: Int32Array[] },
-  signal?: AbortSignal,
-): Promise<number> {
-  const { logProbs } = await policy.logProbs(
-    prompts.map((prompt, i) => joined(prompt, completions[i])),
-    { start: prompts.map(({ length }) => length), signal },
-  );
-  return -logProbs.reduce((a, b) => a + b, 0) / logProbs.length;
 }

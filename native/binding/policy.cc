@@ -139,24 +139,26 @@ Napi::Value LogProbs(const Napi::CallbackInfo& info) {
   struct State {
     Sequences sequences;
     std::vector<float> logprob, entropy;
-    bool with_entropy;
+    std::vector<int32_t> top1;
   };
   auto state = std::make_shared<State>();
   state->sequences = ParseSequences(args, policy->config);
-  state->with_entropy = args.Boolean("entropy");
   const size_t scored = static_cast<size_t>(state->sequences.ScoredOffsets().back());
   state->logprob.resize(scored);
-  if (state->with_entropy) state->entropy.resize(scored);
+  const bool with_entropy = args.Boolean("entropy"), with_top1 = args.Has("top1") && args.Boolean("top1");
+  if (with_entropy) state->entropy.resize(scored);
+  if (with_top1) state->top1.resize(scored);
   return RunOnPolicy(
       args,
-      [state](Policy& p) {
-        return p.LogProbs(state->sequences, state->logprob.data(),
-                          state->with_entropy ? state->entropy.data() : nullptr);
+      [=](Policy& p) {
+        return p.LogProbs(state->sequences, state->logprob.data(), with_entropy ? state->entropy.data() : nullptr,
+                          with_top1 ? state->top1.data() : nullptr);
       },
-      [state](Napi::Env env) {
+      [=](Napi::Env env) {
         Napi::Object result = Napi::Object::New(env);
         result.Set("logProbs", ToFloat32Array(env, state->logprob));
-        if (state->with_entropy) result.Set("entropy", ToFloat32Array(env, state->entropy));
+        if (with_entropy) result.Set("entropy", ToFloat32Array(env, state->entropy));
+        if (with_top1) result.Set("top1", ToInt32Array(env, state->top1));
         return result;
       });
 }
@@ -204,6 +206,7 @@ Napi::Value Update(const Napi::CallbackInfo& info) {
     OptimizerParams optimizer{};
     bool step = false, applied = false;
     LossSums sums{};
+    int64_t top1 = 0;
     double norm = 0;
   };
   auto state = std::make_shared<State>();
@@ -214,12 +217,13 @@ Napi::Value Update(const Napi::CallbackInfo& info) {
       args,
       [state](Policy& p) {
         bool finite = false;
-        PRL_RETURN_IF_ERROR(p.ComputeGradients(state->batch, &state->sums, &state->norm, &finite));
+        PRL_RETURN_IF_ERROR(p.ComputeGradients(state->batch, &state->sums, &state->top1, &state->norm, &finite));
         if (state->step && p.cancelled) return Error(Code::kAborted, "the update was aborted");
         return state->step && finite ? p.Step(state->optimizer, state->norm, &state->applied) : Ok();
       },
       [state](Napi::Env env) {
         Napi::Object result = SumsObject(env, state->sums);
+        result.Set("top1", static_cast<double>(state->top1));
         result.Set("gradNorm", state->norm);
         result.Set("applied", state->applied);
         return result;

@@ -48,5 +48,6 @@ std::vector<float> CopyFloats(const TensorArg& tensor);
 Napi::Value ParameterList(Napi::Env env, const std::vector<Parameter>& parameters);
 // A new Float32Array with these values.
 Napi::Value ToFloat32Array(Napi::Env env, const std::vector<float>& values);
+Napi::Value ToInt32Array(Napi::Env env, const std::vector<int32_t>& values);
 
 }  // namespace prl

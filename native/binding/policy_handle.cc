@@ -151,4 +151,10 @@ Napi::Value ToFloat32Array(Napi::Env env, const std::vector<float>& values) {
   return array;
 }
 
+Napi::Value ToInt32Array(Napi::Env env, const std::vector<int32_t>& values) {
+  Napi::Int32Array array = Napi::Int32Array::New(env, values.size());
+  if (!values.empty()) std::memcpy(array.Data(), values.data(), values.size() * sizeof(int32_t));
+  return array;
+}
+
 }  // namespace prl

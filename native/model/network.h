@@ -109,8 +109,8 @@ class Network {
 
   // The hidden states of the queries after the final norm stay in the network until the next Forward or Prefill.
   virtual Status Forward(const PackedBatch& batch, Keep keep) = 0;
-  // logprob, entropy (or null) [count]. kOutOfRange, kNonFinite as token_logprob.
-  virtual Status Score(const ScoredTokens& tokens, float* logprob, float* entropy) = 0;
+  // logprob, entropy (or null), top1 (or null) [count], kOutOfRange, kNonFinite as token_logprob.
+  virtual Status Score(const ScoredTokens& tokens, float* logprob, float* entropy, int32_t* top1) = 0;
   // Hidden states of some queries, [n, hidden].
   virtual Status States(int64_t n, const int32_t* queries, float* states) = 0;
   // Logits of all queries, [queries, vocab].
@@ -120,8 +120,9 @@ class Network {
   // from elsewhere; and Backward, once. Both add to the gradients: those of a batch are sums over its micro-batches.
   //
   // batch: offsets and inputs by scored token. Leaves the gradient of the hidden states for Backward, adds that of the
-  // output head. kNonFinite as clipped_loss; *sums: of this micro-batch.
-  virtual Status Loss(const ScoredTokens& tokens, const LossBatch& batch, const LossParams& params, LossSums* sums) = 0;
+  // output head. kNonFinite as clipped_loss; *sums: of this micro-batch. top1 [count] as token_logprob.
+  virtual Status Loss(const ScoredTokens& tokens, const LossBatch& batch, const LossParams& params, LossSums* sums,
+                      int32_t* top1) = 0;
   // d_states [n, hidden], for Backward.
   virtual Status SetStateGradients(int64_t n, const int32_t* queries, const float* d_states) = 0;
   // Adds the gradients of all parameters but the output head's. What Forward kept is used up.

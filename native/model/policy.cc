@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <numeric>
 
 namespace prl {
 namespace {
@@ -103,11 +104,12 @@ Status Policy::EachMicroBatch(const Sequences& all, bool whole, const char* what
   return network_->Wait();
 }
 
-Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy) {
+Status Policy::LogProbs(const Sequences& all, float* logprob, float* entropy, int32_t* top1) {
   return EachMicroBatch(all, false, "logProbs", [&](const MicroBatch& micro) {
     PRL_RETURN_IF_ERROR(network_->Forward(micro.packed(), Keep::kNothing));
     return network_->Score(micro.scored_tokens(all.temperature), logprob + micro.first_scored,
-                           entropy ? entropy + micro.first_scored : nullptr);
+                           entropy ? entropy + micro.first_scored : nullptr,
+                           top1 ? top1 + micro.first_scored : nullptr);
   });
 }
 
@@ -122,7 +124,7 @@ Status Policy::StepStates(const Sequences& all, const std::vector<int32_t>& ends
     const int64_t n = static_cast<int64_t>(queries.size());
     if (states) PRL_RETURN_IF_ERROR(network_->States(n, queries.data(), states + first * config.hidden));
     if (!logprob) return Ok();
-    return network_->Score(micro.scored_tokens(all.temperature), logprob + micro.first_scored, nullptr);
+    return network_->Score(micro.scored_tokens(all.temperature), logprob + micro.first_scored, nullptr, nullptr);
   });
 }
 
@@ -156,7 +158,7 @@ Status Policy::Logits(const std::vector<int32_t>& ids, float* logits) {
   return network_->Wait();
 }
 
-Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, double* norm, bool* finite) {
+Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, int64_t* top1, double* norm, bool* finite) {
   const Sequences& all = batch.sequences;
   has_gradients_ = false;
   *sums = NoSums();
@@ -164,6 +166,7 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
   *finite = false;
   PRL_RETURN_IF_ERROR(network_->ClearGradients());
   std::deque<LossSums> parts;  // of the micro-batches; their places stay
+  std::vector<int32_t> most_likely(static_cast<size_t>(all.ScoredOffsets().back()));
   const auto run = [&](const MicroBatch& micro) {
     PRL_RETURN_IF_ERROR(network_->Forward(micro.packed(), batch.recompute ? Keep::kInputs : Keep::kAll));
     LossBatch loss{};
@@ -179,7 +182,8 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
     loss.sampling_logprob = From(batch.sampling_logprob, micro.first_scored);
     loss.mask = batch.mask.empty() ? nullptr : batch.mask.data() + micro.first_scored;
     parts.emplace_back();
-    const Status status = network_->Loss(micro.scored_tokens(all.temperature), loss, batch.loss, &parts.back());
+    const Status status = network_->Loss(micro.scored_tokens(all.temperature), loss, batch.loss, &parts.back(),
+                                         most_likely.data() + micro.first_scored);
     if (!status.ok()) parts.pop_back();
     PRL_RETURN_IF_ERROR(status);
     return network_->Backward();
@@ -187,6 +191,7 @@ Status Policy::ComputeGradients(const TrainingBatch& batch, LossSums* sums, doub
   const Status status = EachMicroBatch(all, false, "the update", run);
   if (!status.ok() && status.code != Code::kNonFinite) return status;
   for (const LossSums& part : parts) Add(sums, part);
+  *top1 = std::accumulate(most_likely.begin(), most_likely.end(), int64_t{0});
   if (!status.ok()) {
     sums->loss = NAN;
     return Ok();

@@ -57,8 +57,8 @@ class Policy {
   int64_t steps = 0;  // optimizer steps so far
   void ResetOptimizer();
 
-  // logprob, entropy (or null): [scored tokens].
-  Status LogProbs(const Sequences& sequences, float* logprob, float* entropy);
+  // logprob, entropy (or null), top1 (or null): [scored tokens].
+  Status LogProbs(const Sequences& sequences, float* logprob, float* entropy, int32_t* top1);
   // Hidden states (after the final norm) of the last token of each step [steps, hidden], and log-probabilities of the
   // scored tokens; either may be null. `ends`: the steps' last tokens among the scored ones, rising. *tokens: those
   // that the network read.
@@ -72,9 +72,9 @@ class Policy {
                        double* sum_squares);
   // Logits of every position of one sequence, [ids, vocab].
   Status Logits(const std::vector<int32_t>& ids, float* logits);
-  // Gradients of the loss, in place of those that were there, their global norm and the sums behind the metrics.
-  // `finite` false: a logit, the loss or the norm was not finite.
-  Status ComputeGradients(const TrainingBatch& batch, LossSums* sums, double* norm, bool* finite);
+  // Gradients of the loss, in place of those that were there, their global norm and the sums behind the metrics; *top1:
+  // how many active tokens no other token is more likely than. `finite` false: a logit, the loss or the norm was not.
+  Status ComputeGradients(const TrainingBatch& batch, LossSums* sums, int64_t* top1, double* norm, bool* finite);
   // One AdamW step with the gradients as they are, clipped to max_grad_norm. *applied false, and nothing changed, where
   // a weight or a moment would not be finite after it.
   Status Step(const OptimizerParams& params, double norm, bool* applied);

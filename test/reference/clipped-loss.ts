@@ -96,6 +96,7 @@ function policyTerm(c: LossCase, shared: Shared, t: number, advantage: number, r
     case 'vespo':
       return -(advantage >= 0 ? shared.phi.positive : shared.phi.negative) * advantage * logProb;
     case 'raft':
+    case 'nll':
       return -advantage * logProb;
     case 'sapo': {
       const tau = advantage > 0 ? options.sapoTemperaturePos : options.sapoTemperatureNeg;
@@ -172,8 +173,8 @@ for (const lossType of ['grpo', 'dapo', 'bnpo', 'dr_grpo'] as const)
     ])
       OPTIONS.push({ lossType, importanceSamplingLevel, maxCompletionLength: 11, ...extra });
 const LEVELS = ['token', 'sequence'] as const;
-for (const lossType of ['luspo', 'cispo', 'sapo', 'vespo', 'raft', 'raft++'] as const)
-  for (const importanceSamplingLevel of lossType === 'vespo' || lossType === 'raft' ? [undefined] : LEVELS)
+for (const lossType of ['luspo', 'cispo', 'sapo', 'vespo', 'raft', 'nll', 'raft++'] as const)
+  for (const importanceSamplingLevel of ['vespo', 'raft', 'nll'].includes(lossType) ? [undefined] : LEVELS)
     for (const extra of [
       { offPolicy: true, weights: true, beta: 0.2, klEstimator: 'k2', perToken: true, holes: true },
       { offPolicy: true, offPolicyMaskThreshold: 0.05, rollout: true, holes: true, entropyCoef: 0.03 },

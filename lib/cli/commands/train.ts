@@ -59,7 +59,7 @@ async function train(values: Values): Promise<number> {
     if (stray) throw invalidArgument(other.refusal(stray));
   }
   const name = `${kind.name}-${given.method ?? TRAINER_OPTIONS.method.default}`;
-  return runCourse({ command: 'prl train', output, resume, name, given }, kind.recipe);
+  return runCourse({ command: 'prl train', output, resume, name }, given, kind.recipe);
 }
 
 /** The kind that the options belong to or, if they leave it open, the kind of the resumed run. */

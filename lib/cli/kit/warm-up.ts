@@ -1,10 +1,8 @@
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Policy } from '../../policy/policy.js';
 import type { Task } from '../../tasks/task.js';
-import { savePolicy } from '../../train/checkpoint.js';
-import { type RunFolder, readJsonFile } from '../../train/run-folder.js';
-import { warmStart, warmStartSteps } from '../../train/warm-start.js';
+import type { RunFolder } from '../../train/run-folder.js';
+import { SupervisedRun, type SupervisedStep } from '../../train/supervised.js';
+import { warmStartPhases, warmStartSteps } from '../../train/warm-start.js';
 import type { Interrupt } from './interrupt.js';
 import { modelFolder } from './model-folder.js';
 import { type Preset, policyConfig } from './presets.js';
@@ -14,6 +12,7 @@ const LOG = 'warm-start.jsonl';
 const SUMMARY = 'warm-start.json';
 const KIND = 'warm-start';
 const SAVE_STEPS = 200;
+const LOG_STEPS = 25;
 
 /** The policy to start from: the saved one, the model, or else a warmed-up one. undefined: interrupted. */
 export async function startingPolicy(
@@ -32,8 +31,6 @@ export async function warmUpSeconds(folder: RunFolder): Promise<number> {
   return (await folder.readJson(SUMMARY, { seconds: 'number' }))?.seconds ?? 0;
 }
 
-const told = (loss: number | undefined) => (loss === undefined ? '' : `loss ${loss.toFixed(3)}  `);
-
 /**
  * Creates a policy and trains it on demonstrations. Resumes from a checkpoint if there is one. undefined: interrupted.
  */
@@ -46,50 +43,31 @@ export async function warmUp(
 ): Promise<Policy | undefined> {
   const phases = preset.warmStart;
   const total = warmStartSteps(phases);
-  const checkpoint = await folder.latestCheckpoint(KIND);
-  let policy: Policy;
-  let seconds = 0;
-  if (checkpoint) {
-    policy = await Policy.load(checkpoint.path);
-    await policy.loadOptimizer(join(checkpoint.path, 'optimizer.bin'));
-    ({ seconds } = await readJsonFile(join(checkpoint.path, 'state.json'), { seconds: 'number' }));
-  } else policy = Policy.create(policyConfig(preset, task), { seed });
-  const from = checkpoint?.step ?? 0;
-  await folder.truncate(LOG, from);
-
-  const started = performance.now() - 1000 * seconds;
-  const elapsed = () => (performance.now() - started) / 1000;
-  const save = (step: number) =>
-    folder.writeCheckpoint(KIND, step, [LOG], 1, async (path) => {
-      await savePolicy(path, policy, task);
-      await policy.saveOptimizer(join(path, 'optimizer.bin'));
-      await writeFile(join(path, 'state.json'), JSON.stringify({ seconds: elapsed() }));
-    });
-  const progress = new Progress('warm start', total, from);
-  // Measured now and then: absent at first.
-  let loss: number | undefined;
+  const run = await SupervisedRun.open(
+    {
+      ...{ folder, kind: KIND, log: LOG, saveSteps: SAVE_STEPS, saveTotalLimit: 1, tokenizer: task.tokenizer },
+      loadPolicy: (path) => Policy.load(path),
+    },
+    () => Policy.create(policyConfig(preset, task), { seed }),
+  );
+  const progress = new Progress('warm start', total, run.state.step);
+  let loss = '';
+  const rowOf = ({ step, phase, learningRate, metrics }: SupervisedStep) => {
+    if (step % LOG_STEPS !== 0 && step !== total) return undefined;
+    loss = `loss ${metrics.loss.toFixed(3)}  `;
+    return { phase, loss: metrics.loss, entropy: metrics.entropy, learning_rate: learningRate };
+  };
   try {
-    for await (const { step, ...row } of warmStart({ policy, task, phases, seed, from })) {
-      if (row.loss !== undefined) {
-        loss = row.loss;
-        await folder.append(LOG, {
-          step,
-          phase: row.phase,
-          loss,
-          entropy: row.entropy,
-          learning_rate: row.learningRate,
-        });
-      }
-      progress.update(step, `${told(loss)}${Object.keys(phases[row.phase].styles).join(', ')}`);
-      const stopping = interrupt.exitCode !== undefined;
-      if (stopping || step % SAVE_STEPS === 0) await save(step);
-      if (stopping) return undefined;
+    for await (const { step, phase } of run.steps(warmStartPhases({ task, phases, seed }), rowOf)) {
+      progress.update(step, `${loss}${Object.keys(phases[phase].styles).join(', ')}`);
+      if (interrupt.exitCode !== undefined) return undefined;
     }
   } finally {
     progress.stop();
   }
-  await folder.writeJson(SUMMARY, { steps: total, seconds: elapsed() });
-  progress.done(`${told(loss)}${total} steps on demonstrations, ${policy.parameterCount} parameters`);
+  const policy = run.policy as Policy;
+  await folder.writeJson(SUMMARY, { steps: total, seconds: run.state.seconds });
+  progress.done(`${loss}${total} steps on demonstrations, ${policy.parameterCount} parameters`);
   await folder.removeCheckpoints(KIND);
   return policy;
 }

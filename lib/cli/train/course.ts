@@ -1,18 +1,15 @@
 // The course of a training run: settle its config, evaluate the base, train, evaluate again, report. A run that was
 // interrupted or killed at any point resumes there. A recipe says what is trained, and how.
-import { existsSync } from 'node:fs';
-import { relative } from 'node:path';
-import { invalidArgument } from '../../base/errors.js';
 import type { Shape } from '../../base/json.js';
 import type { OptionTable } from '../../base/options.js';
 import type { Policy } from '../../policy/policy.js';
 import type { PolicyLike } from '../../policy/types.js';
 import type { Task } from '../../tasks/task.js';
 import { saveBase, settleConfig, wholeBase } from '../../train/checkpoint.js';
-import { RunFolder } from '../../train/run-folder.js';
+import type { RunFolder } from '../../train/run-folder.js';
 import type { Values } from '../kit/args.js';
-import { Interrupt } from '../kit/interrupt.js';
-import { newRunPath } from '../kit/run-path.js';
+import { type FolderRequest, inRunFolder } from '../kit/in-run-folder.js';
+import type { Interrupt } from '../kit/interrupt.js';
 import { type Exams, evaluationFigures, examine, type Results } from './evaluation.js';
 import { plots } from './plots.js';
 
@@ -73,45 +70,9 @@ export interface Trained {
   after: Results;
 }
 
-export interface CourseRequest {
-  /** The command that resumes the run. */
-  command: string;
-  output?: string;
-  resume?: boolean;
-  /** First part of the folder's name, if `output` is not set. */
-  name: string;
-  given: Values;
-}
-
 /** @returns the exit code of the command */
-export async function runCourse(request: CourseRequest, recipeOf: Maker['recipe']): Promise<number> {
-  const interrupt = new Interrupt();
-  const folder = await openRunFolder(request);
-  const shown = relative('', folder.path) || '.';
-  const start = performance.now();
-  try {
-    const done = await follow({ folder, given: request.given, interrupt }, recipeOf).catch((error) => {
-      if (!interrupt.isCause(error)) throw error;
-      return false;
-    });
-    const seconds = ((performance.now() - start) / 1000).toFixed(0);
-    if (done) console.log(`\nDone in ${seconds} s. The run is in ${shown}`);
-    else if (existsSync(folder.file('config.json')))
-      console.log(`Saved. To resume: ${request.command} --resume --output ${shown}`);
-    else console.log('Stopped before there was anything to save.');
-    return done ? 0 : interrupt.exitCode!;
-  } finally {
-    await folder.close();
-  }
-}
-
-/** Opens the folder of a run: `output`, or a new one in runs/. */
-function openRunFolder({ output, resume, name }: CourseRequest): Promise<RunFolder> {
-  if (resume && output === undefined) throw invalidArgument('--resume needs --output, the folder of the run');
-  const path = output ?? newRunPath(name);
-  if (resume && !existsSync(path)) throw invalidArgument(`there is no run in ${path} to resume`);
-  return RunFolder.open(path, { resume });
-}
+export const runCourse = (request: FolderRequest, given: Values, recipeOf: Maker['recipe']): Promise<number> =>
+  inRunFolder(request, (folder, interrupt) => follow({ folder, given, interrupt }, recipeOf));
 
 export interface SavedConfig {
   /** Settings of the command. Each recipe has its own, and checks them like options of the command line. */

@@ -1,15 +1,18 @@
 import asciichart from 'asciichart';
 import type { Row } from '../../train/run-folder.js';
 
-/** Charts of the run for the terminal. */
-export function plots(rows: readonly Row[]): string {
-  if (rows.length < 2) return '';
-  const series = [
+/** Charts of a run of reinforcement learning for the terminal. */
+export const plots = (rows: readonly Row[]): string =>
+  curves(rows, [
     ['reward', 'average reward of the training batch (average@n)', 2],
     ['share_step_by_step', 'share of responses that show their work', 2],
     ['completions/mean_length', 'tokens per response', 1],
     ['first_token_entropy', 'entropy of the first token, nats', 2],
-  ] as const;
+  ]);
+
+/** Charts of metrics: name, title, decimals. A metric that a row lacks has none. */
+export function curves(rows: readonly Row[], series: readonly [name: string, title: string, digits: number][]): string {
+  if (rows.length < 2) return '';
   return series
     .filter(([name]) => rows.every((row) => Number.isFinite(row[name])))
     .map(([name, title, digits]) => {

@@ -1,6 +1,7 @@
 import { closest } from 'fastest-levenshtein';
 import { invalidArgument, outOfRange, PrlError } from '../../base/errors.js';
 import { checkBoolean, checkString, describe } from '../../base/options.js';
+import type { ChatMessage } from '../../policy/chat-template.js';
 import type { Tokenizer } from '../../policy/tokenizer.js';
 import { endsWithThink } from '../verify/verifier.js';
 
@@ -78,9 +79,15 @@ function checkTemplate(template: string): void {
   throw outOfRange(`promptTemplate must hold {prompt} once, not ${names.length} times: '${template}'`);
 }
 
+type FramedProblem = { prompt: string; system?: string };
+
 /** Encodes the problems of a task as token ids. */
 export interface PromptEncoder {
-  encode(problem: { prompt: string; system?: string }): Int32Array;
+  encode(problem: FramedProblem): Int32Array;
+  /** The text of a prompt that is no chat, or of the user's message. */
+  text(problem: FramedProblem): string;
+  /** The messages of a chat. Absent: the prompt is no chat. */
+  messages?: (problem: FramedProblem) => ChatMessage[];
   /** Whether the prompts end with <think>; known from the first one that is encoded. */
   readonly thinking: boolean;
   /** The chosen template and system message. With the tokenizer they decide what the policy sees. */
@@ -107,23 +114,27 @@ export function promptEncoder(tokenizer: Tokenizer, options: PromptOptions): Pro
       `promptTemplate '${promptTemplate}' is a chat, but the tokenizer has no chat template: choose 'question' or 'none', or a text with {prompt}`,
     );
   const [before, after] = template.split('{prompt}');
-  const encode = ({ prompt, system: own }: { prompt: string; system?: string }) => {
-    const text = `${before}${prompt}${after}`;
-    // The tokens that begin every text of a model, such as a begin-of-text token. A chat template contains them.
-    if (!chat) return tokenizer.encode(text, { addSpecialTokens: true });
-    const message = own ?? system;
-    const messages = [
+  const text = ({ prompt }: FramedProblem) => `${before}${prompt}${after}`;
+  const messages = (problem: FramedProblem): ChatMessage[] => {
+    const message = problem.system ?? system;
+    return [
       ...(message === undefined ? [] : [{ role: 'system', content: message }]),
-      { role: 'user', content: text },
+      { role: 'user', content: text(problem) },
     ];
-    return tokenizer.encodeChat(messages, { addGenerationPrompt: true });
   };
+  // The tokens that begin every text of a model, such as a begin-of-text token, are in a chat template already.
+  const encode = (problem: FramedProblem) =>
+    chat
+      ? tokenizer.encodeChat(messages(problem), { addGenerationPrompt: true })
+      : tokenizer.encode(text(problem), { addSpecialTokens: true });
   let thinking: boolean | undefined;
   return {
     get thinking() {
       return thinking ?? false;
     },
     description: { template, ...(chat && system !== undefined && { system }), chat },
+    text,
+    ...(chat && { messages }),
     encode(problem) {
       const tokens = encode(problem);
       thinking ??= endsWithThink(tokenizer.decode(tokens.slice(-16)));

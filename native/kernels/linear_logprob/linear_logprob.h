@@ -33,11 +33,12 @@ struct LinearLogprobArgs {
   const int32_t* targets;  // [tokens] in [0, vocab)
   const int32_t* mask;     // [tokens], 0: as in token_logprob; or null: none. LinearPolicyLoss takes that of its batch
   float temperature;
-  float* logprob;          // [tokens]
-  float* entropy;          // [tokens] or null
-  int64_t chunk;           // at most so many tokens have their logits at once; 1 or more
-  float* workspace;        // LinearWorkspaceFloats(...), aligned to 8 bytes; on the GPU it is the call's
-  bool bf16_head = false;  // on the CPU: head is bfloat16
+  float* logprob;           // [tokens]
+  float* entropy;           // [tokens] or null
+  int64_t chunk;            // at most so many tokens have their logits at once; 1 or more
+  float* workspace;         // LinearWorkspaceFloats(...), aligned to 8 bytes; on the GPU it is the call's
+  bool bf16_head = false;   // on the CPU: head is bfloat16
+  int32_t* top1 = nullptr;  // [tokens] as in token_logprob, or null
 };
 
 struct LinearPolicyLossArgs {

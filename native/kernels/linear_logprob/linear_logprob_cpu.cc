@@ -85,7 +85,8 @@ TokenLogprobArgs RowsOf(const LinearLogprobArgs& a, const int32_t* mask, int64_t
           a.entropy ? a.entropy + first : nullptr,
           nullptr,
           mask ? mask + first : nullptr,
-          first};
+          first,
+          a.top1 ? a.top1 + first : nullptr};
 }
 
 Status Logprobs(const LinearLogprobArgs& a, const int32_t* mask, const Chunks& chunks) {
@@ -106,7 +107,7 @@ Status OneSweep(const LinearPolicyLossArgs& args, const Chunks& chunks) {
   const LinearLogprobArgs& a = args.linear;
   const SequenceState* state = PrepareSequences(args.batch, args.params, a.workspace);
   const LossSweep sweep{args.batch,       args.params,      state,         a.targets, a.logprob, a.entropy,
-                        chunks.d_logprob, chunks.d_entropy, a.temperature, a.vocab,   a.vocab};
+                        chunks.d_logprob, chunks.d_entropy, a.temperature, a.vocab,   a.vocab,   a.top1};
   for (int64_t first = 0; first < a.tokens; first += chunks.rows) {
     const int64_t rows = first + chunks.rows < a.tokens ? chunks.rows : a.tokens - first;
     int64_t first_bad = INT64_MAX;

@@ -20,6 +20,7 @@ struct LossSweep {
   float* d_entropy;
   float temperature;
   int64_t vocab, stride;
+  int32_t* top1 = nullptr;  // as in token_logprob
 };
 
 // Rows of tokens first .. first + rows - 1; `logits` and `d_logits` point at the first of them and may be the same.
@@ -55,6 +56,7 @@ static inline void SweepRows(const LossSweep& s, int64_t first, int64_t rows, co
       }
       s.logprob[t] = result.logprob;
       s.entropy[t] = result.entropy;
+      if (s.top1) s.top1[t] = result.top1;
       s.d_logprob[t] = d_logprob;
       s.d_entropy[t] = d_entropy;
       if (d_logprob == 0.0f && d_entropy == 0.0f) {

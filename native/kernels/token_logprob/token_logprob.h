@@ -8,6 +8,7 @@
 //   logits   [rows, vocab] float32 | bfloat16 | float16, row r at logits + r * stride (stride >= vocab, in elements)
 //   targets  [rows] int32, each in [0, vocab)
 //   logprob, entropy, lse  [rows] float32; any may be null
+//   top1     [rows] int32 or null: 1 where no logit of the row is above the target's, else 0
 //   mask     [rows] int32 or null: a row with 0 takes no part. It is not read, its target may be anything
 //            (Hugging Face's -100), its outputs and its gradient are 0.
 //
@@ -37,6 +38,7 @@ struct TokenLogprobArgs {
   float* lse;
   const int32_t* mask;
   int64_t first_row;  // the number of row 0 in messages, when the rows are a piece of something
+  int32_t* top1 = nullptr;
 };
 
 // The backward pass reads a row once more (it is then in cache for the second look) and needs nothing saved.

@@ -34,6 +34,7 @@ PRL_HD RowStats Merge(RowStats a, RowStats b, double inv_temperature) {
 struct RowResult {
   float log_sum;  // log(sum e^x): log p_j = x_j - log_sum, exact under any common offset
   float logprob, entropy, lse;
+  bool top1;  // no logit is above the target's
 };
 
 PRL_HD RowResult FinishRow(RowStats s, double target_logit, double inv_temperature) {
@@ -45,6 +46,7 @@ PRL_HD RowResult FinishRow(RowStats s, double target_logit, double inv_temperatu
   const double entropy = log_sum - s.weighted / s.sum;
   r.entropy = (float)(entropy > 0.0 ? entropy : 0.0);
   r.lse = (float)((double)s.max * inv_temperature + log_sum);
+  r.top1 = target_logit >= (double)s.max;
   return r;
 }
 

@@ -75,8 +75,10 @@ LinearLogprobArgs CpuNetwork::HeadOf(const ScoredTokens& tokens, int64_t sequenc
   return args;
 }
 
-Status CpuNetwork::Score(const ScoredTokens& tokens, float* logprob, float* entropy) {
-  return LinearLogprobCpu(HeadOf(tokens, 0, logprob, entropy));
+Status CpuNetwork::Score(const ScoredTokens& tokens, float* logprob, float* entropy, int32_t* top1) {
+  LinearLogprobArgs args = HeadOf(tokens, 0, logprob, entropy);
+  args.top1 = top1;
+  return LinearLogprobCpu(args);
 }
 
 Status CpuNetwork::States(int64_t n, const int32_t* queries, float* states) {
@@ -91,11 +93,13 @@ Status CpuNetwork::Logits(float* logits) {
   return Ok();
 }
 
-Status CpuNetwork::Loss(const ScoredTokens& tokens, const LossBatch& batch, const LossParams& params, LossSums* sums) {
+Status CpuNetwork::Loss(const ScoredTokens& tokens, const LossBatch& batch, const LossParams& params, LossSums* sums,
+                        int32_t* top1) {
   LinearPolicyLossArgs args{};
   args.linear = HeadOf(tokens, batch.sequences, nullptr, nullptr);
   args.linear.logprob = head_.logprob.data();
   args.linear.entropy = head_.entropy.data();
+  args.linear.top1 = top1;
   args.batch = batch;
   args.params = params;
   args.d_hidden = head_.d_rows.data();

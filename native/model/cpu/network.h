@@ -24,10 +24,11 @@ class CpuNetwork final : public Network {
   Status Clone(std::unique_ptr<Network>* copy) override;
 
   Status Forward(const PackedBatch& batch, Keep keep) override;
-  Status Score(const ScoredTokens& tokens, float* logprob, float* entropy) override;
+  Status Score(const ScoredTokens& tokens, float* logprob, float* entropy, int32_t* top1) override;
   Status States(int64_t n, const int32_t* queries, float* states) override;
   Status Logits(float* logits) override;
-  Status Loss(const ScoredTokens& tokens, const LossBatch& batch, const LossParams& params, LossSums* sums) override;
+  Status Loss(const ScoredTokens& tokens, const LossBatch& batch, const LossParams& params, LossSums* sums,
+              int32_t* top1) override;
   Status SetStateGradients(int64_t n, const int32_t* queries, const float* d_states) override;
   Status Backward() override;
 

@@ -1,0 +1,86 @@
+// `prl sft` as a process: killed and resumed it ends with the same bits, and prl train takes its result.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ArithmeticTask } from '../../lib/index.js';
+import { prl, saveArithmeticModel } from '../fakes/prl.js';
+import { prl as start, TINY, timelessRows, until } from '../fakes/prl-train.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'prl-sft-cli-'));
+const at = (...path: string[]) => join(folder, ...path);
+const [model, data] = [at('model'), at('train.jsonl')];
+
+const sft = suite('prl sft');
+sft.before(async () => {
+  await saveArithmeticModel(model);
+  const task = new ArithmeticTask();
+  const rows = Array.from({ length: 60 }, (_, i) => {
+    const problem = task.problem(i, { seed: 1, split: 'train', level: '2-3' });
+    return JSON.stringify({ question: problem.prompt, solution: task.demonstrate(problem, 'steps') });
+  });
+  writeFileSync(data, rows.join('\n'));
+});
+sft.after(() => rmSync(folder, { recursive: true }));
+
+const SETTINGS = [
+  ...['--model', model, '--dataset', data, '--prompt-field', 'question', '--completion-field', 'solution'],
+  ...['--eval-share', '0.1', '--learning-rate', '1e-2', '--num-train-epochs', '25', '--save-steps', '10'],
+];
+const weights = (run: string) => {
+  const [newest] = readdirSync(at(run, 'checkpoints')).sort().reverse();
+  return readFileSync(at(run, 'checkpoints', newest, 'model.safetensors'));
+};
+
+sft('a run that is killed twice and resumed ends as one that is not', async () => {
+  const whole = prl(['sft', ...SETTINGS, '--output', at('whole')]);
+  assert.is(whole.status, 0, whole.stderr);
+  assert.match(whole.stdout, /54 demonstrations to learn, 6 held out/);
+  assert.match(whole.stdout, /What it learns comes after >>>/);
+  const { before, after, steps } = JSON.parse(readFileSync(at('whole', 'summary.json'), 'utf8'));
+  assert.is(steps, 175);
+  assert.ok(after.loss < before.loss - 0.6, `${before.loss} -> ${after.loss}`);
+  assert.ok(after.tokenAccuracy > before.tokenAccuracy + 0.15);
+
+  for (const kills of [15, 60]) {
+    const resume = kills === 15 ? SETTINGS : ['--resume'];
+    const process = start(['sft', ...resume, '--output', at('killed')]);
+    const rows = () => {
+      try {
+        return readFileSync(at('killed', 'metrics.jsonl'), 'utf8').split('\n').length;
+      } catch {
+        return 0;
+      }
+    };
+    await until(() => rows() > kills, process);
+    process.child.kill('SIGKILL');
+    assert.is(await process.ended, 'SIGKILL');
+  }
+  const last = prl(['sft', '--resume', '--output', at('killed')]);
+  assert.is(last.status, 0, last.stderr);
+  assert.equal(timelessRows(at('killed', 'metrics.jsonl')), timelessRows(at('whole', 'metrics.jsonl')));
+  assert.equal(weights('killed'), weights('whole'));
+});
+
+sft('prl train begins from the result', () => {
+  const { status, stderr, stdout } = prl([
+    ...['train', '--model', at('whole'), '--output', at('train'), '--max-steps', '1', ...TINY],
+  ]);
+  assert.is(status, 0, stderr + stdout);
+  assert.equal(readFileSync(at('train', 'base', 'model.safetensors')), weights('whole'));
+});
+
+sft('wrong options are refused by the name of the flag before a folder is made', () => {
+  const refused = (options: string[], message: RegExp) => {
+    const { status, stderr } = prl(['sft', ...options, '--output', at('never')]);
+    assert.is(status, 2, stderr);
+    assert.match(stderr, message);
+    assert.not(readdirSync(folder).includes('never'), `${options} made a folder`);
+  };
+  refused(['--dataset', data], /--model/);
+  refused(['--model', model], /--dataset/);
+  refused([...SETTINGS, '--num-train-epochs', '0'], /--num-train-epochs/);
+});
+
+sft.run();
