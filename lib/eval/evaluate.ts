@@ -50,8 +50,8 @@ export interface EvaluationResult {
   /** Mean over problems of right responses / n. */
   averageAtN: number;
   /**
-   * Its 95% interval over problems: of 1,000 bootstrap resamples, or Wilson's score interval with fewer than 10 problems
-   * and where all problems have the same rate.
+   * Its 95% interval over problems: of 1,000 bootstrap resamples, or Wilson's score interval with fewer than 10
+   * problems and where all problems have the same rate.
    */
   averageAtNInterval: [number, number];
   /** Share of problems with at least one right response among n. */

@@ -46,8 +46,8 @@ export async function ratesInterval(sets: readonly (readonly number[])[]): Promi
 }
 
 /**
- * 95% t interval of the mean over seeds, within the bounds of the figure. undefined below {@link FEWEST_SEEDS} seeds, and
- * if all seeds are equal.
+ * 95% t interval of the mean over seeds, within the bounds of the figure. undefined below {@link FEWEST_SEEDS} seeds,
+ * and if all seeds are equal.
  */
 export function seedInterval(
   values: readonly number[],

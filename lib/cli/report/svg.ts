@@ -35,9 +35,24 @@ function axisOf({ range, curves }: Pick<Chart, 'range' | 'curves'>, banded: bool
   return bottom < top ? [bottom, top] : [bottom, bottom + 1];
 }
 
+/** Many noisy lines are smoothed, so that the eye can follow each: an exponential average, corrected for its beginning. */
+const [SMOOTHING, SMOOTHED_POINTS] = [0.8, 20];
+
+function smooth(values: readonly (number | null)[]): (number | null)[] {
+  let [sum, weight] = [0, 0];
+  return values.map((value) => {
+    if (value === null) return null;
+    sum = SMOOTHING * sum + (1 - SMOOTHING) * value;
+    weight = SMOOTHING * weight + (1 - SMOOTHING);
+    return sum / weight;
+  });
+}
+
 /** A chart as an SVG file. It brings its own ground, so that it is legible on every page, light or dark. */
-export function chartSvg({ title, steps, curves, range }: Chart): string {
-  const banded = curves.length <= MOST_BANDS;
+export function chartSvg({ title, steps, curves: all, range }: Chart): string {
+  const banded = all.length <= MOST_BANDS;
+  const smoothed = !banded && steps.length >= SMOOTHED_POINTS;
+  const curves = smoothed ? all.map((curve) => ({ ...curve, mean: smooth(curve.mean) })) : all;
   const [bottom, top] = axisOf({ range, curves }, banded);
   const [first, last] = [steps[0], Math.max(steps[steps.length - 1], steps[0] + 1)];
   const right = WIDTH - Math.min(240, 48 + 7 * Math.max(...curves.map(({ label }) => label.length)));
@@ -63,6 +78,6 @@ ${at.length === 1 ? html`<circle class="f${index}" cx="${at[0].split(',')[0]}" c
 ${text(`x="${LEFT}" y="20" font-weight="bold" font-size="14"`, title)}${ticks(bottom, top, 5).map((value) => {
   const at = y(value).toFixed(1);
   return html`<line x1="${LEFT}" x2="${right}" y1="${at}" y2="${at}" stroke="#d0d7de"/>${text(`x="${LEFT - 6}" y="${(y(value) + 4).toFixed(1)}" text-anchor="end"`, value)}`;
-})}${ticks(first, last, 6).map((step) => text(`x="${x(step).toFixed(1)}" y="${HEIGHT - BOTTOM + 16}" text-anchor="middle"`, step))}${text(`x="${(LEFT + right) / 2}" y="${HEIGHT - 6}" text-anchor="middle"`, 'step')}${drawn}</svg>
+})}${ticks(first, last, 6).map((step) => text(`x="${x(step).toFixed(1)}" y="${HEIGHT - BOTTOM + 16}" text-anchor="middle"`, step))}${text(`x="${(LEFT + right) / 2}" y="${HEIGHT - 6}" text-anchor="middle"`, smoothed ? `step (exponential averages, weight ${SMOOTHING})` : 'step')}${drawn}</svg>
 `.text;
 }

@@ -118,4 +118,29 @@ svg('bands of many curves are left out, as they would hide each other', () => {
     }).match(/<polygon/g)?.length ?? 0;
   assert.equal([1, 2, 3].map(bands), [1, 2, 0]);
 });
+svg('many long curves are smoothed, and the axis says so', () => {
+  const steps = Array.from({ length: 40 }, (_, i) => i + 1);
+  const noisy = (label: string, color: number) => ({ label, color, mean: steps.map((step) => step % 2) });
+  const chart = (count: number) =>
+    chartSvg({
+      title: 'a',
+      range: [0, 1],
+      steps,
+      curves: [noisy('a', 0), noisy('b', 1), noisy('c', 2)].slice(0, count),
+    });
+  /** How far the last two points of the first line are apart, in pixels. */
+  const jump = (text: string) => {
+    const [a, b] = /points="([^"]*)"/
+      .exec(text)![1]
+      .split(' ')
+      .slice(-2)
+      .map((point) => Number(point.split(',')[1]));
+    return Math.abs(a - b);
+  };
+  // The axis is 228 pixels high. An exponential average of 0 1 0 1 ... moves by (1 - w) / (1 + w) = 1/9 of that.
+  assert.is(jump(chart(2)), 228);
+  assert.ok(Math.abs(jump(chart(3)) - 228 / 9) < 0.2, `${jump(chart(3))}`);
+  assert.match(chart(3), /step \(exponential averages, weight 0\.8\)/);
+  assert.not.match(chart(2), /averages/);
+});
 svg.run();
