@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { basename, join, resolve, sep } from 'node:path';
 import { PrlError } from '../../base/errors.js';
 import { EVALUATION, type EvaluationResult } from '../../eval/evaluate.js';
+import { wilsonInterval } from '../../eval/interval.js';
 import { RESUMABLE_OPTIONS } from '../../train/options.js';
 import { ROW, type Row, readJsonFile, readRows } from '../../train/run-folder.js';
 import { SAMPLE_ROW, type SampleRow } from '../../train/sample-log.js';
@@ -41,7 +42,7 @@ export async function readRun(path: string): Promise<ReportRun> {
       trained: EVALUATION,
       'harder?': EVALUATION,
     });
-    return found && ([found.trained, found.harder].filter(Boolean) as EvaluationFigures[]);
+    return found && ([found.trained, found.harder].filter(Boolean) as EvaluationFigures[]).map(withoutPoints);
   };
   const options = { ...(config.command as object), ...(config.trainer as object) };
   return {
@@ -53,6 +54,18 @@ export async function readRun(path: string): Promise<ReportRun> {
     samples: await readRows<SampleRow>(join(path, 'samples.jsonl'), SAMPLE_ROW),
     before: await evaluation('before'),
     after: await evaluation('after'),
+  };
+}
+
+/** Older runs gave a point as interval where all problems had the same rate. */
+function withoutPoints(figures: EvaluationFigures): EvaluationFigures {
+  const { problems, averageAtN, averageAtNInterval, passAtN, passAtNInterval } = figures;
+  const repaired = (rate: number, interval: [number, number]) =>
+    interval[0] === interval[1] && problems > 0 ? wilsonInterval(rate, problems) : interval;
+  return {
+    ...figures,
+    averageAtNInterval: repaired(averageAtN, averageAtNInterval),
+    passAtNInterval: repaired(passAtN, passAtNInterval),
   };
 }
 

@@ -19,7 +19,7 @@ export async function readReport(paths: readonly string[]): Promise<ReportPage> 
   }
   const runs = await Promise.all(paths.map(readRun));
   labelRuns(runs);
-  return { title: runs.map(({ name }) => name).join(', '), runs };
+  return { title: [...new Set(runs.map(({ label }) => label))].join(', '), runs };
 }
 
 async function comparisonOf(path: string, request: CompareRequest): Promise<ReportPage> {

@@ -120,6 +120,8 @@ ${main && first && html`<p class="note">Before → after training, on ${problems
 
 function sentence({ name, before, after, verdict }: Change): string {
   if (before === undefined) return `After training ${name} is ${three(after)}. There is no evaluation from before.`;
+  if (before === 0 && after === 0)
+    return 'No response was right, neither before training nor after: there was nothing to learn from.';
   const what = `${whole(before)} → ${whole(after)} right responses (${name}, ${signed(after - before)}).`;
   return {
     improved: `It worked: ${what}`,
@@ -210,12 +212,13 @@ function notes(groups: readonly Group[]): string {
 }
 
 /** How many runs improved, and which gained most. */
-function gains(groups: readonly Group[]): Html | undefined {
+function gains(groups: readonly Group[]): Html {
   const changes = groups.flatMap((group) => {
     const change = changeOf(group, 0, 'averageAtN');
     return change?.before === undefined ? [] : [{ label: group.label, gain: change.after - change.before, ...change }];
   });
-  if (changes.length === 0) return undefined;
+  if (changes.length === 0)
+    return html`<p class="verdict">No run has been evaluated on held-out problems. These are the rewards of the first and the last training steps.</p>`;
   const improved = changes.filter(({ verdict }) => verdict === 'improved').length;
   const best = changes.reduce((a, b) => (b.gain > a.gain ? b : a));
   const most = improved > 0 ? ` Largest gain: ${best.label}, ${arrow(best)} (${best.name}, ${signed(best.gain)}).` : '';

@@ -35,9 +35,10 @@ function axisOf({ range, curves }: Pick<Chart, 'range' | 'curves'>, banded: bool
   return bottom < top ? [bottom, top] : [bottom, bottom + 1];
 }
 
-/** Many noisy lines are smoothed, so that the eye can follow each: an exponential average, corrected for its beginning. */
+/** Many noisy lines are smoothed, so that the eye can follow each. */
 const [SMOOTHING, SMOOTHED_POINTS] = [0.8, 20];
 
+/** An exponential average, corrected for its beginning. */
 function smooth(values: readonly (number | null)[]): (number | null)[] {
   let [sum, weight] = [0, 0];
   return values.map((value) => {

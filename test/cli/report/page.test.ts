@@ -147,6 +147,8 @@ page('the verdict is no better than the figures', async () => {
     return textOf(document.querySelector('.verdict'));
   };
   assert.match(await verdict(evaluated('a', 0, 0.25, 0.3)), /^No clear change: 25% → 30% .* within chance\.$/);
+  assert.match(await verdict(evaluated('a', 0, 0, 0)), /^No response was right, neither before training nor after/);
+  assert.match(await verdict(run('a', 0), run('b', 0)), /^No run has been evaluated on held-out problems\./);
   assert.match(await verdict(evaluated('a', 0, 0.5, 0.3)), /^It got worse: 50% → 30%/);
   assert.match(await verdict(evaluated('a', 0, 0.2, 0.3), evaluated('a', 1, 0.2, 0.6)), /^It worked: 20% → 45%/);
   assert.match(

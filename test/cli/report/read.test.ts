@@ -67,7 +67,10 @@ runs('a run that is still going is read up to its last whole row', async () => {
     seconds: 1,
   };
   writeFileSync(join(path, 'evaluation-after.json'), JSON.stringify({ step: 3, trained }));
-  assert.is((await readReport([path])).runs[0].after!.length, 1);
+  const [after] = (await readReport([path])).runs[0].after!;
+  assert.equal(after.averageAtNInterval, [0, 1]);
+  // Older runs wrote [1, 1]. Two of two problems say no more than Wilson's interval: from 2 / (2 + z²).
+  assert.ok(Math.abs(after.passAtNInterval[0] - 2 / 5.8414588207) < 1e-9 && after.passAtNInterval[1] === 1);
 });
 
 runs('an older run without samples.jsonl is read', async () => {
