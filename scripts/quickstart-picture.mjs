@@ -9,6 +9,7 @@ const rows = await readRows(join(process.argv[2], 'metrics.jsonl'));
 const curve = (label, metric, color) => ({ label, color, mean: rows.map((row) => row[metric]) });
 const chart = {
   title: 'npm start: share of the responses to each training step',
+  range: [0, 1],
   steps: rows.map(({ step }) => step),
   curves: [curve('right', 'reward', 0), curve('show work', 'share_step_by_step', 1)],
 };

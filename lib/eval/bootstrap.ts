@@ -1,7 +1,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { randomInteger, randomStream } from '../base/random.js';
 
-type Interval = [low: number, high: number];
+/** Bounds of an interval. */
+export type Interval = [low: number, high: number];
 
 const RESAMPLES = 1000;
 /** Values drawn between two turns of the event loop: a few milliseconds. */

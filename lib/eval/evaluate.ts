@@ -6,7 +6,7 @@ import { checkPolicy } from '../policy/generate.js';
 import type { PolicyLike } from '../policy/types.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import { checkTask, type Problem, type Task } from '../tasks/task.js';
-import { bootstrapInterval } from './bootstrap.js';
+import { rateInterval } from './interval.js';
 import { passAtK } from './metrics.js';
 
 /** Options of {@link evaluate}. */
@@ -49,11 +49,14 @@ export interface EvaluationResult {
   n: number;
   /** Mean over problems of right responses / n. */
   averageAtN: number;
-  /** Its 95% bootstrap interval, from 1,000 resamples of the problems. */
+  /**
+   * Its 95% interval over problems: of 1,000 bootstrap resamples, or Wilson's score interval with fewer than 10
+   * problems and where all problems have the same rate.
+   */
   averageAtNInterval: [number, number];
   /** Share of problems with at least one right response among n. */
   passAtN: number;
-  /** Its 95% bootstrap interval, from 1,000 resamples of the problems. */
+  /** The same interval of passAtN. */
   passAtNInterval: [number, number];
   /** Mean length of a response in tokens. */
   meanLength: number;
@@ -136,9 +139,9 @@ export async function evaluate(
     problems: records.length,
     n,
     averageAtN: mean(averages),
-    averageAtNInterval: bootstrapInterval(averages),
+    averageAtNInterval: rateInterval(averages),
     passAtN: mean(passes),
-    passAtNInterval: bootstrapInterval(passes),
+    passAtNInterval: rateInterval(passes),
     meanLength: rollout.logProbs.length / rollout.texts.length,
     clippedRatio: rollout.finished.filter((ended) => !ended).length / rollout.finished.length,
     ...(options.reference &&

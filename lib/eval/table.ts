@@ -1,11 +1,14 @@
 import { mean } from '../methods/method.js';
-import { stratifiedInterval } from './bootstrap.js';
+import { ratesInterval } from './interval.js';
 import { passAtK } from './metrics.js';
 import type { Tally } from './record.js';
 
 type Interval = [low: number, high: number];
 
-/** Rates from 0 to 1 with their 95% bootstrap intervals over problems. */
+/**
+ * Rates from 0 to 1 with their 95% intervals over problems: bootstrap intervals, or Wilson's score intervals with fewer
+ * than 10 problems and where all problems have the same rate.
+ */
 export interface EvaluationRates {
   /** Mean over problems of right responses / n. */
   averageAtN: number;
@@ -96,7 +99,7 @@ async function figuresOf(
 async function ratesOf(sets: readonly (readonly Tally[])[], n: number): Promise<EvaluationRates> {
   const rate = async (value: (tally: Tally) => number): Promise<{ value: number; interval: Interval }> => {
     const lists = sets.map((tallies) => tallies.map(value));
-    return { value: mean(lists.map((values) => mean(values))), interval: await stratifiedInterval(lists) };
+    return { value: mean(lists.map((values) => mean(values))), interval: await ratesInterval(lists) };
   };
   const average = await rate(({ correct }) => correct / n);
   const voted = sets.every((tallies) => tallies.every(({ majority }) => majority !== undefined));

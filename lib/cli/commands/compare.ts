@@ -7,7 +7,7 @@ import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { TRAINER_OPTIONS } from '../../train/options.js';
 import { LiveTable } from '../compare/live.js';
 import { type CompareRequest, mergeRequests, planJobs, readRequest, writeRequest } from '../compare/plan.js';
-import { checkFinished, summaryTables } from '../compare/results.js';
+import { checkFinished, FIGURES_DOC, summaryTables } from '../compare/results.js';
 import { runJobs } from '../compare/run-jobs.js';
 import { type Comparison, readComparison, writeResults } from '../compare/write.js';
 import { type Command, part, type Values } from '../kit/args.js';
@@ -23,7 +23,12 @@ const OPTIONS = {
     type: 'string',
     doc: 'Methods, separated by commas; NAME=METHOD adds a method again; the others are compared with the first (default: grpo,raft,prl,frpo,progrs)',
   },
-  seeds: { type: 'integer', min: 1, max: 1000, doc: 'Number of seeds (default: 5)' },
+  seeds: {
+    type: 'integer',
+    min: 1,
+    max: 1000,
+    doc: 'Number of seeds; intervals need 5, and fewer are listed one by one (default: 5)',
+  },
   firstSeed: {
     type: 'integer',
     min: 0,
@@ -130,6 +135,7 @@ function withAbsolutePaths(given: Values): Values {
 /** Prints the tables, what failed, and where everything is. */
 function tell(folder: string, { summary, failed }: Comparison, interrupted: boolean): void {
   for (const [, rows] of summary ? summaryTables(summary) : []) console.log(`\n${table(rows)}`);
+  if (summary) console.log(`\n${FIGURES_DOC}`);
   const shown = relative('', folder) || '.';
   for (const [id, why] of failed) console.error(`prl: ${id} failed: ${why}`);
   if (interrupted || failed.size > 0) console.log(`\nTo resume: prl compare --resume --output ${shown}`);

@@ -16,11 +16,11 @@ const OPTIONS = {
 export const reportCommand: Command = {
   name: 'report',
   summary:
-    'Makes one HTML page of a run, of several runs or of a comparison: curves, histograms, the credit of each step.',
+    'Makes one HTML page of a run, of several runs or of a comparison: results, curves, histograms, the credit of each step.',
   groups: [{ title: 'Options', options: OPTIONS }],
   operands: { name: 'folders', usage: 'RUN...', required: true },
-  notes: `The page needs no network and no other file. Runs need not be finished. Runs that differ only in the seed become one curve with a
-band.`,
+  notes: `The page needs no network and no other file. Runs need not be finished. They are named after their folders. Runs that differ only
+in the seed become one curve, their mean: with its seeds, and from 5 seeds on with a 95% t interval.`,
   examples: [
     ['prl report runs/a', 'Writes runs/a/report.html'],
     ['prl report runs/a runs/b runs/c --output compared.html', 'Several runs in one page'],

@@ -1,4 +1,4 @@
-import { table } from '../kit/table.js';
+import { rounded, table } from '../kit/table.js';
 import { type CellJob, type CompareJob, isDone } from './plan.js';
 import { armNames, figureText, readFinished, type Summary, summarize } from './results.js';
 
@@ -67,8 +67,8 @@ export class LiveTable {
       .join('  ');
   }
 
-  /** A column per arm. */
-  #table(intervals: boolean): string {
+  /** A column per arm, with whole figures or only with means. */
+  #table(whole: boolean): string {
     const cells = this.#jobs.filter((job): job is CellJob => job.kind === 'cell');
     const arms = armNames(this.#jobs);
     const seeds = arms.map((arm) => {
@@ -81,7 +81,7 @@ export class LiveTable {
       name,
       ...arms.map((arm) => {
         const figure = rows.find((row) => row.name === arm)?.figures[i];
-        return figureText(figure && !intervals ? { ...figure, interval: undefined } : figure, digits);
+        return whole || !figure ? figureText(figure, digits) : rounded(figure.mean, digits);
       }),
     ]);
     return table([['', ...arms], ['seeds', ...seeds], ...figures]);

@@ -1,8 +1,8 @@
 import { invalidArgument, PrlError } from '../../base/errors.js';
 import type { Shape } from '../../base/json.js';
 import { quoted } from '../../base/text.js';
-import { bootstrapInterval } from '../../eval/bootstrap.js';
 import { EVALUATION } from '../../eval/evaluate.js';
+import { FEWEST_SEEDS, seedInterval } from '../../eval/interval.js';
 import { RESUMABLE_OPTIONS } from '../../train/options.js';
 import { readJsonFile } from '../../train/run-folder.js';
 import { rounded, withInterval } from '../kit/table.js';
@@ -13,6 +13,8 @@ import { type CellJob, type CompareJob, isDone, resultFile } from './plan.js';
 export interface Measure {
   name: string;
   digits: number;
+  /** Largest value, if there is one. No measure but the drift is negative. */
+  most?: number;
   of(cell: CellResult): number;
   /** The measure of the policy before training. */
   before?(warm: WarmResult): number;
@@ -20,9 +22,12 @@ export interface Measure {
 
 export interface Figure {
   mean: number;
-  /** 95% bootstrap interval over seeds. Absent with one seed. */
+  /** 95% t interval over seeds. Absent with fewer than 5 seeds, and if all seeds are equal. */
   interval?: [number, number];
+  /** Number of seeds. */
   seeds: number;
+  /** The value of each seed. */
+  bySeed: { [seed: string]: number };
 }
 
 export interface Finished {
@@ -73,6 +78,7 @@ export function measuresOf({ levels }: { levels: readonly EvaluationFigures[] })
     const of = (name: string, value: (figures: EvaluationFigures) => number): Measure => ({
       name: `${name} ${level}`,
       digits: 3,
+      most: 1,
       of: (cell) => value(cell.levels[i]),
       before: (warm) => value(warm.levels[i]),
     });
@@ -83,29 +89,44 @@ export function measuresOf({ levels }: { levels: readonly EvaluationFigures[] })
     of: (cell) => value(cell.levels[0]),
     before: (warm) => value(warm.levels[0]),
   });
+  const share = (name: string, of: (cell: CellResult) => number | undefined): Measure => ({
+    ...{ name, digits: 3, most: 1 },
+    of: (cell) => of(cell) ?? Number.NaN,
+  });
   return [
     ...byLevel,
     trained('tokens per response', 1, ({ meanLength }) => meanLength),
     trained('entropy', 3, ({ entropy }) => entropy!),
-    { name: 'drift', digits: 3, of: (cell) => cell.levels[0].kl! },
-    { name: 'wrong pushed up', digits: 3, of: ({ wrongPushedUp }) => wrongPushedUp ?? Number.NaN },
-    {
-      name: 'wrong pushed up by raw scores',
-      digits: 3,
-      of: ({ wrongPushedUpNaive }) => wrongPushedUpNaive ?? Number.NaN,
-    },
+    { name: DRIFT, digits: 3, of: (cell) => cell.levels[0].kl! },
+    share('wrong pushed up', ({ wrongPushedUp }) => wrongPushedUp),
+    share('wrong pushed up by raw scores', ({ wrongPushedUpNaive }) => wrongPushedUpNaive),
     { name: 'seconds', digits: 1, of: ({ seconds }) => seconds.training + seconds.prm },
     { name: 'policy tokens (k)', digits: 0, of: ({ tokens }) => tokens.policy / 1000 },
     { name: 'PRM tokens (k)', digits: 0, of: ({ tokens }) => tokens.prm / 1000 },
   ];
 }
 
+const DRIFT = 'drift';
+
+type Bounds = [least: number, most: number];
+const boundsOf = ({ name, most = Infinity }: Measure): Bounds => [name === DRIFT ? -Infinity : 0, most];
+const differenceBounds = ({ most = Infinity }: Measure): Bounds => [-most, most];
+
+/** A value of a seed. */
+type Seeded = readonly [seed: number, value: number];
+
 /** The figure over the finite values. Some arms lack some measures. */
-export function figureOf(all: readonly number[]): Figure | undefined {
-  const values = all.filter(Number.isFinite);
-  if (values.length === 0) return undefined;
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  return { mean, ...(values.length > 1 && { interval: bootstrapInterval(values) }), seeds: values.length };
+export function figureOf(all: readonly Seeded[], bounds?: Bounds): Figure | undefined {
+  const finite = all.filter(([, value]) => Number.isFinite(value));
+  if (finite.length === 0) return undefined;
+  const values = finite.map(([, value]) => value);
+  const interval = seedInterval(values, bounds);
+  return {
+    mean: values.reduce((a, b) => a + b, 0) / values.length,
+    ...(interval && { interval }),
+    seeds: values.length,
+    bySeed: Object.fromEntries(finite),
+  };
 }
 
 /** The difference from another arm, over the seeds that both have finished. */
@@ -117,7 +138,10 @@ export function pairedFigure(
 ): Figure | undefined {
   const others = new Map(cells.filter((cell) => cell.arm === against).map((cell) => [cell.seed, cell]));
   const pairs = cells.filter((cell) => cell.arm === arm && others.has(cell.seed));
-  return figureOf(pairs.map((cell) => measure.of(cell) - measure.of(others.get(cell.seed)!)));
+  return figureOf(
+    pairs.map((cell) => [cell.seed, measure.of(cell) - measure.of(others.get(cell.seed)!)]),
+    differenceBounds(measure),
+  );
 }
 
 export interface Summary {
@@ -134,15 +158,20 @@ export function summarize({ cells, warm }: Finished, arms: readonly string[]): S
   if (cells.length === 0) return undefined;
   const measures = measuresOf(cells[0]);
   const [first, ...others] = arms;
-  const before = measures.map((measure) => measure.before && figureOf(warm.map(measure.before)));
+  const over = <R extends { seed: number }>(results: readonly R[], measure: Measure, of?: (result: R) => number) =>
+    of &&
+    figureOf(
+      results.map((result) => [result.seed, of(result)]),
+      boundsOf(measure),
+    );
   return {
     measures,
     first,
     rows: [
-      { name: 'before', figures: before },
+      { name: 'before', figures: measures.map((measure) => over(warm, measure, measure.before)) },
       ...arms.map((name) => {
         const own = cells.filter(({ arm }) => arm === name);
-        return { name, figures: measures.map((measure) => figureOf(own.map(measure.of))) };
+        return { name, figures: measures.map((measure) => over(own, measure, measure.of)) };
       }),
     ],
     paired: others.map((name) => ({
@@ -156,11 +185,20 @@ export const armNames = (jobs: readonly CompareJob[]): string[] => [
   ...new Set(jobs.filter((job): job is CellJob => job.kind === 'cell').map(({ arm }) => arm)),
 ];
 
+/** How the tables show figures. */
+export const FIGURES_DOC =
+  'Figures are means over seeds. With 5 seeds or more, brackets hold a 95% t interval. With fewer there is no interval: parentheses list the seeds, in their order.';
+
+/** A figure with its interval, or with its seeds if they are too few for one: `0.500 (0.200 / 0.800)`. */
 export function figureText(figure: Figure | undefined, digits: number, sign = false): string {
   if (!figure) return '';
   const text = (value: number) => rounded(value, digits, sign);
-  const { mean, interval } = figure;
-  return interval ? withInterval(mean, interval, text) : text(mean);
+  const { mean, interval, bySeed } = figure;
+  if (interval) return withInterval(mean, interval, text);
+  const seeds = Object.values(bySeed);
+  return seeds.length === 1 || seeds.length >= FEWEST_SEEDS
+    ? text(mean)
+    : `${text(mean)} (${seeds.map(text).join(' / ')})`;
 }
 
 /** The tables as text, with their titles: a line per measure, a column per arm. */

@@ -9,7 +9,15 @@ import { type ReportRun, readRun } from '../report/read.js';
 import { tableOf } from '../report/sections.js';
 import { chartSvg } from '../report/svg.js';
 import { type CellJob, type CompareJob, type CompareRequest, planJobs } from './plan.js';
-import { armNames, type Finished, readFinished, type Summary, summarize, summaryTables } from './results.js';
+import {
+  armNames,
+  FIGURES_DOC,
+  type Finished,
+  readFinished,
+  type Summary,
+  summarize,
+  summaryTables,
+} from './results.js';
 import { threadsOf } from './run-jobs.js';
 
 /** Charts that are written as files beside results.md. */
@@ -45,12 +53,15 @@ export async function readComparison(
 
 /** The page of a comparison, with every cell that has begun. */
 export async function comparisonPage(comparison: Comparison): Promise<ReportPage> {
-  const { jobs, summary, request } = comparison;
+  const { jobs, summary, request, finished } = comparison;
   const runs: ReportRun[] = [];
   for (const job of jobs) {
     if (job.kind !== 'cell' || !existsSync(join(job.folder, 'metrics.jsonl'))) continue;
     const run = await readRun(job.folder).catch(() => undefined); // it has no step yet
-    if (run) runs.push({ ...run, label: job.arm });
+    if (!run) continue;
+    const before = finished.warm.find(({ seed }) => seed === job.seed)?.levels;
+    const after = finished.cells.find(({ arm, seed }) => arm === job.arm && seed === job.seed)?.levels;
+    runs.push({ ...run, label: job.arm, before, after });
   }
   const [results, ...others] = (summary ? summaryTables(summary) : []).map(([title, rows]) => ({
     title,
@@ -58,7 +69,7 @@ export async function comparisonPage(comparison: Comparison): Promise<ReportPage
   }));
   const head =
     results &&
-    html`<section><h2>${results.title}</h2><p class="note">${settingsText(comparison)}</p>${results.table}
+    html`<section><h2>All figures</h2><p class="note">${settingsText(comparison)}</p>${results.table}
 ${others.map(({ title, table }) => html`<h3>${title}</h3>${table}`)}</section>`;
   return { title: `Comparison ${request.preset}: ${armNames(jobs).join(', ')}`, runs, head };
 }
@@ -106,7 +117,8 @@ function settingsText({ request, jobs, parallel }: Comparison): string {
     `Preset ${request.preset}: ${doc}. ${request.seeds} seed${request.seeds === 1 ? '' : 's'} from ${request.firstSeed} up; the methods of a seed start from the same policy.`,
     `${maxSteps} steps of ${promptsPerStep} problems x ${numGenerations} responses, unless an arm sets them otherwise.`,
     `Evaluation: ${evalProblems} held-out problems per level, ${evalSamples} responses each; levels ${levels.join(', ')} (training uses the first).`,
-    'Figures are means over seeds with 95% bootstrap intervals. Drift is log p minus log p before training, averaged over the tokens of the responses.',
+    FIGURES_DOC,
+    'Drift is log p minus log p before training, averaged over the tokens of the responses.',
     `Seconds cover training, and the collection and training of a process reward model, on ${threadsOf(parallel)} thread(s). PRM tokens are the tokens generated for that model and the tokens that it read.`,
   ].join(' ');
 }

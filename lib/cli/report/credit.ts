@@ -1,5 +1,6 @@
 import type { SampledGroup, SampledResponse, SampledStep, SampleRow } from '../../train/sample-log.js';
-import { type Html, html } from './html.js';
+import { rounded } from '../kit/table.js';
+import { Html, html } from './html.js';
 import type { ReportRun } from './read.js';
 import { figure, tableOf } from './sections.js';
 
@@ -15,7 +16,7 @@ export function spread<T>(list: readonly T[], count: number): T[] {
 
 const sampled = (samples: readonly SampleRow[]) => samples.filter(({ groups }) => groups && groups.length > 0);
 
-/** The advantages with the deepest colour: raw ones, and differences from their response's mean. */
+/** The advantages with the deepest colour in a training step: raw ones, and differences from their response's mean. */
 interface Scale {
   outcome: number;
   within: number;
@@ -23,22 +24,36 @@ interface Scale {
 
 const meanOf = (steps: readonly SampledStep[]) =>
   steps.reduce((sum, { advantage }) => sum + advantage, 0) / steps.length;
-const signed = (value: number) =>
-  Number.isFinite(value) ? `${value >= 0 ? '+' : ''}${value.toFixed(3)}` : 'not finite';
+const signed = (value: number) => (Number.isFinite(value) ? rounded(value, 3, true) : 'not finite');
 
-/** Responses of a run, each reasoning step in the colour of its advantage. */
-export function creditOf({ name, label, samples }: ReportRun): Html | undefined {
+/**
+ * Responses of a run, each reasoning step in the colour of its advantage. Each training step has its own scale:
+ * advantages grow by orders of magnitude in training, and on one scale the early ones would be blank.
+ */
+export function creditOf({ name, samples }: ReportRun, label: string, open: boolean): Html | undefined {
   const rows = spread(sampled(samples), SHOWN_STEPS);
   if (rows.length === 0) return undefined;
-  const responses = rows.flatMap(({ groups }) => groups!.flatMap((group) => group.responses));
-  const largest = (values: number[]) => Math.max(...values.map((value) => Math.abs(value) || 0), 1e-9);
-  const scale: Scale = {
-    outcome: largest(responses.flatMap(({ steps }) => steps.map(({ advantage }) => advantage))),
-    within: largest(responses.flatMap(({ steps }) => steps.map(({ advantage }) => advantage - meanOf(steps)))),
-  };
-  return html`<details open class="credit"><summary>${label} (${name}), deepest colour at ±${figure(scale.outcome, 2)} (±${scale.within.toPrecision(1)} within a response)</summary>
-${rows.map(({ step, groups }) => html`<h4>Step ${step}</h4><div class="groups">${groups!.map((group) => creditGroup(group, scale))}</div>`)}</details>`;
+  const title = name === label ? label : `${label}: ${name}`;
+  return html`<details${open && new Html(' open')} class="credit"><summary>${title}</summary>${rows.map(creditRow)}</details>`;
 }
+
+/** Smaller numbers are rounding errors of float32. */
+const NOTHING = 1e-6;
+
+function creditRow({ step, groups }: SampleRow): Html {
+  const responses = groups!.flatMap((group) => group.responses);
+  const largest = (values: number[]) => values.reduce((max, value) => Math.max(max, Math.abs(value) || 0), 0);
+  const outcome = largest(responses.flatMap(({ steps }) => steps.map(({ advantage }) => advantage)));
+  const within = largest(responses.flatMap(({ steps }) => steps.map(({ advantage }) => advantage - meanOf(steps))));
+  const scale = { outcome: Math.max(outcome, NOTHING), within: Math.max(within, NOTHING) };
+  const deepest =
+    outcome <= NOTHING
+      ? 'no colour: every advantage is 0, as where all rewards of a group are equal'
+      : `deepest colour at ±${short(outcome)}${within <= NOTHING ? '; all steps of a response have the same advantage' : `, ±${short(within)} within a response`}`;
+  return html`<h4>Training step ${step} <span class="note">${deepest}</span></h4><div class="groups">${groups!.map((group) => creditGroup(group, scale))}</div>`;
+}
+
+const short = (value: number) => String(Number(value.toPrecision(2)));
 
 const creditGroup = (
   group: SampledGroup,
@@ -67,14 +82,14 @@ function creditStep({ text, tokens, advantage, score }: SampledStep, i: number, 
 }
 
 export function sampleTable(runs: readonly ReportRun[]): Html | undefined {
-  const all = runs.flatMap(({ label, name, samples }) =>
+  const all = runs.flatMap(({ name, samples }) =>
     sampled(samples).flatMap(({ step, groups }) =>
       groups!.flatMap(({ prompt, answer, responses }) =>
         responses.map(({ reward, finished, steps }) => {
           const advantages = steps.map(({ advantage }) => signed(advantage)).join(' ');
           const tokens = steps.reduce((sum, step) => sum + step.tokens, 0);
           const text = html`<pre>${steps.map((each) => each.text).join('')}${!finished && ' …'}</pre>`;
-          const what = runs.length > 1 ? [`${label} (${name})`] : [];
+          const what = runs.length > 1 ? [name] : [];
           return [
             ...what,
             String(step),

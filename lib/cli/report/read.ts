@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, join, resolve, sep } from 'node:path';
 import { PrlError } from '../../base/errors.js';
 import { EVALUATION, type EvaluationResult } from '../../eval/evaluate.js';
+import { wilsonInterval } from '../../eval/interval.js';
 import { RESUMABLE_OPTIONS } from '../../train/options.js';
 import { ROW, type Row, readJsonFile, readRows } from '../../train/run-folder.js';
 import { SAMPLE_ROW, type SampleRow } from '../../train/sample-log.js';
@@ -9,9 +10,12 @@ import { SAMPLE_ROW, type SampleRow } from '../../train/sample-log.js';
 export type EvaluationFigures = Omit<EvaluationResult, 'records'>;
 
 export interface ReportRun {
-  /** Runs of one label differ only in the seed. Their curves become one curve with a band. */
+  /** Runs of one label differ only in the seed. Their curves become one curve, their mean. */
   label: string;
+  /** The shortest end of the folder's path that tells it from the other runs'. */
   name: string;
+  /** The whole path of the folder. */
+  path: string;
   /** The options of command and trainer in config.json. Older runs may lack some. */
   options: { [name: string]: unknown };
   rows: Row[];
@@ -38,12 +42,13 @@ export async function readRun(path: string): Promise<ReportRun> {
       trained: EVALUATION,
       'harder?': EVALUATION,
     });
-    return found && ([found.trained, found.harder].filter(Boolean) as EvaluationFigures[]);
+    return found && ([found.trained, found.harder].filter(Boolean) as EvaluationFigures[]).map(withoutPoints);
   };
   const options = { ...(config.command as object), ...(config.trainer as object) };
   return {
     label: '',
     name: basename(resolve(path)),
+    path: resolve(path),
     options,
     rows,
     samples: await readRows<SampleRow>(join(path, 'samples.jsonl'), SAMPLE_ROW),
@@ -52,22 +57,63 @@ export async function readRun(path: string): Promise<ReportRun> {
   };
 }
 
+/** Older runs gave a point as interval where all problems had the same rate. */
+function withoutPoints(figures: EvaluationFigures): EvaluationFigures {
+  const { problems, averageAtN, averageAtNInterval, passAtN, passAtNInterval } = figures;
+  const repaired = (rate: number, interval: [number, number]) =>
+    interval[0] === interval[1] && problems > 0 ? wilsonInterval(rate, problems) : interval;
+  return {
+    ...figures,
+    averageAtNInterval: repaired(averageAtN, averageAtNInterval),
+    passAtNInterval: repaired(passAtN, passAtNInterval),
+  };
+}
+
 export const optionText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value);
 
-/** Options that do not tell experiments apart. */
-const INCIDENTAL = ['seed', 'task', 'method', 'model', ...RESUMABLE_OPTIONS];
+/** The text with its hashes cut to 8 digits. */
+export const shortHashes = (text: string): string =>
+  text.replace(/\b[0-9a-f]{16,}\b/g, (hash) => `${hash.slice(0, 8)}…`);
 
-/** Names each run after its method and the options in which the runs differ. */
+/** Options that do not tell experiments apart. */
+const INCIDENTAL = ['seed', ...RESUMABLE_OPTIONS];
+
+/** Names each run after its folder, and labels alike the runs that differ only in the seed. */
 export function labelRuns(runs: ReportRun[]): void {
-  const names = new Set(runs.flatMap(({ options }) => Object.keys(options)));
-  const differing = [...names].filter(
-    (name) => !INCIDENTAL.includes(name) && new Set(runs.map(({ options }) => JSON.stringify(options[name]))).size > 1,
-  );
-  for (const run of runs) {
-    const settings = differing
-      .filter((name) => run.options[name] !== undefined)
-      .map((name) => `${name} ${optionText(run.options[name])}`);
-    run.label = [String(run.options.method ?? run.name), ...settings].join(', ');
+  const names = shortestNames(runs.map(({ path }) => path));
+  runs.forEach((run, i) => {
+    run.name = names[i];
+    run.label = run.name;
+  });
+  const settings = ({ options }: ReportRun) =>
+    JSON.stringify(Object.entries(options).filter(([name]) => !INCIDENTAL.includes(name)));
+  for (const key of new Set(runs.map(settings))) {
+    const alike = runs.filter((run) => settings(run) === key);
+    // The same seed twice is the same run twice, whatever the folders are called.
+    const seeds = new Set(alike.map(({ options }) => options.seed));
+    if (alike.length === 1 || seeds.size < alike.length) continue;
+    const label = `${sharedName(alike.map(({ name }) => name))} (${alike.length} seeds)`;
+    for (const run of alike) run.label = label;
   }
+}
+
+/** The shortest ends of the paths that tell them apart: `grpo`, or `a/grpo` and `b/grpo`. */
+export function shortestNames(paths: readonly string[]): string[] {
+  const parts = paths.map((path) => path.split(sep).filter(Boolean));
+  const end = (own: readonly string[], count: number) => own.slice(-count).join('/');
+  return parts.map((own) => {
+    const others = parts.filter((each) => each.join('/') !== own.join('/'));
+    let count = 1;
+    while (count < own.length && others.some((other) => end(other, count) === end(own, count))) count++;
+    return end(own, count);
+  });
+}
+
+/** What names have in common: `grpo` of `grpo-seed-0` and `grpo-seed-1`. Without a common start, the first name. */
+function sharedName(names: readonly string[]): string {
+  const [first] = names;
+  let length = 0;
+  while (names.every((name) => name.length > length && name[length] === first[length])) length++;
+  return first.slice(0, length).replace(/[-_./ ]*(seeds?|s)?[-_.=/ ]*$/i, '') || first;
 }

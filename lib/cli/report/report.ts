@@ -1,4 +1,4 @@
-import { basename, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { invalidArgument, PrlError } from '../../base/errors.js';
 import { type CompareRequest, readRequest } from '../compare/plan.js';
 import { comparisonPage, readComparison } from '../compare/write.js';
@@ -19,7 +19,7 @@ export async function readReport(paths: readonly string[]): Promise<ReportPage> 
   }
   const runs = await Promise.all(paths.map(readRun));
   labelRuns(runs);
-  return { title: paths.map((path) => basename(resolve(path))).join(', '), runs };
+  return { title: [...new Set(runs.map(({ label }) => label))].join(', '), runs };
 }
 
 async function comparisonOf(path: string, request: CompareRequest): Promise<ReportPage> {

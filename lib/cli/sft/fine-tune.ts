@@ -188,8 +188,8 @@ async function conclude(
   const shown = relative('', folder.path) || '.';
   const texts = [
     curves(rows, [
-      ['loss', 'mean negative log-likelihood per token of the step, nats', 3],
-      ['mean_token_accuracy', 'share of tokens that are the most likely ones', 3],
+      ['loss', 'mean negative log-likelihood per token of the step, nats', 3, false],
+      ['mean_token_accuracy', 'share of tokens that are the most likely ones', 3, true],
     ]),
     before && after ? `Held out: ${figures(before)} before, ${figures(after)} after.` : '',
     `What to do next:\n  prl generate --model ${shown} --prompt "..."      see what it writes\n  prl train --model ${shown} --dataset ...          reinforcement learning from here`,

@@ -105,7 +105,7 @@ const isMixed = ({ prompt, correct }: ProblemRecord, n: number) =>
 
 /** What the figures show, and what they do not show. */
 function conclusion({ trained: a, harder: aHard }: Results, { trained: b, harder: bHard }: Results): string {
-  const lines = ['Intervals are 95% bootstrap intervals over problems.'];
+  const lines = ['Intervals are 95% intervals over problems.'];
   const [from, to] = [a, b].map(({ measures }) => Math.round(100 * measures.share_step_by_step));
   if (b.averageAtNInterval[0] <= a.averageAtNInterval[1])
     lines.push('The intervals before and after training overlap: this run does not show that the policy improved.');

@@ -103,7 +103,7 @@ function reportOf(task: DatasetTask, exams: Exams, { before, after }: Trained): 
   return [
     evaluationTable(exams, before, after),
     ...(task.levels.length > 1 ? [levelTable(task, a, b)] : []),
-    `Intervals are 95% bootstrap intervals over problems.${overlap ? ' Those before and after training overlap: this run does not show that the policy improved.' : ''}`,
+    `Intervals are 95% intervals over problems.${overlap ? ' Those before and after training overlap: this run does not show that the policy improved.' : ''}`,
   ];
 }
 

@@ -4,18 +4,20 @@ import type { Row } from '../../train/run-folder.js';
 /** Charts of a run of reinforcement learning for the terminal. */
 export const plots = (rows: readonly Row[]): string =>
   curves(rows, [
-    ['reward', 'average reward of the training batch (average@n)', 2],
-    ['share_step_by_step', 'share of responses that show their work', 2],
-    ['completions/mean_length', 'tokens per response', 1],
-    ['first_token_entropy', 'entropy of the first token, nats', 2],
+    ['reward', 'average reward of the training batch (average@n)', 2, true],
+    ['share_step_by_step', 'share of responses that show their work', 2, true],
+    ['completions/mean_length', 'tokens per response', 1, false],
+    ['first_token_entropy', 'entropy of the first token, nats', 2, false],
   ]);
 
-/** Charts of metrics: name, title, decimals. A metric that a row lacks has none. */
-export function curves(rows: readonly Row[], series: readonly [name: string, title: string, digits: number][]): string {
+type Series = [name: string, title: string, digits: number, share: boolean];
+
+/** Charts of metrics: name, title, decimals, whether it is a share. A metric that a row lacks has none. */
+export function curves(rows: readonly Row[], series: readonly Series[]): string {
   if (rows.length < 2) return '';
   return series
     .filter(([name]) => rows.every((row) => Number.isFinite(row[name])))
-    .map(([name, title, digits]) => {
+    .map(([name, title, digits, share]) => {
       const values = stretch(
         rows.map((row) => row[name]),
         60,
@@ -23,7 +25,10 @@ export function curves(rows: readonly Row[], series: readonly [name: string, tit
       const format = (value: number) => value.toFixed(digits).padStart(8);
       // A constant series has no range to scale by.
       const flat = values.every((value) => value === values[0]);
-      const chart = flat ? format(values[0]) : asciichart.plot(values, { height: 7, format });
+      // A share has the whole axis from 0 to 1, with a line per tenth.
+      const whole = share && values.every((value) => value >= 0 && value <= 1);
+      const axis = whole ? { height: 10, min: 0, max: 1 } : { height: 7 };
+      const chart = flat ? format(values[0]) : asciichart.plot(values, { ...axis, format });
       return `${title}, steps ${rows[0].step} to ${rows[rows.length - 1].step}\n${chart}`;
     })
     .join('\n\n');

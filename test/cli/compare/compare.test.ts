@@ -68,8 +68,16 @@ compare('prl compare trains every cell and writes tables, plots and a page', asy
   for (const [, file] of text.matchAll(/!\[.*\]\((.*)\)/g)) assert.ok(existsSync(join(output('whole'), file)), file);
   const { document } = await openPage(readFileSync(join(output('whole'), 'report.html'), 'utf8'));
   assert.is(document.querySelector('h2').textContent, 'Results');
-  const legend = [...document.querySelector('.chart .legend').querySelectorAll('.curve')];
-  assert.match(legend.map(({ textContent }) => textContent).join(), /^grpo [\d.]+ \[.*\],prl/);
+  const [first] = document.querySelectorAll('.results tbody tr');
+  const change = /(0\.\d{3}) → (0\.\d{3})seeds 0\.\d{3} \/ 0\.\d{3}/.exec(first.textContent)!;
+  const average = (row: number) => results[row].figures['average@2 2-4'].mean.toFixed(3);
+  assert.equal(change.slice(1), [average(0), average(1)], 'the arm begins as the warm start, and ends as its cells');
+  assert.equal(
+    [...document.querySelectorAll('.legend button')].map(({ textContent }) => textContent),
+    ['grpo', 'prl'],
+  );
+  for (const shown of [run.stdout, text]) assert.not.match(shown, /\d \[[-+\d]/, 'two seeds have no interval');
+  assert.match(text, /parentheses list the seeds/);
 });
 
 compare('a killed comparison resumes with two processes, does only what is missing, and ends the same', async () => {

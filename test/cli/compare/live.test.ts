@@ -61,7 +61,7 @@ live('output to a file has a line per cell with the figures of its arm', async (
   restore();
   const lines = shown.trimEnd().split('\n');
   const last = lines.find((line) => line.includes('grpo-1 done'))!;
-  assert.match(last, /average@8 2-4 0\.500 \[0\.250, 0\.750\] {2}pass@8 2-4 0\.500/);
+  assert.match(last, /average@8 2-4 0\.500 \(0\.250 \/ 0\.750\) {2}pass@8 2-4 0\.500/);
   for (const name of ['average@8 5-6', 'entropy 0.250', 'drift 0.125', 'seconds 4.0', 'policy tokens (k) 2'])
     assert.ok(last.includes(name), `${name} in ${last}`);
   assert.ok(lines.some((line) => /raft-0 failed: no luck/.test(line)));
@@ -82,7 +82,7 @@ for (const width of [80, 200])
     assert.is(parts.at(-1), '', 'nothing is left, and nothing comes after the end');
     const table = parts.at(-3)!;
     assert.match(table, /seeds +2\/2 +0\/2, 1 failed/);
-    assert.match(table, width > 80 ? /average@8 2-4 +0\.500 \[0\.250, 0\.750\]/ : /average@8 2-4 +0\.500\s/);
+    assert.match(table, width > 80 ? /average@8 2-4 +0\.500 \(0\.250 \/ 0\.750\)/ : /average@8 2-4 +0\.500\s/);
     for (const name of ['entropy', 'drift', 'seconds', 'policy tokens (k)', 'PRM tokens (k)'])
       assert.match(table, new RegExp(`^${name.replace(/[()]/g, '\\$&')} +\\d`, 'm'));
   });

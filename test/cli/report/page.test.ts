@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
+import { parseHTML } from 'linkedom';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { reportPage } from '../../../lib/cli/report/page.js';
-import type { ReportRun } from '../../../lib/cli/report/read.js';
+import type { EvaluationFigures, ReportRun } from '../../../lib/cli/report/read.js';
 import type { Row } from '../../../lib/train/run-folder.js';
-import type { SampleRow } from '../../../lib/train/sample-log.js';
+import type { Histogram, SampleRow } from '../../../lib/train/sample-log.js';
 import { openPage } from './browser.js';
 
 const HOSTILE = [
@@ -29,6 +30,7 @@ function run(label: string, seed: number, text = '12+7=19\n'): ReportRun {
       'clip_ratio/low_mean': 0.01 * i,
       'clip_ratio/high_mean': 0.02,
       something_new: i,
+      num_tokens: 2000 * (i + 1),
       'seconds/step': 1,
     }),
   );
@@ -61,14 +63,15 @@ function run(label: string, seed: number, text = '12+7=19\n'): ReportRun {
     lengths: Array.from({ length: 20 }, (_, i) => [i + 1, 2]),
     ...(step % 2 === 0 && { groups }),
   }));
-  return { label, name: `${label}-${seed}`, options: { method: label, seed, maxSteps: 30, note: text }, rows, samples };
+  const name = `${label}-${seed}`;
+  return { label, name, path: `/${name}`, options: { method: label, seed, maxSteps: 30, note: text }, rows, samples };
 }
 
 const page = suite('report page');
 page('model output stays text wherever it stands', async () => {
   for (const text of HOSTILE) {
     const hostile = { ...run(text, 0, text), name: text };
-    const { document } = await openPage(await reportPage({ title: text, runs: [hostile] }));
+    const { document } = await openPage(await reportPage({ title: text, runs: [hostile, run(`${text}b`, 0)] }));
     assert.equal(
       [...document.querySelectorAll('script')].map((script) => script.getAttribute('type')),
       ['application/json', null, null],
@@ -103,7 +106,99 @@ page('the page loads nothing from elsewhere and lets no other script run', async
   assert.ok(document.querySelector('meta[name=viewport]'));
 });
 
-page("the page's script draws every chart and shows its numbers", async () => {
+/** Evaluations as prl train writes them: on 100 problems, with an interval of so much to both sides. */
+const figures = (level: string, averageAtN: number, passAtN: number, half = 0.05): EvaluationFigures => ({
+  ...{ level, problems: 100, n: 8, averageAtN, passAtN, meanLength: 12, clippedRatio: 0, measures: {}, seconds: 1 },
+  averageAtNInterval: [averageAtN - half, averageAtN + half],
+  passAtNInterval: [passAtN - half, passAtN + half],
+});
+const evaluated = (label: string, seed: number, before: number, after: number): ReportRun => ({
+  ...run(label, seed),
+  before: [figures('2-4', before, 0.9), figures('5-6', 0.1, 0.4)],
+  after: [figures('2-4', after, 0.95), figures('5-6', 0.12, 0.2)],
+});
+/** The document of a page whose scripts do not matter. */
+const parsed = async (...runs: ReportRun[]) => parseHTML(await reportPage({ title: 'a', runs })).document;
+const textOf = (element: { textContent: string }) => element.textContent.replaceAll(/\s+/g, ' ').trim();
+
+page('the page of a run begins with what was trained, whether it worked, and by how much', async () => {
+  const document = await parsed(evaluated('prl', 1, 0.25, 0.75));
+  const results = document.querySelector('section');
+  assert.is(
+    textOf(results.querySelector('.about')),
+    'Method prl · seed 1 · 20 of 30 steps · 40 k tokens sampled · 20 s of training',
+  );
+  assert.is(textOf(results.querySelector('.verdict')), 'It worked: 25% → 75% right responses (average@8, +0.500).');
+  assert.equal([...results.querySelectorAll('.card')].map(textOf), [
+    'average@8 level 2-4 0.250 → 0.750+0.500 [0.20, 0.30] → [0.70, 0.80]',
+    'pass@8 level 2-4 0.900 → 0.950+0.050 [0.85, 0.95] → [0.90, 1.00]',
+    'average@8 level 5-6 0.100 → 0.120+0.020 [0.05, 0.15] → [0.07, 0.17]',
+    'pass@8 level 5-6 0.400 → 0.200-0.200 [0.35, 0.45] → [0.15, 0.25]',
+  ]);
+  assert.match(textOf(results), /100 held-out problems of level 2-4, 8 responses each/);
+  const [bar] = results.querySelectorAll('.range i');
+  assert.is(bar.getAttribute('style'), 'left:25.0%;width:50.0%');
+  assert.match(textOf(results.querySelector('table')), /prl-12-4average@81000\.250 \[0\.200, 0\.300\]0\.750/);
+});
+
+page('the verdict is no better than the figures', async () => {
+  const verdict = async (...runs: ReportRun[]) => {
+    const document = await parsed(...runs);
+    return textOf(document.querySelector('.verdict'));
+  };
+  assert.match(await verdict(evaluated('a', 0, 0.25, 0.3)), /^No clear change: 25% → 30% .* within chance\.$/);
+  assert.match(await verdict(evaluated('a', 0, 0, 0)), /^No response was right, neither before training nor after/);
+  assert.match(await verdict(run('a', 0), run('b', 0)), /^No run has been evaluated on held-out problems\./);
+  assert.match(await verdict(evaluated('a', 0, 0.5, 0.3)), /^It got worse: 50% → 30%/);
+  assert.match(await verdict(evaluated('a', 0, 0.2, 0.3), evaluated('a', 1, 0.2, 0.6)), /^It worked: 20% → 45%/);
+  assert.match(
+    await verdict(evaluated('a', 0, 0.2, 0.1), evaluated('a', 1, 0.2, 0.8)),
+    /^No clear change/,
+    'seeds disagree',
+  );
+  assert.is(
+    await verdict(run('a', 0)),
+    'The run has not finished. The mean reward of its training batches went from 0.025 (first 2 steps) to 0.925 (last 2 steps).',
+  );
+  const one = run('a', 0);
+  assert.match(
+    await verdict({ ...one, rows: one.rows.slice(0, 1) }),
+    /mean reward of its one training step is 0\.000\.$/,
+  );
+});
+
+page('runs of unlike kinds stand in one table, each with its own problems', async () => {
+  const sums: ReportRun = {
+    ...run('sums', 0),
+    options: {
+      method: 'grpo',
+      task: 'sums',
+      dataset: `60 problems, SHA-256 ${'0123456789abcdef'.repeat(2)}`,
+      note: 'x',
+    },
+    before: [{ ...figures('all', 0, 0), problems: 15, n: 4 }],
+    after: [{ ...figures('all', 0, 0), problems: 15, n: 4 }],
+  };
+  const document = await parsed(evaluated('prl', 0, 0.25, 0.75), sums, run('unfinished', 0));
+  const rows = [...document.querySelector('.results table').querySelectorAll('tbody tr')].map(textOf);
+  assert.is(
+    textOf(document.querySelector('.verdict')),
+    '1 of 2 improved. Largest gain: prl, 0.250 → 0.750 (average@8, +0.500).',
+  );
+  assert.match(rows[0], /^prlprl0\.250 → 0\.750.*▲ improved.*100 held-out problems of level 2-4, 8 responses each/);
+  assert.match(rows[1], /^sumsgrpo0\.000 → 0\.000.*● no clear change.*sums15 held-out problems, 4 responses each/);
+  assert.match(rows[2], /^unfinishedunfinished0\.025 → 0\.925.*reward of training batches/);
+  // Settings: what differs, and hashes cut to what a reader compares.
+  const settings = document.querySelector('.settings');
+  const [differing] = settings.querySelectorAll('table');
+  assert.equal([...differing.querySelectorAll('thead th')].map(textOf), ['option', 'prl', 'sums', 'unfinished']);
+  const names = [...differing.querySelectorAll('tbody th')].map(textOf);
+  assert.equal(names, ['dataset', 'maxSteps', 'method', 'note', 'seed', 'task']);
+  assert.not.match(textOf(document.body), /[0-9a-f]{16}/);
+  assert.match(textOf(differing), /60 problems, SHA-256 01234567…/);
+});
+
+page("the page's script draws every chart, and one legend switches the runs in all of them", async () => {
   const runs = [run('grpo', 1), run('grpo', 3), run('prl', 1)];
   const { document, drawn, changeColors, settle } = await openPage(await reportPage({ title: 'a', runs }));
   const charts = [...document.querySelectorAll('.chart')];
@@ -111,29 +206,49 @@ page("the page's script draws every chart and shows its numbers", async () => {
   assert.equal(titles, [
     'average@n',
     'Entropy',
-    'Clip fractions: clipped low',
-    'Clip fractions: clipped high',
+    'Tokens clipped low',
+    'Tokens clipped high',
+    'num_tokens',
     'seconds/step',
     'something_new',
   ]);
+  assert.is(document.querySelectorAll('.legend').length, 1);
+  const buttons = [...document.querySelectorAll('.legend button')];
+  assert.equal(buttons.map(textOf), ['grpo', 'prl']);
   const check = () => {
     for (const chart of charts) assert.is(chart.querySelectorAll('canvas').length, 1);
-    // Means of 0.95 + 0.01 and 0.95 + 0.03; the bootstrap interval of two values is the two.
-    assert.is(
-      [...charts[0].querySelectorAll('.legend span')].map(({ textContent }) => textContent).join('|'),
-      'step 20|grpo 0.97 [0.96, 0.98]|prl 0.96',
-    );
   };
   check();
-  assert.ok(drawn.get('stroke')! >= charts.length, 'curves were drawn');
-  assert.ok(drawn.get('fill')! >= 1, 'bands were filled');
-  changeColors();
-  await settle();
+  // Means of .0 + .01 and .0 + .03 at first, and of .95 + .01 and .95 + .03 at last.
+  assert.match(
+    textOf(charts[0].querySelector('.numbers')),
+    /grpo0\.02 \(1\)0\.97 \(20\)0\.020\.97 prl0\.01 \(1\)0\.96 \(20\)/,
+  );
+  const strokes = async (act: () => void) => {
+    const before = drawn.get('stroke') ?? 0;
+    act();
+    await settle();
+    return (drawn.get('stroke') ?? 0) - before;
+  };
+  const both = await strokes(changeColors);
   check();
+  assert.ok(both >= charts.length, 'curves were drawn');
+  const press = (i: number) => strokes(() => buttons[i].dispatchEvent(new document.defaultView.Event('click')));
+  const alone = await press(0);
+  assert.equal(
+    buttons.map((button) => button.getAttribute('aria-pressed')),
+    ['false', 'true'],
+  );
+  assert.ok(alone > 0 && alone < both, `${alone} strokes without a run, ${both} with it`);
+  await press(0);
+  assert.equal(
+    buttons.map((button) => button.getAttribute('aria-pressed')),
+    ['true', 'true'],
+  );
 });
 
 page('steps show their numbers, and their colours scale to the largest advantage', async () => {
-  const { document } = await openPage(await reportPage({ title: 'a', runs: [run('prl', 0)] }));
+  const document = await parsed(run('prl', 0));
   const [first, second] = document.querySelectorAll('.group .step');
   assert.is(first.getAttribute('data-n'), 'step 1, advantage +0.750, score 0.500, 8 tokens');
   assert.is(first.getAttribute('style'), '--w:1.000;--r:1.000');
@@ -143,14 +258,50 @@ page('steps show their numbers, and their colours scale to the largest advantage
   assert.is(second.className, 'step down less');
   assert.is(second.textContent, 'end');
   assert.is(document.querySelectorAll('.credit h4').length, 6);
+  assert.is(
+    textOf(document.querySelector('.credit h4')),
+    'Training step 2 deepest colour at ±0.75, ±0.5 within a response',
+  );
   assert.match(document.querySelector('.response').textContent, /3 more steps/);
-  const rewards = document.querySelector('.histogram');
+  assert.match(textOf(document.querySelector('.histograms')), /Each reward is 0 or 1/);
+  assert.is(document.querySelectorAll('.histogram').length, 1, 'rewards of two values need no histogram');
+});
+
+page('each training step has its own scale of credit, so that early ones are not blank', async () => {
+  const grown = run('prl', 0);
+  const samples = grown.samples.map((row) => structuredClone(row));
+  samples.forEach(({ groups }, i) => {
+    for (const { steps } of groups?.flatMap(({ responses }) => responses) ?? [])
+      steps.forEach((step, k) => {
+        step.advantage = i < 2 ? 0 : 10 ** (i - 12) * (k === 0 ? 0.75 : -0.25);
+      });
+  });
+  const document = await parsed({ ...grown, samples });
+  const weights = [...document.querySelectorAll('.credit .groups')].map((groups) =>
+    groups.querySelector('.step').getAttribute('style'),
+  );
+  assert.is(weights[0], '--w:0.000;--r:0.000');
+  assert.equal(new Set(weights.slice(2)), new Set(['--w:1.000;--r:1.000']), 'as deep at 1e-6 as at 1e7');
+  assert.match(textOf(document.querySelector('.credit h4')), /no colour: every advantage is 0/);
+});
+
+page('a reward of more than two values has a histogram', async () => {
+  const graded = run('prl', 0);
+  const samples = graded.samples.map((row) => ({
+    ...row,
+    rewards: [
+      [0, 3],
+      [0.5, 0],
+      [1, 1],
+    ] as Histogram,
+  }));
+  const document = await parsed({ ...graded, samples });
+  const [, rewards] = document.querySelectorAll('.histogram');
   assert.equal(
     [...rewards.querySelectorAll('rect')].slice(0, 2).map((cell) => cell.getAttribute('fill-opacity')),
     ['0.77', '0.31'],
   );
-  const rows = [...document.querySelectorAll('tbody tr')].map((row) => row.textContent);
-  assert.ok(rows.some((row) => row.includes('20 of 30')));
+  assert.match(rewards.getAttribute('aria-label'), /^Reward from 0 to 1 over 20 steps; median 0 at first/);
 });
 
 page('a part without data is left out', async () => {
@@ -164,7 +315,7 @@ page('a part without data is left out', async () => {
   assert.is(document.querySelectorAll('.chart').length, 0);
   assert.equal(
     [...document.querySelectorAll('h2')].map(({ textContent }) => textContent),
-    ['Run', 'Learning curves', 'Settings'],
+    ['Results', 'Learning curves', 'Settings'],
   );
 });
 page.run();

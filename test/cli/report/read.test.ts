@@ -67,7 +67,10 @@ runs('a run that is still going is read up to its last whole row', async () => {
     seconds: 1,
   };
   writeFileSync(join(path, 'evaluation-after.json'), JSON.stringify({ step: 3, trained }));
-  assert.is((await readReport([path])).runs[0].after!.length, 1);
+  const [after] = (await readReport([path])).runs[0].after!;
+  assert.equal(after.averageAtNInterval, [0, 1]);
+  // Older runs wrote [1, 1]. Two of two problems say no more than Wilson's interval: from 2 / (2 + z²).
+  assert.ok(Math.abs(after.passAtNInterval[0] - 2 / 5.8414588207) < 1e-9 && after.passAtNInterval[1] === 1);
 });
 
 runs('an older run without samples.jsonl is read', async () => {
@@ -90,33 +93,82 @@ runs('a folder without a run, without steps, or with a broken config is refused 
   await fails([path], 'ERR_PRL_CORRUPT', /config\.json is not JSON: /);
 });
 
-runs('labels are the method and every option that differs, except the seed', async () => {
-  const labels = async (...settings: object[]) => {
-    const paths = await Promise.all(settings.map((each, i) => train(`${Math.random()}-${i}`, each)));
-    return (await readReport(paths)).runs.map(({ label }) => label);
+runs('runs are named by the shortest ends of their paths, and labelled alike if only the seed differs', async () => {
+  const read = async (...settings: (readonly [string, object])[]) => {
+    const paths: string[] = [];
+    for (const [name, options] of settings) paths.push(await train(name, options));
+    const { runs, title } = await readReport(paths);
+    return { title, names: runs.map(({ name }) => name), labels: runs.map(({ label }) => label) };
   };
-  assert.equal(await labels({ method: 'grpo', seed: 1 }, { method: 'grpo', seed: 2, maxSteps: 2 }), ['grpo', 'grpo']);
-  assert.equal(await labels({ eta: 5 }, { eta: 5, seed: 3 }, { method: 'grpo', beta: 0.1 }), [
-    'prl, beta 0, eta 5',
-    'prl, beta 0, eta 5',
-    'grpo, beta 0.1, eta 100',
-  ]);
+  const grpo = { method: 'grpo' };
+  const seeds = await read(
+    ['g-seed-1', { ...grpo, seed: 1 }],
+    ['g-seed-2', { ...grpo, seed: 2, maxSteps: 2 }],
+    ['other', { ...grpo, beta: 0.1, seed: 1 }],
+  );
+  assert.equal(seeds.labels, ['g (2 seeds)', 'g (2 seeds)', 'other']);
+  assert.equal(seeds.names, ['g-seed-1', 'g-seed-2', 'other']);
+  const alike = await read(['x/a', { ...grpo, seed: 1 }], ['y/a', { ...grpo, seed: 1 }], ['y/b', { eta: 5 }]);
+  assert.equal(alike.names, ['x/a', 'y/a', 'b']);
+  assert.equal(alike.labels, ['x/a', 'y/a', 'b'], 'the same seed twice is no second seed');
+  assert.is(alike.title, 'x/a, y/a, b');
 });
 runs.run();
 
 const curves = suite('chartsOf');
 const rowsOf = (...rewards: number[]): Row[] => rewards.map((reward, i) => ({ step: i + 1, reward }));
 const first = (sources: Parameters<typeof chartsOf>[0]): Chart => chartsOf(sources).main[0];
-curves('curves are the mean and band over seeds, over those that have reached the step', () => {
+curves('curves are the mean over the seeds that have reached the step, and two seeds have no band', () => {
   const chart = first([
     { label: 'a', runs: [rowsOf(0, 0.5, 1), rowsOf(1, 0.5)] },
     { label: 'b', runs: [rowsOf(0.25, Number.NaN, 0.75)] },
   ]);
   assert.equal(chart.steps, [1, 2, 3]);
   assert.equal(chart.curves, [
-    { label: 'a', color: 0, mean: [0.5, 0.5, 1], low: [0, 0.5, null], high: [1, 0.5, null] },
+    {
+      label: 'a',
+      color: 0,
+      mean: [0.5, 0.5, 1],
+      seeds: [
+        [0, 0.5, 1],
+        [1, 0.5, null],
+      ],
+    },
     { label: 'b', color: 1, mean: [0.25, null, 0.75] },
   ]);
+});
+curves('five seeds have a t interval as band, which stays between 0 and 1', () => {
+  const runs = [0.1, 0.2, 0.3, 0.4, 0.5].map((value, i) => rowsOf(value, i < 4 ? 1 : 0.9, i < 4 ? 1 : Number.NaN));
+  const [{ low, high }] = first([{ label: 'a', runs }]).curves;
+  // 0.3 -+ 2.776 sqrt(0.025 / 5), and .98 -+ 2.776 sqrt(.002 / 5); the third step has four seeds.
+  assert.equal(
+    low!.map((value) => value?.toFixed(3)),
+    ['0.104', '0.924', undefined],
+  );
+  assert.equal(
+    high!.map((value) => value?.toFixed(3)),
+    ['0.496', '1.000', undefined],
+  );
+});
+curves('the axis of a share is 0 to 1, of a small share labelled, of what is never negative from 0', () => {
+  const axis = (metric: string, ...values: number[]) => {
+    const { main, other } = chartsOf([
+      { label: 'a', runs: [values.map((value, i) => ({ step: i + 1, [metric]: value }))] },
+    ]);
+    const [{ range, zoomed = false }] = [...main, ...other];
+    return [...range, zoomed];
+  };
+  for (const name of ['reward', 'pass_at_n', 'eval/average_at_n', 'eval/pass_at_n', 'share_step_by_step'])
+    assert.equal(axis(name, 0.97, 1), [0, 1, false], name);
+  assert.equal(axis('frac_reward_zero_std', 0, 0), [0, 1, false]);
+  assert.equal(axis('completions/clipped_ratio', 0, 0.03), [0, 0.05, true]);
+  assert.equal(axis('completions/clipped_ratio', 0, 0.6), [0, 1, false]);
+  assert.equal(axis('clip_ratio/region_mean', 0, 0.004), [0, 0.01, true], 'a share without a chart of its own');
+  assert.equal(axis('ratio/max', 1, 3), [0, null, false], 'a ratio is no share');
+  assert.equal(axis('completions/mean_length', 12, 20), [0, null, false]);
+  assert.equal(axis('loss', -0.5, 0.5), [null, null, false]);
+  assert.equal(axis('reward', -1, 0.5), [null, null, false], 'rewards of a task of your own may be negative');
+  assert.equal(axis('reward', 0, 2), [0, null, false]);
 });
 curves('neighbouring steps of long runs are averaged', () => {
   const {
