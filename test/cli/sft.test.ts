@@ -71,6 +71,17 @@ sft('prl train begins from the result', () => {
   assert.equal(readFileSync(at('train', 'base', 'model.safetensors')), weights('whole'));
 });
 
+sft('prl report shows loss and token accuracy before and after', () => {
+  const { status, stderr } = prl(['report', at('whole'), '--output', at('report.html')]);
+  assert.is(status, 0, stderr);
+  const { before, after } = JSON.parse(readFileSync(at('whole', 'summary.json'), 'utf8'));
+  const page = readFileSync(at('report.html'), 'utf8');
+  const [verdict] = page.match(/<p class="verdict better">.*?<\/p>/)!;
+  assert.ok(verdict.includes(`${before.loss.toFixed(3)} → ${after.loss.toFixed(3)} nats per token`), verdict);
+  assert.ok(verdict.includes(`${Math.round(100 * after.tokenAccuracy)}%`), verdict);
+  assert.match(page, /<figcaption>Token accuracy/);
+});
+
 sft('wrong options are refused by the name of the flag before a folder is made', () => {
   const refused = (options: string[], message: RegExp) => {
     const { status, stderr } = prl(['sft', ...options, '--output', at('never')]);

@@ -93,7 +93,14 @@ export const CHARTS: readonly ChartSpec[] = [
     'Groups of one outcome',
     'Share of groups whose outcome rewards are all equal, so that they teach nothing by themselves',
   ),
+  share(
+    'mean_token_accuracy',
+    'Token accuracy',
+    'Share of learned tokens that are the most likely ones, before the step learns them',
+  ),
+  share('eval_mean_token_accuracy', 'Token accuracy, held out'),
   number('loss', 'Loss'),
+  number('eval_loss', 'Loss, held out'),
   number('grad_norm', 'Gradient norm', 'Before clipping'),
 ];
 

@@ -1,11 +1,13 @@
 import { existsSync } from 'node:fs';
 import { basename, join, resolve, sep } from 'node:path';
 import { PrlError } from '../../base/errors.js';
+import type { Shape } from '../../base/json.js';
 import { EVALUATION, type EvaluationResult } from '../../eval/evaluate.js';
 import { wilsonInterval } from '../../eval/interval.js';
 import { RESUMABLE_OPTIONS } from '../../train/options.js';
 import { ROW, type Row, readJsonFile, readRows } from '../../train/run-folder.js';
 import { SAMPLE_ROW, type SampleRow } from '../../train/sample-log.js';
+import type { SftEvaluation } from '../../train/sft-trainer.js';
 
 export type EvaluationFigures = Omit<EvaluationResult, 'records'>;
 
@@ -23,7 +25,11 @@ export interface ReportRun {
   /** Results in distribution and on the harder level. Absent if the run has not reached the evaluation. */
   before?: EvaluationFigures[];
   after?: EvaluationFigures[];
+  /** Results on held-out demonstrations, of a run of supervised fine-tuning. */
+  sft?: { before?: SftEvaluation; after?: SftEvaluation };
 }
+
+const SFT_EVALUATION: Shape = { loss: 'number', tokenAccuracy: 'number', tokens: 'number' };
 
 /** Reads the folder of a run, finished or not. It takes no lock. */
 export async function readRun(path: string): Promise<ReportRun> {
@@ -31,12 +37,24 @@ export async function readRun(path: string): Promise<ReportRun> {
   const config = await readJsonFile(join(path, 'config.json'), {
     'command?': {},
     'trainer?': { 'method?': 'text' },
+    'sft?': {},
   });
   if (config === undefined)
-    throw new PrlError('ERR_PRL_IO', `${path} must be a run folder of prl train, and has no config.json`);
+    throw new PrlError('ERR_PRL_IO', `${path} must be a run folder of prl train or prl sft, and has no config.json`);
   const rows = await readRows(join(path, 'metrics.jsonl'), ROW);
   if (rows.length === 0)
     throw new PrlError('ERR_PRL_IO', `a report needs a finished step, and the run in ${path} has none yet`);
+  const options = { ...(config.command as object), ...(config.trainer as object), ...(config.sft as object) };
+  const common = { label: '', name: basename(resolve(path)), path: resolve(path), options, rows };
+  if (config.sft) {
+    const ofSft = (when: string) => readJsonFile(join(path, `evaluation-${when}.json`), SFT_EVALUATION);
+    return {
+      ...common,
+      options: { method: 'sft', ...options },
+      samples: [],
+      sft: { before: await ofSft('before'), after: await ofSft('after') },
+    };
+  }
   const evaluation = async (when: string) => {
     const found = await readJsonFile(join(path, `evaluation-${when}.json`), {
       trained: EVALUATION,
@@ -44,13 +62,8 @@ export async function readRun(path: string): Promise<ReportRun> {
     });
     return found && ([found.trained, found.harder].filter(Boolean) as EvaluationFigures[]).map(withoutPoints);
   };
-  const options = { ...(config.command as object), ...(config.trainer as object) };
   return {
-    label: '',
-    name: basename(resolve(path)),
-    path: resolve(path),
-    options,
-    rows,
+    ...common,
     samples: await readRows<SampleRow>(join(path, 'samples.jsonl'), SAMPLE_ROW),
     before: await evaluation('before'),
     after: await evaluation('after'),

@@ -2,7 +2,7 @@
 import { FEWEST_SEEDS, seedInterval } from '../../eval/interval.js';
 import { rounded, withInterval } from '../kit/table.js';
 import { type Html, html } from './html.js';
-import { type EvaluationFigures, type ReportRun, shortHashes } from './read.js';
+import { type EvaluationFigures, optionText, type ReportRun, shortHashes } from './read.js';
 import { figure, tableOf } from './sections.js';
 
 /** Runs that differ only in the seed. */
@@ -102,6 +102,7 @@ ${exactFigures(runs)}</section>`;
 const whole = (share: number) => `${Math.round(100 * share)}%`;
 
 function oneResult(group: Group): Html {
+  if (group.runs.length === 1 && group.runs[0].sft) return sftResult(group.runs[0]);
   const levels = group.runs[0].after ?? [];
   const [main] = levels;
   const changes = levels.flatMap((figures, level) =>
@@ -116,6 +117,20 @@ function oneResult(group: Group): Html {
 <p class="verdict ${mark(first?.change.verdict)}">${first ? sentence(first.change) : trainingSentence(group, training)}</p>
 <div class="cards">${changes.map(({ change, where }) => card(change, where))}${training && card(training, 'training batches')}</div>
 ${main && first && html`<p class="note">Before → after training, on ${problemsText(main)}${levels.length > 1 && `; the same for level ${levels.slice(1).map(({ level }) => level)}`}. ${group.runs.length === 1 ? 'Brackets are 95% intervals over problems.' : `Means over ${group.runs.length} seeds.`}</p>`}`;
+}
+
+/** The result of supervised fine-tuning. */
+function sftResult({ rows, options, sft: { before, after } = {} }: ReportRun): Html {
+  const last = rows[rows.length - 1];
+  const about = `Supervised fine-tuning of ${optionText(options.model)}: ${rows.length} steps, ${Math.round(last.num_tokens)} tokens.`;
+  const [worse, better] = before && after ? [after.loss > before.loss, after.loss < before.loss] : [false, false];
+  const verdict =
+    before && after
+      ? `${worse ? 'The loss on held-out demonstrations rose' : 'Loss on held-out demonstrations'}: ${three(before.loss)} → ${three(after.loss)} nats per token. Token accuracy ${whole(before.tokenAccuracy)} → ${whole(after.tokenAccuracy)}.`
+      : `${before ? 'The run has not finished' : 'No demonstration was held out'}. The loss of the training steps went from ${three(rows[0].loss)} to ${three(last.loss)} nats per token.`;
+  return html`<p class="about">${about}</p>
+<p class="verdict ${worse ? 'worse' : better ? 'better' : 'unclear'}">${verdict}</p>
+${after && html`<p class="note">On ${after.tokens} learned tokens of held-out demonstrations, before → after training.</p>`}`;
 }
 
 function sentence({ name, before, after, verdict }: Change): string {
