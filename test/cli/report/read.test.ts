@@ -81,7 +81,7 @@ runs('an older run without samples.jsonl is read', async () => {
 
 runs('a folder without a run, without steps, or with a broken config is refused by name', async () => {
   await fails([join(folder, 'none')], 'ERR_PRL_IO', /there is no folder .*none/);
-  await fails([folder], 'ERR_PRL_IO', /must be a run folder of prl train, and has no config\.json/);
+  await fails([folder], 'ERR_PRL_IO', /must be a run folder of prl train or prl sft, and has no config\.json/);
   const path = await train('a', { maxSteps: 0 });
   await fails([path], 'ERR_PRL_IO', /a report needs a finished step/);
   await fails(
