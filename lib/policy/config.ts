@@ -116,9 +116,9 @@ function refuseUnsupported(config: PolicyConfig, type: PolicyConfig['model_type'
 const SLIDING_WINDOW = 4096;
 const MAX_WINDOW_LAYERS = 28;
 
-/** Refuses a sliding window, unless no sequence is long enough to feel it. */
+/** Refuses a sliding window, unless no sequence is long enough to feel it. Llama's code has none to go by. */
 function refuseWindow(config: PolicyConfig, type: PolicyConfig['model_type'], maxPositions: number) {
-  const { layer_types: layers, sliding_window: window = SLIDING_WINDOW } = config;
+  const { layer_types: layers, sliding_window: window = type === 'llama' ? null : SLIDING_WINDOW } = config;
   const isFull = (layer: unknown) => layer === 'full_attention';
   if (
     layers != null &&
@@ -128,10 +128,11 @@ function refuseWindow(config: PolicyConfig, type: PolicyConfig['model_type'], ma
   const listed = layers == null || type === 'mistral' ? undefined : (layers as unknown[]);
   const sliding = listed ? !listed.every(isFull) : slidesByDefault(config, type);
   if (!sliding || (typeof window === 'number' && window >= maxPositions)) return;
-  const set = config.sliding_window === undefined ? `${SLIDING_WINDOW}, the default of transformers,` : quoted(window);
+  const absent = config.sliding_window === undefined;
+  const set = `${absent ? `${window} (the default)` : quoted(window)}${listed ? ' with sliding layer_types' : ''}`;
   throw new PrlError(
     'ERR_PRL_UNSUPPORTED',
-    `sliding_window ${set} of the config is not supported: the policy has full attention, which is the same only where the window is at least max_position_embeddings (${maxPositions})`,
+    `sliding_window ${set} is not supported: the policy has full attention, which is the same only where the window is at least max_position_embeddings (${maxPositions})`,
   );
 }
 

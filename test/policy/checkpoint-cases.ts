@@ -143,7 +143,7 @@ export const CHECKPOINT_CASES: readonly (Made | Refused)[] = [
       { config: { use_sliding_window: true, sliding_window: 16, max_window_layers: 0 } },
     ],
     code: 'ERR_PRL_UNSUPPORTED',
-    message: /sliding_window (127|16|null|4096, the default of transformers,) of the config is not supported/,
+    message: /sliding_window (127|16|null|4096 \(the default\))( with sliding layer_types)? is not supported/,
     note: '',
   },
   {
