@@ -125,8 +125,8 @@ function llama3(plain: Float32Array, rope: Rope, config: PolicyConfig): Rotation
 }
 
 /**
- * YaRN (arXiv 2309.00071): rotations that turn less than betaSlow times in the original context are divided by `factor`,
- * those that turn more than betaFast times stay, and a ramp over the pairs lies between.
+ * YaRN (arXiv 2309.00071): rotations that turn less than beta_slow times in the original context are divided by
+ * `factor`, those that turn more than beta_fast times stay, and a ramp over the pairs lies between.
  */
 function yarn(plain: Float32Array, rope: Rope, config: PolicyConfig): Rotations {
   const original = originalLength(rope, config);
@@ -161,8 +161,8 @@ function attentionFactor(rope: Rope, factor: number, mscale?: number, mscaleAllD
 }
 
 /**
- * The rotary settings of a saved config: the same in the spellings of transformers 4 and 5. What transformers 4 does not
- * find elsewhere is written out.
+ * The rotary settings of a saved config: the same in the spellings of transformers 4 and 5. What transformers 4 does
+ * not find elsewhere is written out.
  */
 export function savedRope(config: PolicyConfig) {
   const rope = ropeOf(config);
