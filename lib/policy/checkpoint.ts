@@ -7,9 +7,11 @@ import { PrlError } from '../base/errors.js';
 import { isObject, readJson } from '../base/json.js';
 import { checkInteger } from '../base/options.js';
 import { quoted, quotedName } from '../base/text.js';
+import { native } from '../kernels/native.js';
 import { checkArchitecture, type NativeConfig, nativeConfig, savedConfig } from './config.js';
+import { ropeWarning } from './rope.js';
 import { DTYPES, SafetensorsFile, type StorableTensor, writeSafetensors } from './safetensors.js';
-import type { PolicyConfig, SaveOptions } from './types.js';
+import type { LoadOptions, PolicyConfig, SaveOptions } from './types.js';
 
 export interface ParameterInfo {
   /** Name as in a Hugging Face checkpoint. */
@@ -22,8 +24,42 @@ const INDEX = 'model.safetensors.index.json';
 const isShard = (name: string) => /^model-\d{5}-of-\d{5}\.safetensors$/.test(name);
 const corrupt = (message: string) => new PrlError('ERR_PRL_CORRUPT', message);
 
-/** The config of a checkpoint, and the sizes that follow from it. */
-export async function readConfig(folder: string): Promise<{ config: PolicyConfig; sizes: NativeConfig }> {
+type ExtraTensors = NonNullable<LoadOptions['extraTensors']>;
+
+const EMBEDDING = 'model.embed_tokens.weight';
+const HEAD = 'lm_head.weight';
+
+/**
+ * Opens a model: its config, the sizes that follow from it, and its checkpoint, in which every tensor has been found.
+ * Where the config ties the output head to the embedding and the files hold another head, the config is wrong. The head
+ * is then untied, as in transformers.
+ */
+export async function openModel(
+  folder: string,
+  extraTensors: ExtraTensors,
+): Promise<{ config: PolicyConfig; sizes: NativeConfig; checkpoint: Checkpoint }> {
+  const { config, sizes } = await readConfig(folder);
+  const checkpoint = await Checkpoint.openFiles(folder);
+  try {
+    if (sizes.tied) checkpoint.standIn(HEAD, EMBEDDING);
+    const own = sizes.tied && checkpoint.has(HEAD);
+    checkpoint.require(native().policyParameters({ ...sizes, tied: sizes.tied && !own }), extraTensors);
+    const warning = ropeWarning(config);
+    if (warning) process.emitWarning(`${join(folder, 'config.json')}: ${warning}`, 'PrlWarning');
+    if (!own || (await checkpoint.sameValues(HEAD, EMBEDDING))) return { config, sizes, checkpoint };
+    process.emitWarning(
+      `${folder} has an output head (${HEAD}) that differs from its embedding, but its config says tie_word_embeddings true: the head is used, as in transformers. Write tie_word_embeddings false into the config`,
+      'PrlWarning',
+    );
+    const untied = { config: { ...config, tie_word_embeddings: false }, sizes: { ...sizes, tied: false } };
+    return { ...untied, checkpoint };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+async function readConfig(folder: string): Promise<{ config: PolicyConfig; sizes: NativeConfig }> {
   const path = join(folder, 'config.json');
   const config = (await readJson(path)) as PolicyConfig;
   checkArchitecture(folder, config);
@@ -43,26 +79,56 @@ export interface TensorPlace {
   begin: number;
 }
 
-/** An open checkpoint in which every tensor that a model needs has been found, and nothing else. */
+/** An open checkpoint. After {@link require} every tensor that a model needs has been found, and nothing else. */
 export class Checkpoint {
+  readonly #folder: string;
   readonly #files: SafetensorsFile[] = [];
   readonly #places = new Map<string, TensorPlace>();
+  /** Which file holds each tensor. */
+  #where = new Map<string, SafetensorsFile>();
+  /** Names of tensors that go by another name in the files. */
+  readonly #standIns = new Map<string, string>();
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
 
   /**
-   * Opens a checkpoint and checks its headers. It reads and allocates nothing of the model's size.
+   * Opens the files of a checkpoint and checks their headers. It reads and allocates nothing of the model's size.
    *
    * @throws PrlError that names the tensor and the file
    */
-  static async open(folder: string, parameters: readonly ParameterInfo[], tied: boolean): Promise<Checkpoint> {
-    const checkpoint = new Checkpoint();
+  static async openFiles(folder: string): Promise<Checkpoint> {
+    const checkpoint = new Checkpoint(folder);
     try {
-      const where = await checkpoint.#openFiles(folder);
-      checkpoint.#check(folder, where, parameters, tied);
+      checkpoint.#where = await checkpoint.#openFiles(folder);
     } catch (error) {
       await checkpoint.close();
       throw error;
     }
     return checkpoint;
+  }
+
+  has(name: string): boolean {
+    return this.#where.has(name);
+  }
+
+  /** Of two tensors that are the same, a file may hold either: `other` is renamed to `name` where `name` is absent. */
+  standIn(other: string, name: string): void {
+    const file = this.#where.get(other);
+    if (!file || this.has(name)) return;
+    this.#where.delete(other);
+    this.#where.set(name, file);
+    this.#standIns.set(name, other);
+  }
+
+  /** Whether two tensors of {@link require} hold the same bits, or the same numbers in two types. */
+  async sameValues(a: string, b: string): Promise<boolean> {
+    const places = [this.place(a), this.place(b)];
+    const differ = places[0].dtype !== places[1].dtype;
+    const [first, second] = [a, b].map((name, i) => places[i].file.pieces(name, differ));
+    for await (const piece of first) if (Buffer.compare(piece, (await second.next()).value!) !== 0) return false;
+    return true;
   }
 
   place(name: string): TensorPlace {
@@ -73,7 +139,6 @@ export class Checkpoint {
     await Promise.all(this.#files.map((file) => file.close()));
   }
 
-  /** Which file holds each tensor. */
   async #openFiles(folder: string): Promise<Map<string, SafetensorsFile>> {
     const open = async (name: string) => {
       const file = await SafetensorsFile.open(join(folder, name));
@@ -110,29 +175,44 @@ export class Checkpoint {
     return where;
   }
 
-  #check(
-    folder: string,
-    where: Map<string, SafetensorsFile>,
-    parameters: readonly ParameterInfo[],
-    tied: boolean,
-  ): void {
+  /**
+   * Finds these tensors, and refuses any other.
+   *
+   * @throws PrlError that names the tensor
+   */
+  require(parameters: readonly ParameterInfo[], extraTensors: ExtraTensors = 'refuse'): void {
+    const folder = this.#folder;
     for (const { name, shape } of parameters) {
-      const file = where.get(name);
-      const entry = file?.tensors.get(name);
-      if (!file || !entry) throw corrupt(`the checkpoint ${folder} has no tensor '${name}'`);
+      const own = this.#standIns.get(name) ?? name;
+      const file = this.#where.get(name);
+      const entry = file?.tensors.get(own);
+      if (!file || !entry)
+        throw corrupt(
+          `the checkpoint ${folder} has no tensor '${name}'${name === HEAD ? ', and its config does not say tie_word_embeddings true' : ''}`,
+        );
       if (String(entry.shape) !== String(shape))
         throw corrupt(
-          `tensor '${name}' of ${folder} must have the shape [${shape}], as its config says, not [${entry.shape}]`,
+          `tensor '${own}' of ${folder} must have the shape [${shape}], as its config says, not [${entry.shape}]`,
         );
-      file.checkReadable(name);
+      file.checkReadable(own);
       this.#places.set(name, { file, dtype: entry.dtype, begin: entry.begin });
     }
-    for (const name of where.keys()) {
-      if (!this.#places.has(name) && !isRedundant(name, tied))
-        throw corrupt(`the checkpoint ${folder} has the tensor ${quotedName(name)}, which its config does not know`);
+    for (const name of this.#where.keys()) {
+      if (this.#places.has(name) || name.endsWith('.rotary_emb.inv_freq')) continue;
+      const what = `the checkpoint ${folder} has the tensor ${quotedName(name)}, which its config does not know`;
+      if (isPartOfPolicy(name)) throw corrupt(`${what}: without it the policy would give other numbers`);
+      if (extraTensors === 'refuse')
+        throw corrupt(`${what}; extraTensors 'ignore' (--extra-tensors ignore) leaves such tensors out`);
     }
   }
 }
+
+/**
+ * Whether a tensor that the config does not know would change what the policy computes: it belongs to one of its
+ * modules, or to an adapter of one. Other heads (score.weight, v_head.*), draft layers and encoders do not.
+ */
+const isPartOfPolicy = (name: string) =>
+  /^(.*\.)?(model\.(layers|embed_tokens|norm)|lm_head)\./.test(name) || /lora_|adapter/i.test(name);
 
 /** The shard of each tensor, from the index. `whole`: why there is no single file. */
 async function readIndex(folder: string, whole: PrlError): Promise<Map<string, string>> {
@@ -157,19 +237,15 @@ async function readIndex(folder: string, whole: PrlError): Promise<Map<string, s
   return placed;
 }
 
-/** Tensors of a checkpoint that need no loading: recomputed buffers, and a tied model's copy of its embedding. */
-const isRedundant = (name: string, tied: boolean) =>
-  name.endsWith('.rotary_emb.inv_freq') || (tied && name === 'lm_head.weight');
-
 /** Reads every parameter of a small checkpoint and passes it to `write`, once all of them are found and fit. */
 export async function loadWeights(
   folder: string,
   parameters: readonly ParameterInfo[],
-  tied: boolean,
   write: (name: string, values: Float32Array) => void,
 ): Promise<void> {
-  const checkpoint = await Checkpoint.open(folder, parameters, tied);
+  const checkpoint = await Checkpoint.openFiles(folder);
   try {
+    checkpoint.require(parameters);
     for (const { name } of parameters) write(name, await checkpoint.place(name).file.read(name));
   } finally {
     await checkpoint.close();

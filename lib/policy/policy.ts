@@ -18,7 +18,7 @@ import { native } from '../kernels/native.js';
 import { asTensor, Tensor, type TensorLike } from '../kernels/tensor.js';
 import { ADAM_OPTIONS, adamOptions } from './adam.js';
 import { packBatch, packForScoring, packSequences, tokenList } from './batch.js';
-import { Checkpoint, type ParameterInfo, readConfig, saveCheckpoint } from './checkpoint.js';
+import { type Checkpoint, openModel, type ParameterInfo, saveCheckpoint } from './checkpoint.js';
 import { nativeConfig, ownConfig } from './config.js';
 import { type FlatCompletion, generateArguments, groupCompletions } from './generate.js';
 import { checkStorage, PolicyMemory } from './memory-check.js';
@@ -41,10 +41,11 @@ import type {
 
 const GRADIENT_OPTIONS = [...LOSS_OPTIONS, 'temperature', 'microBatchTokens', 'gradientCheckpointing', 'signal'];
 const UPDATE_OPTIONS = [...GRADIENT_OPTIONS, ...ADAM_OPTIONS];
+export const EXTRA_TENSORS = ['refuse', 'ignore'] as const;
 
 /**
- * The policy network: a Llama, Qwen2 or Qwen3 decoder in native code, on the CPU. Weights are float32 or bfloat16;
- * arithmetic is float32.
+ * The policy network: a Llama, Mistral, Qwen2 or Qwen3 decoder in native code, on the CPU. Weights are float32 or
+ * bfloat16; arithmetic is float32.
  *
  * Calls that return a promise run off the event loop, one after the other in call order. The others block it, in
  * proportion to the parameters: create, clone, reading and writing parameters, gradients, resetOptimizer, dispose. All
@@ -100,14 +101,14 @@ export class Policy implements PolicyLike {
    *   ERR_PRL_OUT_OF_MEMORY; or an error of the hub, as downloadFiles
    */
   static async load(idOrFolder: string, options: LoadOptions = {}): Promise<Policy> {
-    options = checkOptions('Policy.load', options, ['dtype', 'memoryCheck', ...HUB_OPTIONS]);
-    const { dtype, memoryCheck, ...hub } = options;
+    options = checkOptions('Policy.load', options, ['dtype', 'memoryCheck', 'extraTensors', ...HUB_OPTIONS]);
+    const { dtype, memoryCheck, extraTensors: extra = 'refuse', ...hub } = options;
     const storage = checkStorage({ dtype, memoryCheck });
+    const extraTensors = checkChoice('extraTensors', extra, EXTRA_TENSORS);
     const folder = await resolveModel(idOrFolder, hub);
-    const { config, sizes } = await readConfig(folder);
-    const memory = new PolicyMemory(sizes, storage);
-    const checkpoint = await Checkpoint.open(folder, native().policyParameters(memory.config), memory.config.tied);
+    const { config, sizes, checkpoint } = await openModel(folder, extraTensors);
     try {
+      const memory = new PolicyMemory(sizes, storage);
       const policy = new Policy(config, memory, Policy.#make(memory));
       await policy.#load(checkpoint, hub.signal);
       return policy;

@@ -28,6 +28,8 @@ export const DTYPES = {
 } as const;
 const READABLE = ['F32', 'BF16', 'F16'];
 const MAX_DIMENSIONS = 8;
+/** Elements that are read at once. */
+const PIECE = 1 << 19;
 
 export interface TensorEntry {
   dtype: string;
@@ -91,13 +93,29 @@ export class SafetensorsFile {
     const entry = this.checkReadable(name);
     const bytes = new Uint8Array(entry.bytes);
     await readFully(this.#file, this.path, bytes, entry.begin);
-    if (entry.dtype === 'F32') return new Float32Array(bytes.buffer);
-    return Float32Array.from(new Uint16Array(bytes.buffer), entry.dtype === 'BF16' ? fromBFloat16 : fromFloat16);
+    return toFloats(entry.dtype, bytes);
+  }
+
+  /** A tensor in pieces of PIECE elements: its bytes, or those of its values in float32. */
+  async *pieces(name: string, inFloat32: boolean): AsyncGenerator<Uint8Array, undefined> {
+    const entry = this.checkReadable(name);
+    const width = DTYPES[entry.dtype as keyof typeof DTYPES];
+    const elements = entry.bytes / width;
+    for (let first = 0; first < elements; first += PIECE) {
+      const bytes = new Uint8Array(Math.min(PIECE, elements - first) * width);
+      await readFully(this.#file, this.path, bytes, entry.begin + first * width);
+      yield inFloat32 ? new Uint8Array(toFloats(entry.dtype, bytes).buffer) : bytes;
+    }
   }
 
   close(): Promise<void> {
     return this.#file.close();
   }
+}
+
+function toFloats(dtype: string, { buffer }: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  if (dtype === 'F32') return new Float32Array(buffer);
+  return Float32Array.from(new Uint16Array(buffer), dtype === 'BF16' ? fromBFloat16 : fromFloat16);
 }
 
 async function readFully(file: FileHandle, path: string, into: Uint8Array, position: number) {

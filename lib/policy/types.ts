@@ -147,8 +147,14 @@ export interface StorageOptions {
   memoryCheck?: boolean;
 }
 
-/** Options of Policy.load: storage, and access to the hub. */
-export interface LoadOptions extends StorageOptions, HubOptions {}
+/** Options of Policy.load: storage, what the files may hold, and access to the hub. */
+export interface LoadOptions extends StorageOptions, HubOptions {
+  /**
+   * Tensors that the config does not know. 'refuse' (default) is an error; 'ignore' leaves out those that change
+   * nothing for the policy, such as a value head. A tensor of the policy's own modules is an error either way.
+   */
+  extraTensors?: 'refuse' | 'ignore';
+}
 
 /** Options of {@link PolicyLike.save}. */
 export interface SaveOptions {
@@ -161,7 +167,7 @@ export interface SaveOptions {
 /** The configuration of a causal language model, with Hugging Face's names. */
 export interface PolicyConfig {
   /** The architecture. */
-  model_type: 'llama' | 'qwen2' | 'qwen3';
+  model_type: 'llama' | 'mistral' | 'qwen2' | 'qwen3';
   /** Number of tokens in the vocabulary. */
   vocab_size: number;
   /** Width of the hidden states. */
@@ -180,16 +186,26 @@ export interface PolicyConfig {
   rms_norm_eps?: number;
   /** Base of the rotary frequencies. Also read from rope_parameters. Default 10000. */
   rope_theta?: number;
-  /** Scaling of the rotary embedding, in the older spelling. */
-  rope_scaling?: null | { rope_type: string; [key: string]: unknown };
+  /**
+   * Scaling of the rotary embedding, in the older spelling: 'linear', 'dynamic', 'llama3' or 'yarn'. Where it is given,
+   * rope_parameters is not read, as in transformers.
+   */
+  rope_scaling?: null | { rope_type?: string; [key: string]: unknown };
   /** Scaling of the rotary embedding, in the newer spelling. */
   rope_parameters?: { rope_type?: string; rope_theta?: number; [key: string]: unknown };
   /** Longest sequence in tokens. Default 2048. */
   max_position_embeddings?: number;
   /** The output head is the embedding. Default false. */
   tie_word_embeddings?: boolean;
-  /** Biases of q, k and v. Default: true for qwen2, false otherwise. */
+  /** llama, qwen3: biases of q, k, v and o. Default false. qwen2 always has those of q, k and v, and none of o. */
   attention_bias?: boolean;
+  /** llama: biases of gate, up and down. Default false. */
+  mlp_bias?: boolean;
+  /**
+   * A window of attention. It must be null or at least max_position_embeddings, so that no sequence feels it. mistral:
+   * default 4096. qwen2, qwen3: read only with use_sliding_window, and where layer_types or max_window_layers say so.
+   */
+  sliding_window?: number | null;
   /** Tokens that end a completion, unless `stop` is given. */
   eos_token_id?: number | number[];
   /** Kept for the files. Not used. */

@@ -168,7 +168,7 @@ export class QuantilePrm implements ProcessRewardModel {
     const reference = config.finetuned === true ? await Policy.load(join(folder, 'reference')) : undefined;
     const model = new QuantilePrm(shape, backbone, reference);
     try {
-      await loadWeights(folder, model.#parameters, false, (name, values) => {
+      await loadWeights(folder, model.#parameters, (name, values) => {
         if (!values.every((x) => Number.isFinite(x) && (name !== 'features.deviation' || x > 0)))
           throw new PrlError(
             'ERR_PRL_CORRUPT',

@@ -23,6 +23,8 @@ ModelConfig ParseConfig(const Args& args) {
   c.max_positions = args.Integer("maxPositions", 1, kMaxInt);
   c.norm_eps = static_cast<float>(args.Number("normEps"));
   c.qkv_bias = args.Boolean("qkvBias");
+  c.o_bias = args.Boolean("oBias");
+  c.mlp_bias = args.Boolean("mlpBias");
   c.qk_norm = args.Boolean("qkNorm");
   c.tied = args.Boolean("tied");
   if (c.heads % c.kv_heads != 0) {
@@ -33,6 +35,7 @@ ModelConfig ParseConfig(const Args& args) {
     Throw(args.env(), Code::kOutOfRange, "headDim must be even, not %lld", (long long)c.head_dim);
   const TensorArg inv_freq = args.Floats("invFreq", c.head_dim / 2);
   c.inv_freq.assign(inv_freq.f32(), inv_freq.f32() + inv_freq.elements);
+  c.rope_factor = static_cast<float>(args.Number("ropeFactor"));
   return c;
 }
 

@@ -40,7 +40,7 @@ void Layout::Build(const ModelConfig& c) {
     const std::string layer = "model.layers." + std::to_string(l) + ".", attention = layer + "self_attn.",
                       mlp = layer + "mlp.";
     LayerOffsets o{};
-    o.q_bias = o.kv_bias = o.q_norm = o.k_norm = -1;
+    o.q_bias = o.kv_bias = o.q_norm = o.k_norm = o.o_bias = o.gate_up_bias = o.down_bias = -1;
     o.input_norm = Add(layer + "input_layernorm.weight", {c.hidden});
     o.q = Add(attention + "q_proj.weight", {c.q_width(), c.hidden});
     o.kv = Add(attention + "k_proj.weight", {c.k_width(), c.hidden}, true);
@@ -55,10 +55,16 @@ void Layout::Build(const ModelConfig& c) {
       o.k_norm = Add(attention + "k_norm.weight", {c.head_dim});
     }
     o.o = Add(attention + "o_proj.weight", {c.hidden, c.q_width()});
+    if (c.o_bias) o.o_bias = Add(attention + "o_proj.bias", {c.hidden});
     o.mlp_norm = Add(layer + "post_attention_layernorm.weight", {c.hidden});
     o.gate_up = Add(mlp + "gate_proj.weight", {c.intermediate, c.hidden});
     Add(mlp + "up_proj.weight", {c.intermediate, c.hidden}, true);
+    if (c.mlp_bias) {
+      o.gate_up_bias = Add(mlp + "gate_proj.bias", {c.intermediate});
+      Add(mlp + "up_proj.bias", {c.intermediate}, true);
+    }
     o.down = Add(mlp + "down_proj.weight", {c.hidden, c.intermediate});
+    if (c.mlp_bias) o.down_bias = Add(mlp + "down_proj.bias", {c.hidden});
     layers.push_back(o);
   }
   final_norm = Add("model.norm.weight", {c.hidden});

@@ -27,9 +27,12 @@ struct LayerOffsets {
   int64_t q_bias, kv_bias;  // [q_width], [kv_width]
   int64_t q_norm, k_norm;   // [head_dim]
   int64_t o;                // [hidden, q_width]
+  int64_t o_bias;           // [hidden]
   int64_t mlp_norm;
-  int64_t gate_up;  // [2 * intermediate, hidden]
-  int64_t down;     // [hidden, intermediate]
+  int64_t gate_up;       // [2 * intermediate, hidden]
+  int64_t gate_up_bias;  // [2 * intermediate]
+  int64_t down;          // [hidden, intermediate]
+  int64_t down_bias;     // [hidden]
 };
 
 struct Layout {

@@ -22,7 +22,7 @@ const config = (m: Making) => ({
     headDim: 4,
     maxPositions: POSITIONS,
   },
-  ...{ normEps: 1e-6, qkvBias: true, qkNorm: true, tied: false },
+  ...{ normEps: 1e-6, qkvBias: true, oBias: true, mlpBias: true, qkNorm: true, tied: false, ropeFactor: 1 },
   invFreq: m.floats(2, (i) => 0.1 ** i),
   dtype: 'float32',
 });

@@ -14,7 +14,7 @@ addon.initialize(class extends Error { constructor(code, message) { super(messag
 const tensor = (data, shape = [data.length]) =>
   ({ dtype: data instanceof Int32Array ? 'int32' : 'float32', device: 'cpu', shape, data });
 const sizes = { vocab: 31, hidden: 16, intermediate: 24, layers: 2, heads: 2, kvHeads: 1, headDim: 8, maxPositions: 4096 };
-const policy = addon.policyCreate({ ...sizes, normEps: 1e-6, qkvBias: false, qkNorm: false, tied: true,
+const policy = addon.policyCreate({ ...sizes, normEps: 1e-6, qkvBias: false, oBias: false, mlpBias: false, qkNorm: false, tied: true, ropeFactor: 1,
   invFreq: tensor(new Float32Array(4).fill(0.1)), dtype: 'float32' });
 addon.policyInit({ policy, seed: 1 });
 const ids = tensor(new Int32Array(2000).map((_, i) => i % 31)), cuSeqlens = tensor(new Int32Array([0, 1000, 2000]));

@@ -501,16 +501,15 @@ wrong('load refuses models that are not supported and lists those that are', asy
     writeConfig(folder, { ...policy.config, ...config });
     return rejectsWith(Policy.load(folder), PrlError, code, message);
   };
-  const [unsupported, known] = ['ERR_PRL_UNSUPPORTED', /llama \(LlamaForCausalLM\), qwen2 .*, qwen3/];
+  const [unsupported, known] = ['ERR_PRL_UNSUPPORTED', /llama \(LlamaForCausalLM\), mistral .*, qwen2 .*, qwen3/];
   await refuses({ model_type: 'mixtral', architectures: ['MixtralForCausalLM'] }, unsupported, /"MixtralForCausalLM"/);
   await refuses({ model_type: 'mixtral', architectures: ['MixtralForCausalLM'] }, unsupported, known);
   await refuses({ architectures: ['LlamaForSequenceClassification'] }, unsupported, known);
   await refuses({ model_type: '__proto__' }, unsupported, known);
   await refuses({ model_type: undefined }, unsupported, known);
   await refuses({ num_experts: 8 }, unsupported, /num_experts 8/);
-  await refuses({ use_sliding_window: true }, unsupported, /use_sliding_window/);
   await refuses({ quantization_config: { quant_method: 'awq' } }, unsupported, /quantization_config/);
-  await refuses({ rope_scaling: { type: 'yarn', factor: 4 } }, unsupported, /rope_type "yarn"/);
+  await refuses({ rope_scaling: { type: 'longrope', factor: 4 } }, unsupported, /rope_type "longrope"/);
   await refuses({ architectures: null }, 'ERR_PRL_IO', /model\.safetensors/);
   writeFileSync(join(folder, 'pytorch_model.bin'), '');
   await refuses({}, unsupported, /pickled weights/);

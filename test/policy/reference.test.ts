@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Policy, type PolicyBatch, type PolicyConfig } from '../../lib/index.js';
-import { nativeConfig, ropeFrequencies } from '../../lib/policy/config.js';
+import { nativeConfig } from '../../lib/policy/config.js';
+import { rotations } from '../../lib/policy/rope.js';
 import { near } from '../reference/numbers.js';
 import { readSafetensors, type StoredTensor } from '../reference/safetensors.js';
 
@@ -101,7 +102,7 @@ const rope = suite('Policy against transformers: rope scaling');
 rope('llama3 rope scaling gives the frequencies and logits of transformers', async () => {
   const reference = readSafetensors(new URL('model/llama/reference.safetensors', FIXTURES));
   const config = configOf('llama/alt_rope/config.json');
-  near(ropeFrequencies(config, 16), reference.get('alt_rope.inv_freq')!.data, 0, 'inv_freq', 2 ** -23);
+  near(rotations(config, 16).invFreq, reference.get('alt_rope.inv_freq')!.data, 0, 'inv_freq', 2 ** -23);
   const weights = await Policy.load(folderOf('llama'));
   const policy = Policy.create(config, { seed: 0 });
   for (const { name } of weights.parameters) policy.writeParameter(name, weights.readParameter(name));
@@ -113,8 +114,8 @@ rope('linear rope scaling divides every frequency by the factor', () => {
   const plain = configOf('qwen3/config.json');
   const scaled = { ...plain, rope_parameters: { ...plain.rope_parameters, rope_type: 'linear', factor: 4 } };
   assert.equal(
-    ropeFrequencies(scaled, 32),
-    ropeFrequencies(plain, 32).map((x) => x / 4),
+    rotations(scaled, 32).invFreq,
+    rotations(plain, 32).invFreq.map((x) => x / 4),
   );
 });
 rope.run();

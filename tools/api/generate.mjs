@@ -1,16 +1,17 @@
 // Writes the reference, docs/api: a page for each theme from the doc comments of what lib/index.ts exports, the option
 // tables, and the help of every command. First it writes lib/kernels/policy-loss-options.ts from the table of the
-// loss's options.
+// loss's options, and the table of docs/models.md from the cases that test/policy/checkpoints.test.ts tests.
 //   node --import tsx tools/api/generate.mjs [--check]     --check: writes nothing, and fails when docs/api is not current
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Application, ReflectionKind, UnknownType } from 'typedoc';
 import { helpOf } from '../../lib/cli/kit/args.ts';
 import * as losses from '../../lib/kernels/loss-table.ts';
 import { PRM_TRAIN_OPTIONS } from '../../lib/prm/train.ts';
 import { TRAINER_OPTIONS } from '../../lib/train/options.ts';
+import { CHECKPOINT_CASES } from '../../test/policy/checkpoint-cases.ts';
 import { lossTypes, policyLossOptions } from './loss-options.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -49,6 +50,7 @@ const problems = [];
 rmSync(scratch, { recursive: true, force: true });
 mkdirSync(pages, { recursive: true });
 writeLossOptions();
+writeCheckpointTable();
 await writeReference(writeEntries());
 for (const name of readdirSync(pages)) write(name, shapesAsCode(read(pages, name)));
 write('options.md', optionsPage());
@@ -61,11 +63,27 @@ process.exit(problems.length ? 1 : 0);
 
 /** The type of the loss's options, which typedoc reads. */
 function writeLossOptions() {
-  const text = policyLossOptions(losses, root);
-  if (existsSync(lossOptions) && readFileSync(lossOptions, 'utf8') === text) return;
-  if (process.argv.includes('--check'))
-    problems.push('lib/kernels/policy-loss-options.ts is not current: npm run docs');
-  else writeFileSync(lossOptions, text);
+  keep(lossOptions, policyLossOptions(losses, root));
+}
+
+/** What checkpoints may have, between two marks of docs/models.md. */
+function writeCheckpointTable() {
+  const page = join(root, 'docs', 'models.md');
+  const rows = CHECKPOINT_CASES.map(({ has, note, code }) => {
+    const loads = code ? `no: \`${code}\`` : 'yes';
+    return `| ${has} | ${note ? `${loads}; ${note}` : loads} |\n`;
+  });
+  const parts = readFileSync(page, 'utf8').split(/(<!-- [^>]*checkpoint-cases[^>]* -->\n|<!-- end -->)/);
+  if (parts.length !== 5) return problems.push('docs/models.md must have the marks of the table of checkpoints once');
+  parts[2] = `\n| a checkpoint has | it loads |\n|---|---|\n${rows.join('')}\n`;
+  keep(page, parts.join(''));
+}
+
+/** Writes a file that has another text, or reports it. */
+function keep(path, text) {
+  if (existsSync(path) && readFileSync(path, 'utf8') === text) return;
+  if (process.argv.includes('--check')) problems.push(`${relative(root, path)} is not current: npm run docs`);
+  else writeFileSync(path, text);
 }
 
 /**

@@ -3,10 +3,11 @@ import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
 import type { Command } from '../kit/args.js';
 import { Interrupt } from '../kit/interrupt.js';
-import { modelFolder } from '../kit/model-folder.js';
+import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 
 const OPTIONS = {
   model: { type: 'string', doc: 'Folder of a model, or of a run (its newest checkpoint)' },
+  ...LOAD_OPTIONS,
   prompt: { type: 'string', doc: 'Text to continue' },
   n: { type: 'integer', default: 1, min: 1, doc: 'Number of responses' },
   maxNewTokens: { type: 'integer', default: 96, min: 1, doc: 'Longest response in tokens' },
@@ -27,9 +28,9 @@ export const generateCommand: Command = {
     ["prl generate --model runs/a/base --prompt '12+7-3=' --n 8 --json", 'Eight of the base, as JSON'],
   ],
   async run(values) {
-    const { model, prompt, n, json, ...options } = resolveOptions('prl generate', OPTIONS, values);
+    const { model, extraTensors, prompt, n, json, ...options } = resolveOptions('prl generate', OPTIONS, values);
     const folder = await modelFolder(model!);
-    const [policy, tokenizer] = [await Policy.load(folder), await Tokenizer.load(folder)];
+    const [policy, tokenizer] = [await Policy.load(folder, { extraTensors }), await Tokenizer.load(folder)];
     const { signal } = new Interrupt();
     const [{ completions }] = await policy.generate([tokenizer.encode(prompt!)], {
       ...options,

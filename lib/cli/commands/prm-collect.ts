@@ -8,7 +8,7 @@ import { TRAINER_OPTIONS } from '../../train/options.js';
 import { type Command, firstGiven, part, type Values } from '../kit/args.js';
 import { DATASET_OPTIONS, loadTask } from '../kit/dataset.js';
 import { Interrupt } from '../kit/interrupt.js';
-import { modelFolder, weightsHash } from '../kit/model-folder.js';
+import { LOAD_OPTIONS, modelFolder, weightsHash } from '../kit/model-folder.js';
 import { Progress } from '../kit/progress.js';
 
 const OPTIONS = {
@@ -16,6 +16,7 @@ const OPTIONS = {
     type: 'string',
     doc: 'Folder of a model, or of a run (its newest checkpoint); RUN/base is the base of a run',
   },
+  ...LOAD_OPTIONS,
   output: { type: 'string', doc: 'File to write; an existing one is resumed' },
   problems: { type: 'integer', min: 1, doc: 'Number of problems (default: 200, or all of a smaller dataset)' },
   n: { type: 'integer', default: 2, min: 1, doc: 'Responses per problem' },
@@ -83,9 +84,9 @@ export const prmCollectCommand: Command = {
 };
 
 async function collect(values: Values): Promise<number> {
-  const { model, output, ...options } = resolveOptions('prl prm collect', OPTIONS, part(values, OPTIONS));
+  const { model, extraTensors, output, ...options } = resolveOptions('prl prm collect', OPTIONS, part(values, OPTIONS));
   const folder = await modelFolder(model!);
-  const policy = await Policy.load(folder);
+  const policy = await Policy.load(folder, { extraTensors });
   const interrupt = new Interrupt();
   const { signal } = interrupt;
   const chosen = await chosenProblems(values, { ...options, policy, folder, signal });

@@ -5,15 +5,16 @@ import { readPrmData } from '../../prm/data.js';
 import { evaluatePrm } from '../../prm/evaluate.js';
 import { QuantilePrm } from '../../prm/quantile-prm.js';
 import { PRM_TRAIN_OPTIONS, trainQuantilePrm } from '../../prm/train.js';
-import type { Command, Values } from '../kit/args.js';
+import { type Command, part, type Values } from '../kit/args.js';
 import { Interrupt } from '../kit/interrupt.js';
-import { modelFolder, weightsHash } from '../kit/model-folder.js';
+import { LOAD_OPTIONS, modelFolder, weightsHash } from '../kit/model-folder.js';
 import { Progress } from '../kit/progress.js';
 import { warn } from '../kit/warn.js';
 import { auc } from '../prm/evaluation.js';
 
 const FILES = {
   model: { type: 'string', doc: 'Folder of the model that the data was collected with' },
+  ...LOAD_OPTIONS,
   data: { type: 'string', doc: 'File of prl prm collect' },
   output: { type: 'string', doc: 'Folder to write; an existing process reward model is replaced' },
 } as const satisfies OptionTable;
@@ -35,16 +36,16 @@ export const prmTrainCommand: Command = {
 };
 
 async function train(values: Values): Promise<number> {
-  const { model, data: file, output, ...given } = values as Values & { model: string; data: string; output: string };
-  const options = resolveOptions('prl prm train', PRM_TRAIN_OPTIONS, given);
-  await QuantilePrm.checkOutput(output);
-  const folder = await modelFolder(model);
-  const data = await readPrmData(file);
+  const { model, data: file, output, extraTensors } = resolveOptions('prl prm train', FILES, part(values, FILES));
+  const options = resolveOptions('prl prm train', PRM_TRAIN_OPTIONS, part(values, PRM_TRAIN_OPTIONS));
+  await QuantilePrm.checkOutput(output!);
+  const folder = await modelFolder(model!);
+  const data = await readPrmData(file!);
   if (data.settings.model !== (await weightsHash(folder)))
     warn(
       `${file} was collected with another model than ${folder}: the head learns from the responses of that other model`,
     );
-  const policy = await Policy.load(folder);
+  const policy = await Policy.load(folder, { extraTensors });
   const tokenizer = await Tokenizer.load(folder).catch(() => undefined);
   const { signal } = new Interrupt();
   const progress = new Progress('prm', options.epochs);
@@ -60,7 +61,7 @@ async function train(values: Values): Promise<number> {
       ),
   }).finally(() => progress.stop());
   const { model: prm, epoch, heldOutLoss, steps } = trained;
-  await prm.save(output, async (backbone) => tokenizer?.save(backbone));
+  await prm.save(output!, async (backbone) => tokenizer?.save(backbone));
   progress.done(`epoch ${epoch}, held-out pinball ${heldOutLoss.toFixed(4)}, ${steps.train} + ${steps.heldOut} steps`);
   const { brier, brierConstant, aucLast } = await evaluatePrm(prm, data);
   console.log(

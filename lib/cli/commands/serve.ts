@@ -6,7 +6,7 @@ import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
 import { SERVE_OPTIONS, serve } from '../../rollout/serve/server.js';
 import type { Command } from '../kit/args.js';
-import { modelFolder } from '../kit/model-folder.js';
+import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 
 const OPTIONS = {
   model: {
@@ -19,6 +19,7 @@ const OPTIONS = {
     default: 'float32',
     doc: 'Type of the weights in memory; bfloat16 halves them',
   },
+  ...LOAD_OPTIONS,
   ...SERVE_OPTIONS,
 } as const satisfies OptionTable;
 
@@ -35,7 +36,7 @@ export const serveCommand: Command = {
     ],
   ],
   async run(values) {
-    const { model, dtype, ...options } = resolveOptions('prl serve', OPTIONS, values);
+    const { model, dtype, extraTensors, ...options } = resolveOptions('prl serve', OPTIONS, values);
     const apiKey = options.apiKey ?? (process.env.PRL_API_KEY || undefined);
     const folder = await modelFolder(model!);
     if (options.syncFolder !== undefined) await mkdir(options.syncFolder, { recursive: true });
@@ -43,7 +44,7 @@ export const serveCommand: Command = {
       servedModelName: model,
       ...options,
       apiKey,
-      policy: await Policy.load(folder, { dtype }),
+      policy: await Policy.load(folder, { dtype, extraTensors }),
       tokenizer: existsSync(join(folder, 'tokenizer.json')) ? await Tokenizer.load(folder) : undefined,
       onError: (error) => console.error(`prl serve: ${error.stack}`),
     });

@@ -3,11 +3,13 @@ import type { OptionTable } from '../../base/options.js';
 import { SFT_OPTIONS } from '../../train/sft-options.js';
 import type { Command, Values } from '../kit/args.js';
 import { inRunFolder } from '../kit/in-run-folder.js';
+import { LOAD_OPTIONS } from '../kit/model-folder.js';
 import { fineTune } from '../sft/fine-tune.js';
 import { SFT_DATA_OPTIONS } from '../sft/options.js';
 
 const RUN_OPTIONS = {
   model: { type: 'string', doc: 'Model to train: folder of a model or a run, or the id of a model of the hub' },
+  ...LOAD_OPTIONS,
   output: { type: 'string', doc: 'Run folder (default: a new one in runs/)' },
   resume: { type: 'boolean', doc: 'Resume the run in --output' },
 } as const satisfies OptionTable;

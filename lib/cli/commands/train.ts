@@ -5,6 +5,7 @@ import { TRAINER_OPTIONS } from '../../train/options.js';
 import { readJsonFile } from '../../train/run-folder.js';
 import { type Command, firstGiven, part, type Values } from '../kit/args.js';
 import { DATASET_OPTIONS } from '../kit/dataset.js';
+import { LOAD_OPTIONS } from '../kit/model-folder.js';
 import { ROLLOUT_OPTIONS } from '../kit/rollout.js';
 import { ARITHMETIC_NOTES, ARITHMETIC_OPTIONS, arithmeticRuns } from '../train/arithmetic.js';
 import { type Maker, runCourse } from '../train/course.js';
@@ -19,6 +20,7 @@ const RUN_OPTIONS = {
     type: 'string',
     doc: 'Model to start from, instead of the warm start: folder of a model or a run, or the id of a model of the hub',
   },
+  ...LOAD_OPTIONS,
   prm: {
     type: 'string',
     doc: 'Process reward model for method progrs: a folder of prl prm train, or the address of a server (http://HOST:PORT/pooling or /classify)',

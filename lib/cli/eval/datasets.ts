@@ -105,10 +105,10 @@ async function servers(options: EvalOptions, signal: AbortSignal): Promise<Model
   return { policy, tokenizer: await Tokenizer.load(folder), mark: `${rolloutModel ?? model} of a server` };
 }
 
-async function local({ model, records }: EvalOptions, signal: AbortSignal): Promise<Model> {
+async function local({ model, extraTensors, records }: EvalOptions, signal: AbortSignal): Promise<Model> {
   const folder = await modelFolder(model!, signal);
   const tokenizer = await Tokenizer.load(folder);
-  const policy = await Policy.load(folder);
+  const policy = await Policy.load(folder, { extraTensors });
   return { policy, tokenizer, mark: records === undefined ? undefined : await weightsHash(folder) };
 }
 

@@ -2,6 +2,7 @@
 import type { OptionTable, ResolvedOptions } from '../../base/options.js';
 import { EXTRACTIONS } from '../../tasks/verify/extract.js';
 import { DATASET_OPTIONS } from '../kit/dataset.js';
+import { LOAD_OPTIONS } from '../kit/model-folder.js';
 import { ROLLOUT_OPTIONS } from '../kit/rollout.js';
 
 // The library sets the defaults. They differ between the task and datasets.
@@ -10,6 +11,7 @@ export const OPTIONS = {
     type: 'string',
     doc: 'Folder of a model or of a run (its newest checkpoint), or the id of a model of the hub',
   },
+  ...LOAD_OPTIONS,
   n: { type: 'integer', min: 1, doc: 'Responses per problem (default: 8)' },
   temperature: { type: 'number', min: 0, doc: 'Temperature of sampling; 0 is greedy (default: 1)' },
   maxCompletionLength: { type: 'integer', min: 1, doc: 'Longest response in tokens (default: 96; with --data 2048)' },

@@ -9,9 +9,9 @@ import { table, withInterval } from '../kit/table.js';
 import type { EvalOptions, Evaluated } from './options.js';
 
 export async function evaluateOnTask(options: EvalOptions, { signal }: Interrupt): Promise<Evaluated> {
-  const { model, task: _, level, output: __, json, ...sampling } = options;
+  const { model, extraTensors, task: _, level, output: __, json, ...sampling } = options;
   const folder = await modelFolder(model!, signal);
-  const policy = await Policy.load(folder);
+  const policy = await Policy.load(folder, { extraTensors });
   const task = new ArithmeticTask();
   const results = [];
   for (const each of level === undefined ? task.levels : [level]) {

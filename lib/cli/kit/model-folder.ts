@@ -4,9 +4,20 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { folderDamage, sha256 } from '../../base/atomic.js';
 import { PrlError } from '../../base/errors.js';
+import type { OptionTable } from '../../base/options.js';
 import { resolveModel } from '../../hub/resolve.js';
+import { EXTRA_TENSORS } from '../../policy/policy.js';
 import { readJsonFile } from '../../train/run-folder.js';
 import { Progress } from './progress.js';
+
+/** How a command loads its --model. */
+export const LOAD_OPTIONS = {
+  extraTensors: {
+    type: 'choice',
+    choices: EXTRA_TENSORS,
+    doc: "Tensors of the model's files that its config does not know: an error, or ignore those that change nothing, such as a value head (default: refuse)",
+  },
+} as const satisfies OptionTable;
 
 /**
  * The folder of a model. `path` is that folder, a run folder (its newest whole checkpoint is used), or the id of a

@@ -1,4 +1,5 @@
 import { Policy } from '../../policy/policy.js';
+import type { LoadOptions } from '../../policy/types.js';
 import type { Task } from '../../tasks/task.js';
 import type { RunFolder } from '../../train/run-folder.js';
 import { SupervisedRun, type SupervisedStep } from '../../train/supervised.js';
@@ -19,11 +20,11 @@ export async function startingPolicy(
   folder: RunFolder,
   task: Task,
   preset: Preset,
-  { saved, model, seed }: { saved?: string; model?: string; seed: number },
+  { saved, model, extraTensors, seed }: { saved?: string; model?: string; seed: number } & LoadOptions,
   interrupt: Interrupt,
 ): Promise<Policy | undefined> {
   if (saved === undefined && model === undefined) return warmUp(folder, task, preset, seed, interrupt);
-  return Policy.load(saved ?? (await modelFolder(model!, interrupt.signal)));
+  return Policy.load(saved ?? (await modelFolder(model!, interrupt.signal)), { extraTensors });
 }
 
 /** Seconds of a run's warm start; 0 if there was none. */

@@ -17,14 +17,14 @@ import { SFT_OPTIONS } from '../../train/sft-options.js';
 import { type SftEvaluation, SftTrainer } from '../../train/sft-trainer.js';
 import { part, type Values } from '../kit/args.js';
 import type { Interrupt } from '../kit/interrupt.js';
-import { modelFolder } from '../kit/model-folder.js';
+import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 import { Progress } from '../kit/progress.js';
 import { warn } from '../kit/warn.js';
 import { curves } from '../train/plots.js';
 import { SFT_DATA_OPTIONS, type SftDataOptions } from './options.js';
 
 /** Options that a resumed run may change: the place of the same demonstrations. */
-const MOVABLE = ['model', 'dataset', 'evalDataset', 'split', 'config'];
+const MOVABLE = ['model', 'extraTensors', 'dataset', 'evalDataset', 'split', 'config'];
 
 /** @returns false if interrupted */
 export async function fineTune(folder: RunFolder, given: Values, interrupt: Interrupt): Promise<boolean> {
@@ -34,6 +34,7 @@ export async function fineTune(folder: RunFolder, given: Values, interrupt: Inte
   // JSON writes Infinity, which means "no bound", as null.
   const saved = Object.entries(part(sft, SFT_OPTIONS)).map(([name, value]) => [name, value ?? Infinity]);
   const options = resolveOptions('prl sft', SFT_OPTIONS, { ...Object.fromEntries(saved), ...part(given, SFT_OPTIONS) });
+  const loading = resolveOptions('prl sft', LOAD_OPTIONS, part({ ...command, ...given }, LOAD_OPTIONS));
   const model = given.model ?? command.model;
   if (typeof model !== 'string' || !data.dataset)
     throw badRow(folder.file('config.json'), 'it must name the model and the dataset of a run of prl sft');
@@ -41,8 +42,8 @@ export async function fineTune(folder: RunFolder, given: Values, interrupt: Inte
   const source = await modelFolder(model, interrupt.signal);
   const tokenizer = await Tokenizer.load(source);
   const { train, held, fingerprint } = await readData(data, { tokenizer, ...options }, interrupt.signal);
-  await settleConfig(folder, 'command', { ...data, model, fingerprint }, MOVABLE);
-  const policy = await Policy.load(source, { dtype: data.dtype });
+  await settleConfig(folder, 'command', { ...data, ...loading, model, fingerprint }, MOVABLE);
+  const policy = await Policy.load(source, { dtype: data.dtype, ...loading });
   const { microBatchTokens, gradientCheckpointing } = options;
   policy.checkMemory({ ...(microBatchTokens !== undefined && { microBatchTokens }), gradientCheckpointing });
 

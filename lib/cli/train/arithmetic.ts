@@ -1,11 +1,13 @@
 // Runs on the embedded task. The policy is a preset's, warmed up on demonstrations, or any other with the task's
 // characters.
 import { badRow } from '../../base/lines.js';
-import type { OptionTable } from '../../base/options.js';
+import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { quoted } from '../../base/text.js';
 import type { ProblemRecord } from '../../eval/evaluate.js';
 import { ArithmeticTask } from '../../tasks/arithmetic.js';
 import type { ResolvedTrainerOptions } from '../../train/options.js';
+import { part } from '../kit/args.js';
+import { LOAD_OPTIONS } from '../kit/model-folder.js';
 import {
   evaluatedLevels,
   evaluationOptions,
@@ -52,12 +54,14 @@ async function recipe(run: Run): Promise<Recipe> {
   const preset: Preset = PRESETS[name];
   const options = trainerOptions(run, preset.trainer);
   const model: string | undefined = given.model ?? known.command.model;
+  const loading = resolveOptions('prl train', LOAD_OPTIONS, part(given, LOAD_OPTIONS));
   const task = new ArithmeticTask({ levels: preset.levels });
   const learning = await reinforcement(run, { task, options, settings: { preset: name, model } });
   const exams = examsOf(preset, options);
   return {
     ...learning,
-    base: () => startingPolicy(folder, task, preset, { saved: savedBase, model, seed: options.seed }, interrupt),
+    base: () =>
+      startingPolicy(folder, task, preset, { saved: savedBase, model, ...loading, seed: options.seed }, interrupt),
     secondsBefore: async () => ({ warmStart: await warmUpSeconds(folder) }),
     exams,
     examLine: ({ trained: a, harder: b }) =>

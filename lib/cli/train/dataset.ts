@@ -9,7 +9,7 @@ import type { DatasetTask } from '../../tasks/dataset.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from '../../train/options.js';
 import { part } from '../kit/args.js';
 import { DATASET_OPTIONS, type DatasetRunOptions, loadTask } from '../kit/dataset.js';
-import { modelFolder } from '../kit/model-folder.js';
+import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 import { table } from '../kit/table.js';
 import type { Maker, Recipe, Run, Trained } from './course.js';
 import { type Exams, evaluationTable } from './evaluation.js';
@@ -62,7 +62,8 @@ async function recipe(run: Run): Promise<Recipe> {
   const data: DatasetRunOptions = resolveOptions('prl train', DATASET_OPTIONS, own);
   const source = savedBase ?? (await modelFolder(model, interrupt.signal));
   const tokenizer = await Tokenizer.load(source);
-  const policy = await Policy.load(source, { dtype: data.dtype });
+  const loading = resolveOptions('prl train', LOAD_OPTIONS, part(given, LOAD_OPTIONS));
+  const policy = await Policy.load(source, { dtype: data.dtype, ...loading });
 
   const { maxCompletionLength, promptsPerStep } = trainerOptions(run, DATASET_DEFAULTS);
   const task = await loadTask(data, { tokenizer, policy, maxCompletionLength }, interrupt.signal);

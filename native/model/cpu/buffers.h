@@ -2,6 +2,7 @@
 // them, and to count them before they are reserved. So an estimate of memory is of what is allocated.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -61,6 +62,15 @@ struct InputPartials {
         kv_bias(q_bias + c.q_width()), width(kv_bias + c.kv_width()) {}
 };
 
+// The same of a layer's output.
+struct OutputPartials {
+  int64_t norm, o_bias, down_bias, gate_up_bias, width;
+  explicit OutputPartials(const ModelConfig& c)
+      : norm(0), o_bias(c.hidden), down_bias(o_bias + (c.o_bias ? c.hidden : 0)),
+        gate_up_bias(down_bias + (c.mlp_bias ? c.hidden : 0)),
+        width(gate_up_bias + (c.mlp_bias ? 2 * c.intermediate : 0)) {}
+};
+
 struct PassBuffers {
   std::vector<std::unique_ptr<Buffer<float>>> input;  // of each layer; with Keep::kNothing one for all
   std::vector<std::unique_ptr<LayerBuffers>> layer;   // one per layer with Keep::kAll, else one for all
@@ -96,11 +106,12 @@ struct PassBuffers {
       if (s.narrow) f(embedding, c.vocab * h);
     }
     if (!keep) return;
+    const int64_t blocks = (tokens + kRowBlock - 1) / kRowBlock;
     // Of the tokens, and once more of the queries: below the last layer these are all tokens.
-    const int64_t blocks = 2 * ((tokens + kRowBlock - 1) / kRowBlock);
+    const int64_t partials = std::max(2 * InputPartials(c).width, OutputPartials(c).width);
     f(order, tokens);
     f(starts, c.vocab + 1);
-    f(partial, blocks * InputPartials(c).width);
+    f(partial, blocks * partials);
     f(query_normed, own * h);
     f(d_query_normed, own * h);
     for (Buffer<float>* rows : {&d_x, &d_mid, &d_normed}) f(*rows, tokens * h);

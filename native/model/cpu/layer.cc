@@ -103,9 +103,11 @@ const float* RopeTable::Get(const ModelConfig& config, int64_t positions) {
     ParallelRows(n, 256, [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
         for (int64_t i = 0; i < half; ++i) {
-          const double angle = static_cast<double>(p) * static_cast<double>(config.inv_freq[static_cast<size_t>(i)]);
-          table[p * config.head_dim + i] = static_cast<float>(std::cos(angle));
-          table[p * config.head_dim + half + i] = static_cast<float>(std::sin(angle));
+          // Rounded to float32 where transformers rounds: the angle, its cosine and sine, and their product.
+          const float angle = static_cast<float>(p) * config.inv_freq[static_cast<size_t>(i)];
+          const double exact = static_cast<double>(angle);
+          table[p * config.head_dim + i] = static_cast<float>(std::cos(exact)) * config.rope_factor;
+          table[p * config.head_dim + half + i] = static_cast<float>(std::sin(exact)) * config.rope_factor;
         }
       }
     });
@@ -146,14 +148,19 @@ void LayerInputRows(const LayerContext& layer, int64_t rows, const float* x, con
 void LayerOutputRows(const LayerContext& layer, int64_t rows, const float* attended, const float* x, float* mid,
                      float* normed, float* gate_up, float* activated, float* out) {
   const ModelConfig& c = layer.config;
+  const LayerOffsets& o = layer.offsets;
+  const float* w = layer.vectors;
   Copy(mid, x, rows * c.hidden);
   Product(rows, c.q_width(), c.hidden, attended, layer.matrices.o, mid, true);
-  RmsNormCpu({rows, c.hidden, mid, c.hidden, layer.vectors + layer.offsets.mlp_norm, c.norm_eps, normed, c.hidden});
+  if (c.o_bias) AddBiasCpu(rows, c.hidden, mid, c.hidden, w + o.o_bias);
+  RmsNormCpu({rows, c.hidden, mid, c.hidden, w + o.mlp_norm, c.norm_eps, normed, c.hidden});
   Product(rows, c.hidden, 2 * c.intermediate, normed, layer.matrices.gate_up, gate_up, false);
+  if (c.mlp_bias) AddBiasCpu(rows, 2 * c.intermediate, gate_up, 2 * c.intermediate, w + o.gate_up_bias);
   if (!out) return;
   SwiGluCpu(rows, c.intermediate, gate_up, activated);
   Copy(out, mid, rows * c.hidden);
   Product(rows, c.intermediate, c.hidden, activated, layer.matrices.down, out, true);
+  if (c.mlp_bias) AddBiasCpu(rows, c.hidden, out, c.hidden, w + o.down_bias);
 }
 
 }  // namespace prl

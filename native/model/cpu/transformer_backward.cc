@@ -31,19 +31,33 @@ void Transformer::BackwardOutput(const Weights& weights, const LayerOperands& ma
   float *d_x = buffers_.d_x.data(), *d_mid = buffers_.d_mid.data(), *d_attended = buffers_.d_attended.data();
   float *normed = buffers_.normed.data(), *d_normed = buffers_.d_normed.data(), *activated = buffers_.activated.data();
   float *gate_up = kept.gate_up.data(), *mid = kept.mid.data(), *partial = buffers_.partial.data();
+  const OutputPartials at(c);
   ParallelRows(rows, kRowBlock, [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin;
-    float* d_norm_weight = partial + begin / kRowBlock * h;
-    std::fill_n(d_norm_weight, h, 0.0f);
+    float* sums = partial + begin / kRowBlock * at.width;
+    std::fill_n(sums, at.width, 0.0f);
+    if (c.mlp_bias) AddColumnSumsCpu(n, h, d_x + begin * h, h, sums + at.down_bias);
     Product(n, h, inner, d_x + begin * h, matrices.down, activated + begin * inner, false);
     SwiGluBackwardCpu(n, inner, gate_up + begin * 2 * inner, activated + begin * inner);
+    if (c.mlp_bias) {
+      AddColumnSumsCpu(n, 2 * inner, gate_up + begin * 2 * inner, 2 * inner, sums + at.gate_up_bias);
+    }
     Product(n, 2 * inner, h, gate_up + begin * 2 * inner, matrices.gate_up, d_normed + begin * h, false);
     RmsNormCpu({n, h, mid + begin * h, h, weights.vectors + o.mlp_norm, c.norm_eps, normed + begin * h, h});
     RmsNormBackwardCpu({n, h, mid + begin * h, h, weights.vectors + o.mlp_norm, c.norm_eps, d_normed + begin * h, h,
-                        d_x + begin * h, h, d_mid + begin * h, h, d_norm_weight});
+                        d_x + begin * h, h, d_mid + begin * h, h, sums + at.norm});
+    if (c.o_bias) AddColumnSumsCpu(n, h, d_mid + begin * h, h, sums + at.o_bias);
     Product(n, h, c.q_width(), d_mid + begin * h, matrices.o, d_attended + begin * c.q_width(), false);
   });
-  AddColumnSumsCpu(blocks, h, partial, h, gradients + o.mlp_norm);
+  const auto add_partial = [&](int64_t width, int64_t column, int64_t gradient) {
+    AddColumnSumsCpu(blocks, width, partial + column, at.width, gradients + gradient);
+  };
+  add_partial(h, at.norm, o.mlp_norm);
+  if (c.o_bias) add_partial(h, at.o_bias, o.o_bias);
+  if (c.mlp_bias) {
+    add_partial(h, at.down_bias, o.down_bias);
+    add_partial(2 * inner, at.gate_up_bias, o.gate_up_bias);
+  }
   AddWeightGradient(rows, inner, h, d_x, activated, gradients + o.down);
   AddWeightGradient(rows, h, 2 * inner, gate_up, normed, gradients + o.gate_up);
   AddWeightGradient(rows, c.q_width(), h, d_mid, kept.attended.data(), gradients + o.o);
