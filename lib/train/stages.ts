@@ -85,17 +85,21 @@ interface Compared {
 }
 
 /**
- * Measures the difference between the log-probabilities of sampling and ours: every logProbCheckSteps steps for the
- * policy itself, always for an engine. The rollout of an engine is corrected for it.
+ * Measures the difference between the log-probabilities of sampling and ours: every logProbCheckSteps steps on some
+ * responses of the policy itself, always and on all of an engine. The rollout of an engine is corrected for it.
  */
 export function compareLogProbs(context: StepContext, sampled: Rollout): Promise<Compared> {
   return context.clock.timedOr({ rollout: sampled, metrics: {} }, 'check', async () => {
     const { step, policy, options, setup } = context;
-    const { logProbCheckSteps: every, temperature } = options;
+    const { logProbCheckSteps: every, logProbCheckResponses, temperature } = options;
     const { rolloutEngine, onWarning } = setup;
     if (!rolloutEngine && (every === 0 || (step - 1) % every !== 0)) return { rollout: sampled, metrics: {} };
+    if (!rolloutEngine) {
+      const some = someOf(sampled, logProbCheckResponses);
+      const metrics = differenceMetrics(some.logProbs, await logProbs(context, policy, some));
+      return { rollout: sampled, metrics };
+    }
     const own = await logProbs(context, policy, sampled);
-    if (!rolloutEngine) return { rollout: sampled, metrics: differenceMetrics(sampled.logProbs, own) };
     const { rollout, metrics } = correctRollout(sampled, own, options);
     if (temperature !== 1 && metrics['sampling/sampling_logp_difference/mean'] > NOTABLE_DIFFERENCE)
       checkTemperature(rollout, await logProbs(context, policy, rollout, 1), temperature);
@@ -105,6 +109,19 @@ export function compareLogProbs(context: StepContext, sampled: Rollout): Promise
       );
     return { rollout, metrics };
   });
+}
+
+type Scored = Pick<Rollout, 'prompts' | 'completions' | 'logProbs'>;
+
+/** At most `most` responses, spread evenly. */
+function someOf({ prompts, completions, logProbs, cuSeqlens }: Rollout, most: number): Scored {
+  const count = Math.min(most, prompts.length);
+  const chosen = Array.from({ length: count }, (_, i) => Math.floor((i * prompts.length) / count));
+  return {
+    prompts: chosen.map((i) => prompts[i]),
+    completions: chosen.map((i) => completions[i]),
+    logProbs: Float32Array.from(chosen.flatMap((i) => [...logProbs.subarray(cuSeqlens[i], cuSeqlens[i + 1])])),
+  };
 }
 
 /** Mean entropy of the first token over the problems: the policy's uncertainty about how to begin. */
@@ -153,7 +170,7 @@ export async function assignCredit(
 async function logProbs(
   { options, signal }: StepContext,
   policy: PolicyLike,
-  { prompts, completions }: Rollout,
+  { prompts, completions }: Omit<Scored, 'logProbs'>,
   temperature = options.temperature,
 ): Promise<Float32Array> {
   const sequences = prompts.map((prompt, i) => joined(prompt, completions[i]));

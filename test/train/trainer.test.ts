@@ -50,6 +50,28 @@ learning('the same seed gives the same run, and another seed gives another', asy
   assert.not.equal(rewards(await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, seed: 4 }))), once);
 });
 
+learning('the sampler is checked on a few responses, now and then', async () => {
+  const [scored, own] = [[] as number[][], policy()];
+  const logProbs = own.logProbs.bind(own);
+  own.logProbs = (sequences, options) => {
+    if (!options?.entropy) scored.push(sequences.map((sequence) => sequence.length));
+    return logProbs(sequences, options);
+  };
+  const options = { ...SMALL, method: 'grpo', maxSteps: 4, logProbCheckSteps: 3, logProbCheckResponses: 5 } as const;
+  const steps = await run(new Trainer({ policy: own, task: echoTask, ...options }));
+  assert.equal(
+    scored.map(({ length }) => length),
+    [5, 5],
+    'steps 1 and 4, 5 of 32 responses',
+  );
+  const name = 'sampling/sampling_logp_difference/max';
+  assert.equal(
+    steps.map(({ metrics }) => name in metrics),
+    [true, false, false, true],
+  );
+  assert.ok(steps[0].metrics[name] < 1e-5);
+});
+
 learning('a step reports its metrics under the names of TRL', async () => {
   const [{ metrics }] = await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, maxSteps: 1 }));
   for (const name of [
