@@ -54,7 +54,8 @@ learning('the sampler is checked on a few responses, now and then', async () => 
   const [scored, own] = [[] as number[][], policy()];
   const logProbs = own.logProbs.bind(own);
   own.logProbs = (sequences, options) => {
-    if (!(options as { entropy?: boolean } | undefined)?.entropy) scored.push(sequences.map((sequence) => sequence.length));
+    if (!(options as { entropy?: boolean } | undefined)?.entropy)
+      scored.push(sequences.map((sequence) => sequence.length));
     return logProbs(sequences, options);
   };
   const options = { ...SMALL, method: 'grpo', maxSteps: 4, logProbCheckSteps: 3, logProbCheckResponses: 5 } as const;
