@@ -4,7 +4,6 @@ import { METHOD_NAMES, METHODS, methodNeeds } from '../methods/index.js';
 import type { MethodResult, StepData } from '../methods/method.js';
 import { checkSteps, completionSteps, type StepOffsets, splitsText } from '../methods/steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
-import type { ProcessRewardModel } from '../prm/process-reward-model.js';
 import type { Rollout } from '../rollout/rollout.js';
 import type { ResolvedTrainerOptions } from './options.js';
 
@@ -14,7 +13,8 @@ export const needsReference = ({ method, beta }: ResolvedTrainerOptions): boolea
 
 /** What a method needs of the setup, besides its options. */
 export interface MethodSetup {
-  processRewardModel?: ProcessRewardModel;
+  /** Whether there is one. */
+  processRewardModel?: unknown;
   stepOffsets?: StepOffsets;
 }
 

@@ -5,14 +5,13 @@ import type { PolicyLike } from '../../policy/types.js';
 import { loadProcessRewardModel } from '../../prm/load.js';
 import type { ProcessRewardModel } from '../../prm/process-reward-model.js';
 import type { Task } from '../../tasks/task.js';
-import { checkMethod } from '../../train/advantages.js';
-import { checkMismatch } from '../../train/mismatch.js';
 import {
   RESUMABLE_OPTIONS,
   type ResolvedTrainerOptions,
   TRAINER_OPTIONS,
   type TrainerOptions,
 } from '../../train/options.js';
+import { checkTrainer } from '../../train/setup.js';
 import { part } from '../kit/args.js';
 import { Progress } from '../kit/progress.js';
 import { ROLLOUT_OPTIONS, rolloutSettings } from '../kit/rollout.js';
@@ -21,13 +20,21 @@ import type { Recipe, Run } from './course.js';
 
 /**
  * The trainer's options, from the command line, the resumed run, `defaults` and the trainer's defaults, in this order.
+ *
+ * @throws TypeError or RangeError for options that exclude each other, before anything is loaded
  */
-export const trainerOptions = ({ given, known }: Run, defaults: TrainerOptions): ResolvedTrainerOptions =>
-  resolveOptions('prl train', TRAINER_OPTIONS, {
+export function trainerOptions(run: Run, defaults: TrainerOptions): ResolvedTrainerOptions {
+  const options = resolveOptions('prl train', TRAINER_OPTIONS, {
     ...defaults,
-    ...part(known.trainer, TRAINER_OPTIONS),
-    ...part(given, TRAINER_OPTIONS),
+    ...part(run.known.trainer, TRAINER_OPTIONS),
+    ...part(run.given, TRAINER_OPTIONS),
   });
+  checkTrainer(options, { processRewardModel: prmOf(run), rolloutEngine: rolloutOf(run) });
+  return options;
+}
+
+const prmOf = ({ given, known }: Run): string | undefined => given.prm ?? known.command.prm;
+const rolloutOf = ({ given, known }: Run) => rolloutSettings(part(given, ROLLOUT_OPTIONS), known.command.rollout);
 
 interface Plan {
   task: Task;
@@ -43,12 +50,9 @@ type Reinforcement = Pick<Recipe, 'task' | 'config' | 'steps' | 'train' | 'head'
 };
 
 export async function reinforcement(run: Run, { task, options, settings, movable = [] }: Plan): Promise<Reinforcement> {
-  const { folder, given, known, interrupt } = run;
-  const prm: string | undefined = given.prm ?? known.command.prm;
+  const { folder, interrupt } = run;
+  const [prm, rollout] = [prmOf(run), rolloutOf(run)];
   const processRewardModel = prm ? await loadProcessRewardModel(prm, task.tokenizer) : undefined;
-  checkMethod(options, { processRewardModel });
-  const rollout = rolloutSettings(part(given, ROLLOUT_OPTIONS), known.command.rollout);
-  checkMismatch(options, rollout);
   return {
     task,
     processRewardModel,
