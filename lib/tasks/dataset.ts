@@ -8,6 +8,7 @@ import type { Dataset } from './data/load.js';
 import { type PromptEncoder, promptEncoder } from './data/prompt.js';
 import { leakKey } from './data/same-problem.js';
 import { checkProblemChoice, type Problem, type Split, type Task } from './task.js';
+import { checkVerdict } from './verify/function.js';
 import { type Verifier, type VerifierName, verifierByName } from './verify/index.js';
 
 /** Options of {@link datasetTask}. */
@@ -212,8 +213,12 @@ function verifyWith({ verify, verifier, measure }: DatasetTaskOptions, encoder?:
   for (const [name, value] of Object.entries({ verify, measure })) if (value !== undefined) checkFunction(name, value);
   if (verify) return verify;
   const judge = typeof verifier === 'function' ? verifier : verifierByName(verifier ?? 'math');
+  const name = typeof verifier === 'function' ? verifier.name || 'verifier' : (verifier ?? 'math');
   return ({ prompt, answer }, response, finished) =>
-    judge(response, answer, { prompt, finished, ...(encoder && { thinking: encoder.thinking }) });
+    checkVerdict(name, judge, response, answer, {
+      ...{ prompt, finished },
+      ...(encoder && { thinking: encoder.thinking }),
+    });
 }
 
 /** Texts that must be the same when a run is resumed. */

@@ -2,8 +2,10 @@
 import type { PrlError } from '../base/errors.js';
 import { joined } from '../base/packed.js';
 import { seedOf } from '../base/random.js';
+import { shorten } from '../base/text.js';
 import type { MethodResult, StepData } from '../methods/method.js';
 import type { PolicyLike } from '../policy/types.js';
+import { ResponseFailure } from '../prm/failure.js';
 import type { StepScores } from '../prm/process-reward-model.js';
 import { scoreSteps } from '../prm/score-steps.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
@@ -146,11 +148,26 @@ export async function referenceLogProbs(context: StepContext, rollout: Rollout):
 
 /** Scores of the process reward model for each reasoning step; undefined without a model. */
 export async function score(
-  { setup: { processRewardModel: model }, clock, signal }: StepContext,
+  { step, setup: { processRewardModel: model }, clock, signal }: StepContext,
   rollout: Rollout,
   cuSteps: Int32Array,
 ): Promise<StepScores | undefined> {
-  return model && clock.timed('prm', () => scoreSteps(model, { ...rollout, cuSteps, signal }));
+  return (
+    model &&
+    clock.timed('prm', () =>
+      scoreSteps(model, { ...rollout, cuSteps, signal }).catch((error) => {
+        throw error instanceof ResponseFailure ? named(error, rollout, step) : error;
+      }),
+    )
+  );
+}
+
+/** The failure on a response, with its problem. */
+function named(error: ResponseFailure, { problems, groupIds }: Rollout, step: number): ResponseFailure {
+  const group = groupIds[error.response];
+  const k = error.response - groupIds.indexOf(group);
+  const prompt = JSON.stringify(shorten(problems[group].prompt));
+  return new ResponseFailure(error, error.response, `step ${step}, response ${k} to problem ${group}, ${prompt}`);
 }
 
 /**
