@@ -29,8 +29,11 @@ export const DATASET_OPTIONS = {
   },
   split: { type: 'string', doc: 'Split of a folder or a dataset of the hub (default: train; test for --eval-dataset)' },
   config: { type: 'string', doc: 'Name of one of several datasets in a folder or on the hub' },
-  promptField: { type: 'string', doc: 'Field of the problem (default: problem, question or prompt)' },
-  answerField: { type: 'string', doc: 'Field of the answer (default: answer, gold, final_answer or ground_truth)' },
+  promptField: { type: 'string', doc: 'Field of the problem (default: problem, question, prompt or input)' },
+  answerField: {
+    type: 'string',
+    doc: 'Field of the answer (default: answer, or another usual name, or else the solution)',
+  },
   answerFrom: {
     type: 'choice',
     choices: ANSWER_SOURCES,
