@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkEnvironment } from '../base/environment.js';
 import { PrlError } from '../base/errors.js';
 
 /** A GPU of this machine. */
@@ -91,6 +92,7 @@ export function loadError(path: string, reason: string, cause?: unknown): PrlErr
 }
 
 function load(): Native {
+  checkEnvironment();
   const path = nativePath();
   let native: Native;
   try {
@@ -99,7 +101,20 @@ function load(): Native {
     throw loadError(path, (cause as Error).message.split('\n')[0], cause);
   }
   (native.initialize as unknown as (errorClass: typeof PrlError) => void)(PrlError);
+  checkIsa(native);
   return native;
+}
+
+/** PRL_ISA must name an instruction set that is there. */
+function checkIsa(native: Native): void {
+  const { PRL_ISA } = process.env;
+  if (!PRL_ISA) return;
+  const { isas } = (native.info as unknown as () => NativeInfo)();
+  if (!isas.includes(PRL_ISA as NativeInfo['isa']))
+    throw new PrlError(
+      'ERR_PRL_UNSUPPORTED',
+      `the environment variable PRL_ISA is '${PRL_ISA}', but this machine and this addon have only ${isas.join(', ')}`,
+    );
 }
 
 /** The addon, loaded at first use. */

@@ -26,7 +26,7 @@ export function checkMethod(options: ResolvedTrainerOptions, { processRewardMode
   const asksModel = methodNeeds(method, 'processRewardModel');
   if (asksModel && !processRewardModel)
     throw invalidArgument(
-      `method '${method}' needs a process reward model (Trainer: processRewardModel, command line: --prm). Train one with \`prl prm collect\` and \`prl prm train\`, use one from a server (HttpPrm, --prm URL), or write a function (FunctionPrm)`,
+      `method '${method}' needs a process reward model (processRewardModel). Train one with \`prl prm collect\` and \`prl prm train\`, use one from a server (HttpPrm, or its address on the command line), or write a function (FunctionPrm)`,
     );
   if (processRewardModel && !asksModel) {
     const askers = METHOD_NAMES.filter((name) => methodNeeds(name, 'processRewardModel')).map((name) => `'${name}'`);

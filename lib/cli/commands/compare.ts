@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { isAbsolute, join, relative, resolve } from 'node:path';
+import { makeFolder } from '../../base/atomic.js';
 import { invalidArgument, PrlError } from '../../base/errors.js';
 import { lockFolder } from '../../base/lock.js';
 import { type OptionTable, resolveOptions } from '../../base/options.js';
@@ -93,7 +93,7 @@ async function compare({ output, resume, jobs, ...given }: Values): Promise<numb
   const all = planJobs(folder, request);
   for (const job of all) if (job.kind === 'cell') checkTrainer(job.options, { processRewardModel: job.prm });
   await checkFinished(all);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const unlock = await lockFolder(folder);
   try {
     await writeRequest(folder, request);
