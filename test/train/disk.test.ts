@@ -145,7 +145,7 @@ test('a folder that cannot be made is an error at once that says what is in the 
     ['/proc/x', /nothing can be made in \/proc/],
     ['/proc/x/y/z', /nothing can be made in \/proc/],
     ['/dev/null/x', /a part of the path is a file/],
-    [at('file'), /it is a file, not a folder/],
+    [at('file'), /is a file, not a folder/],
     [at('file', 'a', 'b'), /a part of the path is a file/],
     [at('dangling'), /it is a link to \/nowhere\/at\/all, which does not exist/],
     [at('dangling', 'a'), /it is a link to \/nowhere\/at\/all, which does not exist/],

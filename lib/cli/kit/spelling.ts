@@ -25,7 +25,8 @@ export const spelled = (message: string): string =>
     (text, name: string, value: string | undefined, at: number) => {
       const flag = flags.get(name);
       const quoted = text.startsWith("'");
-      const isName = /[A-Z]/.test(name) || (!quoted && isChoice(name, value)) || (at === 0 && isSubject(message, text));
+      const isName =
+        /[A-Z]/.test(name) || (!quoted && isChoice(name, value)) || (at === 0 && !quoted && isSubject(message, text));
       if (flag === undefined || !isName) return text;
       return value === undefined ? flag : `${flag} ${value}`;
     },
