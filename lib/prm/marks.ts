@@ -1,5 +1,5 @@
-// Texts that a process reward model reads as marks: the separator after each step, and control tokens of chat templates.
-// A server finds them in the text, so what a policy or a dataset writes must hold none of them.
+// Texts that a process reward model reads as marks: the separator after each step, control tokens of chat templates. A
+// server finds them in the text, so what a policy or a dataset writes must hold none of them.
 
 /** <|im_end|>, <|eot_id|>, <｜User｜> at the end of a text: most control tokens are written like this. */
 const CONTROL = /<[|｜][\w▁.-]{2,64}[|｜]>$/;

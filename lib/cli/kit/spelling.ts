@@ -17,7 +17,7 @@ export function spellOptions(options: OptionTable): void {
 
 /**
  * The message with options as flags: numMinibatches becomes --num-minibatches, and onInvalid 'drop' becomes
- * --on-invalid drop. A name of one small word is an option if one of its choices follows, or if the message is about it.
+ * --on-invalid drop. One small word is an option if one of its choices follows it, or if the message is about it.
  */
 export const spelled = (message: string): string =>
   message.replace(
