@@ -10,6 +10,7 @@ import { prmEvalCommand } from '../../lib/cli/commands/prm-eval.js';
 import { prmTrainCommand } from '../../lib/cli/commands/prm-train.js';
 import { reportCommand } from '../../lib/cli/commands/report.js';
 import { serveCommand } from '../../lib/cli/commands/serve.js';
+import { sftCommand } from '../../lib/cli/commands/sft.js';
 import { trainCommand } from '../../lib/cli/commands/train.js';
 import { type Command, commandOptions, kebab, parseOptions } from '../../lib/cli/kit/args.js';
 import { spelled, spellOptions } from '../../lib/cli/kit/spelling.js';
@@ -20,7 +21,7 @@ import { checkTrainer } from '../../lib/train/setup.js';
 
 const COMMANDS = [
   ...[trainCommand, evalCommand, generateCommand, serveCommand, compareCommand, reportCommand],
-  ...[prmCollectCommand, prmTrainCommand, prmEvalCommand],
+  ...[prmCollectCommand, prmTrainCommand, prmEvalCommand, sftCommand],
 ];
 
 /** Names of options in code that differ from their flags, where a message has one. */

@@ -23,7 +23,7 @@ import {
 } from './fields.js';
 import { checkPrompt, type PromptEncoder, type PromptOptions, promptEncoder } from './prompt.js';
 import type { RawRow } from './raw-row.js';
-import { readRows } from './rows.js';
+import { readRows, unusableRow } from './rows.js';
 import { duplicateKey } from './same-problem.js';
 import { resolveSources, SOURCE_OPTIONS, type SourceOptions } from './source.js';
 
@@ -160,8 +160,7 @@ class Collector {
 
   invalid(where: string, error: PrlError): void {
     this.report.rows++;
-    if (this.#options.onInvalid !== 'drop')
-      throw new PrlError(error.code, `${error.message}. onInvalid 'drop' leaves such rows out`, { cause: error });
+    if (this.#options.onInvalid !== 'drop') throw unusableRow(error);
     this.#drop('invalid', where);
   }
 
