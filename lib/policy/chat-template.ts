@@ -1,9 +1,10 @@
 // Conversations as text: the Jinja templates of models.
-import { Template } from '@huggingface/jinja';
 import { withinDeadline } from '../base/deadline.js';
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
 import { checkBoolean, checkList, checkOptions, checkString, describe } from '../base/options.js';
 import { quoted } from '../base/text.js';
+import { clockTime } from './clock.js';
+import { Template, TemplateError } from './jinja/template.js';
 
 /** One message of a conversation, as templates read it. */
 export interface ChatMessage {
@@ -24,8 +25,16 @@ export interface ChatOptions {
   tools?: readonly object[];
   /** Other variables of the template, such as enable_thinking. */
   variables?: Readonly<Record<string, unknown>>;
+  /**
+   * The local date, or date and time, that strftime_now tells: '2026-07-26' or '2026-07-26T12:30:00'. Default: the
+   * tokenizer's clock.
+   */
+  clock?: string;
 }
 
+const KNOWN = ['addGenerationPrompt', 'template', 'tools', 'variables', 'clock'];
+/** The names under which a message may have its reasoning. */
+const REASONING = ['reasoning_content', 'thinking', 'reasoning'];
 /** Longest template in characters. The largest of real models have about 20 kB. */
 const MAX_TEMPLATE = 1 << 20;
 /** Milliseconds to parse a template, or to render it. Each usually takes one. */
@@ -61,9 +70,16 @@ export class ChatTemplates {
     return [...this.#sources.keys()];
   }
 
-  render(messages: readonly ChatMessage[], options: ChatOptions): string {
-    options = checkOptions('applyChatTemplate', options, ['addGenerationPrompt', 'template', 'tools', 'variables']);
+  /** Whether a template may tell the date. */
+  get readsClock(): boolean {
+    return [...this.#sources.values()].some((source) => source.includes('strftime_now'));
+  }
+
+  /** @param clock the clock of the tokenizer */
+  render(messages: readonly ChatMessage[], options: ChatOptions, clock: string): string {
+    options = checkOptions('applyChatTemplate', options, KNOWN);
     const { tools, variables } = options;
+    const now = clockTime('clock', options.clock ?? clock);
     const addGenerationPrompt = checkBoolean('addGenerationPrompt', options.addGenerationPrompt ?? false);
     for (const [i, message] of checkList('messages', messages).entries())
       if (typeof (message as ChatMessage | undefined)?.role !== 'string')
@@ -71,7 +87,7 @@ export class ChatTemplates {
     const { name, template } = this.#template(options);
     // A template's loop over an object that only has a length could not be stopped.
     const values = {
-      messages: wholeCopy('messages', messages),
+      messages: (wholeCopy('messages', messages) as ChatMessage[]).map(normalMessage),
       tools: wholeCopy('tools', tools) ?? null,
       documents: null,
       add_generation_prompt: addGenerationPrompt,
@@ -79,7 +95,7 @@ export class ChatTemplates {
       ...(wholeCopy('variables', variables) as object | undefined),
     };
     try {
-      return withinDeadline(DEADLINE, `the chat template '${name}'`, () => template.render(values));
+      return withinDeadline(DEADLINE, `the chat template '${name}'`, () => template.render(values, now));
     } catch (cause) {
       // This also catches a recursion that is too deep: macros may call themselves.
       throw templateError(`the chat template '${name}' refuses these messages`, cause);
@@ -110,6 +126,13 @@ export class ChatTemplates {
   }
 }
 
+/** A message as transformers 5 passes it: without nulls, its reasoning under the names that templates read. */
+function normalMessage(message: ChatMessage): ChatMessage {
+  const whole = Object.fromEntries(Object.entries(message).filter(([, value]) => value !== null)) as ChatMessage;
+  const name = REASONING.find((each) => whole[each] !== undefined);
+  return name === undefined ? whole : { thinking: whole[name], ...whole, reasoning_content: whole[name] };
+}
+
 /** A copy without holes in lists and without endless nesting, as in JSON. */
 function wholeCopy(name: string, value: unknown, depth = 0): unknown {
   if (typeof value !== 'object' || value === null) return value;
@@ -127,6 +150,6 @@ function wholeCopy(name: string, value: unknown, depth = 0): unknown {
 }
 
 const templateError = (what: string, cause: unknown) =>
-  cause instanceof PrlError
+  cause instanceof PrlError && !(cause instanceof TemplateError)
     ? cause
     : new PrlError('ERR_PRL_TEMPLATE', `${what}: ${(cause as Error).message}`, { cause });

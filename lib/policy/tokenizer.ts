@@ -10,6 +10,7 @@ import { resolveTokenizer } from '../hub/resolve.js';
 import { addedTokens, LONE_SURROGATE, unsupported } from './added-tokens.js';
 import { tokenList } from './batch.js';
 import { type ChatMessage, type ChatOptions, ChatTemplates } from './chat-template.js';
+import { clockTime, PROCESS_CLOCK } from './clock.js';
 import { Encoder } from './encoder.js';
 import { TokenDecoder } from './token-decoder.js';
 import { checkVocabulary } from './tokenizer-json.js';
@@ -52,6 +53,7 @@ export class Tokenizer {
   readonly #decoder: TokenDecoder;
   readonly #exact: boolean;
   readonly #chat: ChatTemplates;
+  #clock = PROCESS_CLOCK;
 
   constructor(json: Json, config: Json, files: Omit<TokenizerFiles, 'tokenizer' | 'config'> = {}) {
     this.#files = { tokenizer: json, config, ...files };
@@ -184,6 +186,24 @@ export class Tokenizer {
     return this.#decoder.pieces(tokenList('tokens', tokens), true);
   }
 
+  /**
+   * The local time that chat templates tell with strftime_now, such as those of Llama 3.2. Default: when this process
+   * started, so that equal conversations give equal prompts. Set it to a date such as '2026-07-26', or to a date and
+   * time. A resumed run sets it to the clock of its first start.
+   */
+  get clock(): string {
+    return this.#clock;
+  }
+  set clock(text: string) {
+    clockTime('clock', text);
+    this.#clock = text;
+  }
+
+  /** Whether a chat template of the model may tell the date. */
+  get readsClock(): boolean {
+    return this.#chat.readsClock;
+  }
+
   /** Whether the model has a chat template. */
   get hasChatTemplate(): boolean {
     return this.#chat.names.length > 0;
@@ -196,7 +216,7 @@ export class Tokenizer {
    *   second
    */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
-    return this.#chat.render(messages, options);
+    return this.#chat.render(messages, options, this.#clock);
   }
 
   /** Token ids of a conversation. The template contains the special tokens; no others are added. */

@@ -196,10 +196,10 @@ chat('a chat template that never ends or needs all memory is stopped', () => {
       : `{% for x in messages %}{% for x in messages %}${nested(depth - 1, inner)}{% endfor %}{% endfor %}`;
   const doubled = '{% set x = namespace(y="long") %}{% for i in range(99) %}{% set x.y = x.y ~ x.y %}{% endfor %}';
   for (const [template, code] of [
-    ['{% for i in range(1000000000) %}{% endfor %}', 'TIMEOUT'],
+    ['{% for i in range(1000000000) %}{% endfor %}', 'TEMPLATE'],
     ['{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}', 'TIMEOUT'],
     [nested(20, 'x'), 'TIMEOUT'],
-    [`{{ 1${'+1'.repeat(400_000)} }}`, 'TIMEOUT'],
+    [`{{ 1${'+1'.repeat(40_000)} }}`, 'TEMPLATE'],
     [`${doubled}{{ x.y }}`, 'TEMPLATE'],
     [`{{ ${'['.repeat(100_000)}${']'.repeat(100_000)} }}`, 'TEMPLATE'],
   ] as const) {
