@@ -75,8 +75,8 @@ export class FunctionPrm implements ProcessRewardModel {
     return joinScores(answers);
   }
 
-  async #ask({ prompt, response, steps, tokens: read }: TextResponse, signal: AbortSignal) {
-    const answer = await this.#score({ prompt, response, steps }, { signal });
+  async #ask({ prompt, messages, response, steps, tokens: read }: TextResponse, signal: AbortSignal) {
+    const answer = await this.#score({ prompt, messages, response, steps }, { signal });
     const { scores, tokens } =
       typeof answer === 'object' && answer !== null && 'scores' in answer ? answer : { scores: answer, tokens: read };
     if (scores?.length !== steps.length)

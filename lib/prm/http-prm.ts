@@ -17,7 +17,8 @@ export interface HttpPrmOptions {
   /**
    * 'pooling' (default): one request per response, with `separator` after each step. The server returns a score, or
    * class probabilities, for each separator (vLLM's step pooling). 'classify': one request per response, with the text
-   * up to the end of each step. The server returns class probabilities for each.
+   * up to the end of each step. The server returns class probabilities for each. Texts begin with the bare problem and
+   * a line break; the break is left out where the policy continues the problem's last line.
    */
   endpoint?: 'pooling' | 'classify';
   /** The policy's tokenizer, which decodes the text. */
@@ -27,7 +28,8 @@ export interface HttpPrmOptions {
   /** For 'pooling': the text after each step that the model was trained on. Default '<extra_0>' (Qwen2.5-Math-PRM). */
   separator?: string;
   /**
-   * For 'pooling': sends a conversation, which the server renders with the model's chat template. Default false: text.
+   * For 'pooling': sends the policy's messages and the response as the assistant's, which the server renders with the
+   * model's chat template. Qwen2.5-Math-PRM was trained so. Default false: text.
    */
   chat?: boolean;
   /** Index of the class that means a right step. Default: the last one. */
@@ -84,18 +86,18 @@ export class HttpPrm implements ProcessRewardModel {
     return joinScores(answers);
   }
 
-  #body({ prompt, steps }: TextResponse): object {
+  #body({ before, messages, steps }: TextResponse): object {
     const { endpoint, model, separator, chat } = this.#options;
-    if (endpoint === 'classify')
-      return { model, input: steps.map((_, k) => prompt + withoutMarks(steps.slice(0, k + 1).join(''))) };
+    if (endpoint === 'classify') {
+      const problem = withoutMarks(before);
+      return { model, input: steps.map((_, k) => problem + withoutMarks(steps.slice(0, k + 1).join(''))) };
+    }
     // The server gives a score for every separator: only those between the steps may be there.
-    const problem = withoutMarks(prompt, separator);
+    const problem = withoutMarks(before, separator);
     if (!chat) return { model, input: problem + markSteps(steps, separator, problem) };
-    const messages = [
-      { role: 'user', content: problem },
-      { role: 'assistant', content: markSteps(steps, separator) },
-    ];
-    return { model, messages, add_generation_prompt: false };
+    const said = messages.map((message) => ({ ...message, content: contentWithoutMarks(message.content, separator) }));
+    const whole = [...said, { role: 'assistant', content: markSteps(steps, separator) }];
+    return { model, messages: whole, add_generation_prompt: false };
   }
 
   /** The scores in an answer: `data[0].data[step]` of 'pooling', `data[step].probs` of 'classify'. */
@@ -125,6 +127,15 @@ export class HttpPrm implements ProcessRewardModel {
       `${this.#url} must answer with ${expected}. It answered ${shorten(text)}`,
     );
   }
+}
+
+/** The content of a message without marks: a text, or a list of parts that may have a text. */
+function contentWithoutMarks(content: unknown, separator: string): unknown {
+  if (typeof content === 'string') return withoutMarks(content, separator);
+  if (!Array.isArray(content)) return content;
+  return content.map((part) =>
+    typeof part?.text === 'string' ? { ...part, text: withoutMarks(part.text, separator) } : part,
+  );
 }
 
 /** The answer may be in any order if each item has its index. */

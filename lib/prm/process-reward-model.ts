@@ -1,4 +1,5 @@
 import type { StepOptions } from '../methods/steps.js';
+import type { Conversation } from '../tasks/task.js';
 
 /** Responses whose reasoning steps are scored: B responses with S steps in all. */
 export interface StepBatch {
@@ -11,6 +12,11 @@ export interface StepBatch {
    * splitSteps.
    */
   cuSteps: Int32Array;
+  /**
+   * [B] what each prompt says, for models that read texts. Default: the decoded prompts, if they are no chats with
+   * special tokens.
+   */
+  conversations?: readonly Conversation[];
   /** Stops the scoring (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
 }

@@ -16,14 +16,15 @@ import { checkStepBatch } from './step-batch.js';
 export async function scoreSteps(model: ProcessRewardModel, batch: StepBatch): Promise<StepScores> {
   if (typeof model?.score !== 'function')
     throw invalidArgument(`model must be a process reward model, with a function score, not ${describe(model)}`);
-  const { prompts, completions, cuSteps, signal, cuSeqlens, cuScores } = checkStepBatch(batch);
+  const { prompts, completions, cuSteps, conversations, signal, cuSeqlens, cuScores } = checkStepBatch(batch);
   const stepsOf = (i: number) => cuSteps.subarray(cuScores[i], cuScores[i + 1]).map((begin) => begin - cuSeqlens[i]);
 
   // The first response of each kind, and the kind of each response.
   const firsts: number[] = [];
   const known = new Map<string, number>();
   const like = completions.map((tokens, i) => {
-    const key = `${prompts[i].join()}|${tokens.join()}|${stepsOf(i).join()}`;
+    const said = conversations ? JSON.stringify(conversations[i]) : '';
+    const key = `${prompts[i].join()}|${tokens.join()}|${stepsOf(i).join()}|${said}`;
     const place = known.get(key) ?? known.set(key, firsts.length).size - 1;
     if (place === firsts.length) firsts.push(i);
     return place;
@@ -34,6 +35,7 @@ export async function scoreSteps(model: ProcessRewardModel, batch: StepBatch): P
     prompts: firsts.map((i) => prompts[i]),
     completions: firsts.map((i) => completions[i]),
     cuSteps: Int32Array.from([...steps, starts[firsts.length]]),
+    ...(conversations && { conversations: firsts.map((i) => conversations[i]) }),
     signal,
   };
   const owned = cumulative(firsts.map((i) => cuScores[i + 1] - cuScores[i]));

@@ -22,8 +22,22 @@ export function checkStepBatch(batch: StepBatch): CheckedStepBatch {
   const completions = tokenLists('completions', batch.completions);
   if (prompts.length !== completions.length)
     throw outOfRange(`there must be as many prompts as completions: got ${prompts.length} and ${completions.length}`);
+  const conversations = checkConversations(batch.conversations, prompts.length);
   const cuSteps = copyInts('cuSteps', batch.cuSteps);
   const cuSeqlens = cumulative(completions.map(({ length }) => length));
   const cuScores = stepsOfResponses(cuSteps, cuSeqlens);
-  return { prompts, completions, cuSteps, signal: checkSignal(signal), cuSeqlens, cuScores };
+  return { prompts, completions, cuSteps, conversations, signal: checkSignal(signal), cuSeqlens, cuScores };
+}
+
+function checkConversations(given: StepBatch['conversations'], prompts: number): StepBatch['conversations'] {
+  if (given === undefined) return undefined;
+  if (!Array.isArray(given) || given.length !== prompts)
+    throw invalidArgument(`conversations must be an array of ${prompts}, one per prompt, not ${describe(given)}`);
+  for (const [i, { problem, messages }] of given.map((each) => each ?? {}).entries()) {
+    if (typeof problem !== 'string') throw invalidArgument(`conversations[${i}] must have a problem, a text`);
+    if (messages === undefined) continue;
+    if (!Array.isArray(messages) || messages.length === 0 || !messages.every((each) => typeof each?.role === 'string'))
+      throw invalidArgument(`conversations[${i}].messages must be messages, each with a role and a content`);
+  }
+  return given;
 }

@@ -82,6 +82,7 @@ export function datasetTask(options: DatasetTaskOptions): DatasetTask {
     ...verifyWith(options, encoder),
     measure,
     ...(encoder && { encode: (problem: Problem) => encoder.encode(problem) }),
+    ...(encoder?.messages && { messages: encoder.messages }),
     problem(index, choice) {
       const { seed, split, level = 'all' } = checkProblemChoice(index, choice);
       const list = lists(split, level);

@@ -1,10 +1,11 @@
 import { checkChoice, checkInteger, checkInterface, checkOptions, checkString, checkStrings } from '../base/options.js';
 import type { Random } from '../base/random.js';
+import type { ChatMessage } from '../policy/chat-template.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
 
 /** A problem and its right answer. */
 export interface Problem {
-  /** The question. The policy sees it as it is, unless the task has `encode`. */
+  /** The question. The policy sees it as it is, after a begin-of-text token, unless the task has `encode`. */
   prompt: string;
   /** The right answer. Only the task's own verifier reads it. */
   answer: string;
@@ -47,6 +48,11 @@ export interface Task {
   problem(index: number, choice: ProblemChoice): Problem;
   /** Token ids of the prompt, if the policy does not see it as it is: a template, a chat. */
   encode?(problem: Problem): Int32Array;
+  /**
+   * The conversation in the prompt, if `encode` makes one. Process reward models on servers read it. Default: the
+   * problem as the only message of the user.
+   */
+  messages?(problem: Problem): readonly ChatMessage[];
   /**
    * The reward of a response. Evaluation counts rewards above 0 as right. All responses of a rollout are verified at
    * once.
@@ -92,9 +98,22 @@ export function checkProblemChoice(index: number, choice: ProblemChoice): Proble
   return choice;
 }
 
+/** What a prompt says, before templates and tokens. */
+export interface Conversation {
+  /** The bare problem. */
+  problem: string;
+  /** The messages that the prompt renders. Default: the problem as the only message of the user. */
+  messages?: readonly ChatMessage[];
+}
+
+export const conversationOf = (task: Task, problem: Problem): Conversation => ({
+  problem: problem.prompt,
+  ...(task.messages && { messages: task.messages(problem) }),
+});
+
 /** Token ids of the prompt, as the policy sees it. */
 export const encodeProblem = (task: Task, problem: Problem): Int32Array =>
-  task.encode ? task.encode(problem) : task.tokenizer.encode(problem.prompt);
+  task.encode ? task.encode(problem) : task.tokenizer.encode(problem.prompt, { addSpecialTokens: true });
 
 /** Ids of the tokens that end a response of the task. */
 export const stopTokensOf = ({ stopTokens, tokenizer }: Pick<Task, 'stopTokens' | 'tokenizer'>): number[] => [

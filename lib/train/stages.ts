@@ -9,7 +9,7 @@ import { ResponseFailure } from '../prm/failure.js';
 import type { StepScores } from '../prm/process-reward-model.js';
 import { scoreSteps } from '../prm/score-steps.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
-import type { Task } from '../tasks/task.js';
+import { conversationOf, type Task } from '../tasks/task.js';
 import { computeAdvantages } from './advantages.js';
 import { differenceMetrics, type Phase } from './metrics.js';
 import { checkTemperature, correctRollout, NOTABLE_DIFFERENCE } from './mismatch.js';
@@ -148,17 +148,18 @@ export async function referenceLogProbs(context: StepContext, rollout: Rollout):
 
 /** Scores of the process reward model for each reasoning step; undefined without a model. */
 export async function score(
-  { step, setup: { processRewardModel: model }, clock, signal }: StepContext,
+  { step, task, setup: { processRewardModel: model }, clock, signal }: StepContext,
   rollout: Rollout,
   cuSteps: Int32Array,
 ): Promise<StepScores | undefined> {
-  return (
-    model &&
-    clock.timed('prm', () =>
-      scoreSteps(model, { ...rollout, cuSteps, signal }).catch((error) => {
-        throw error instanceof ResponseFailure ? named(error, rollout, step) : error;
-      }),
-    )
+  if (!model) return undefined;
+  const { problems, groupIds } = rollout;
+  const ofProblem = problems.map((problem) => conversationOf(task, problem));
+  const conversations = Array.from(groupIds, (group) => ofProblem[group]);
+  return clock.timed('prm', () =>
+    scoreSteps(model, { ...rollout, cuSteps, conversations, signal }).catch((error) => {
+      throw error instanceof ResponseFailure ? named(error, rollout, step) : error;
+    }),
   );
 }
 

@@ -46,9 +46,10 @@ functions('the function gets the text of each step and its scores are used step 
   const { scores, tokens } = await prm.score(batch);
   assert.equal(rounded(scores), [12, 34, 5, 6]);
   assert.is(tokens, 1 + 8 + 1 + 2, 'prompts and responses, each read once');
+  const messages = (content: string) => [{ role: 'user', content }];
   assert.equal(seen, [
-    { prompt: '1', response: '12\n34\n5', steps: ['12\n', '34\n', '5'] },
-    { prompt: '2', response: '6', steps: ['6'] },
+    { prompt: '1', messages: messages('1'), response: '12\n34\n5', steps: ['12\n', '34\n', '5'] },
+    { prompt: '2', messages: messages('2'), response: '6', steps: ['6'] },
   ]);
 });
 functions('an asynchronous function runs at most concurrency times at once and may report its tokens', async () => {

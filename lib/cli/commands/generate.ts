@@ -8,7 +8,7 @@ import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 const OPTIONS = {
   model: { type: 'string', doc: 'Folder of a model, or of a run (its newest checkpoint)' },
   ...LOAD_OPTIONS,
-  prompt: { type: 'string', doc: 'Text to continue' },
+  prompt: { type: 'string', doc: "Text to continue, after the model's begin-of-text token if it has one" },
   n: { type: 'integer', default: 1, min: 1, doc: 'Number of responses' },
   maxNewTokens: { type: 'integer', default: 96, min: 1, doc: 'Longest response in tokens' },
   temperature: { type: 'number', default: 1, min: 0, doc: 'Temperature of sampling; 0 is greedy' },
@@ -32,7 +32,7 @@ export const generateCommand: Command = {
     const folder = await modelFolder(model!);
     const [policy, tokenizer] = [await Policy.load(folder, { extraTensors }), await Tokenizer.load(folder)];
     const { signal } = new Interrupt();
-    const [{ completions }] = await policy.generate([tokenizer.encode(prompt!)], {
+    const [{ completions }] = await policy.generate([tokenizer.encode(prompt!, { addSpecialTokens: true })], {
       ...options,
       n,
       stop: [...tokenizer.stopTokenIds],

@@ -94,7 +94,7 @@ export const swapCase = (text: string): string =>
 
 export const caseFold = (text: string): string => text.toUpperCase().toLowerCase();
 
-/** Fills a text up to a width. The sides get their shares, and of an odd rest Python's center gives more as CPython does. */
+/** Fills a text up to a width. An odd rest goes where CPython's center puts it. */
 export function pad(text: string, width: number, fill: string, left: number, right: number): string {
   const missing = width - characters(text).length;
   if (characters(fill).length !== 1) throw new TemplateError('the fill must be one character');

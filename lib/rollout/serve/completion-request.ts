@@ -28,7 +28,7 @@ export interface ServedLimits {
   eos: readonly number[];
   maxCompletions: number;
   /** Encodes text. undefined: prompts must be token ids. */
-  encode?: (text: string) => Int32Array;
+  encode?: (text: string, options: { addSpecialTokens: boolean }) => Int32Array;
 }
 
 /** Fields that are accepted only with a value that changes nothing. */
@@ -44,7 +44,6 @@ const NEUTRAL: { [name: string]: readonly unknown[] } = {
   echo: [false],
   suffix: [''],
   use_beam_search: [false],
-  add_special_tokens: [false],
   prompt_logprobs: [],
   skip_special_tokens: [true],
   spaces_between_special_tokens: [true],
@@ -53,7 +52,7 @@ const NEUTRAL: { [name: string]: readonly unknown[] } = {
 const EMPTY = ['stop', 'logit_bias', 'bad_words'];
 const KNOWN = [
   ...['model', 'prompt', 'n', 'max_tokens', 'temperature', 'top_p', 'top_k', 'seed', 'stop_token_ids', 'ignore_eos'],
-  ...['logprobs', 'return_token_ids', 'stream', 'stream_options', 'user', 'request_id'],
+  ...['add_special_tokens', 'logprobs', 'return_token_ids', 'stream', 'stream_options', 'user', 'request_id'],
   ...Object.keys(NEUTRAL),
   ...EMPTY,
 ];
@@ -72,7 +71,9 @@ export function readCompletionRequest(given: Json, limits: ServedLimits): Served
   const body = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null)) as Json;
   checkNeutral(body);
   const { config, eos, maxCompletions } = limits;
-  const prompts = readPrompts(body.prompt, limits);
+  // As in vLLM: a text gets the tokens that begin every text of the model.
+  const addSpecialTokens = checkBoolean('add_special_tokens', body.add_special_tokens ?? true);
+  const prompts = readPrompts(body.prompt, limits, addSpecialTokens);
   const n = checkInteger('n', body.n ?? 1, 1, 2 ** 20);
   if (prompts.length * n > maxCompletions)
     throw outOfRange(
@@ -124,23 +125,28 @@ function checkNeutral(body: Json): void {
 const flag = (body: Json, name: string): boolean => checkBoolean(name, body[name] ?? false);
 
 /** Reads a list of ids, several such lists, a text or several texts. */
-function readPrompts(prompt: unknown, limits: ServedLimits): Int32Array[] {
+function readPrompts(prompt: unknown, limits: ServedLimits, addSpecialTokens: boolean): Int32Array[] {
   const one = typeof prompt === 'string' || (Array.isArray(prompt) && typeof prompt[0] === 'number');
   const list = one ? [prompt] : prompt;
   if (!Array.isArray(list) || list.length === 0)
     throw invalidArgument('prompt must be an array of token ids, an array of such arrays, a text or an array of texts');
   if (list.length > limits.maxCompletions)
     throw outOfRange(`a request must have at most ${limits.maxCompletions} prompts, not ${list.length}`);
-  return list.map((each, i) => readPrompt(one ? 'prompt' : `prompt[${i}]`, each, limits));
+  return list.map((each, i) => readPrompt(one ? 'prompt' : `prompt[${i}]`, each, limits, addSpecialTokens));
 }
 
-function readPrompt(name: string, prompt: unknown, { config, encode }: ServedLimits): Int32Array {
+function readPrompt(
+  name: string,
+  prompt: unknown,
+  { config, encode }: ServedLimits,
+  addSpecialTokens: boolean,
+): Int32Array {
   const context = contextOf(config);
   if ((Array.isArray(prompt) || typeof prompt === 'string') && prompt.length > context * LONGEST_TOKEN)
     throw outOfRange(`${name} must fit in the model's ${context} positions`);
   if (typeof prompt === 'string') {
     if (!encode) throw invalidArgument(`${name} must be token ids, not a text: the model has no tokenizer`);
-    const ids = encode(prompt);
+    const ids = encode(prompt, { addSpecialTokens });
     if (ids.length === 0) throw outOfRange(`${name} must have at least one token`);
     return ids;
   }

@@ -253,7 +253,7 @@ class Service {
       config,
       eos: [...(Array.isArray(eos) ? eos : [eos]), ...(tokenizer?.stopTokenIds ?? [])],
       maxCompletions: this.settings.maxCompletions,
-      encode: tokenizer && ((text: string) => tokenizer.encode(text)),
+      encode: tokenizer?.encode.bind(tokenizer),
     };
   }
 
