@@ -1,7 +1,7 @@
 // Growing files of results: lines of JSON, the first of which says how the rest was made. After a crash they can be
 // resumed.
 import { constants, existsSync } from 'node:fs';
-import { open, rmdir, truncate } from 'node:fs/promises';
+import { open, rmdir, stat, truncate } from 'node:fs/promises';
 import { makeFolder, writeError, writeFileAtomic } from './atomic.js';
 import { invalidArgument, readError } from './errors.js';
 import { isObject, type Json } from './json.js';
@@ -52,6 +52,15 @@ export async function* readRecords(
     if (header.version !== version)
       throw corruptLine(file, 1, `the version must be ${version}, not ${quoted(header.version)}`);
   }
+}
+
+/** The header of a file, and when the file was made. undefined: there is no such file. */
+export async function readHeader(path: string, kind: RecordKind): Promise<{ header: Json; made: Date } | undefined> {
+  if (!existsSync(path)) return undefined;
+  const { birthtime, mtime } = await stat(path);
+  // Some file systems know no time of birth.
+  const made = birthtime.getTime() > 0 ? birthtime : mtime;
+  for await (const { value: header } of readRecords(path, kind)) return { header, made };
 }
 
 /** Counts the bytes of a file, and the bytes of its complete lines. */

@@ -4,8 +4,9 @@ import { mapAhead } from '../base/concurrency.js';
 import { invalidArgument, PrlError } from '../base/errors.js';
 import { corruptLine } from '../base/lines.js';
 import { checkOptions, checkSignal, checkText } from '../base/options.js';
-import { RecordFile, readRecords } from '../base/records.js';
+import { RecordFile, readHeader, readRecords } from '../base/records.js';
 import { quoted } from '../base/text.js';
+import { recordedClock } from '../policy/clock.js';
 import { checkPolicy } from '../policy/generate.js';
 import { checkTokenizer } from '../policy/tokenizer.js';
 import { checkProblems } from '../tasks/dataset.js';
@@ -49,10 +50,12 @@ export async function evaluateDatasets(options: DatasetEvaluationOptions): Promi
   if (path !== undefined && !resume && existsSync(path))
     throw new PrlError('ERR_PRL_IO', `${path} already exists: resume it, or choose another file`);
   const judge = typeof verifier === 'string' ? verifierByName(verifier) : verifier;
+  const found = path === undefined ? undefined : await readHeader(path, RECORDS);
+  const clock = options.policy ? recordedClock(options.tokenizer!, found) : {};
   const source = options.policy ? await sampledSource(options) : await givenSource(options.responses!, sets);
   const { n } = source;
   const named = typeof verifier === 'string' && { verifier };
-  const settings = { identity, ...named, ...source.settings, sets: sets.map(describe) };
+  const settings = { identity, ...named, ...source.settings, ...clock, sets: sets.map(describe) };
   const tallies = sets.map(({ problems }) => new Array<Tally | undefined>(problems.length));
   const file = path === undefined ? undefined : await RecordFile.open(path, RECORDS, settings);
   try {

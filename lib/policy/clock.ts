@@ -1,4 +1,5 @@
-// The time that chat templates tell. It is a local time as text, so that it is the same in every time zone.
+// The time that chat templates tell. It is a local time as text, so that it is the same in every time zone. Work that
+// can be resumed keeps it beside its results: a prompt must not change at midnight, or on a resume.
 import { outOfRange } from '../base/errors.js';
 import { checkString } from '../base/options.js';
 
@@ -30,3 +31,39 @@ export function clockText(moment: Date): string {
 
 /** When this process started: the clock of all tokenizers that have no other. */
 export const PROCESS_CLOCK = clockText(new Date(performance.timeOrigin));
+
+/** A tokenizer, as far as its clock is concerned. */
+interface Clocked {
+  clock: string;
+  readonly readsClock: boolean;
+}
+
+/**
+ * Sets the clock of a tokenizer to that of the work that is resumed, unless the caller has set another.
+ *
+ * @param saved the clock that was kept with the work; undefined: none was
+ * @param begun when the work began, if it is older than its clock
+ */
+export function resumeClock(tokenizer: Clocked, saved: unknown, begun?: Date): void {
+  if (tokenizer.clock !== PROCESS_CLOCK) return;
+  if (typeof saved === 'string') tokenizer.clock = saved;
+  else if (begun) tokenizer.clock = clockText(begun);
+}
+
+/** The clock, as settings of resumable work keep it: only where prompts depend on it. */
+export const clockSetting = ({ clock, readsClock }: Clocked): { clock?: string } => (readsClock ? { clock } : {});
+
+/**
+ * The clock for work whose records are in a file with a header: that of the header, or when the file was made.
+ *
+ * @returns the setting for the header
+ */
+export function recordedClock(
+  tokenizer: Clocked,
+  found: { header: { clock?: unknown }; made: Date } | undefined,
+): { clock?: string } {
+  if (!tokenizer.readsClock) return {};
+  if (found) resumeClock(tokenizer, found.header.clock, found.made);
+  // A file that is older than its clock has none to compare.
+  return found && found.header.clock === undefined ? {} : clockSetting(tokenizer);
+}

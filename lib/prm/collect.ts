@@ -1,10 +1,12 @@
 import { checkInteger } from '../base/options.js';
 import { seedOf } from '../base/random.js';
+import { readHeader } from '../base/records.js';
 import { checkSteps, completionSteps, type StepOptions } from '../methods/steps.js';
+import { recordedClock } from '../policy/clock.js';
 import type { Completion, PolicyLike } from '../policy/types.js';
 import { judge } from '../tasks/judge.js';
 import { encodeProblem, type Problem, type Split, stopTokensOf, type Task } from '../tasks/task.js';
-import { openPrmData, type PrmProblem, type PrmSettings } from './data.js';
+import { openPrmData, PRM_DATA, type PrmProblem, type PrmSettings } from './data.js';
 
 /** Problems that are sampled together and written at once. After a crash at most these are done again. */
 const CHUNK = 16;
@@ -78,7 +80,8 @@ export async function* collectPrmData(options: CollectOptions): AsyncGenerator<C
   for (const name of ['problems', 'n', 'continuations', 'maxCompletionLength'] as const)
     checkInteger(name, options[name], 1);
   checkSteps(options);
-  const { file, problems: done } = await openPrmData(output, settingsOf(options));
+  const clock = recordedClock(options.task.tokenizer, await readHeader(output, PRM_DATA));
+  const { file, problems: done } = await openPrmData(output, { ...settingsOf(options), ...clock });
   try {
     const progress = { done: done.length, total, prefixes: count(done), tokens: 0 };
     yield { ...progress };

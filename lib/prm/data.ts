@@ -5,7 +5,8 @@ import { isCount } from '../base/options.js';
 import { RecordFile, type RecordKind, readRecords } from '../base/records.js';
 import type { Task } from '../tasks/task.js';
 
-const KIND: RecordKind = { format: 'prl-prm-data', version: 1, title: 'data of prl prm collect' };
+/** @internal */
+export const PRM_DATA: RecordKind = { format: 'prl-prm-data', version: 1, title: 'data of prl prm collect' };
 
 /** A response, and how many continuations of each of its steps ended right. */
 export interface PrmResponse {
@@ -40,6 +41,8 @@ export interface PrmSettings {
   model: string;
   /** Split of the problems. */
   split: string;
+  /** The local time that the chat template tells, if it tells one. */
+  clock?: string;
   /** Level of the problems. */
   level: string;
   /** Seed of problems and samples. */
@@ -103,7 +106,7 @@ function checkProblem(value: Record<string, unknown>, continuations: number): Pr
 export async function readPrmData(file: string): Promise<PrmData> {
   let settings: PrmSettings | undefined;
   const problems: PrmProblem[] = [];
-  for await (const { line, value } of readRecords(file, KIND)) {
+  for await (const { line, value } of readRecords(file, PRM_DATA)) {
     if (settings) {
       const problem = checkProblem(value, settings.continuations);
       if (typeof problem === 'string') throw corruptLine(file, line, problem);
@@ -126,7 +129,7 @@ export async function openPrmData(
   file: string,
   settings: PrmSettings,
 ): Promise<{ file: RecordFile; problems: PrmProblem[] }> {
-  const records = await RecordFile.open(file, KIND, settings);
+  const records = await RecordFile.open(file, PRM_DATA, settings);
   try {
     const { problems } = await readPrmData(file);
     const wrong = problems.findIndex(({ problem }, i) => problem !== i);

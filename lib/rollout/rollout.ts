@@ -2,7 +2,14 @@ import { mapInTurns } from '../base/concurrency.js';
 import { cumulative } from '../base/packed.js';
 import type { GenerateOptions } from '../policy/types.js';
 import { judge } from '../tasks/judge.js';
-import { encodeProblem, type Problem, stopTokensOf, type Task } from '../tasks/task.js';
+import {
+  type Conversation,
+  conversationOf,
+  encodeProblem,
+  type Problem,
+  stopTokensOf,
+  type Task,
+} from '../tasks/task.js';
 import type { RolloutEngine } from './engine.js';
 
 /** Responses to a list of problems, `n` each, with their rewards. Arrays over tokens are packed over all responses. */
@@ -89,6 +96,12 @@ export async function collectRollout(
     cuSeqlens,
     logProbs,
   };
+}
+
+/** What the prompt of each response says. */
+export function conversationsOf(task: Task, { problems, groupIds }: Rollout): Conversation[] {
+  const ofProblem = problems.map((problem) => conversationOf(task, problem));
+  return Array.from(groupIds, (group) => ofProblem[group]);
 }
 
 /** A measure that some responses lack counts as 0 for them. */

@@ -1,9 +1,11 @@
-import { writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalidArgument, PrlError } from '../base/errors.js';
 import { readJson } from '../base/json.js';
 import { isCount } from '../base/options.js';
 import { shorten } from '../base/text.js';
+import { clockSetting, resumeClock } from '../policy/clock.js';
+import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyLike } from '../policy/types.js';
 import type { Task } from '../tasks/task.js';
 import { dumpBatch } from './dump.js';
@@ -59,7 +61,8 @@ export async function openTrainerRun(
   const owned = typeof output === 'string';
   const folder = owned ? await RunFolder.open(output, { resume }) : output;
   try {
-    await settleConfig(folder, 'trainer', { task: task.name, ...task.identity, ...options }, RESUMABLE_OPTIONS);
+    await resumeRunClock(folder, task.tokenizer, onWarning);
+    await settleConfig(folder, 'trainer', trainerConfig(task, options), RESUMABLE_OPTIONS);
     const checkpoint = await folder.latestCheckpoint(KIND, onWarning);
     if (!checkpoint && (await folder.hasCheckpoints(KIND))) {
       // A new beginning would empty the logs.
@@ -106,6 +109,28 @@ export async function openTrainerRun(
     if (owned) await folder.close();
     throw error;
   }
+}
+
+/** What config.json holds of the trainer, and a resumed run must have unchanged. */
+export const trainerConfig = (task: Task, options: ResolvedTrainerOptions): { [name: string]: unknown } => ({
+  ...{ task: task.name, ...task.identity, ...options },
+  ...clockSetting(task.tokenizer),
+});
+
+/** Sets the clock of a tokenizer to that of the run in the folder. Without one, it is when the base was written. */
+export async function resumeRunClock(
+  folder: RunFolder,
+  tokenizer: Tokenizer,
+  onWarning?: (message: string) => void,
+): Promise<void> {
+  if (!tokenizer.readsClock) return;
+  const saved: unknown = (await folder.readJson('config.json'))?.trainer?.clock;
+  const base = saved === undefined ? await folder.wholeFolder('base') : undefined;
+  resumeClock(tokenizer, saved, base === undefined ? undefined : (await stat(join(base, 'tokenizer.json'))).mtime);
+  if (base !== undefined)
+    onWarning?.(
+      `the run in ${folder.path} kept no clock for its chat template: its prompts tell ${tokenizer.clock}, when its base was written`,
+    );
 }
 
 /**
@@ -165,7 +190,9 @@ export async function settleConfig(
   const known = config[section] as typeof wanted | undefined;
   for (const name of known ? new Set([...Object.keys(known), ...Object.keys(wanted)]) : []) {
     const [before, now] = [JSON.stringify(known![name]), JSON.stringify(wanted[name])];
-    if (before !== now && !changeable.includes(name)) {
+    // Older runs lack the clock.
+    const isAdded = before === undefined && name === 'clock';
+    if (before !== now && !isAdded && !changeable.includes(name)) {
       throw invalidArgument(
         `the run in ${folder.path} has ${name} ${shorten(before ?? 'unset')}, not ${shorten(now ?? 'unset')}: a resumed run cannot change what decides its steps`,
       );

@@ -8,8 +8,8 @@ import type { PolicyLike } from '../policy/types.js';
 import { ResponseFailure } from '../prm/failure.js';
 import type { StepScores } from '../prm/process-reward-model.js';
 import { scoreSteps } from '../prm/score-steps.js';
-import { collectRollout, type Rollout } from '../rollout/rollout.js';
-import { conversationOf, type Task } from '../tasks/task.js';
+import { collectRollout, conversationsOf, type Rollout } from '../rollout/rollout.js';
+import type { Task } from '../tasks/task.js';
 import { computeAdvantages } from './advantages.js';
 import { differenceMetrics, type Phase } from './metrics.js';
 import { checkTemperature, correctRollout, NOTABLE_DIFFERENCE } from './mismatch.js';
@@ -153,9 +153,7 @@ export async function score(
   cuSteps: Int32Array,
 ): Promise<StepScores | undefined> {
   if (!model) return undefined;
-  const { problems, groupIds } = rollout;
-  const ofProblem = problems.map((problem) => conversationOf(task, problem));
-  const conversations = Array.from(groupIds, (group) => ofProblem[group]);
+  const conversations = conversationsOf(task, rollout);
   return clock.timed('prm', () =>
     scoreSteps(model, { ...rollout, cuSteps, conversations, signal }).catch((error) => {
       throw error instanceof ResponseFailure ? named(error, rollout, step) : error;

@@ -1,6 +1,6 @@
 // `prl train --dataset` from outside: tiny random checkpoints of two architectures with a byte-level BPE tokenizer.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parquetWriteFile } from 'hyparquet-writer';
@@ -140,6 +140,36 @@ cli('a run shows its first prompt and response, keeps its extraction, and warns 
   const resumed = run('train', '--resume', '--output', output, '--max-steps', '4');
   assert.is(resumed.status, 0, resumed.stderr);
   assert.not.match(resumed.stdout, /first prompt|first response/);
+});
+
+cli('--clock sets the date that a chat template tells, and a run keeps it', async () => {
+  const folder = join(root, 'dated');
+  cpSync(join(root, 'qwen2'), folder, { recursive: true });
+  const template = "{{ strftime_now('%A') }}{% for m in messages %}{{ m.content }}{% endfor %}";
+  const file = join(folder, 'tokenizer_config.json');
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), chat_template: template }));
+  const start = (model: string, ...more: string[]) =>
+    run('train', '--model', join(root, model), '--dataset', train, '--max-steps', '1', ...SMALL, ...more);
+  const refused = start('qwen2', '--clock', '2024-07-26', '--output', join(root, 'undated-run'));
+  assert.is(refused.status, 2, refused.stdout);
+  assert.match(refused.stderr, /--clock has no effect/);
+  const done = start('dated', '--clock', '2024-07-26', '--output', join(root, 'dated-run'));
+  assert.is(done.status, 0, done.stderr);
+  const resumed = run('train', '--resume', '--output', join(root, 'dated-run'), '--max-steps', '2');
+  assert.is(resumed.status, 0, resumed.stderr);
+  assert.is(JSON.parse(read('dated-run', 'config.json')).trainer.clock, '2024-07-26');
+  const other = run(
+    'train',
+    '--resume',
+    '--output',
+    join(root, 'dated-run'),
+    '--max-steps',
+    '3',
+    '--clock',
+    '2024-07-27',
+  );
+  assert.is(other.status, 2, other.stdout);
+  assert.match(other.stderr, /clock "2024-07-26", not "2024-07-27"/);
 });
 
 cli('a killed dataset run resumes to the same rows, and a changed dataset is refused', async () => {

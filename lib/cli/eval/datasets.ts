@@ -10,7 +10,7 @@ import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
 import { describeReport, loadDataset } from '../../tasks/data/load.js';
 import { firstGiven } from '../kit/args.js';
-import { verifierOf } from '../kit/dataset.js';
+import { setClock, verifierOf } from '../kit/dataset.js';
 import type { Interrupt } from '../kit/interrupt.js';
 import { modelFolder, weightsHash } from '../kit/model-folder.js';
 import { Progress } from '../kit/progress.js';
@@ -71,7 +71,7 @@ type Respondent = Omit<DatasetEvaluationOptions, 'sets' | 'records' | 'resume'>;
 
 /** The source of responses, and the judge. */
 async function respondent(options: EvalOptions, signal: AbortSignal): Promise<Respondent> {
-  const { model, responses, verifier = 'math', extraction, promptTemplate, systemPrompt } = options;
+  const { model, responses, verifier = 'math', extraction, promptTemplate, systemPrompt, clock } = options;
   const { n, temperature, topK, topP, maxCompletionLength, seed, chunkSize } = options;
   const { rolloutUrl, rolloutEngine, rolloutModel } = options;
   const alone = rolloutUrl ? undefined : firstGiven({ rolloutEngine, rolloutModel });
@@ -82,11 +82,12 @@ async function respondent(options: EvalOptions, signal: AbortSignal): Promise<Re
   };
   const sampling = { n, temperature, topK, topP, maxCompletionLength, seed, chunkSize };
   if (responses !== undefined) {
-    const stray = firstGiven({ model, rolloutUrl, promptTemplate, systemPrompt });
+    const stray = firstGiven({ model, rolloutUrl, promptTemplate, systemPrompt, clock });
     if (stray) throw invalidArgument(`${stray} cannot be used with --responses, which were made elsewhere`);
     return { ...judge, ...sampling, responses };
   }
   const { policy, tokenizer, mark } = await (rolloutUrl ? servers : local)(options, signal);
+  if (clock !== undefined) setClock(tokenizer!, clock);
   const identity = { ...judge.identity, ...(mark && { model: mark }) };
   return { ...judge, ...sampling, policy, tokenizer, identity };
 }

@@ -60,6 +60,7 @@ export const DATA_OPTIONS = {
   },
   promptTemplate: DATASET_OPTIONS.promptTemplate,
   systemPrompt: DATASET_OPTIONS.systemPrompt,
+  clock: DATASET_OPTIONS.clock,
   promptField: DATASET_OPTIONS.promptField,
   answerField: DATASET_OPTIONS.answerField,
   answerFrom: DATASET_OPTIONS.answerFrom,

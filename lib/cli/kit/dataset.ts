@@ -49,6 +49,10 @@ export const DATASET_OPTIONS = {
     doc: `Prompt template: ${Object.keys(PROMPT_PRESETS).join(', ')}, or a text with {prompt} (default: prl if the model has a chat template, else question)`,
   },
   systemPrompt: { type: 'string', doc: "System message, instead of the template's" },
+  clock: {
+    type: 'string',
+    doc: 'Local date, or date and time, that a chat template tells (strftime_now), such as 2026-07-26 (default: the start)',
+  },
   maxPromptLength: {
     type: 'integer',
     min: 1,
@@ -97,12 +101,13 @@ interface Reader {
 
 /** Makes a task of the problems in `dataset`. Prints how many it keeps. */
 export async function loadTask(
-  { dataset, evalDataset, evalShare, verifier, extraction, split, dtype: _, ...options }: DatasetRunOptions,
+  { dataset, evalDataset, evalShare, verifier, extraction, split, clock, dtype: _, ...options }: DatasetRunOptions,
   reader: Reader,
   signal: AbortSignal,
 ): Promise<DatasetTask> {
   const { tokenizer } = reader;
   const judge = verifierOf({ verifier, extraction });
+  if (clock !== undefined) setClock(tokenizer, clock);
   const maxPromptLength = promptRoom(options.maxPromptLength, reader);
   const load = async (label: string, source: readonly string[], ofSplit: string | undefined): Promise<Dataset> => {
     const name = basename(source[0], extname(source[0]));
@@ -126,6 +131,12 @@ export async function loadTask(
   if (leaked > 0)
     console.log(`${''.padEnd(12)} left ${leaked} problems out of the dataset that are in the evaluation too`);
   return task;
+}
+
+/** Sets the clock of --clock. */
+export function setClock(tokenizer: Tokenizer, clock: string): void {
+  if (!tokenizer.readsClock) throw invalidArgument("--clock has no effect: the model's chat template tells no date");
+  tokenizer.clock = clock;
 }
 
 /** The longest prompt that leaves room for a response. */

@@ -6,11 +6,13 @@ import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
 import { PROMPT_PRESETS } from '../../tasks/data/prompt.js';
 import type { DatasetTask } from '../../tasks/dataset.js';
+import { resumeRunClock } from '../../train/checkpoint.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from '../../train/options.js';
 import { part } from '../kit/args.js';
 import { DATASET_OPTIONS, type DatasetRunOptions, loadTask } from '../kit/dataset.js';
 import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 import { table } from '../kit/table.js';
+import { warn } from '../kit/warn.js';
 import type { Maker, Recipe, Run, Trained } from './course.js';
 import { type Exams, evaluationTable } from './evaluation.js';
 import { reinforcement, trainerOptions } from './reinforce.js';
@@ -65,6 +67,7 @@ async function recipe(run: Run): Promise<Recipe> {
   const loading = resolveOptions('prl train', LOAD_OPTIONS, part(given, LOAD_OPTIONS));
   const policy = await Policy.load(source, { dtype: data.dtype, ...loading });
 
+  if (data.clock === undefined) await resumeRunClock(run.folder, tokenizer, warn);
   const { maxCompletionLength, promptsPerStep } = trainerOptions(run, DATASET_DEFAULTS);
   const task = await loadTask(data, { tokenizer, policy, maxCompletionLength }, interrupt.signal);
   const epoch = Math.ceil(task.size.train / promptsPerStep);

@@ -5,6 +5,7 @@ import type { PolicyLike } from '../../policy/types.js';
 import { loadProcessRewardModel } from '../../prm/load.js';
 import type { ProcessRewardModel } from '../../prm/process-reward-model.js';
 import type { Task } from '../../tasks/task.js';
+import { trainerConfig } from '../../train/checkpoint.js';
 import {
   RESUMABLE_OPTIONS,
   type ResolvedTrainerOptions,
@@ -66,7 +67,7 @@ export async function reinforcement(
     config: {
       // A server may have moved.
       command: { values: { ...settings, prm, rollout }, changeable: [...movable, 'prm', 'rollout'] },
-      trainer: { values: { task: task.name, ...task.identity, ...options }, changeable: RESUMABLE_OPTIONS },
+      trainer: { values: trainerConfig(task, options), changeable: RESUMABLE_OPTIONS },
     },
     steps: options.maxSteps,
     train: (base: Policy) =>

@@ -3,7 +3,7 @@ import { seedOf } from '../../base/random.js';
 import type { PolicyLike } from '../../policy/types.js';
 import type { ProcessRewardModel } from '../../prm/process-reward-model.js';
 import { scoreSteps } from '../../prm/score-steps.js';
-import { collectRollout } from '../../rollout/rollout.js';
+import { collectRollout, conversationsOf } from '../../rollout/rollout.js';
 import type { Problem, Task } from '../../tasks/task.js';
 import { computeAdvantages, rolloutSteps } from '../../train/advantages.js';
 import type { ResolvedTrainerOptions } from '../../train/options.js';
@@ -37,7 +37,8 @@ export async function explainSamples(
     { temperature, start: rollout.prompts.map(({ length }) => length) },
   );
   const cuSteps = await rolloutSteps(rollout, task.tokenizer, options);
-  const stepScores = model && (await scoreSteps(model, { ...rollout, cuSteps })).scores;
+  const conversations = conversationsOf(task, rollout);
+  const stepScores = model && (await scoreSteps(model, { ...rollout, cuSteps, conversations })).scores;
   const { advantages } = computeAdvantages(rollout, { cuSteps, refLogProbs, stepScores }, options);
   return problems.map((problem, group) => {
     const members = [...rollout.groupIds.keys()].filter((i) => rollout.groupIds[i] === group);
