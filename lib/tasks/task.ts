@@ -106,6 +106,7 @@ export interface Conversation {
   messages?: readonly ChatMessage[];
 }
 
+/** What the prompt of a problem says. */
 export const conversationOf = (task: Task, problem: Problem): Conversation => ({
   problem: problem.prompt,
   ...(task.messages && { messages: task.messages(problem) }),

@@ -5,6 +5,7 @@ import { invalidArgument } from '../../base/errors.js';
 import { badRow } from '../../base/lines.js';
 import { resolveOptions } from '../../base/options.js';
 import { permutation, randomStream } from '../../base/random.js';
+import { clockSetting } from '../../policy/clock.js';
 import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
 import type { Demonstration } from '../../tasks/data/demonstration.js';
@@ -16,6 +17,7 @@ import { lengthOf } from '../../train/sft-batches.js';
 import { SFT_OPTIONS } from '../../train/sft-options.js';
 import { type SftEvaluation, SftTrainer } from '../../train/sft-trainer.js';
 import { part, type Values } from '../kit/args.js';
+import { setClock } from '../kit/dataset.js';
 import type { Interrupt } from '../kit/interrupt.js';
 import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 import { Progress } from '../kit/progress.js';
@@ -41,8 +43,10 @@ export async function fineTune(folder: RunFolder, given: Values, interrupt: Inte
 
   const source = await modelFolder(model, interrupt.signal);
   const tokenizer = await Tokenizer.load(source);
+  // A resumed run has the clock of its first start among its own options.
+  if (data.clock !== undefined) setClock(tokenizer, data.clock);
   const { train, held, fingerprint } = await readData(data, { tokenizer, ...options }, interrupt.signal);
-  await settleConfig(folder, 'command', { ...data, ...loading, model, fingerprint }, MOVABLE);
+  await settleConfig(folder, 'command', { ...data, ...loading, model, fingerprint, ...clockSetting(tokenizer) }, MOVABLE);
   const policy = await Policy.load(source, { dtype: data.dtype, ...loading });
   const { microBatchTokens, gradientCheckpointing } = options;
   policy.checkMemory({ ...(microBatchTokens !== undefined && { microBatchTokens }), gradientCheckpointing });
@@ -63,7 +67,7 @@ export async function fineTune(folder: RunFolder, given: Values, interrupt: Inte
 
 /** Reads the demonstrations and holds some of them out. */
 async function readData(
-  { dataset, evalDataset, evalShare = 0, split, dtype: _, ...options }: SftDataOptions,
+  { dataset, evalDataset, evalShare = 0, split, dtype: _, clock: __, ...options }: SftDataOptions,
   { tokenizer, maxLength, seed }: { tokenizer: Tokenizer; maxLength: number; seed: number },
   signal: AbortSignal,
 ): Promise<{ train: Demonstration[]; held: readonly Demonstration[]; fingerprint: string }> {

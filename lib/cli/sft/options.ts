@@ -1,5 +1,6 @@
 import type { OptionsOf, OptionTable } from '../../base/options.js';
 import { PROMPT_PRESETS } from '../../tasks/data/prompt.js';
+import { DATASET_OPTIONS } from '../kit/dataset.js';
 
 /** Options of the demonstrations, which a resumed run keeps. */
 export const SFT_DATA_OPTIONS = {
@@ -30,6 +31,7 @@ export const SFT_DATA_OPTIONS = {
     doc: `Prompt template, the same as in prl train: ${Object.keys(PROMPT_PRESETS).join(', ')}, or a text with {prompt} (default: none)`,
   },
   systemPrompt: { type: 'string', doc: "System message, instead of the template's" },
+  clock: DATASET_OPTIONS.clock,
   completionOnlyLoss: {
     type: 'boolean',
     default: true,
