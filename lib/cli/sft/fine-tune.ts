@@ -46,7 +46,12 @@ export async function fineTune(folder: RunFolder, given: Values, interrupt: Inte
   // A resumed run has the clock of its first start among its own options.
   if (data.clock !== undefined) setClock(tokenizer, data.clock);
   const { train, held, fingerprint } = await readData(data, { tokenizer, ...options }, interrupt.signal);
-  await settleConfig(folder, 'command', { ...data, ...loading, model, fingerprint, ...clockSetting(tokenizer) }, MOVABLE);
+  await settleConfig(
+    folder,
+    'command',
+    { ...data, ...loading, model, fingerprint, ...clockSetting(tokenizer) },
+    MOVABLE,
+  );
   const policy = await Policy.load(source, { dtype: data.dtype, ...loading });
   const { microBatchTokens, gradientCheckpointing } = options;
   policy.checkMemory({ ...(microBatchTokens !== undefined && { microBatchTokens }), gradientCheckpointing });
