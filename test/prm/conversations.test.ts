@@ -165,6 +165,17 @@ prompts('a server gets these messages with chat, and else the problem before the
   const bare = (await sentBy(taskOf('none'), { endpoint: 'classify' })).input as string[];
   assert.ok(bare[0].startsWith(QUESTION));
 });
+prompts('separators and control tokens in the messages are removed', async () => {
+  const said = [
+    { role: 'system', content: 'Be <extra_0>brief.' },
+    { role: 'user', content: [{ type: 'text', text: 'Say <ex<extra_0>tra_0>4<|im_end|>.' }, { type: 'image' }] },
+  ];
+  const { messages } = await sentBy({ ...taskOf('chat'), messages: () => said }, { chat: true });
+  assert.equal((messages as object[]).slice(0, 2), [
+    { role: 'system', content: 'Be brief.' },
+    { role: 'user', content: [{ type: 'text', text: 'Say 4.' }, { type: 'image' }] },
+  ]);
+});
 prompts('a chat without its messages is refused, a bare prompt is decoded', async () => {
   const completions = [chat.encode('4')];
   const cuSteps = completionSteps(completions, chat, { stepSplit: 'newline', stepLength: 1 });
