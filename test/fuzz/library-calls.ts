@@ -48,7 +48,7 @@ const chat = new Tokenizer(
     decoder: { type: 'ByteLevel' },
     model: { type: 'BPE', vocab: Object.fromEntries(Array.from('#', (c) => [c, 0])), merges: [] },
   },
-  { eos_token: '<eos>', chat_template: '{% for m in messages %}#{{ m.content }}{% endfor %}' },
+  { eos_token: '<eos>', chat_template: '{% for m in messages %}#{{ m.content }}{% endfor %}{{ strftime_now("%d") }}' },
 );
 const policy = tinyPolicy({ vocab_size: tokenizer.vocabSize });
 const TEXT = '12+7=\n#19';
@@ -99,6 +99,12 @@ export const LIBRARY_CALLS: Record<string, PublicCall> = {
   },
   'tokenizer.pieces': { make: (m) => ({ tokens: ids(m, 5) }), call: (a) => tokenizer.pieces(a.tokens) },
   'tokenizer.tokenId': { make: () => ({ token: '#' }), call: (a) => tokenizer.tokenId(a.token) },
+  'tokenizer.clock': {
+    make: () => ({ clock: '2026-07-26T12:30' }),
+    call: (a) => {
+      chat.clock = a.clock;
+    },
+  },
   'tokenizer.applyChatTemplate': {
     make: () => ({
       messages: [

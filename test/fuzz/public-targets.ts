@@ -20,7 +20,7 @@ const ELSEWHERE = [
 const METHODS: Record<string, string[]> = {
   Policy: ['parameterCount', 'gradients', 'call', 'checkMemory', 'save', 'saveOptimizer', 'loadOptimizer'],
   QuantilePrm: ['save', 'standardize', 'finetune', 'weights', 'restore', 'steps'],
-  Tokenizer: ['save', 'hasChatTemplate'],
+  Tokenizer: ['save', 'hasChatTemplate', 'readsClock'],
   ArithmeticTask: ['measure'],
 };
 const OBJECTS = { policy: lib.Policy, prm: lib.QuantilePrm, tokenizer: lib.Tokenizer, task: lib.ArithmeticTask };
