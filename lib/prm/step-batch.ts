@@ -4,6 +4,7 @@ import { cumulative } from '../base/packed.js';
 import { stepsOfResponses } from '../kernels/split-steps.js';
 import { copyInts } from '../kernels/tensor.js';
 import { tokenLists } from '../policy/batch.js';
+import type { Conversation } from '../tasks/task.js';
 import type { StepBatch } from './process-reward-model.js';
 
 /** A caller's batch, read once and checked, with its offsets. */
@@ -29,15 +30,25 @@ export function checkStepBatch(batch: StepBatch): CheckedStepBatch {
   return { prompts, completions, cuSteps, conversations, signal: checkSignal(signal), cuSeqlens, cuScores };
 }
 
+/** A copy of the conversations, read once: a server gets them as JSON. */
 function checkConversations(given: StepBatch['conversations'], prompts: number): StepBatch['conversations'] {
   if (given === undefined) return undefined;
   if (!Array.isArray(given) || given.length !== prompts)
     throw invalidArgument(`conversations must be an array of ${prompts}, one per prompt, not ${describe(given)}`);
-  for (const [i, { problem, messages }] of given.map((each) => each ?? {}).entries()) {
+  return Array.from(given, (conversation: unknown, i) => {
+    const { problem, messages } = asJson(`conversations[${i}]`, conversation) ?? {};
     if (typeof problem !== 'string') throw invalidArgument(`conversations[${i}] must have a problem, a text`);
-    if (messages === undefined) continue;
+    if (messages === undefined) return { problem };
     if (!Array.isArray(messages) || messages.length === 0 || !messages.every((each) => typeof each?.role === 'string'))
       throw invalidArgument(`conversations[${i}].messages must be messages, each with a role and a content`);
+    return { problem, messages };
+  });
+}
+
+function asJson(name: string, value: unknown): Partial<Conversation> | null {
+  try {
+    return JSON.parse(JSON.stringify(value) ?? 'null');
+  } catch (error) {
+    throw invalidArgument(`${name} must be values that JSON has: ${(error as Error).message}`);
   }
-  return given;
 }

@@ -80,7 +80,8 @@ const verifier = (make: (options: never) => unknown, options: (m: Making) => obj
 function stepBatch(m: Making) {
   const completions = Array.from({ length: m.int(0, 3) }, () => Int32Array.from(ids(m, m.int(0, 6))));
   const prompts = completions.map(() => Int32Array.from(ids(m, 3)));
-  return { prompts, completions, cuSteps: splitSteps(completions, { kind: 'length', length: 2 }) };
+  const conversations = prompts.map(() => ({ problem: '12+7=', messages: [{ role: 'user', content: '12+7=' }] }));
+  return { prompts, completions, conversations, cuSteps: splitSteps(completions, { kind: 'length', length: 2 }) };
 }
 const halves = ({ steps }: { steps: readonly string[] }) => steps.map(() => 0.5);
 
