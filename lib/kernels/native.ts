@@ -2,7 +2,9 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { PrlError } from '../base/errors.js';
+import { types } from 'node:util';
+import { invalidArgument, outOfRange, PrlError, type PrlErrorCode } from '../base/errors.js';
+import { arrayKind } from '../base/options.js';
 
 /** A GPU of this machine. */
 export interface CudaDevice {
@@ -99,7 +101,48 @@ function load(): Native {
     throw loadError(path, (cause as Error).message.split('\n')[0], cause);
   }
   (native.initialize as unknown as (errorClass: typeof PrlError) => void)(PrlError);
-  return native;
+  return Object.fromEntries(Object.entries(native).map(([name, call]) => [name, ofThisRealm(call)]));
+}
+
+/**
+ * The function with results and errors of this realm. Node loads an addon once per thread, and everything that it makes
+ * is of the main realm. Jest and vitest's vmThreads run our code in realms of their own, where none of it is
+ * `instanceof Int32Array` or `instanceof Error`.
+ */
+function ofThisRealm(call: NativeFunction): NativeFunction {
+  return (...args) => {
+    let result: unknown;
+    try {
+      result = call(...args);
+    } catch (error) {
+      throw ownError(error);
+    }
+    if (!types.isPromise(result)) return ownResult(result);
+    return result.then(ownResult, (error) => {
+      throw ownError(error);
+    });
+  };
+}
+
+function ownError(thrown: unknown): unknown {
+  if (thrown instanceof Error || !types.isNativeError(thrown)) return thrown;
+  const { name, message, code } = thrown as NodeJS.ErrnoException;
+  if (name === 'TypeError') return invalidArgument(message, { cause: thrown });
+  if (name === 'RangeError') return outOfRange(message);
+  return new PrlError(code as PrlErrorCode, message, { cause: thrown });
+}
+
+function ownResult(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || value instanceof Object) return value;
+  const view: unknown = value;
+  if (types.isTypedArray(view)) {
+    const Own = globalThis[arrayKind(view) as 'Int32Array'];
+    return new Own(view.buffer as ArrayBuffer, view.byteOffset, view.length);
+  }
+  if (Array.isArray(value)) return Array.from(value, ownResult);
+  const entries = Object.entries(value);
+  // A handle has no properties, and only itself names what it stands for.
+  return entries.length === 0 ? value : Object.fromEntries(entries.map(([name, part]) => [name, ownResult(part)]));
 }
 
 /** The addon, loaded at first use. */

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { invalidArgument } from '../../base/errors.js';
 import { checkBoolean, checkChoice, checkNumber, checkOptions, describe } from '../../base/options.js';
 import { EXTRACTIONS, type Extraction, extractAnswer } from './extract.js';
@@ -96,7 +97,7 @@ export function regexVerifier(options: RegexOptions = {}): Verifier {
   options = checkOptions('regexVerifier', options, ['pattern']);
   const { pattern } = options;
   if (pattern === undefined) return ofTexts((response, gold) => (compiled(gold).test(end(response)) ? 1 : 0));
-  if (!(pattern instanceof RegExp)) throw invalidArgument(`pattern must be a RegExp, not ${describe(pattern)}`);
+  if (!types.isRegExp(pattern)) throw invalidArgument(`pattern must be a RegExp, not ${describe(pattern)}`);
   const all = new RegExp(pattern.source, pattern.flags.includes('g') ? pattern.flags : `${pattern.flags}g`);
   if (new RegExp(`${all.source}|`, all.flags).exec('')!.length < 2)
     throw invalidArgument(`the pattern ${pattern} of regexVerifier has no group to take the answer from`);
