@@ -66,7 +66,7 @@ export { PROMPT_PRESETS, type PromptOptions } from './tasks/data/prompt.js';
 export { type DatasetTask, type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
 export type * from './tasks/task.js';
 export * from './tasks/verify/index.js';
-export { TRAINER_OPTIONS, type TrainerOptions } from './train/options.js';
+export { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './train/options.js';
 export { RunFolder } from './train/run-folder.js';
 export type { TrainerSetup } from './train/setup.js';
 export { SFT_OPTIONS } from './train/sft-options.js';

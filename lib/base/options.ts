@@ -186,6 +186,16 @@ export type ResolvedOptions<T extends OptionTable> = {
   -readonly [K in keyof T as T[K] extends { default: unknown } ? K : never]: ValueOf<T[K]>;
 } & { -readonly [K in keyof T as T[K] extends { default: unknown } ? never : K]?: ValueOf<T[K]> };
 
+/** The options whose table has a default are there. The comments of `Options` stay, which an editor shows. */
+export type WithDefaults<Options, T extends OptionTable> = {
+  [K in keyof Options as K extends keyof T ? (T[K] extends { default: unknown } ? K : never) : never]-?: Exclude<
+    Options[K],
+    undefined
+  >;
+} & {
+  [K in keyof Options as K extends keyof T ? (T[K] extends { default: unknown } ? never : K) : K]?: Options[K];
+};
+
 /** Checks `given` against the table and fills in the defaults. */
 export function resolveOptions<const T extends OptionTable>(
   where: string,
