@@ -3,7 +3,7 @@ import { checkInteger, checkNumber, checkOptions, checkSignal, checkString } fro
 import { joined } from '../base/packed.js';
 import { seedOf } from '../base/random.js';
 import { checkPolicy } from '../policy/generate.js';
-import type { PolicyLike } from '../policy/types.js';
+import type { GenerateProgress, PolicyLike } from '../policy/types.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import { checkTask, type Problem, type Task } from '../tasks/task.js';
 import { rateInterval } from './interval.js';
@@ -28,7 +28,7 @@ export interface EvaluationOptions {
   /** Stops the evaluation (ERR_PRL_ABORTED). */
   signal?: AbortSignal;
   /** Called with the progress of generation. */
-  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
+  onProgress?: (progress: GenerateProgress) => void;
 }
 
 /** A problem, its responses and their rewards. */

@@ -114,7 +114,39 @@ export interface GenerateOptions {
    * Called from time to time with the completions that ended, all completions, and the tokens so far. An error that it
    * throws ends the call.
    */
-  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
+  onProgress?: (progress: GenerateProgress) => void;
+}
+
+/** How far generate is. */
+export interface GenerateProgress {
+  /** Completions that have ended. */
+  finished: number;
+  /** Completions in all. */
+  total: number;
+  /** Tokens so far. */
+  tokens: number;
+}
+
+/** Options of {@link Policy.create}. */
+export interface CreateOptions extends StorageOptions {
+  /** Seed of the weights. */
+  seed: number;
+}
+
+/** Options of {@link PolicyLike.logProbs}. */
+export interface LogProbsOptions {
+  /** Divides the logits. Default 1. */
+  temperature?: number;
+  /** Also return the entropy of each distribution, in nats. Default false. */
+  entropy?: boolean;
+  /** Also return the likeliest token of each distribution. Default false. */
+  top1?: boolean;
+  /** For each sequence the first token that is scored, at least 1. Default: 1. */
+  start?: ArrayLike<number>;
+  /** Tokens of one forward pass. It affects memory and rounding. Default: the policy's. */
+  microBatchTokens?: number;
+  /** Aborts the call (ERR_PRL_ABORTED). */
+  signal?: AbortSignal;
 }
 
 /** One sampled completion. */
@@ -274,14 +306,7 @@ export interface PolicyLike {
    */
   logProbs(
     sequences: ArrayLike<number>[],
-    options?: {
-      temperature?: number;
-      entropy?: boolean;
-      top1?: boolean;
-      start?: ArrayLike<number>;
-      microBatchTokens?: number;
-      signal?: AbortSignal;
-    },
+    options?: LogProbsOptions,
   ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; top1?: Int32Array; cuSeqlens: Int32Array }>;
   /** One optimizer step on the whole batch. */
   update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics>;

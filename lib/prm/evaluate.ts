@@ -21,6 +21,14 @@ export interface CalibrationBin {
   target?: number;
 }
 
+/** Options of {@link evaluatePrm}. */
+export interface PrmEvaluationOptions {
+  /** The quantile that is the score. Default: the model's. */
+  quantile?: number;
+  /** Aborts the evaluation (ERR_PRL_ABORTED). */
+  signal?: AbortSignal;
+}
+
 /** Result of {@link evaluatePrm}, on problems that the model was not trained on. */
 export interface PrmEvaluation {
   /** Responses that were evaluated. */
@@ -65,7 +73,7 @@ export interface PrmEvaluation {
 export async function evaluatePrm(
   model: QuantilePrm,
   data: PrmData,
-  options: { quantile?: number; signal?: AbortSignal } = {},
+  options: PrmEvaluationOptions = {},
 ): Promise<PrmEvaluation> {
   options = checkOptions('evaluatePrm', options, ['quantile', 'signal']);
   const { quantile = model.quantile, signal } = options;

@@ -18,7 +18,7 @@ import { shorten } from '../base/text.js';
 import { tokenLists } from '../policy/batch.js';
 import { GENERATE_OPTIONS } from '../policy/generate.js';
 import type { Completion, GenerateOptions, PolicyLike } from '../policy/types.js';
-import { promptSeeds, type RolloutEngine } from './engine.js';
+import { promptSeeds, type RolloutEngine, type SyncOptions } from './engine.js';
 import { BrokenOff, type Call, type CompletionRequest, checkSamples, type Protocol, type Weights } from './protocol.js';
 import { newServer, passing, type Server, spread } from './servers.js';
 
@@ -107,7 +107,7 @@ export class HttpEngine implements RolloutEngine {
     }));
   }
 
-  async sync(policy: PolicyLike, version: number, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  async sync(policy: PolicyLike, version: number, { signal }: SyncOptions = {}): Promise<void> {
     const { syncFolder, retries, retryDelay, onWarning } = this.#options;
     if (syncFolder === undefined)
       throw invalidArgument(

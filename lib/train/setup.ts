@@ -4,7 +4,7 @@ import { describe, resolveOptions } from '../base/options.js';
 import type { StepOffsets } from '../methods/steps.js';
 import { checkPolicy } from '../policy/generate.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
-import type { PolicyLike } from '../policy/types.js';
+import type { GenerateProgress, PolicyLike } from '../policy/types.js';
 import type { ProcessRewardModel } from '../prm/process-reward-model.js';
 import type { RolloutEngine } from '../rollout/engine.js';
 import { type DatasetTaskOptions, datasetTask } from '../tasks/dataset.js';
@@ -51,7 +51,7 @@ export interface TrainerSetup {
   /** Called with warnings, such as damaged checkpoints and updates that were not finite. */
   onWarning?: (message: string) => void;
   /** Called with the progress of generation. */
-  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
+  onProgress?: (progress: GenerateProgress) => void;
 }
 
 const SETUP = [

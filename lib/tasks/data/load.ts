@@ -46,7 +46,7 @@ export interface DatasetOptions extends SourceOptions, FieldOptions, PromptOptio
   /** Returns true for the problems to keep. It also gets the whole row. */
   filter?: (problem: DatasetProblem, row: RawRow) => boolean | Promise<boolean>;
   /** Called from time to time with the rows read and kept. */
-  onProgress?: (progress: { rows: number; kept: number }) => void;
+  onProgress?: (progress: Pick<DatasetReport, 'rows' | 'kept'>) => void;
 }
 
 /** How many rows were kept and dropped. */
