@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
 import { types } from 'node:util';
 import { invalidArgument, outOfRange, PrlError, type PrlErrorCode } from '../base/errors.js';
 import { arrayKind } from '../base/options.js';
+import { checkNotBundled, packageRoot } from '../base/package.js';
+
+export { packageRoot };
 
 /** A GPU of this machine. */
 export interface CudaDevice {
@@ -54,25 +56,19 @@ export interface NativeInfo {
 export type NativeFunction = (args: any) => any;
 export type Native = { [name: string]: NativeFunction };
 
-/** The folder of package.json, seen from lib/ and from dist/ alike. */
-export const packageRoot = (() => {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
-  return folder;
-})();
-
 /** The command that compiles the addon: by npm in an installed package, by a script in a checkout. */
 export const rebuildCommand = existsSync(join(packageRoot, 'lib', 'index.ts'))
   ? 'npm run build:native'
   : 'npm rebuild prl-node';
 
-const require = createRequire(import.meta.url);
+const require = createRequire(join(packageRoot || process.cwd(), 'package.json'));
 let loaded: Native | undefined;
 
 /** The path of the addon's file, whether or not the addon works. */
 export function nativePath(): string {
   // PRL_NATIVE names another build of the addon (a sanitizer build, one for another machine).
   if (process.env.PRL_NATIVE) return resolve(process.env.PRL_NATIVE);
+  checkNotBundled('the addon that', 'ERR_PRL_NATIVE_MISSING');
   try {
     return require('node-gyp-build').resolve(packageRoot);
   } catch (cause) {

@@ -1,4 +1,5 @@
 import { checkChoice, checkOptions, checkString } from '../../base/options.js';
+import { threadModule } from '../../base/thread.js';
 import { EXTRACTIONS, type Extraction } from './extract.js';
 import type { MathVerdict } from './judge.js';
 import { LIMITS } from './limits.js';
@@ -36,7 +37,7 @@ export async function verifyMath(response: string, gold: string, options: MathOp
   checkString('response', response);
   checkString('gold', gold);
   pool ??= new Pool({
-    module: new URL('./worker', import.meta.url),
+    module: threadModule('./worker', import.meta.url),
     deadline: DEADLINE,
   });
   const question = { response: relevant(response), gold: gold.slice(0, LIMITS.response), extraction };
