@@ -50,6 +50,10 @@ export interface PrmEvaluation {
   brier: number;
   /** The same of the best constant score. A useful model is below it. */
   brierConstant: number;
+  /** That constant: the mean share of continuations that end right. */
+  baseRate: number;
+  /** Whether the scores are better than the base rate for every step: `brier` is below `brierConstant`. */
+  betterThanBaseRate: boolean;
   /** Pinball loss, mean over quantiles. */
   pinball: number;
   /** The same of the best constants: the quantiles of these targets. */
@@ -90,6 +94,8 @@ export async function evaluatePrm(
   const outcomes = examples.flatMap(({ targets }) => targets.map(() => targets[targets.length - 1] === 1));
   const last = examples.flatMap(({ targets }) => targets.map((_, k) => k + 1 === targets.length));
   const constant = mean(targets);
+  const brier = mean(scores.map((score, k) => (score - targets[k]) ** 2));
+  const brierConstant = mean(targets.map((target) => (target - constant) ** 2));
   const lossOf = (values: Float32Array) =>
     quantileLoss(Tensor.from(values, [targets.length, quantiles.length]), targets, { quantiles: [...quantiles] }).loss;
   const sorted = targets.slice().sort();
@@ -111,8 +117,10 @@ export async function evaluatePrm(
         notAbove: share((k) => targets[k] <= values[k] + half),
       };
     }),
-    brier: mean(scores.map((score, k) => (score - targets[k]) ** 2)),
-    brierConstant: mean(targets.map((target) => (target - constant) ** 2)),
+    brier,
+    brierConstant,
+    baseRate: constant,
+    betterThanBaseRate: brier < brierConstant,
     pinball: lossOf(predicted),
     pinballConstant: lossOf(Float32Array.from({ length: predicted.length }, (_, i) => constants[i % quantiles.length])),
     aucLast: areaUnderCurve(pick(scores), pick(outcomes)),

@@ -206,7 +206,7 @@ function optionsPage() {
     '# Options',
     '',
     'On the command line the same names in kebab case: `numGenerations` is `--num-generations`. Where no default stands the',
-    'description says what happens. Presets and datasets set other defaults: see `prl train --help` in [commands](commands.md).',
+    'description says what happens. Presets and datasets set other defaults: see `prl train --help --all` in [commands](commands.md).',
     '',
     ...table('Trainer', TRAINER_OPTIONS),
     ...table('trainQuantilePrm', PRM_TRAIN_OPTIONS),
@@ -228,7 +228,7 @@ async function commandsPage() {
   if (commands.length < 10) problems.push(`only ${commands.length} commands were found in lib/cli/main.ts`);
   const helps = commands.map(async ([, module, name]) => {
     const command = (await import(`../../lib/cli/${module}.ts`))[name];
-    return [`## prl ${command.name}`, '', '```', helpOf(command), '```', ''];
+    return [`## prl ${command.name}`, '', '```', helpOf(command, { all: true }), '```', ''];
   });
   return [
     '# Commands',
