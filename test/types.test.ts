@@ -85,6 +85,19 @@ types('options and metrics are interfaces, which errors call by their names', ()
     }
 });
 
+types('options may be undefined, also with exactOptionalPropertyTypes', () => {
+  const refused = published
+    .filter(({ name }) => /(Options|Args|Setup|Batch)$/.test(name))
+    .flatMap(({ name, type }) => type.getProperties().map((field: Any) => ({ name, field })))
+    .filter(({ field }) => field.flags & ts.SymbolFlags.Optional)
+    .map(({ name, field }) => ({ name: `${name}.${field.name}`, text: field.declarations[0].getText() as string }))
+    .filter(({ text }) => !/\| undefined\b/.test(text));
+  assert.equal(
+    refused.map(({ name }) => name),
+    [],
+  );
+});
+
 types('a step has exactly the metrics of its type, with any method', async () => {
   const type = published.find(({ name }) => name === 'StepMetrics')!.type;
   const names: string[] = type.getProperties().map(({ name }: Any) => name);

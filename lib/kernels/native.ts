@@ -33,17 +33,17 @@ export interface NativeInfo {
   /** Whether this build has CUDA kernels. */
   cudaCompiled: boolean;
   /** The newest CUDA that the driver runs. Absent without a driver. */
-  cudaDriver?: string;
+  cudaDriver?: string | undefined;
   /** The CUDA that the addon was compiled with. Absent if it was compiled without CUDA. */
-  cudaRuntime?: string;
+  cudaRuntime?: string | undefined;
   /** The GPUs that the driver reports. */
   cudaDevices: CudaDevice[];
   /** Index of the GPU that this process uses: 0, or the one of PRL_DEVICE. Absent if it uses none. */
-  cudaDevice?: number;
+  cudaDevice?: number | undefined;
   /** Why this process uses no GPU. Empty if it uses one. */
   cudaReason: string;
   /** The cuBLAS that linearPolicyLoss uses on the GPU. Searched for only if a GPU is used. */
-  cublas?: { path: string; version: string };
+  cublas?: { path: string; version: string } | undefined;
   /** How to get cuBLAS. Empty if it is there, or not needed because no GPU is used. */
   cublasReason: string;
 }

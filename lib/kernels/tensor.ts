@@ -17,9 +17,9 @@ const ARRAYS = { float32: Float32Array, bfloat16: Uint16Array, float16: Uint16Ar
 /** Type and device of a tensor. */
 export interface TensorOptions {
   /** Default: float32, or int32 for an Int32Array. */
-  dtype?: DType;
+  dtype?: DType | undefined;
   /** Default: 'cpu'. */
-  device?: Device;
+  device?: Device | undefined;
 }
 
 /** What another process needs to access a tensor on the GPU: see {@link Tensor.exportIpc}. */

@@ -9,9 +9,9 @@ export interface StepOptions {
   /** Tokens per step, for 'length'. */
   stepLength: number;
   /** Token ids that end a step, for 'tokens'. */
-  stepTokens?: readonly number[];
+  stepTokens?: readonly number[] | undefined;
   /** Strings that end a step in the decoded text, for 'strings'. */
-  stepStrings?: readonly string[];
+  stepStrings?: readonly string[] | undefined;
 }
 
 export const STEP_OPTIONS = {

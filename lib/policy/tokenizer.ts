@@ -20,13 +20,13 @@ const DEADLINE = 1000;
 /** Options of {@link Tokenizer.encode}. */
 export interface EncodeOptions {
   /** Add the tokens of the tokenizer's template, such as a begin-of-text token. Default false. */
-  addSpecialTokens?: boolean;
+  addSpecialTokens?: boolean | undefined;
 }
 
 /** Options of {@link Tokenizer.decode}. */
 export interface DecodeOptions {
   /** Leave special tokens out of the text. Default true. */
-  skipSpecialTokens?: boolean;
+  skipSpecialTokens?: boolean | undefined;
 }
 
 /** The files of a tokenizer. */

@@ -24,9 +24,9 @@ export interface CalibrationBin {
 /** Options of {@link evaluatePrm}. */
 export interface PrmEvaluationOptions {
   /** The quantile that is the score. Default: the model's. */
-  quantile?: number;
+  quantile?: number | undefined;
   /** Aborts the evaluation (ERR_PRL_ABORTED). */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Result of {@link evaluatePrm}, on problems that the model was not trained on. */

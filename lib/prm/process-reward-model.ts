@@ -12,7 +12,7 @@ export interface StepBatch {
    */
   cuSteps: Int32Array;
   /** Stops the scoring (ERR_PRL_ABORTED). */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Scores of a batch. */

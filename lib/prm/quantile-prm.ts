@@ -23,20 +23,20 @@ import { type CheckedStepBatch, checkStepBatch } from './step-batch.js';
 /** Options of QuantilePrm.create. */
 export interface QuantilePrmOptions {
   /** Quantiles that the head predicts, rising, each above 0 and below 1. Default [0.1, 0.5, 0.9]. */
-  quantiles?: readonly number[];
+  quantiles?: readonly number[] | undefined;
   /** The quantile that is the score. A low one is cautious. Default: 0.5 if the head has it, else the middle one. */
-  quantile?: number;
+  quantile?: number | undefined;
   /** Width of the head's hidden layer. Default 64. */
-  width?: number;
+  width?: number | undefined;
   /**
    * Reads six log-probability features of the frozen model beside the hidden state. Without them the head learns
    * little. Default true.
    */
-  features?: boolean;
+  features?: boolean | undefined;
   /** Allows `finetune`. The features then come from a second, frozen copy of the model. Default false. */
-  finetune?: boolean;
+  finetune?: boolean | undefined;
   /** Seed of the head's initial weights. Default 0. */
-  seed?: number;
+  seed?: number | undefined;
 }
 
 /** The inputs of the head for S steps. */

@@ -85,11 +85,11 @@ export interface PrmTraining {
   /** Data of readPrmData. */
   data: PrmData;
   /** See the table of options. */
-  options?: PrmTrainOptions;
+  options?: PrmTrainOptions | undefined;
   /** Called after every epoch. */
-  onEpoch?: (epoch: PrmEpoch) => void;
+  onEpoch?: ((epoch: PrmEpoch) => void) | undefined;
   /** Stops the training (ERR_PRL_ABORTED). */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Result of {@link trainQuantilePrm}. */

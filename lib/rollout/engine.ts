@@ -7,7 +7,7 @@ import type { PolicyLike } from '../policy/types.js';
 /** Options of {@link RolloutEngine.sync}. */
 export interface SyncOptions {
   /** Aborts the call (ERR_PRL_ABORTED). */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Answers prompts: the policy itself, or servers with its weights. */

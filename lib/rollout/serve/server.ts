@@ -40,9 +40,9 @@ export interface ServeOptions extends ServeSettings {
   /** The policy to serve. */
   policy: Policy;
   /** Tokenizer of the policy. Without it prompts must be token ids, and the texts of answers are empty. */
-  tokenizer?: Tokenizer;
+  tokenizer?: Tokenizer | undefined;
   /** Called with the errors of requests that failed for a reason of ours. */
-  onError?: (error: Error) => void;
+  onError?: ((error: Error) => void) | undefined;
 }
 
 /** A running server. */

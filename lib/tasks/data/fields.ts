@@ -20,22 +20,22 @@ export interface FieldOptions {
    * Field of the problem: a text, or a chat of one user message and at most one system message. Default: the first of
    * problem, question, prompt.
    */
-  promptField?: string;
+  promptField?: string | undefined;
   /**
    * Field of the answer. Default: the first of answer, gold, final_answer, ground_truth; with answerFrom 'boxed' also
    * solution.
    */
-  answerField?: string;
+  answerField?: string | undefined;
   /**
    * Where in its field the answer is. 'field': the whole field. 'boxed': the contents of its last \boxed{}. 'hashes':
    * the text after its last #### (GSM8K). 'auto' (default): hashes if the last line begins with ####, else boxed if
    * there is a box, else the whole field.
    */
-  answerFrom?: AnswerFrom;
+  answerFrom?: AnswerFrom | undefined;
   /** Field of the row's id. Default: no id. */
-  idField?: string;
+  idField?: string | undefined;
   /** Field whose values become levels of the task, beside 'all'. */
-  levelField?: string;
+  levelField?: string | undefined;
 }
 
 export const ANSWER_SOURCES = ['auto', 'field', 'boxed', 'hashes'] as const;

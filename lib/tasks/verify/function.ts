@@ -13,9 +13,9 @@ export type VerifierFunction = (
 /** Options of {@link functionVerifier}. */
 export interface FunctionVerifierOptions {
   /** Name in errors. Default: the function's own name. */
-  name?: string;
+  name?: string | undefined;
   /** Milliseconds for one response. Default 30000. */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 /**

@@ -14,7 +14,7 @@ export interface MathOptions {
    * "Answer:", else the last box, else after "answer is", else the last mathematics, else the last number. 'whole': the
    * whole response.
    */
-  extraction?: Extraction;
+  extraction?: Extraction | undefined;
 }
 
 /** Milliseconds for one judgement. It usually takes one; the deadline is for unforeseen cases. */

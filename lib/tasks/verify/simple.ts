@@ -9,9 +9,9 @@ import { ofTexts, type Verifier, withAnswers } from './verifier.js';
 /** Options of {@link exactVerifier}. */
 export interface ExactOptions {
   /** Where the answer is, as for verifyMath. Default 'boxed'. */
-  extraction?: Extraction;
+  extraction?: Extraction | undefined;
   /** Treats capital and small letters alike. Default false. */
-  ignoreCase?: boolean;
+  ignoreCase?: boolean | undefined;
 }
 
 /**
@@ -39,11 +39,11 @@ export function exactVerifier(options: ExactOptions = {}): Verifier {
 /** Options of {@link numericVerifier}. */
 export interface NumericOptions {
   /** Where the number is, as for verifyMath. Default 'boxed'. */
-  extraction?: Extraction;
+  extraction?: Extraction | undefined;
   /** Allowed error as a share of the gold number. Default 1e-6. */
-  relativeTolerance?: number;
+  relativeTolerance?: number | undefined;
   /** Allowed error, added to the relative one. Default 0. */
-  absoluteTolerance?: number;
+  absoluteTolerance?: number | undefined;
 }
 
 /**
@@ -84,7 +84,7 @@ export interface RegexOptions {
    * Finds the answer: the first group, in its last match, must be the gold answer. Without it the gold answer is a
    * regular expression that must match the response.
    */
-  pattern?: RegExp;
+  pattern?: RegExp | undefined;
 }
 
 /**
