@@ -1,4 +1,7 @@
-// Values of another realm, as the test files of Jest and of vitest's vmThreads pass them: `instanceof` is false for them.
+// Values of another realm, as the test files of Jest and of vitest's vmThreads pass them: `instanceof` is false for
+// them.
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { runInNewContext } from 'node:vm';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -15,6 +18,7 @@ import {
   Tensor,
   tokenLogProbs,
 } from '../lib/index.js';
+import { packageRoot } from '../lib/kernels/native.js';
 import { rejectsWith } from './policy/rejects.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: it runs JavaScript
@@ -99,7 +103,9 @@ realm('a signal of another class ends the call', async () => {
 });
 
 realm('an error of another copy of the package is a PrlError; other errors are not', async () => {
-  const copy: typeof import('../lib/base/errors.js') = await import(`../lib/base/errors.js?${'copy'}`);
+  const copy: typeof import('../lib/base/errors.js') = await import(
+    `${pathToFileURL(join(packageRoot, 'dist/lib/base/errors.js'))}`
+  );
   const error = new copy.PrlError('ERR_PRL_BUSY', 'busy');
   assert.is.not(copy.PrlError, PrlError);
   assert.instance(error, PrlError);

@@ -200,7 +200,9 @@ export interface TrainerOptions {
   saveSteps?: number | undefined;
   /** Number of checkpoints to keep. Default 2. At least 1. */
   saveTotalLimit?: number | undefined;
-  /** Compare the log-probabilities of sampling with recomputed ones every N steps (0: never). Default 10. At least 0. */
+  /**
+   * Compare the log-probabilities of sampling with recomputed ones every N steps (0: never). Default 10. At least 0.
+   */
   logProbCheckSteps?: number | undefined;
   /** Stop after N steps in a row without a finite update. Default 3. At least 1. */
   maxNonFiniteSteps?: number | undefined;

@@ -75,6 +75,6 @@ function typeOf(spec) {
 /** A doc comment of lines that end by column 120. */
 function comment(texts) {
   const lines = texts.flatMap((text, i) => [...(i ? [''] : []), ...text.match(/\S.{0,113}(?=\s|$)/g)]);
-  if (lines.length === 1) return `/** ${lines[0]} */`;
+  if (lines.length === 1 && lines[0].length <= 111) return `/** ${lines[0]} */`;
   return ['/**', ...lines.map((line) => ` * ${line}`.trimEnd()), ' */'].join('\n');
 }
