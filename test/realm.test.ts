@@ -1,5 +1,6 @@
 // Values of another realm, as the test files of Jest and of vitest's vmThreads pass them: `instanceof` is false for
 // them.
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { runInNewContext } from 'node:vm';
@@ -114,6 +115,21 @@ realm('an error of another copy of the package is a PrlError; other errors are n
   assert.instance(new Heir('ERR_PRL_BUSY', 'busy'), Heir);
   for (const other of [new Error('busy'), copy.invalidArgument('wrong'), null, 'ERR_PRL_BUSY'])
     assert.not((other as unknown) instanceof PrlError);
+});
+
+realm('no code asks for a class of the language by instanceof', () => {
+  // These ask whether a value is of this realm.
+  const meant = ['kernels/native.ts: Error', 'kernels/native.ts: Object', 'base/options.ts: AbortSignal'];
+  const lib = join(packageRoot, 'lib');
+  const found = readdirSync(lib, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .flatMap((file) => {
+      const code = readFileSync(join(lib, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');
+      return [...code.matchAll(/\binstanceof (\w+)/g)].map(([, name]) => ({ file, name }));
+    })
+    .filter(({ name }) => name in globalThis)
+    .map(({ file, name }) => `${file}: ${name}`);
+  assert.equal(found.sort(), meant.sort());
 });
 
 realm.run();

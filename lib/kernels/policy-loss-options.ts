@@ -32,6 +32,9 @@ export interface PolicyLossOptions {
    * 'raft' (2304.06767): -A logProb; over tokens of a sequence, then sequences; for advantages of 1 on right responses
    * and 0 on wrong ones.
    *
+   * 'nll' (TRL): the term of raft; over active tokens; with advantages of 1 the cross-entropy of supervised
+   * fine-tuning.
+   *
    * 'raft++' (2504.11343): the term of dapo; over tokens of a sequence, then sequences; for advantages of 1 on right
    * responses and 0 on wrong ones.
    */
@@ -45,6 +48,7 @@ export interface PolicyLossOptions {
     | 'sapo'
     | 'vespo'
     | 'raft'
+    | 'nll'
     | 'raft++'
     | undefined;
   /**

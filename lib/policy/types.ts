@@ -138,9 +138,9 @@ export interface LogProbsOptions {
   /** Divides the logits. Default 1. */
   temperature?: number | undefined;
   /** Also return the entropy of each distribution, in nats. Default false. */
-  entropy?: boolean;
+  entropy?: boolean | undefined;
   /** Also tell of each token whether no other is more likely: 1 or 0. Default false. */
-  top1?: boolean;
+  top1?: boolean | undefined;
   /** For each sequence the first token that is scored, at least 1. Default: 1. */
   start?: ArrayLike<number> | undefined;
   /** Tokens of one forward pass. It affects memory and rounding. Default: the policy's. */
@@ -185,7 +185,7 @@ export interface LoadOptions extends StorageOptions, HubOptions {
    * Tensors that the config does not know. 'refuse' (default) is an error; 'ignore' leaves out those that change
    * nothing for the policy, such as a value head. A tensor of the policy's own modules is an error either way.
    */
-  extraTensors?: 'refuse' | 'ignore';
+  extraTensors?: 'refuse' | 'ignore' | undefined;
 }
 
 /** Options of {@link PolicyLike.save}. */

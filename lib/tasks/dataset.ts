@@ -21,7 +21,7 @@ export interface DatasetTaskOptions {
    */
   train: Dataset | readonly Problem[];
   /** Held-out problems. They are removed from `train`, also if they differ in spaces, case or Unicode form. */
-  test?: Dataset | readonly Problem[];
+  test?: Dataset | readonly Problem[] | undefined;
   /**
    * Share of `train` that is held out, by a hash of the problem; only without `test`. From 0 to 0.5. Default 0: no
    * evaluation is possible.

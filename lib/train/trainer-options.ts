@@ -66,6 +66,7 @@ export interface TrainerOptions {
     | 'sapo'
     | 'vespo'
     | 'raft'
+    | 'nll'
     | 'raft++'
     | undefined;
   /**

@@ -9,6 +9,7 @@ import { generateCommand } from '../../lib/cli/commands/generate.js';
 import { prmCollectCommand } from '../../lib/cli/commands/prm-collect.js';
 import { reportCommand } from '../../lib/cli/commands/report.js';
 import { serveCommand } from '../../lib/cli/commands/serve.js';
+import { sftCommand } from '../../lib/cli/commands/sft.js';
 import { trainCommand } from '../../lib/cli/commands/train.js';
 import { type Command, commandOptions, helpOf, kebab, parseOptions } from '../../lib/cli/kit/args.js';
 import { PRESETS } from '../../lib/cli/kit/presets.js';
@@ -20,6 +21,7 @@ import { throwsError } from '../reference/numbers.js';
 
 const COMMANDS: Command[] = [
   trainCommand,
+  sftCommand,
   evalCommand,
   generateCommand,
   compareCommand,
@@ -120,7 +122,7 @@ args('help lists every option with its meaning and default, and its examples par
 
 args('help begins with the common options and says how to see all of them', () => {
   const long = COMMANDS.filter((command) => helpOf(command, { all: true }).split('\n').length > 40);
-  assert.equal(long.map(({ name }) => name).sort(), ['compare', 'eval', 'prm collect', 'train']);
+  assert.equal(long.map(({ name }) => name).sort(), ['compare', 'eval', 'prm collect', 'sft', 'train']);
   for (const command of long) {
     const help = helpOf(command);
     const listed = [...help.matchAll(/^ {2}--(?:\[no-\])?([a-z-]+)/gm)].map(([, name]) => name);

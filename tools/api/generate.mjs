@@ -12,9 +12,10 @@ import * as losses from '../../lib/kernels/loss-table.ts';
 import { PRM_TRAIN_OPTIONS } from '../../lib/prm/train.ts';
 import { SERVE_OPTIONS } from '../../lib/rollout/serve/server.ts';
 import { TRAINER_OPTIONS } from '../../lib/train/options.ts';
+import { SFT_OPTIONS } from '../../lib/train/sft-options.ts';
 import { CHECKPOINT_CASES } from '../../test/policy/checkpoint-cases.ts';
 import { lossTypes, policyLossOptions } from './loss-options.mjs';
-import { prmTrainOptions, serveSettings, trainerOptions } from './option-types.mjs';
+import { prmTrainOptions, serveSettings, sftOptions, trainerOptions } from './option-types.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const scratch = join(root, 'build', 'api');
@@ -67,6 +68,7 @@ function writeOptionTypes() {
   const types = {
     'kernels/policy-loss-options.ts': policyLossOptions(losses, root),
     'train/trainer-options.ts': trainerOptions(TRAINER_OPTIONS, root),
+    'train/sft-trainer-options.ts': sftOptions(SFT_OPTIONS, root),
     'prm/train-options.ts': prmTrainOptions(PRM_TRAIN_OPTIONS, root),
     'rollout/serve/serve-settings.ts': serveSettings(SERVE_OPTIONS, root),
   };

@@ -31,6 +31,13 @@ export const trainerOptions = (table, root) =>
     root,
   );
 
+/** lib/train/sft-trainer-options.ts. */
+export const sftOptions = (table, root) =>
+  optionsModule(
+    { name: 'SftOptions', from: 'sft-options.ts', table, doc: 'Options of SftTrainer, besides its setup.' },
+    root,
+  );
+
 /** lib/prm/train-options.ts. */
 export const prmTrainOptions = (table, root) =>
   optionsModule(

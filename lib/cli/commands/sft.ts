@@ -23,6 +23,10 @@ export const sftCommand: Command = {
     { title: 'Demonstrations', options: SFT_DATA_OPTIONS },
     { title: 'Training', options: SFT_OPTIONS },
   ],
+  common: [
+    ...['model', 'dataset', 'evalDataset', 'output', 'resume', 'promptField', 'completionField', 'promptTemplate'],
+    ...['numTrainEpochs', 'maxSteps', 'perDeviceTrainBatchSize', 'packing', 'maxLength', 'learningRate', 'seed'],
+  ],
   notes:
     'Rows have the field messages (a conversation), the fields prompt and completion, or the field text. prl train --model RUN continues with reinforcement learning.',
   examples: [

@@ -16,8 +16,8 @@ export interface FolderRequest {
 }
 
 /**
- * Runs `work` in the folder and says at the end where the run is, or how to resume it. `work` returns what else to say of
- * a run in this place, or undefined if it was interrupted.
+ * Runs `work` in the folder and says at the end where the run is, or how to resume it. `work` returns what else to say
+ * of a run in this place, or undefined if it was interrupted.
  *
  * @returns the exit code of the command
  */

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { invalidArgument } from '../../base/errors.js';
 import { describe } from '../../base/options.js';
 import type { Problem } from '../task.js';
@@ -131,7 +132,7 @@ const MAX_DEPTH = 4;
 function textOf(value: unknown, field: string, depth = 0): string {
   if (depth > MAX_DEPTH) throw new Error(`'${field}' nests lists too deeply`);
   if (Array.isArray(value)) return value.map((item, i) => textOf(item, `${field}.${i}`, depth + 1)).join(', ');
-  if (value instanceof Number || (Number.isInteger(value) && !Number.isSafeInteger(value)))
+  if (types.isNumberObject(value) || (Number.isInteger(value) && !Number.isSafeInteger(value)))
     throw new Error(`'${field}' has more digits than a JSON number keeps: write it as a string`);
   if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);
   if (typeof value !== 'string')
