@@ -113,9 +113,12 @@ args('help lists every option with its meaning and default, and its examples par
     for (const [example] of command.examples) {
       assert.ok(help.includes(example));
       const words = example.match(/'[^']*'|\S+/g)!.map((word) => word.replaceAll("'", ''));
-      const name = command.name.split(' ');
-      assert.equal(words.slice(0, 1 + name.length), ['prl', ...name]);
-      parseOptions(command, words.slice(1 + name.length));
+      const line = words.join(' ');
+      const named = [command, ...COMMANDS].find(
+        ({ name }) => line.startsWith(`prl ${name} `) || line === `prl ${name}`,
+      );
+      assert.ok(named, example);
+      parseOptions(named!, words.slice(1 + named!.name.split(' ').length));
     }
   }
 });
