@@ -1,8 +1,8 @@
 // Files and folders that are either complete or absent, whenever the process or the machine stops.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join, normalize, sep } from 'node:path';
+import { type FileHandle, mkdir, open, readdir, readlink, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path';
 import { PrlError } from './errors.js';
 import { isObject, type Json, readJson } from './json.js';
 import { isCount } from './options.js';
@@ -32,6 +32,9 @@ const REASONS: Record<string, string> = {
   EPERM: 'the operation is not permitted: choose another place, or make it writable',
   ENOENT: 'it does not exist (any more): was it moved, deleted or unmounted?',
   ENOTDIR: 'a part of the path is a file, not a folder: move it away',
+  EISDIR: 'it is a folder, not a file: choose another name',
+  ELOOP: 'links in the path go in a circle',
+  ENAMETOOLONG: 'the name is too long',
   EIO: 'the disk reports an error: choose another one',
 };
 
@@ -42,20 +45,47 @@ export function writeError(path: string, error: unknown): unknown {
     /^E[A-Z0-9]+$/.test(name ?? ''),
   );
   if (system === undefined) return error;
-  const reason = Object.hasOwn(REASONS, system) ? `${REASONS[system]} (${system})` : message;
-  return new PrlError('ERR_PRL_IO', `cannot write ${path}: ${reason}. What was saved before is intact`, {
-    cause: error,
-  });
+  return cannotWrite(path, Object.hasOwn(REASONS, system) ? `${REASONS[system]} (${system})` : message, error);
 }
 
-/** Makes a folder and those above it, and makes their entries durable too. */
+const cannotWrite = (path: string, reason: string, cause?: unknown) =>
+  new PrlError('ERR_PRL_IO', `cannot write ${path}: ${reason}. What was saved before is intact`, { cause });
+
+/**
+ * Makes a folder and those above it, and makes their entries durable too. (Node's mkdir with `recursive` never returns
+ * where a folder exists and nothing can be made in it, such as /proc.)
+ *
+ * @throws PrlError ERR_PRL_IO that says what is in the way
+ */
 export async function makeFolder(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true });
-  if (first === undefined) return;
-  for (let made = path; ; made = dirname(made)) {
-    await sync(dirname(made));
-    if (made === first || made === dirname(made)) return;
+  const missing: string[] = [];
+  try {
+    for (let at = resolve(path); !(await isFolder(at)); at = dirname(at)) missing.unshift(at);
+    for (const folder of missing) {
+      await mkdir(folder).catch(async (error) => {
+        // Another process may have made it.
+        if (error.code === 'EEXIST' && (await isFolder(folder))) return;
+        throw error.code === 'ENOENT'
+          ? cannotWrite(path, `nothing can be made in ${dirname(folder)} (ENOENT)`, error)
+          : error;
+      });
+      await sync(dirname(folder));
+    }
+  } catch (error) {
+    throw error instanceof PrlError ? error : writeError(path, error);
   }
+}
+
+/** False if there is nothing. Anything but a folder is an error. */
+async function isFolder(path: string): Promise<boolean> {
+  const status = await stat(path).catch((error) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
+  if (status?.isDirectory()) return true;
+  if (status) throw cannotWrite(path, 'it is a file, not a folder: choose another place, or move it away');
+  const link = await readlink(path).catch(() => undefined);
+  if (link !== undefined) throw cannotWrite(path, `it is a link to ${link}, which does not exist`);
+  return false;
 }
 
 /** Writes bytes to an unfinished file. */
@@ -108,7 +138,7 @@ export async function writeFolderAtomic(path: string, fill: (folder: string) => 
   const parent = dirname(path);
   const temporary = join(parent, `${TEMPORARY}${process.pid}-${basename(path)}`);
   try {
-    await mkdir(parent, { recursive: true });
+    await makeFolder(parent);
     await rm(temporary, { recursive: true, force: true });
     await mkdir(temporary);
     await fill(temporary);

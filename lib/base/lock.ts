@@ -90,7 +90,10 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
       await rm(temporary, { force: true }).catch(() => {});
       throw writeError(path, error);
     }
-    if (!existsSync(path)) continue;
+    if (!existsSync(path)) {
+      if (attempt < ATTEMPTS) continue;
+      throw new PrlError('ERR_PRL_IO', `cannot write ${path}: what is written there is gone at once`);
+    }
     const other = await otherOwner(folder, mine);
     // If it cannot be removed (the disk has become read-only), it is stale as soon as this process ends.
     if (!other) {

@@ -1,8 +1,8 @@
 // Growing files of results: lines of JSON, the first of which says how the rest was made. After a crash they can be
 // resumed.
 import { constants, existsSync } from 'node:fs';
-import { mkdir, open, rmdir, truncate } from 'node:fs/promises';
-import { writeError, writeFileAtomic } from './atomic.js';
+import { open, rmdir, truncate } from 'node:fs/promises';
+import { makeFolder, writeError, writeFileAtomic } from './atomic.js';
 import { invalidArgument, readError } from './errors.js';
 import { isObject, type Json } from './json.js';
 import { corruptLine, readJsonLines } from './lines.js';
@@ -97,9 +97,7 @@ export class RecordFile {
    */
   static async open(path: string, kind: RecordKind, settings: object): Promise<RecordFile> {
     const folder = `${path}.lock`;
-    await mkdir(folder, { recursive: true }).catch((error) => {
-      throw writeError(folder, error);
-    });
+    await makeFolder(folder);
     const unlockFolder = await lockFolder(folder);
     const unlock = async () => {
       await unlockFolder();

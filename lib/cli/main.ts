@@ -2,9 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { closest } from 'fastest-levenshtein';
+import { checkEnvironment } from '../base/environment.js';
 import { packageRoot } from '../kernels/native.js';
-import { type Command, helpOf, parseOptions } from './kit/args.js';
+import { type Command, commandOptions, helpOf, parseOptions } from './kit/args.js';
 import { Interrupt } from './kit/interrupt.js';
+import { spelled, spellOptions } from './kit/spelling.js';
 
 /** Each command is loaded on demand, so that `prl doctor` and `--help` work without the addon. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }> = {
@@ -104,6 +106,9 @@ async function main(argv: string[]): Promise<number> {
     console.log(helpOf(command, { all: rest.includes('--all') }));
     return 0;
   }
+  spellOptions(commandOptions(command));
+  // The doctor reports what is wrong with them.
+  if (name !== 'doctor') checkEnvironment();
   return command.run(parseOptions(command, rest));
 }
 
@@ -120,7 +125,7 @@ try {
   const { code, message, stack } = error as Error & { code?: string };
   if (Interrupt.current?.isCause(error)) process.exitCode = Interrupt.current.exitCode;
   else {
-    console.error(process.env.PRL_DEBUG ? stack : `prl: ${message}`);
+    console.error(process.env.PRL_DEBUG ? stack : `prl: ${spelled(message)}`);
     process.exitCode = code !== undefined && USAGE.includes(code) ? 2 : 1;
   }
 }

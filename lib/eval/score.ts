@@ -1,5 +1,6 @@
 import type { DatasetProblem } from '../tasks/data/fields.js';
 import { judge } from '../tasks/judge.js';
+import { checkVerdict } from '../tasks/verify/function.js';
 import type { Verifier } from '../tasks/verify/verifier.js';
 import { type Majority, majorityVote } from './majority.js';
 import type { ResponseRecord } from './record.js';
@@ -19,11 +20,12 @@ export async function scoreResponses(
   const task = {
     name: 'evaluation',
     verify: ({ answer }: { answer: string }, response: string, finished: boolean) =>
-      verifier(response, answer, { prompt, finished, ...info }),
+      checkVerdict(verifier.name || 'verifier', verifier, response, answer, { prompt, finished, ...info }),
   };
   const responses = await Promise.all(
-    samples.map(async ({ text, finished, tokens }): Promise<ResponseRecord> => {
-      const { reward, measures } = await judge(task, problem, text, finished);
+    samples.map(async ({ text, finished, tokens }, i): Promise<ResponseRecord> => {
+      const place = `response ${i}${problem.id === undefined ? '' : ` to problem ${problem.id}`}`;
+      const { reward, measures } = await judge(task, { problem, response: text, finished, place });
       const answer = verifier.extract?.(text, info);
       return {
         ...{ text, finished },
@@ -39,7 +41,8 @@ export async function scoreResponses(
   const says = async (a: number, b: number): Promise<boolean> => {
     try {
       const gold = { prompt, answer: responses[a].answer! };
-      return (await judge(task, gold, responses[b].text, true)).reward > 0;
+      const vote = { problem: gold, response: responses[b].text, finished: true, place: `response ${b}` };
+      return (await judge(task, vote)).reward > 0;
     } catch {
       return false; // a policy's answer may not be a valid gold answer
     }

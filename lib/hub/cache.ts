@@ -2,9 +2,10 @@
 
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
+import { makeFolder } from '../base/atomic.js';
 import { PrlError } from '../base/errors.js';
 import { isCount } from '../base/options.js';
 
@@ -108,7 +109,7 @@ export async function isCached(cache: RepoCache, commit: string, file: RepoFile)
 /** Gives a blob its name in the snapshot. */
 export async function linkBlob(cache: RepoCache, commit: string, path: string, blob: string): Promise<void> {
   const link = join(snapshotFolder(cache, commit), path);
-  await mkdir(dirname(link), { recursive: true });
+  await makeFolder(dirname(link));
   const temporary = `${link}.${randomUUID().slice(0, 8)}.tmp`;
   await symlink(relative(dirname(link), blob), temporary);
   await rename(temporary, link);
@@ -118,7 +119,7 @@ export async function linkBlob(cache: RepoCache, commit: string, path: string, b
 async function replaceFile(path: string, text: string): Promise<void> {
   const temporary = `${path}.${randomUUID().slice(0, 8)}.tmp`;
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     await writeFile(temporary, text);
     await rename(temporary, path);
   } catch (error) {

@@ -1,7 +1,8 @@
 // A repository of the hub at one commit: its files, and the wanted ones of them on the disk.
-import { mkdir, readFile, stat, statfs } from 'node:fs/promises';
+import { readFile, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { makeFolder } from '../base/atomic.js';
 import { mapConcurrently } from '../base/concurrency.js';
 import { invalidArgument, PrlError } from '../base/errors.js';
 import { lockFolder } from '../base/lock.js';
@@ -74,6 +75,21 @@ const MAX_FILES = 100_000;
 export const isRepoName = (name: string) => /^[\w][\w.-]{0,95}\/[\w][\w.-]{0,95}$/.test(name) && !/--|\.\./.test(name);
 
 const isOffline = () => /^(1|on|yes|true)$/i.test(process.env.HF_HUB_OFFLINE ?? '');
+
+/**
+ * Calls openRepo for a name that could have been meant as a folder. Its errors say that there is no such folder.
+ */
+export async function openRepoNotFolder(type: 'model' | 'dataset', name: string, options: HubOptions): Promise<Repo> {
+  try {
+    return await openRepo(type, name, options);
+  } catch (error) {
+    const { code, message } = error as PrlError;
+    if (!['ERR_PRL_NOT_FOUND', 'ERR_PRL_ACCESS', 'ERR_PRL_OFFLINE', 'ERR_PRL_TIMEOUT'].includes(code)) throw error;
+    throw new PrlError(code, `there is no folder ${name} here, and as a ${type} of the hub: ${message}`, {
+      cause: error,
+    });
+  }
+}
 
 /** Lists the files of the repository: as the hub does, or as the cache does if the hub cannot be reached. */
 export async function openRepo(type: 'model' | 'dataset', name: string, options: HubOptions): Promise<Repo> {
@@ -199,8 +215,8 @@ export async function fetchFiles(
     );
   }
   try {
-    await mkdir(join(repo.cache.folder, 'blobs'), { recursive: true });
-    await mkdir(repo.cache.locks, { recursive: true });
+    await makeFolder(join(repo.cache.folder, 'blobs'));
+    await makeFolder(repo.cache.locks);
     const unlock = await waitForLock(repo);
     try {
       await downloadAll(repo, wanted, await missing(), onProgress);
@@ -286,6 +302,8 @@ async function checkSpace(blobs: string, missing: readonly RepoFile[], hub: HubA
 /** Turns an error of the file system into one of ours. */
 function diskError(error: unknown, hub: HubAccess): unknown {
   const { code, message, path } = error as NodeJS.ErrnoException;
+  if (code === 'ERR_PRL_IO' && message.startsWith('cannot write '))
+    return new PrlError('ERR_PRL_IO', `cannot store the ${hub.what}: ${message}`, { cause: error });
   if (error instanceof PrlError || typeof code !== 'string' || !/^E[A-Z]+$/.test(code)) return error;
   const full = code === 'ENOSPC' || code === 'EDQUOT';
   const advice = full ? 'the disk is full (free some space; the next attempt resumes the download): ' : '';

@@ -3,7 +3,15 @@ import { basename, join } from 'node:path';
 import { invalidArgument, PrlError } from '../base/errors.js';
 import { readJson } from '../base/json.js';
 import { checkChoice, checkFunction, checkOptions } from '../base/options.js';
-import { fetchFiles, HUB_OPTIONS, type HubOptions, isRepoName, openRepo, type Repo } from './repo.js';
+import {
+  fetchFiles,
+  HUB_OPTIONS,
+  type HubOptions,
+  isRepoName,
+  openRepo,
+  openRepoNotFolder,
+  type Repo,
+} from './repo.js';
 
 export type { DownloadProgress, HubOptions } from './repo.js';
 
@@ -106,7 +114,7 @@ async function openModel(idOrFolder: string, options: HubOptions): Promise<Repo 
     throw invalidArgument(
       `the revision option must agree with ${idOrFolder}, but it is ${options.revision}: leave one of them out`,
     );
-  return openRepo('model', name, revision === undefined ? options : { ...options, revision });
+  return openRepoNotFolder('model', name, revision === undefined ? options : { ...options, revision });
 }
 
 async function want(repo: Repo, match: (path: string) => boolean, { onProgress }: HubOptions): Promise<string[]> {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { types } from 'node:util';
+import { checkEnvironment } from '../base/environment.js';
 import { invalidArgument, outOfRange, PrlError, type PrlErrorCode } from '../base/errors.js';
 import { arrayKind } from '../base/options.js';
 import { checkNotBundled, packageRoot } from '../base/package.js';
@@ -89,6 +90,7 @@ export function loadError(path: string, reason: string, cause?: unknown): PrlErr
 }
 
 function load(): Native {
+  checkEnvironment();
   const path = nativePath();
   let native: Native;
   try {
@@ -97,6 +99,7 @@ function load(): Native {
     throw loadError(path, (cause as Error).message.split('\n')[0], cause);
   }
   (native.initialize as unknown as (errorClass: typeof PrlError) => void)(PrlError);
+  checkIsa(native);
   return Object.fromEntries(Object.entries(native).map(([name, call]) => [name, ofThisRealm(call)]));
 }
 
@@ -139,6 +142,18 @@ function ownResult(value: unknown): unknown {
   const entries = Object.entries(value);
   // A handle has no properties, and only itself names what it stands for.
   return entries.length === 0 ? value : Object.fromEntries(entries.map(([name, part]) => [name, ownResult(part)]));
+}
+
+/** PRL_ISA must name an instruction set that is there. */
+function checkIsa(native: Native): void {
+  const { PRL_ISA } = process.env;
+  if (!PRL_ISA) return;
+  const { isas } = (native.info as unknown as () => NativeInfo)();
+  if (!isas.includes(PRL_ISA as NativeInfo['isa']))
+    throw new PrlError(
+      'ERR_PRL_UNSUPPORTED',
+      `the environment variable PRL_ISA is '${PRL_ISA}', but this machine and this addon have only ${isas.join(', ')}`,
+    );
 }
 
 /** The addon, loaded at first use. */

@@ -1,8 +1,8 @@
 // A checkpoint folder as Hugging Face lays it out: config.json and model.safetensors, or shards with an index.
 
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { writeFileAtomic } from '../base/atomic.js';
+import { makeFolder, writeFileAtomic } from '../base/atomic.js';
 import { PrlError } from '../base/errors.js';
 import { isObject, readJson } from '../base/json.js';
 import { checkInteger } from '../base/options.js';
@@ -267,7 +267,7 @@ export async function saveCheckpoint(
   maxShardSize = MAX_SHARD_SIZE,
 ): Promise<void> {
   checkInteger('maxShardSize', maxShardSize, 1);
-  await mkdir(folder, { recursive: true }).catch((cause) => {
+  await makeFolder(folder).catch((cause) => {
     throw new PrlError('ERR_PRL_IO', `cannot create the folder ${folder}: ${cause.message}`, { cause });
   });
   const shards = cutInShards(tensors, maxShardSize);

@@ -203,8 +203,11 @@ export class Policy implements PolicyLike {
     return this.#train(batch, options, { step: true, ...adamOptions(options) });
   }
 
-  async #train(batch: PolicyBatch, options: GradientOptions, extra: object): Promise<UpdateMetrics> {
+  async #train(batch: PolicyBatch, options: GradientOptions, extra: { step: boolean }): Promise<UpdateMetrics> {
     const { packed, given } = packBatch(batch);
+    // The optimizer's momentum and weight decay would move the weights.
+    if (extra.step && given.tokens === 0)
+      throw invalidArgument('an update needs at least one completion token that the mask does not leave out');
     const quantile = openQuantile(options);
     const loss = lossParams(options, given);
     if (loss.beta !== 0 && !packed.refLogProbs)

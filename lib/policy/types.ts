@@ -308,7 +308,10 @@ export interface PolicyLike {
     sequences: ArrayLike<number>[],
     options?: LogProbsOptions,
   ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; top1?: Int32Array; cuSeqlens: Int32Array }>;
-  /** One optimizer step on the whole batch. */
+  /**
+   * One optimizer step on the whole batch. A batch without a completion token that the mask leaves in is refused: the
+   * optimizer's momentum would move the weights.
+   */
   update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics>;
   /** Computes the gradients that `update` would use (not clipped), without a step. Read them with gradients(). */
   computeGradients(batch: PolicyBatch, options?: GradientOptions): Promise<PolicyLossMetrics & { gradNorm: number }>;

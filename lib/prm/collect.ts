@@ -119,7 +119,9 @@ async function collectChunk(options: CollectOptions, from: number, to: number) {
     seed: problems.map((_, i) => seedOf(seed, 'prm responses', from + i)),
   });
   const ended = await Promise.all(
-    groups.map(({ completions }, i) => Promise.all(completions.map((c) => isRight(task, problems[i], c)))),
+    groups.map(({ completions }, i) =>
+      Promise.all(completions.map((c, r) => isRight(task, problems[i], `response ${r} to problem ${from + i}`, c))),
+    ),
   );
   let tokens = 0;
   const prefixes: Prefix[] = [];
@@ -174,7 +176,7 @@ async function drawContinuations(options: CollectOptions, prefixes: Prefix[]): P
       const right = await Promise.all(
         completions.map(({ tokens, finishReason }) => {
           const whole = { tokens: Int32Array.from([...before, ...tokens]), finishReason };
-          return whole.tokens.length <= maxCompletionLength && isRight(task, problem, whole);
+          return whole.tokens.length <= maxCompletionLength && isRight(task, problem, 'a continuation', whole);
         }),
       );
       prefixes[p].right += right.filter(Boolean).length;
@@ -192,5 +194,7 @@ function generate(
 
 type Ended = Pick<Completion, 'tokens' | 'finishReason'>;
 
-const isRight = async (task: Task, problem: Problem, { tokens, finishReason }: Ended): Promise<boolean> =>
-  (await judge(task, problem, task.tokenizer.decode(tokens), finishReason === 'stop')).reward > 0;
+async function isRight(task: Task, problem: Problem, place: string, { tokens, finishReason }: Ended): Promise<boolean> {
+  const [response, finished] = [task.tokenizer.decode(tokens), finishReason === 'stop'];
+  return (await judge(task, { problem, response, finished, place })).reward > 0;
+}

@@ -4,9 +4,10 @@ import { invalidArgument, PrlError } from '../base/errors.js';
 import { checkInteger, checkOptions, checkString, describe } from '../base/options.js';
 import { quoted } from '../base/text.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
+import { ofResponse } from './failure.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 import { checkStepBatch } from './step-batch.js';
-import { joinScores, responsesOf, type StepTexts } from './step-texts.js';
+import { joinScores, responsesOf, type StepTexts, type TextResponse } from './step-texts.js';
 
 type Scores = ArrayLike<number>;
 
@@ -52,35 +53,37 @@ export class FunctionPrm implements ProcessRewardModel {
   /**
    * Scores every step of the batch.
    *
-   * @throws PrlError ERR_PRL_REWARD_MODEL for a wrong answer of the function
+   * @throws PrlError ERR_PRL_REWARD_MODEL for a function that throws, or a wrong answer of it; it names the response
    */
   async score(batch: StepBatch): Promise<StepScores> {
     const checked = checkStepBatch(batch);
     let since = performance.now();
     const answers = await mapConcurrently(
-      responsesOf(checked, this.#tokenizer),
+      [...responsesOf(checked, this.#tokenizer).entries()],
       this.#concurrency,
-      async ({ prompt, response, steps, tokens: read }, signal) => {
+      async ([i, response], signal) => {
         if (performance.now() - since > SLICE) {
           await turn();
           since = performance.now();
         }
         if (signal.aborted)
           throw new PrlError('ERR_PRL_ABORTED', 'the scoring of steps was aborted', { cause: signal.reason });
-        const answer = await this.#score({ prompt, response, steps }, { signal });
-        const { scores, tokens } =
-          typeof answer === 'object' && answer !== null && 'scores' in answer
-            ? answer
-            : { scores: answer, tokens: read };
-        if (scores?.length !== steps.length)
-          throw new PrlError(
-            'ERR_PRL_REWARD_MODEL',
-            `${this.name} must return an array of ${steps.length} scores for ${steps.length} steps, not ${quoted(scores)}`,
-          );
-        return { scores, tokens };
+        return ofResponse(this.name, i, signal, () => this.#ask(response, signal));
       },
       checked.signal,
     );
     return joinScores(answers);
+  }
+
+  async #ask({ prompt, response, steps, tokens: read }: TextResponse, signal: AbortSignal) {
+    const answer = await this.#score({ prompt, response, steps }, { signal });
+    const { scores, tokens } =
+      typeof answer === 'object' && answer !== null && 'scores' in answer ? answer : { scores: answer, tokens: read };
+    if (scores?.length !== steps.length)
+      throw new PrlError(
+        'ERR_PRL_REWARD_MODEL',
+        `${this.name} must return an array of ${steps.length} scores for ${steps.length} steps, not ${quoted(scores)}`,
+      );
+    return { scores, tokens };
   }
 }

@@ -4,6 +4,8 @@ import { checkHeaders, checkRetries, checkUrl, postJson } from '../base/http.js'
 import { checkBoolean, checkChoice, checkInteger, checkOptions, checkString, checkText } from '../base/options.js';
 import { shorten } from '../base/text.js';
 import { checkTokenizer, type Tokenizer } from '../policy/tokenizer.js';
+import { ofResponse } from './failure.js';
+import { markSteps, withoutMarks } from './marks.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 import { checkStepBatch } from './step-batch.js';
 import { joinScores, responsesOf, type TextResponse } from './step-texts.js';
@@ -61,26 +63,22 @@ export class HttpPrm implements ProcessRewardModel {
   }
 
   /**
-   * Scores every step of the batch.
+   * Scores every step of the batch. Separators and control tokens of chat templates, such as <|im_end|>, are removed
+   * from prompts and responses: the model would read them as marks.
    *
-   * @throws PrlError ERR_PRL_REWARD_MODEL for a wrong answer of the server
+   * @throws PrlError ERR_PRL_REWARD_MODEL for a wrong answer of the server; it names the response
    */
   async score(batch: StepBatch): Promise<StepScores> {
     const checked = checkStepBatch(batch);
     const { tokenizer, concurrency, headers, timeout, retries, retryDelay } = this.#options;
     const answers = await mapConcurrently(
-      responsesOf(checked, tokenizer).filter(({ steps }) => steps.length > 0),
+      [...responsesOf(checked, tokenizer).entries()].filter(([, { steps }]) => steps.length > 0),
       concurrency,
-      async (response, signal) => {
-        const answer = await postJson(this.#url, this.#body(response), {
-          headers,
-          timeout,
-          retries,
-          retryDelay,
-          signal,
-        });
-        return this.#read(answer, response);
-      },
+      ([i, response], signal) =>
+        ofResponse(this.name, i, signal, async () => {
+          const request = { headers, timeout, retries, retryDelay, signal };
+          return this.#read(await postJson(this.#url, this.#body(response), request), response);
+        }),
       checked.signal,
     );
     return joinScores(answers);
@@ -88,13 +86,14 @@ export class HttpPrm implements ProcessRewardModel {
 
   #body({ prompt, steps }: TextResponse): object {
     const { endpoint, model, separator, chat } = this.#options;
-    if (endpoint === 'classify') return { model, input: steps.map((_, k) => prompt + steps.slice(0, k + 1).join('')) };
-    // A response that contains the separator would be scored where no step ends.
-    const marked = steps.map((step) => step.replaceAll(separator, '').trimEnd() + separator).join('');
-    if (!chat) return { model, input: `${prompt}${marked}` };
+    if (endpoint === 'classify')
+      return { model, input: steps.map((_, k) => prompt + withoutMarks(steps.slice(0, k + 1).join(''))) };
+    // The server gives a score for every separator: only those between the steps may be there.
+    const problem = withoutMarks(prompt, separator);
+    if (!chat) return { model, input: problem + markSteps(steps, separator, problem) };
     const messages = [
-      { role: 'user', content: prompt },
-      { role: 'assistant', content: marked },
+      { role: 'user', content: problem },
+      { role: 'assistant', content: markSteps(steps, separator) },
     ];
     return { model, messages, add_generation_prompt: false };
   }

@@ -2,6 +2,7 @@ import { types } from 'node:util';
 import { invalidArgument, messageOf, PrlError } from '../base/errors.js';
 import { describe } from '../base/options.js';
 import { cumulative } from '../base/packed.js';
+import { ResponseFailure } from './failure.js';
 import type { ProcessRewardModel, StepBatch, StepScores } from './process-reward-model.js';
 import { checkStepBatch } from './step-batch.js';
 
@@ -10,7 +11,8 @@ import { checkStepBatch } from './step-batch.js';
  * equal prompts are scored once.
  *
  * @returns scores [S] and the tokens that the model read
- * @throws PrlError ERR_PRL_REWARD_MODEL for a model that fails, or scores that are too few, too many or outside [0, 1]
+ * @throws PrlError ERR_PRL_REWARD_MODEL for a model that fails, or scores that are too few, too many or outside [0, 1];
+ *   where one response is at fault, it has its index as `response`
  */
 export async function scoreSteps(model: ProcessRewardModel, batch: StepBatch): Promise<StepScores> {
   if (typeof model?.score !== 'function')
@@ -35,14 +37,20 @@ export async function scoreSteps(model: ProcessRewardModel, batch: StepBatch): P
     cuSteps: Int32Array.from([...steps, starts[firsts.length]]),
     signal,
   };
-  const { scores, tokens } = checkScores(model.name, await ask(model, asked), steps.length);
-
   const owned = cumulative(firsts.map((i) => cuScores[i + 1] - cuScores[i]));
+  const { scores, tokens } = await answerOf(model, asked, owned).catch((error) => {
+    throw error instanceof ResponseFailure ? new ResponseFailure(error, firsts[error.response]) : error;
+  });
   const all = new Float32Array(cuSteps.length - 1);
   like.forEach((place, i) => {
     all.set(scores.subarray(owned[place], owned[place + 1]), cuScores[i]);
   });
   return { scores: all, tokens };
+}
+
+/** The model's answer, checked. Its failures on a response have the response's index in `batch`. */
+async function answerOf(model: ProcessRewardModel, batch: StepBatch, cuScores: Int32Array): Promise<StepScores> {
+  return checkScores(model.name, await ask(model, batch), cuScores);
 }
 
 async function ask(model: ProcessRewardModel, batch: StepBatch): Promise<StepScores> {
@@ -57,14 +65,20 @@ async function ask(model: ProcessRewardModel, batch: StepBatch): Promise<StepSco
   }
 }
 
-function checkScores(name: string, answer: StepScores, steps: number): StepScores {
+function checkScores(name: string, answer: StepScores, cuScores: Int32Array): StepScores {
+  const steps = cuScores[cuScores.length - 1];
   const { scores, tokens } = answer ?? {};
   if (!types.isFloat32Array(scores))
     throw failure(`${name} must return { scores: Float32Array, tokens: number }, not ${typeof scores} scores`);
   if (scores.length !== steps)
     throw failure(`${name} must return ${steps} scores for ${steps} steps, not ${scores.length}`);
   const wrong = scores.findIndex((score) => !(score >= 0 && score <= 1));
-  if (wrong >= 0) throw failure(`${name} must return scores in [0, 1], not ${scores[wrong]} for step ${wrong}`);
+  if (wrong >= 0) {
+    const response = cuScores.findIndex((end) => end > wrong) - 1;
+    const step = wrong - cuScores[response];
+    const message = `${name} must return scores in [0, 1], not ${scores[wrong]} for step ${step}`;
+    throw new ResponseFailure(failure(message), response);
+  }
   if (!(tokens >= 0)) throw failure(`${name} must return the number of tokens that it read, not ${tokens}`);
   return { scores, tokens };
 }

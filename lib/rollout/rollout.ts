@@ -56,7 +56,7 @@ export async function collectRollout(
     signal,
     onProgress,
   });
-  const samples = groups.flatMap(({ completions }, group) => completions.map((sample) => ({ ...sample, group })));
+  const samples = groups.flatMap(({ completions }, group) => completions.map((sample, k) => ({ ...sample, group, k })));
   const cuSeqlens = cumulative(samples.map(({ tokens }) => tokens.length));
   const logProbs = new Float32Array(cuSeqlens[samples.length]);
   samples.forEach((sample, i) => {
@@ -64,8 +64,9 @@ export async function collectRollout(
   });
   const texts = await mapInTurns(samples, ({ tokens }) => task.tokenizer.decode(tokens));
   const finished = samples.map(({ finishReason }) => finishReason === 'stop');
-  const judging = await mapInTurns(samples, ({ group }, i) => {
-    const verdict = judge(task, problems[group], texts[i], finished[i]);
+  const judging = await mapInTurns(samples, ({ group, k }, i) => {
+    const place = `response ${k} to problem ${group}`;
+    const verdict = judge(task, { problem: problems[group], response: texts[i], finished: finished[i], place });
     // Failures are handled below. This keeps an earlier one from being an unhandled rejection.
     verdict.catch(() => {});
     return verdict;

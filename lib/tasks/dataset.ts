@@ -8,6 +8,7 @@ import type { Dataset } from './data/load.js';
 import { type PromptEncoder, promptEncoder } from './data/prompt.js';
 import { leakKey } from './data/same-problem.js';
 import { checkProblemChoice, type Problem, type Split, type Task } from './task.js';
+import { checkVerdict } from './verify/function.js';
 import { type Verifier, type VerifierName, verifierByName } from './verify/index.js';
 
 /** Options of {@link datasetTask}. */
@@ -78,7 +79,7 @@ export function datasetTask(options: DatasetTaskOptions): DatasetTask {
     size: { train: split.train.length, test: split.test.length },
     leaked: options.test === undefined ? 0 : given.train.length - split.train.length,
     identity: identityOf(options, encoder?.description),
-    verify: verifyWith(options, encoder),
+    ...verifyWith(options, encoder),
     measure,
     ...(encoder && { encode: (problem: Problem) => encoder.encode(problem) }),
     problem(index, choice) {
@@ -206,14 +207,22 @@ function checkSystems(problems: readonly DatasetProblem[], chat: boolean): void 
     );
 }
 
-function verifyWith({ verify, verifier, measure }: DatasetTaskOptions, encoder?: PromptEncoder): Task['verify'] {
+function verifyWith(
+  { verify, verifier, measure }: DatasetTaskOptions,
+  encoder?: PromptEncoder,
+): Pick<Task, 'verify' | 'extract'> {
   if (verify !== undefined && verifier !== undefined)
     throw invalidArgument("datasetTask takes either 'verify' or 'verifier', not both");
   for (const [name, value] of Object.entries({ verify, measure })) if (value !== undefined) checkFunction(name, value);
-  if (verify) return verify;
+  if (verify) return { verify };
   const judge = typeof verifier === 'function' ? verifier : verifierByName(verifier ?? 'math');
-  return ({ prompt, answer }, response, finished) =>
-    judge(response, answer, { prompt, finished, ...(encoder && { thinking: encoder.thinking }) });
+  const name = typeof verifier === 'function' ? verifier.name || 'verifier' : (verifier ?? 'math');
+  const info = () => encoder && { thinking: encoder.thinking };
+  return {
+    verify: ({ prompt, answer }, response, finished) =>
+      checkVerdict(name, judge, response, answer, { prompt, finished, ...info() }),
+    ...(judge.extract && { extract: (_, response) => judge.extract!(response, info()) }),
+  };
 }
 
 /** Texts that must be the same when a run is resumed. */

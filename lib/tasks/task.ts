@@ -54,6 +54,8 @@ export interface Task {
    * @param finished whether the response ended by itself, not at the length limit
    */
   verify(problem: Problem, response: string, finished: boolean): Verdict | Promise<Verdict>;
+  /** The answer that `verify` takes from a response, to show it; undefined if it gives none. */
+  extract?(problem: Problem, response: string): string | undefined;
   /** Other numbers to watch. Their means over responses join the metrics. */
   measure?(problem: Problem, response: string): Record<string, number>;
   /**

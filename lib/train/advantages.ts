@@ -4,7 +4,6 @@ import { METHOD_NAMES, METHODS, methodNeeds } from '../methods/index.js';
 import type { MethodResult, StepData } from '../methods/method.js';
 import { checkSteps, completionSteps, type StepOffsets, splitsText } from '../methods/steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
-import type { ProcessRewardModel } from '../prm/process-reward-model.js';
 import type { Rollout } from '../rollout/rollout.js';
 import type { ResolvedTrainerOptions } from './options.js';
 
@@ -14,7 +13,8 @@ export const needsReference = ({ method, beta }: ResolvedTrainerOptions): boolea
 
 /** What a method needs of the setup, besides its options. */
 export interface MethodSetup {
-  processRewardModel?: ProcessRewardModel;
+  /** Whether there is one. */
+  processRewardModel?: unknown;
   stepOffsets?: StepOffsets;
 }
 
@@ -26,7 +26,7 @@ export function checkMethod(options: ResolvedTrainerOptions, { processRewardMode
   const asksModel = methodNeeds(method, 'processRewardModel');
   if (asksModel && !processRewardModel)
     throw invalidArgument(
-      `method '${method}' needs a process reward model (Trainer: processRewardModel, command line: --prm). Train one with \`prl prm collect\` and \`prl prm train\`, use one from a server (HttpPrm, --prm URL), or write a function (FunctionPrm)`,
+      `method '${method}' needs a process reward model (processRewardModel). Train one with \`prl prm collect\` and \`prl prm train\`, use one from a server (HttpPrm, or its address on the command line), or write a function (FunctionPrm)`,
     );
   if (processRewardModel && !asksModel) {
     const askers = METHOD_NAMES.filter((name) => methodNeeds(name, 'processRewardModel')).map((name) => `'${name}'`);

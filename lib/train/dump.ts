@@ -1,7 +1,8 @@
 // Saves the batch of a step whose update was not finite, for diagnosis.
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { types } from 'node:util';
+import { makeFolder } from '../base/atomic.js';
 import { cumulative } from '../base/packed.js';
 import { type StorableTensor, writeSafetensors } from '../policy/safetensors.js';
 import type { Step } from './step.js';
@@ -26,7 +27,7 @@ export async function dumpBatch(folder: string, { step, rollout, ...computed }: 
       ? [{ name, shape: [values.length], dtype: types.isInt32Array(values) ? 'I32' : 'F32', read: () => values }]
       : [],
   );
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const file = join(folder, `step-${String(step).padStart(6, '0')}.safetensors`);
   await writeSafetensors(file, tensors, { step: String(step), problems: JSON.stringify(problems) });
   const dumps = (await readdir(folder)).filter((name) => /^step-\d{6,}\.safetensors$/.test(name)).sort();

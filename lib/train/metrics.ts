@@ -104,23 +104,28 @@ export interface Update {
   metrics: UpdateMetrics;
   learningRate: number;
   leftOut: LeftOut;
+  /** No response took part, so no optimizer step was taken. */
+  empty: boolean;
 }
 
 /**
- * Means over the updates of a step. Clip ratios and entropy are means over all tokens that take part, including
+ * Means over the updates of a step; an empty update has loss and gradient 0, and no part in the other means. Clip
+ * ratios and entropy are means over all tokens that take part, including
  * responses that were left out of their batch because their advantages are 0. Such tokens are never clipped. If there
  * are any, the entropy is estimated by the mean -log p of all sampled tokens, whose expectation it is: the choice of
  * what is left out depends on the samples.
  */
 export function updateMetrics(updates: readonly Update[], { reference }: { reference: boolean }) {
-  const over = (value: (metrics: UpdateMetrics) => number) => mean(updates.map(({ metrics }) => value(metrics)));
+  const taken = updates.filter(({ empty }) => !empty);
+  const over = (value: (metrics: UpdateMetrics) => number, of = taken.length > 0 ? taken : updates) =>
+    mean(of.map(({ metrics }) => value(metrics)));
   const all = updates.reduce((n, { metrics, leftOut }) => n + metrics.tokens + leftOut.tokens, 0);
   const overAll = (sum: (update: Update) => number) =>
     updates.reduce((total, update) => total + sum(update), 0) / Math.max(1, all);
   const phi = over(({ phiMean }) => phiMean);
   return {
-    loss: over(({ loss }) => loss),
-    grad_norm: over(({ gradNorm }) => gradNorm),
+    loss: over(({ loss }) => loss, updates),
+    grad_norm: over(({ gradNorm }) => gradNorm, updates),
     learning_rate: updates[updates.length - 1].learningRate,
     entropy: overAll(({ metrics, leftOut }) =>
       leftOut.tokens > 0 ? leftOut.surprisal : metrics.entropy * metrics.tokens,
@@ -135,5 +140,6 @@ export function updateMetrics(updates: readonly Update[], { reference }: { refer
     // Only lossType vespo has weights above 0.
     ...(phi > 0 && { 'vespo/phi_seq_mean': phi }),
     updates_skipped: updates.filter(({ metrics }) => !metrics.applied).length,
+    updates_empty: updates.length - taken.length,
   };
 }

@@ -136,6 +136,12 @@ export const TRAINER_OPTIONS = {
     min: 0,
     doc: 'Compare the log-probabilities of sampling with recomputed ones every N steps (0: never)',
   },
+  logProbCheckResponses: {
+    type: 'integer',
+    default: 8,
+    min: 1,
+    doc: "Responses that are compared then, spread over the rollout. The policy's own samples need no more; a rollout engine's are compared in every step, all of them",
+  },
   maxNonFiniteSteps: {
     type: 'integer',
     default: 3,
@@ -155,4 +161,5 @@ export const RESUMABLE_OPTIONS: readonly (keyof TrainerOptions)[] = [
   'saveSteps',
   'saveTotalLimit',
   'maxNonFiniteSteps',
+  'logProbCheckResponses',
 ];

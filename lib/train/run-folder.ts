@@ -60,11 +60,7 @@ export class RunFolder {
     } = {},
   ): Promise<RunFolder> {
     const full = resolve(path);
-    try {
-      await makeFolder(join(full, 'checkpoints'));
-    } catch (error) {
-      throw writeError(full, error);
-    }
+    await makeFolder(join(full, 'checkpoints'));
     const unlock = await lockFolder(full);
     try {
       if (!resume && ['config.json', 'metrics.jsonl'].some((name) => existsSync(join(full, name))))

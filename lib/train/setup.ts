@@ -9,9 +9,10 @@ import type { ProcessRewardModel } from '../prm/process-reward-model.js';
 import type { RolloutEngine } from '../rollout/engine.js';
 import { type DatasetTaskOptions, datasetTask } from '../tasks/dataset.js';
 import { checkTask, type Task } from '../tasks/task.js';
-import { checkMethod } from './advantages.js';
+import { checkMethod, type MethodSetup } from './advantages.js';
 import type { LoadPolicy } from './checkpoint.js';
 import { checkLoss } from './loss.js';
+import { checkMinibatches } from './minibatch.js';
 import { checkMismatch } from './mismatch.js';
 import { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './options.js';
 import type { RunFolder } from './run-folder.js';
@@ -75,6 +76,20 @@ function taskOf({ task, dataset, evalDataset, tokenizer, verifier }: TrainerSetu
   return datasetTask({ train: dataset!, test: evalDataset, tokenizer, verifier });
 }
 
+/**
+ * Throws for options that exclude each other, or that need something else in the setup. Called before training begins,
+ * by a command before it loads anything.
+ */
+export function checkTrainer(
+  options: ResolvedTrainerOptions,
+  setup: MethodSetup & { /** Whether there is one. */ rolloutEngine?: unknown },
+): void {
+  checkMethod(options, setup);
+  checkLoss(options);
+  checkMismatch(options, setup.rolloutEngine);
+  checkMinibatches(options);
+}
+
 /** Checks and splits the arguments of a Trainer: the setup, the options with their defaults, and the task. */
 export function readSetup(given: TrainerSetup & TrainerOptions): {
   setup: TrainerSetup;
@@ -97,9 +112,7 @@ export function readSetup(given: TrainerSetup & TrainerOptions): {
   const { policy } = setup;
   if (!policy) throw invalidArgument("new Trainer needs 'policy'");
   checkPolicy('policy', policy, ['generate', 'logProbs', 'update']);
-  checkMethod(options, setup);
-  checkLoss(options);
-  checkMismatch(options, setup.rolloutEngine);
+  checkTrainer(options, setup);
   const task = taskOf(setup);
   if (policy.config.vocab_size < task.tokenizer.vocabSize) {
     throw invalidArgument(

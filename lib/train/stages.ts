@@ -2,8 +2,10 @@
 import type { PrlError } from '../base/errors.js';
 import { joined } from '../base/packed.js';
 import { seedOf } from '../base/random.js';
+import { shorten } from '../base/text.js';
 import type { MethodResult, StepData } from '../methods/method.js';
 import type { PolicyLike } from '../policy/types.js';
+import { ResponseFailure } from '../prm/failure.js';
 import type { StepScores } from '../prm/process-reward-model.js';
 import { scoreSteps } from '../prm/score-steps.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
@@ -85,17 +87,21 @@ interface Compared {
 }
 
 /**
- * Measures the difference between the log-probabilities of sampling and ours: every logProbCheckSteps steps for the
- * policy itself, always for an engine. The rollout of an engine is corrected for it.
+ * Measures the difference between the log-probabilities of sampling and ours: every logProbCheckSteps steps on some
+ * responses of the policy itself, always and on all of an engine. The rollout of an engine is corrected for it.
  */
 export function compareLogProbs(context: StepContext, sampled: Rollout): Promise<Compared> {
   return context.clock.timedOr({ rollout: sampled, metrics: {} }, 'check', async () => {
     const { step, policy, options, setup } = context;
-    const { logProbCheckSteps: every, temperature } = options;
+    const { logProbCheckSteps: every, logProbCheckResponses, temperature } = options;
     const { rolloutEngine, onWarning } = setup;
     if (!rolloutEngine && (every === 0 || (step - 1) % every !== 0)) return { rollout: sampled, metrics: {} };
+    if (!rolloutEngine) {
+      const some = someOf(sampled, logProbCheckResponses);
+      const metrics = differenceMetrics(some.logProbs, await logProbs(context, policy, some));
+      return { rollout: sampled, metrics };
+    }
     const own = await logProbs(context, policy, sampled);
-    if (!rolloutEngine) return { rollout: sampled, metrics: differenceMetrics(sampled.logProbs, own) };
     const { rollout, metrics } = correctRollout(sampled, own, options);
     if (temperature !== 1 && metrics['sampling/sampling_logp_difference/mean'] > NOTABLE_DIFFERENCE)
       checkTemperature(rollout, await logProbs(context, policy, rollout, 1), temperature);
@@ -105,6 +111,19 @@ export function compareLogProbs(context: StepContext, sampled: Rollout): Promise
       );
     return { rollout, metrics };
   });
+}
+
+type Scored = Pick<Rollout, 'prompts' | 'completions' | 'logProbs'>;
+
+/** At most `most` responses, spread evenly. */
+function someOf({ prompts, completions, logProbs, cuSeqlens }: Rollout, most: number): Scored {
+  const count = Math.min(most, prompts.length);
+  const chosen = Array.from({ length: count }, (_, i) => Math.floor((i * prompts.length) / count));
+  return {
+    prompts: chosen.map((i) => prompts[i]),
+    completions: chosen.map((i) => completions[i]),
+    logProbs: Float32Array.from(chosen.flatMap((i) => [...logProbs.subarray(cuSeqlens[i], cuSeqlens[i + 1])])),
+  };
 }
 
 /** Mean entropy of the first token over the problems: the policy's uncertainty about how to begin. */
@@ -129,11 +148,26 @@ export async function referenceLogProbs(context: StepContext, rollout: Rollout):
 
 /** Scores of the process reward model for each reasoning step; undefined without a model. */
 export async function score(
-  { setup: { processRewardModel: model }, clock, signal }: StepContext,
+  { step, setup: { processRewardModel: model }, clock, signal }: StepContext,
   rollout: Rollout,
   cuSteps: Int32Array,
 ): Promise<StepScores | undefined> {
-  return model && clock.timed('prm', () => scoreSteps(model, { ...rollout, cuSteps, signal }));
+  return (
+    model &&
+    clock.timed('prm', () =>
+      scoreSteps(model, { ...rollout, cuSteps, signal }).catch((error) => {
+        throw error instanceof ResponseFailure ? named(error, rollout, step) : error;
+      }),
+    )
+  );
+}
+
+/** The failure on a response, with its problem. */
+function named(error: ResponseFailure, { problems, groupIds }: Rollout, step: number): ResponseFailure {
+  const group = groupIds[error.response];
+  const k = error.response - groupIds.indexOf(group);
+  const prompt = JSON.stringify(shorten(problems[group].prompt));
+  return new ResponseFailure(error, error.response, `step ${step}, response ${k} to problem ${group}, ${prompt}`);
 }
 
 /**
@@ -153,7 +187,7 @@ export async function assignCredit(
 async function logProbs(
   { options, signal }: StepContext,
   policy: PolicyLike,
-  { prompts, completions }: Rollout,
+  { prompts, completions }: Omit<Scored, 'logProbs'>,
   temperature = options.temperature,
 ): Promise<Float32Array> {
   const sequences = prompts.map((prompt, i) => joined(prompt, completions[i]));

@@ -47,6 +47,8 @@ export interface StepMetrics {
   'clip_ratio/region_mean': number;
   /** Updates that were not finite and not applied. */
   updates_skipped: number;
+  /** Updates that were not made, because no response of their part took part in the loss. */
+  updates_empty: number;
   /** Tokens generated so far. */
   num_tokens: number;
   /** Generated tokens over the time of the step. */

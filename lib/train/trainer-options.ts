@@ -205,6 +205,11 @@ export interface TrainerOptions {
    * Compare the log-probabilities of sampling with recomputed ones every N steps (0: never). Default 10. At least 0.
    */
   logProbCheckSteps?: number | undefined;
+  /**
+   * Responses that are compared then, spread over the rollout. The policy's own samples need no more; a rollout
+   * engine's are compared in every step, all of them. Default 8. At least 1.
+   */
+  logProbCheckResponses?: number | undefined;
   /** Stop after N steps in a row without a finite update. Default 3. At least 1. */
   maxNonFiniteSteps?: number | undefined;
 }

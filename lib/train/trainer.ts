@@ -7,6 +7,7 @@ import type { Task } from '../tasks/task.js';
 import { needsReference, rolloutSteps } from './advantages.js';
 import { openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
 import { stepMetrics } from './metrics.js';
+import { whyEmpty } from './minibatch.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from './options.js';
 import { sampleRow } from './sample-log.js';
 import { readSetup, type TrainerSetup } from './setup.js';
@@ -186,6 +187,8 @@ export class Trainer {
     const step: Step = { step: context.step, rollout, ...data, advantages };
     const updates = await clock.timed('update', () => updatePolicy(policy, step, options, signal));
 
+    const why = updates.every(({ empty }) => empty) && whyEmpty(step, options);
+    if (why) setup.onWarning?.(`step ${step.step}: no response takes part in the loss, so no update was made: ${why}`);
     const finite = updates.every(({ metrics }) => metrics.applied);
     this.#count(step, scored?.tokens ?? 0, finite);
     if (!finite) await this.#keepBatch(step, folder);

@@ -8,7 +8,11 @@ import type { ResolvedTrainerOptions } from './options.js';
 import { learningRateAt } from './schedule.js';
 import type { Step } from './step.js';
 
-/** Runs the optimizer steps of a rollout: numIterations passes over it, with numMinibatches steps each. */
+/**
+ * Runs the optimizer steps of a rollout: numIterations passes over it, with numMinibatches steps each. A minibatch
+ * without a response that takes part in the loss takes no step: the optimizer's momentum and its weight decay would
+ * move the weights. It keeps its place in the learning rate schedule, which depends on the step's number only.
+ */
 export async function updatePolicy(
   policy: PolicyLike,
   step: Step,
@@ -26,6 +30,7 @@ export async function updatePolicy(
     const order = permutation(step.rollout.rewards.length, randomStream(options.seed, 'minibatches', iteration));
     const part = i % options.numMinibatches;
     const { batch, normalizer, leftOut } = cutBatch(step, order, part, options);
+    const empty = batch === undefined;
     const learningRate = learningRateAt(number, {
       learningRate: options.learningRate,
       type: options.lrSchedulerType,
@@ -38,11 +43,18 @@ export async function updatePolicy(
       ...{ temperature, microBatchTokens, gradientCheckpointing, normalizer, signal },
       ...lossOptions(options),
     };
-    const metrics = usable ? await policy.update(batch, update).catch(giveUp) : NOT_APPLIED;
-    updates.push({ metrics, learningRate, leftOut });
+    const taken = () => (empty ? NOTHING : policy.update(batch, update).catch(giveUp));
+    updates.push({ metrics: usable ? await taken() : NOT_APPLIED, learningRate, leftOut, empty });
   }
   return updates;
 }
+
+/** An update that nothing takes part in, as the kernel reports it: nothing changes, and nothing failed. */
+const NOTHING: UpdateMetrics = {
+  ...{ loss: 0, gradNorm: 0, applied: true, tokens: 0, entropy: 0, kl: 0, approxKl: 0, approxKlK3: 0 },
+  ...{ ratioMean: 1, ratioMax: 1, ratioMin: 1, clipRatioLow: 0, clipRatioHigh: 0, clipRatioRegion: 0 },
+  ...{ phiMean: 0, effectiveSampleSize: 1 },
+};
 
 const NOT_APPLIED: UpdateMetrics = {
   ...{ loss: Number.NaN, gradNorm: Number.NaN, applied: false, tokens: 0, entropy: Number.NaN, kl: Number.NaN },

@@ -37,6 +37,20 @@ seen('prl doctor shows the effect of PRL_ISA and PRL_THREADS', () => {
   assert.equal(addon.isas, nativeInfo().isas);
 });
 
+seen('a variable with a value that it does not take is reported, and any other command refuses it', () => {
+  for (const [name, value] of [
+    ['PRL_THREADS', 'abc'],
+    ['PRL_ISA', 'foo'],
+  ]) {
+    const { status, stdout } = doctor([], { [name]: value });
+    assert.is(status, 1);
+    assert.match(
+      stdout,
+      new RegExp(`^Missing: the environment variable ${name} must be .*'${value}'\\n {2}run: unset ${name}$`, 'm'),
+    );
+  }
+});
+
 seen('a missing or broken addon is reported with its reason and the command to run', () => {
   const folder = mkdtempSync(join(tmpdir(), 'prl-doctor-'));
   try {

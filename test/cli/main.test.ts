@@ -169,7 +169,8 @@ runs('prl report makes a page of a run, and names a missing folder', async () =>
   assert.match(made.stdout, /report\.html: \d+ KiB/);
   const { document } = await openPage(readFileSync(join(run, 'report.html'), 'utf8'));
   const titles = [...document.querySelectorAll('h2')].map(({ textContent }) => textContent);
-  assert.equal(titles, ['Run', 'Learning curves', 'Rewards and lengths', 'Credit of each step', 'Samples', 'Settings']);
+  const [lengths, credit] = ['Distribution of lengths and rewards', 'Credit of each step'];
+  assert.equal(titles, ['Results', 'Learning curves', lengths, credit, 'Samples', 'Settings']);
   assert.ok(document.querySelectorAll('canvas').length > 10);
   const absent = prl(['report', run, join(folder, 'nowhere'), '--output', join(folder, 'x.html')]);
   assert.is(absent.status, 1);

@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { weightsHash } from '../../lib/cli/kit/model-folder.js';
+import { modelFolder, weightsHash } from '../../lib/cli/kit/model-folder.js';
+import { loadDataset, PrlError } from '../../lib/index.js';
+import { rejectsWith } from '../policy/rejects.js';
 
 const root = mkdtempSync(join(tmpdir(), 'prl-hash-'));
 const hash = suite('weightsHash');
@@ -32,3 +34,26 @@ hash('weightsHash tells models apart, in one file or in shards of the same names
   assert.is(await sharded('x', 'y'), all[2]);
 });
 hash.run();
+
+const absent = suite('modelFolder: a folder that is not there');
+absent('its error says that there is no such folder, also where the hub was asked', async () => {
+  await rejectsWith(
+    modelFolder('runs/nope'),
+    PrlError,
+    'ERR_PRL_IO',
+    /there is no folder runs\/nope.*model.safetensors.*checkpoint/,
+  );
+  await rejectsWith(modelFolder('./nope/x'), PrlError, 'ERR_PRL_IO', /there is no folder .\/nope\/x/);
+  const { HF_HUB_OFFLINE } = process.env;
+  process.env.HF_HUB_OFFLINE = '1';
+  try {
+    const both = (kind: string) =>
+      new RegExp(`there is no folder models/nope here, and as a ${kind} of the hub: HF_HUB_OFFLINE`);
+    await rejectsWith(modelFolder('models/nope'), PrlError, 'ERR_PRL_OFFLINE', both('model'));
+    await rejectsWith(loadDataset('models/nope'), PrlError, 'ERR_PRL_OFFLINE', both('dataset'));
+  } finally {
+    if (HF_HUB_OFFLINE === undefined) delete process.env.HF_HUB_OFFLINE;
+    else process.env.HF_HUB_OFFLINE = HF_HUB_OFFLINE;
+  }
+});
+absent.run();

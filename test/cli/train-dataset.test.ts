@@ -104,6 +104,44 @@ cli('prl train --dataset evaluates, trains an epoch and leaves a run that other 
   assert.is(readRows('run').length, 4);
 });
 
+cli('a run shows its first prompt and response, keeps its extraction, and warns if all rewards are equal', () => {
+  const output = join(root, 'hopeless');
+  const args = ['--dataset', train, '--extraction', 'any', '--method', 'grpo', '--prompt-template', 'boxed'];
+  const sizes = [
+    '--prompts-per-step',
+    '2',
+    '--num-generations',
+    '2',
+    '--max-completion-length',
+    '8',
+    '--save-steps',
+    '1',
+  ];
+  const done = run('train', '--model', join(root, 'qwen2'), ...args, ...sizes, '--max-steps', '3', '--output', output);
+  assert.is(done.status, 0, done.stderr + done.stdout);
+  assert.match(
+    done.stdout,
+    /^the first prompt as the model sees it \(\d+ tokens\):\n +<\|im_start\|>system\n +Please .*<\|im_end\|>\n +<\|im_start\|>user\n +What is \d+\?<\|im_end\|>\n/m,
+  );
+  assert.match(
+    done.stdout,
+    /^the first response \(\d tokens, .*\):\n[\s\S]*?^extracted +\S[\s\S]*?^gold answer +\[a-m\]\n^reward +0, mean of the step 0\.000$/m,
+  );
+  assert.match(
+    done.stderr,
+    /^prl: all rewards were 0 in steps 1 and 2, .*--extraction.*--prompt-template.*--max-completion-length.*temperature/m,
+  );
+  assert.is(done.stderr.match(/all rewards/g)!.length, 1, 'not again in step 3');
+  assert.is(JSON.parse(read('hopeless', 'config.json')).command.extraction, 'any');
+
+  const other = run('train', '--resume', '--output', output, '--max-steps', '4', '--extraction', 'boxed');
+  assert.is(other.status, 2);
+  assert.match(other.stderr, /has extraction "?any"?, not "?boxed"?/);
+  const resumed = run('train', '--resume', '--output', output, '--max-steps', '4');
+  assert.is(resumed.status, 0, resumed.stderr);
+  assert.not.match(resumed.stdout, /first prompt|first response/);
+});
+
 cli('a killed dataset run resumes to the same rows, and a changed dataset is refused', async () => {
   const args = ['--dataset', train, '--eval-share', '0.25', '--max-steps', '6', '--seed', '4', ...SMALL];
   const start = (run: string) => ['train', '--model', join(root, 'llama'), '--output', join(root, run), ...args];

@@ -498,7 +498,10 @@ given('a verifier that throws ends the evaluation with its error, and judged pro
   await judge(newFile(lines), { sets, verifier: failing, records }).catch((error) => {
     message = error.message;
   });
-  assert.is(message, 'the judge is out');
+  assert.is(
+    message,
+    `response 0 to problem odd-0: the verifier 'verifier' failed for the problem "1001": the judge is out`,
+  );
   assert.is(recordsOf(records).length, 32);
 });
 given.after(() => rmSync(root, { recursive: true, force: true }));

@@ -119,7 +119,7 @@ export class TablePolicy implements PolicyLike {
         const advantage = advantages[advantages.length === total ? t : i];
         const ratio = Math.exp(logProb - (old ? old[t] : logProb));
         const clipped = advantage > 0 ? ratio > 1 + epsilon : ratio < 1 - epsilon;
-        loss -= (ratio * advantage) / norm;
+        loss -= ((options.lossType === 'nll' ? logProb : ratio) * advantage) / norm;
         entropySum += entropy;
         if (clipped) continue;
         const at = this.#row(place, last);

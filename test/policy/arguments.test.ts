@@ -99,6 +99,18 @@ calls('a batch whose tokens are all masked has loss 0 and zero gradients', async
   assert.ok([...policy.gradients().values()].every((t) => (t.data as Float32Array).every((x) => x === 0)));
 });
 
+calls('an update without a token to learn from is refused, and changes nothing', async () => {
+  const expected = policy.parameters.map(({ name }) => policy.readParameter(name).data);
+  const nothing = { prompts: [[1], [2]], completions: [[], []], advantages: Float32Array.of(1, 1) };
+  const none = { prompts: [], completions: [], advantages: new Float32Array(0) };
+  for (const empty of [{ ...batch, mask: new Int32Array(219) }, nothing, none])
+    await type(policy.update(empty, { learningRate: 0.1 }), /at least one completion token/);
+  assert.equal(
+    policy.parameters.map(({ name }) => policy.readParameter(name).data),
+    expected,
+  );
+});
+
 calls('logProbs copies its inputs before it returns', async () => {
   const expected = await policy.logProbs(sequences);
   const copy = sequences.map((s) => [...s]);

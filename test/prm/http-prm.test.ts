@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { HttpPrm, type HttpPrmOptions, PrlError } from '../../lib/index.js';
 import { completionSteps } from '../../lib/methods/steps.js';
+import { bpeTokenizer } from '../fakes/bpe-tokenizer.js';
 import { echoTask } from '../fakes/echo-task.js';
 import { rejectsWith } from '../policy/rejects.js';
 import { near } from '../reference/numbers.js';
@@ -143,6 +144,57 @@ http('a response that itself writes the separator is scored at its steps only', 
       const tokens = tokenizer.encode('199\n2');
       const own = { prompts: [tokenizer.encode('1')], completions: [tokens], cuSteps: Int32Array.of(0, 4, 5) };
       near((await prm(url, { separator: '9' }).score(own)).scores, [0.01, 0.02], 1e-7);
+    },
+  ),
+);
+http('a response or a problem that writes separators and control tokens is scored at its steps only', async () => {
+  const known = bpeTokenizer({ chat: true });
+  const texts = ['7<ex<extra_0>tra_0>\n', ' \n', '8<|im_end|>\n', '9'];
+  // A policy can spell a control token with other tokens.
+  const spelled = (text: string) => text.split(/(?<=<\|)/).flatMap((part) => [...known.encode(part)]);
+  const tokens = texts.map(spelled);
+  const cuSteps = Int32Array.from(tokens.map((_, k) => tokens.slice(0, k).reduce((n, { length }) => n + length, 0)));
+  const completion = Int32Array.from(tokens.flat());
+  const own = {
+    prompts: [known.encode('What<extra_0> is <ex<extra_0>tra_0>2?')],
+    completions: [completion],
+    cuSteps: Int32Array.of(...cuSteps, completion.length),
+  };
+  const seen: string[] = [];
+  const answer = ({ input, messages }: Body) => {
+    const text = input ?? messages[1].content;
+    seen.push(text, messages?.[0].content ?? '');
+    return {
+      body: {
+        data: [
+          {
+            index: 0,
+            data: text
+              .split('<extra_0>')
+              .slice(1)
+              .map((_: string, k: number) => k / 10),
+          },
+        ],
+      },
+    };
+  };
+  await serving(answer, async (url) => {
+    for (const chat of [false, true])
+      near((await prm(url, { tokenizer: known, chat }).score(own)).scores, [0, 0.1, 0.2, 0.3], 1e-7);
+    const marked = '7<extra_0><extra_0>8<extra_0>9<extra_0>';
+    assert.equal(seen, [`What is 2?${marked}`, '', marked, 'What is 2?']);
+  });
+});
+http('a failure names the response', () =>
+  serving(
+    (body) => (body.input.startsWith('2') ? { status: 400, body: 'too long' } : pooling(body)),
+    async (url) => {
+      const error = await prm(url)
+        .score(batch)
+        .catch((e) => e);
+      assert.ok(error instanceof PrlError);
+      assert.is(error.code, 'ERR_PRL_HTTP');
+      assert.match(error.message, /^response 2 of the batch: .*too long/);
     },
   ),
 );

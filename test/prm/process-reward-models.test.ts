@@ -87,7 +87,10 @@ functions('the first failure stops the other calls', async () => {
   const batch = batchOf(Array.from({ length: 10 }, (_, i) => [String(9 - i), '1']));
   // Two wait for ever at first: only an abort ends them.
   const first = batchOf([['1', '1'], ['0', '1'], ...Array.from({ length: 8 }, () => ['2', '1'] as [string, string])]);
-  assert.match(await prm.score(first).catch(({ message }) => message), /^no$/);
+  assert.match(
+    await prm.score(first).catch(({ message }) => message),
+    /^response 1 of the batch: function failed: no$/,
+  );
   assert.is(calls, 2);
   await rejectsWith(
     functionPrm(() => [0.5]).score({ ...batch, signal: AbortSignal.abort() }),
@@ -96,6 +99,34 @@ functions('the first failure stops the other calls', async () => {
     /aborted/,
   );
 });
+functions(
+  'a failure names the response and its place among all, keeps the cause, and stays when scored once',
+  async () => {
+    const batch = batchOf([
+      ['0', '1'],
+      ['0', '1'],
+      ['3', '4\n5'],
+    ]);
+    const cause = new Error('no');
+    const throwing = functionPrm(({ prompt, steps }) => {
+      if (prompt === '3') throw cause;
+      return steps.map(() => 0.5);
+    });
+    const outside = functionPrm(({ prompt, steps }) => steps.map((_, k) => (prompt === '3' && k === 1 ? 1.5 : 0.5)));
+    const few = functionPrm(({ prompt, steps }) => (prompt === '3' ? [1] : steps.map(() => 1)));
+    for (const [prm, message] of [
+      [throwing, /^response 2 of the batch: function failed: no/],
+      [outside, /^response 2 of the batch: .* not 1.5 for step 1/],
+      [few, /^response 2 of the batch: .*2 scores for 2 steps/],
+    ] as const) {
+      const error = await scoreSteps(prm, batch).catch((e) => e);
+      assert.is(error.code, 'ERR_PRL_REWARD_MODEL');
+      assert.match(error.message, message);
+      assert.is(error.response, 2);
+      if (prm === throwing) assert.is(error.cause, cause);
+    }
+  },
+);
 functions('wrong scores and wrong options are refused', async () => {
   await rejectsWith(
     functionPrm(() => [0.1, 0.2]).score(batchOf([['1', '2']])),

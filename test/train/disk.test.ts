@@ -10,12 +10,13 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { writeFileAtomic } from '../../lib/base/atomic.js';
+import { makeFolder, writeFileAtomic } from '../../lib/base/atomic.js';
 import { RecordFile, readRecords } from '../../lib/base/records.js';
 import { PrlError } from '../../lib/index.js';
 import { RunFolder } from '../../lib/train/run-folder.js';
@@ -133,6 +134,32 @@ test('a run whose folder is moved or replaced stops, writes nothing elsewhere, a
 test('a place where nothing can be written is ERR_PRL_IO and named', async () => {
   for (const place of ['/sys/prl-run', '/dev/null/run'])
     await rejectsWith(RunFolder.open(place), PrlError, 'ERR_PRL_IO', new RegExp(`cannot write ${place}`));
+});
+
+test('a folder that cannot be made is an error at once that says what is in the way', async () => {
+  writeFileSync(at('file'), '');
+  symlinkSync('/nowhere/at/all', at('dangling'));
+  symlinkSync('circle', at('circle'));
+  const start = performance.now();
+  for (const [place, message] of [
+    ['/proc/x', /nothing can be made in \/proc/],
+    ['/proc/x/y/z', /nothing can be made in \/proc/],
+    ['/dev/null/x', /a part of the path is a file/],
+    [at('file'), /is a file, not a folder/],
+    [at('file', 'a', 'b'), /a part of the path is a file/],
+    [at('dangling'), /it is a link to \/nowhere\/at\/all, which does not exist/],
+    [at('dangling', 'a'), /it is a link to \/nowhere\/at\/all, which does not exist/],
+    [at('circle', 'a'), /links in the path go in a circle/],
+    [at('n'.repeat(300)), /the name is too long/],
+  ] as const) {
+    await rejectsWith(makeFolder(place), PrlError, 'ERR_PRL_IO', message);
+    await rejectsWith(RunFolder.open(place), PrlError, 'ERR_PRL_IO', message);
+  }
+  // None of them waits or tries again; a spinning one would never end.
+  assert.ok(performance.now() - start < 20_000);
+  await makeFolder(at('new', 'a', 'b'));
+  await makeFolder(at('new', 'a', 'b'));
+  assert.ok(existsSync(at('new', 'a', 'b')));
 });
 
 test('prl train under ulimit -f reports the limit and resumes without it', async () => {

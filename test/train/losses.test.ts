@@ -73,7 +73,7 @@ losses('given loss options reach the policy by name, and options not given do no
   assert.equal([cispo.lossType, cispo.epsilonHigh], ['cispo', 3]);
 });
 losses("the default loss is dapo, and raft for method 'raft'", async () => {
-  const lossOf = async (options: object) => (await updatesOf(options)).asked[0].options.lossType;
+  const lossOf = async (options: object) => (await updatesOf({ ...MANY, ...options })).asked[0].options.lossType;
   assert.is(await lossOf({ method: 'grpo' }), 'dapo');
   assert.is(await lossOf({ method: 'raft' }), 'raft');
   assert.is(await lossOf({ method: 'raft', lossType: 'raft++' }), 'raft++');

@@ -38,44 +38,120 @@ function cut(sampled: Rollout, advantages: readonly number[], options: TrainerOp
   const step = { step: 1, rollout: sampled, advantages: tokens, cuSteps: sampled.cuSeqlens };
   return cutBatch(step, order, 0, resolved);
 }
+/** The batch of `cut`, which must be there. */
+function cutOf(...args: Parameters<typeof cut>) {
+  const { batch, ...rest } = cut(...args);
+  assert.ok(batch);
+  return { batch, ...rest };
+}
 
 const batches = suite('Trainer: minibatches');
 batches('responses left out for having no advantage are counted', () => {
   const sampled = rollout([2, 1, 3], [true, true, true]);
-  const { batch, normalizer, leftOut } = cut(sampled, [0, 0.5, 0]);
+  const { batch, normalizer, leftOut } = cutOf(sampled, [0, 0.5, 0]);
   assert.equal(batch.completions, [sampled.completions[1]]);
   assert.equal(normalizer, { tokens: 6, sequences: 3 });
   assert.equal(leftOut, { tokens: 5, surprisal: (1 + 2 + 3 + 4 + 5 + 6) / 8 });
   assert.is(batch.mask, undefined);
-  const whole = cut(sampled, [0, 0.5, 0], { beta: 0.1 });
+  const whole = cutOf(sampled, [0, 0.5, 0], { beta: 0.1 });
   assert.is(whole.batch.completions.length, 3);
   assert.is(whole.leftOut.tokens, 0);
 });
-batches('a batch without a usable advantage keeps one response, and not a truncated one', () => {
+batches('a batch of advantages 0 keeps one response, and not a truncated one', () => {
   const sampled = rollout([2, 1, 3], [false, true, true]);
-  const { batch, leftOut } = cut(sampled, [0.5, 0, 0], { maskTruncatedCompletions: true });
+  const { batch, leftOut } = cutOf(sampled, [0.5, 0, 0], { maskTruncatedCompletions: true });
   assert.equal(batch.completions, [sampled.completions[1]]);
   assert.equal(Array.from(batch.advantages as Float32Array), [0]);
   assert.equal(leftOut, { tokens: 3, surprisal: (3 + 4 + 5 + 6) / 8 });
 });
-batches('a batch of masked truncated responses has gradient 0, with KL term and entropy bonus', async () => {
-  const sampled = rollout([2, 1], [false, false]);
-  const options = { maskTruncatedCompletions: true, beta: 0.5, entropyCoef: 0.1 };
-  const { batch, normalizer, leftOut } = cut(sampled, [0.5, -0.5], options);
-  assert.equal(normalizer, { tokens: 1, sequences: 1 });
-  assert.equal(leftOut, { tokens: 0, surprisal: 0 });
-  const refLogProbs = new Float32Array(2).fill(-1);
-  const update = { learningRate: 0.1, beta: 0.5, entropyCoef: 0.1, normalizer };
-  const { gradNorm, applied } = await nativePolicy(echoTask).update({ ...batch, refLogProbs }, update);
-  assert.equal([gradNorm, applied], [0, true]);
+batches('there is no batch if no response takes part', () => {
+  const masked = { maskTruncatedCompletions: true, beta: 0.5, entropyCoef: 0.1 };
+  const none = cut(rollout([2, 1], [false, false]), [0.5, -0.5], masked);
+  assert.equal(none, { leftOut: { tokens: 0, surprisal: 0 } });
+  assert.equal(cut(rollout([2, 1], [true, true]), [0, 0], { method: 'raft' }), {
+    leftOut: { tokens: 3, surprisal: (1 + 2 + 3) / 8 },
+  });
+  assert.is(cut(rollout([0, 0], [true, true]), [1, -1], { beta: 0.5 }).batch, undefined, 'no token');
+  const unweighted = { ...rollout([2, 1], [true, true]), importanceWeights: new Float32Array(3) };
+  assert.is(cut(unweighted, [1, -1]).batch, undefined, 'importance weights of 0');
+  // These terms are of all responses.
+  assert.is(cutOf(unweighted, [1, -1], { beta: 0.5 }).batch.completions.length, 2);
+  assert.is(cutOf(rollout([2, 1], [true, true]), [0, 0], { method: 'raft', entropyCoef: 0.1 }).batch.prompts.length, 2);
+});
+batches('an update without a response moves nothing, and the next one keeps its learning rate', async () => {
+  const policy = nativePolicy(echoTask);
+  const weights = () => policy.parameters.map(({ name }) => policy.readParameter(name).data);
+  let answers = 0;
+  // Right in the first step, which gives the optimizer its momentum; all wrong in the second.
+  const task = { ...echoTask, verify: () => (answers++ < 4 ? 1 : 0) };
+  const sizes = { promptsPerStep: 2, numGenerations: 2, maxCompletionLength: 4, maxSteps: 4 };
+  const rest = {
+    method: 'raft',
+    numMinibatches: 1,
+    weightDecay: 0.1,
+    lrSchedulerType: 'linear',
+    warmupSteps: 0,
+  } as const;
+  const warnings: string[] = [];
+  const onWarning = (message: string) => warnings.push(message);
+  const trainer = new Trainer({ policy, task, ...sizes, ...rest, learningRate: 0.03, onWarning });
+  const before = weights();
+  const seen = [];
+  for await (const { metrics } of trainer.run()) {
+    seen.push({ metrics, weights: weights() });
+    if (seen.length === 2) answers = 0;
+  }
+  assert.not.equal(seen[0].weights, before);
+  assert.equal(seen[1].weights, seen[0].weights, 'neither momentum nor weight decay');
+  assert.not.equal(seen[2].weights, seen[1].weights);
+  near(
+    seen.map(({ metrics }) => metrics.learning_rate),
+    [0.0225, 0.015, 0.0075, 0],
+    1e-12,
+  );
+  const second = seen[1].metrics;
+  assert.equal([second.updates_empty, second.updates_skipped, second.loss, second.grad_norm], [1, 0, 0, 0]);
+  assert.ok(Object.values(second).every(Number.isFinite));
+  assert.is(seen[0].metrics.updates_empty, 0);
+  assert.is(warnings.length, 2, 'step 4 too');
+  assert.match(warnings[0], /step 2: no response takes part in the loss.*raft learns from right responses/);
+});
+batches('responses that all hit the length limit are named, if they are left out', async () => {
+  const policy = new TablePolicy(echoTask.tokenizer.vocabSize);
+  policy.momentum.fill(1);
+  const before = policy.table.slice();
+  const warnings: string[] = [];
+  const sizes = { promptsPerStep: 2, numGenerations: 2, maxCompletionLength: 1, maxSteps: 1 };
+  const task = { ...echoTask, stopTokens: [] };
+  const options = { method: 'grpo', numMinibatches: 4, maskTruncatedCompletions: true, beta: 0.1 } as const;
+  const onWarning = (message: string) => warnings.push(message);
+  for await (const { metrics } of new Trainer({ policy, task, ...sizes, ...options, onWarning }).run())
+    assert.is(metrics.updates_empty, 4);
+  assert.equal(policy.table, before);
+  assert.match(warnings.join(), /4 of 4 were cut off at maxCompletionLength, and maskTruncatedCompletions/);
+});
+batches('more minibatches than responses are refused before anything is sampled', () => {
+  const sizes = { promptsPerStep: 2, numGenerations: 3 };
+  trainerOf({ ...sizes, numMinibatches: 6 });
+  assert.throws(
+    () => trainerOf({ ...sizes, numMinibatches: 7 }),
+    (error: RangeError & { code: string }) => {
+      assert.is(error.code, 'ERR_PRL_OUT_OF_RANGE');
+      assert.match(
+        error.message,
+        /numMinibatches must be at most 6, .*promptsPerStep 2 times numGenerations 3.* not 7/,
+      );
+      return true;
+    },
+  );
 });
 batches('entropy and clip fractions are means over all tokens', () => {
   const metrics = (tokens: number, entropy: number, clip: number) =>
     ({ tokens, entropy, clipRatioLow: clip, clipRatioHigh: 2 * clip, clipRatioRegion: 3 * clip }) as Update['metrics'];
   const { entropy, ...rest } = updateMetrics(
     [
-      { metrics: metrics(4, 0.5, 0.25), learningRate: 1, leftOut: { tokens: 4, surprisal: 6 } },
-      { metrics: metrics(2, 1, 0), learningRate: 1, leftOut: { tokens: 0, surprisal: 9 } },
+      { metrics: metrics(4, 0.5, 0.25), learningRate: 1, leftOut: { tokens: 4, surprisal: 6 }, empty: false },
+      { metrics: metrics(2, 1, 0), learningRate: 1, leftOut: { tokens: 0, surprisal: 9 }, empty: false },
     ],
     { reference: false },
   );

@@ -50,6 +50,29 @@ learning('the same seed gives the same run, and another seed gives another', asy
   assert.not.equal(rewards(await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, seed: 4 }))), once);
 });
 
+learning('the sampler is checked on a few responses, now and then', async () => {
+  const [scored, own] = [[] as number[][], policy()];
+  const logProbs = own.logProbs.bind(own);
+  own.logProbs = (sequences, options) => {
+    if (!(options as { entropy?: boolean } | undefined)?.entropy)
+      scored.push(sequences.map((sequence) => sequence.length));
+    return logProbs(sequences, options);
+  };
+  const options = { ...SMALL, method: 'grpo', maxSteps: 4, logProbCheckSteps: 3, logProbCheckResponses: 5 } as const;
+  const steps = await run(new Trainer({ policy: own, task: echoTask, ...options }));
+  assert.equal(
+    scored.map(({ length }) => length),
+    [5, 5],
+    'steps 1 and 4, 5 of 32 responses',
+  );
+  const name = 'sampling/sampling_logp_difference/max';
+  assert.equal(
+    steps.map(({ metrics }) => name in metrics),
+    [true, false, false, true],
+  );
+  assert.ok(steps[0].metrics[name]! < 1e-5);
+});
+
 learning('a step reports its metrics under the names of TRL', async () => {
   const [{ metrics }] = await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, maxSteps: 1 }));
   for (const name of [
@@ -431,6 +454,39 @@ files('the tokens of the process reward model are counted across a resume', asyn
   assert.equal([...tokens(first), ...tokens(second)], tokens(whole));
   assert.equal([...rewards(first), ...rewards(second)], rewards(whole));
 });
+
+files(
+  'a run that a verifier or a process reward model ended says where, and resumes as if nothing had failed',
+  async () => {
+    const setup = { method: 'progrs', maxSteps: 7 };
+    const good = { ...setup, processRewardModel: knowing() };
+    const whole = await run(new Trainer({ policy: policy(), task: echoTask, ...SMALL, ...good, method: 'progrs' }));
+    let verdicts = 0;
+    const verify: typeof echoTask.verify = (...args) => {
+      if (verdicts++ === 5 * perStep + 3) throw new Error('the judge is out');
+      return echoTask.verify(...args);
+    };
+    const perStep = SMALL.promptsPerStep * SMALL.numGenerations;
+    const failed = await run(inFolder({ ...good, task: { ...echoTask, verify } })).catch((error) => error);
+    assert.is(failed.code, 'ERR_PRL_VERIFIER');
+    assert.match(failed.message, /response 3 to problem 0: .* for the problem "\d": the judge is out/);
+
+    let calls = 0;
+    const out = ({ steps }: { steps: readonly string[] }) => steps.map(() => (calls++ === 0 ? 2 : 0.5));
+    const broken = new FunctionPrm(out, { tokenizer: echoTask.tokenizer });
+    const resume = { resume: true, ...setup };
+    const again = await run(inFolder({ ...resume, processRewardModel: broken })).catch((error) => error);
+    assert.is(again.code, 'ERR_PRL_REWARD_MODEL');
+    assert.match(again.message, /^step 6, response 0 to problem 0, "\d": .*not 2 for step 0/);
+
+    const rest = await run(inFolder({ ...resume, processRewardModel: knowing() }));
+    assert.equal(
+      rest.map(({ step }) => step),
+      [6, 7],
+    );
+    assert.equal(rewards(rest), rewards(whole).slice(5));
+  },
+);
 
 files('leaving the loop saves a checkpoint, and the same trainer can continue', async () => {
   const trainer = inFolder();

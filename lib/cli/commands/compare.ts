@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { isAbsolute, join, relative, resolve } from 'node:path';
+import { makeFolder } from '../../base/atomic.js';
 import { invalidArgument, PrlError } from '../../base/errors.js';
 import { lockFolder } from '../../base/lock.js';
 import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { TRAINER_OPTIONS } from '../../train/options.js';
+import { checkTrainer } from '../../train/setup.js';
 import { LiveTable } from '../compare/live.js';
 import { type CompareRequest, mergeRequests, planJobs, readRequest, writeRequest } from '../compare/plan.js';
 import { checkFinished, FIGURES_DOC, summaryTables } from '../compare/results.js';
@@ -94,8 +95,9 @@ async function compare({ output, resume, jobs, ...given }: Values): Promise<numb
   const folder = resolve((output as string | undefined) ?? newRunPath('compare'));
   const request = mergeRequests(await knownRequest(folder, resume === true), withAbsolutePaths(given));
   const all = planJobs(folder, request);
+  for (const job of all) if (job.kind === 'cell') checkTrainer(job.options, { processRewardModel: job.prm });
   await checkFinished(all);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const unlock = await lockFolder(folder);
   try {
     await writeRequest(folder, request);

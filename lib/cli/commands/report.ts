@@ -1,6 +1,5 @@
-import { mkdir } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { writeFileAtomic } from '../../base/atomic.js';
+import { makeFolder, writeFileAtomic } from '../../base/atomic.js';
 import type { OptionTable } from '../../base/options.js';
 import type { Command } from '../kit/args.js';
 import { reportPage } from '../report/page.js';
@@ -29,7 +28,7 @@ in the seed become one curve, their mean: with its seeds, and from 5 seeds on wi
     const paths = folders as string[];
     const file = (output as string | undefined) ?? (paths.length === 1 ? join(paths[0], 'report.html') : 'report.html');
     const page = await reportPage(await readReport(paths));
-    await mkdir(dirname(file), { recursive: true });
+    await makeFolder(dirname(file));
     await writeFileAtomic(file, page);
     console.log(`${relative('', file)}: ${(page.length / 1024).toFixed(0)} KiB`);
     return 0;

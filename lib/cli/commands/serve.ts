@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeFolder } from '../../base/atomic.js';
 import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
@@ -39,7 +39,7 @@ export const serveCommand: Command = {
     const { model, dtype, extraTensors, ...options } = resolveOptions('prl serve', OPTIONS, values);
     const apiKey = options.apiKey ?? (process.env.PRL_API_KEY || undefined);
     const folder = await modelFolder(model!);
-    if (options.syncFolder !== undefined) await mkdir(options.syncFolder, { recursive: true });
+    if (options.syncFolder !== undefined) await makeFolder(options.syncFolder);
     const server = await serve({
       servedModelName: model,
       ...options,

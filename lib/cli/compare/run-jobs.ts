@@ -1,8 +1,10 @@
 import { fork } from 'node:child_process';
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { makeFolder } from '../../base/atomic.js';
+import { askedThreads } from '../../base/environment.js';
 import { type CompareJob, isDone } from './plan.js';
 import type { WorkerMessage } from './worker.js';
 
@@ -16,7 +18,7 @@ export interface RunJobsOptions {
 
 /** Threads of each process. */
 export const threadsOf = (jobs: number): number =>
-  Math.max(1, Math.floor(Number(process.env.PRL_THREADS || availableParallelism()) / jobs));
+  Math.max(1, Math.floor((askedThreads() ?? availableParallelism()) / jobs));
 
 /**
  * Runs all unfinished jobs, each in a process of its own. A job waits for those that it needs. If a job fails, those
@@ -59,7 +61,7 @@ export async function runJobs(all: readonly CompareJob[], options: RunJobsOption
 
 /** @returns the reason of the failure; undefined after success */
 async function runInProcess(job: CompareJob, { jobs, signal, onEvent }: RunJobsOptions): Promise<string | undefined> {
-  await mkdir(job.folder, { recursive: true });
+  await makeFolder(job.folder);
   const path = join(job.folder, 'log.txt');
   const log = await open(path, 'a');
   try {

@@ -120,7 +120,9 @@ export function whatIsMissing({
 type Cause = [applies: boolean, what: string, command: string];
 
 function addonCauses(error: string, toCompile: Machine['toCompile']): Cause[] {
+  const variable = /^the environment variable (\w+)/.exec(error)?.[1];
   return [
+    [variable !== undefined, error, `unset ${variable}`],
     [process.env.PRL_NATIVE !== undefined, error, 'unset PRL_NATIVE'],
     [
       toCompile !== null,

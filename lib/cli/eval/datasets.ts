@@ -9,10 +9,8 @@ import { resolveTokenizer } from '../../hub/resolve.js';
 import { Policy } from '../../policy/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
 import { describeReport, loadDataset } from '../../tasks/data/load.js';
-import { mathVerifier } from '../../tasks/verify/math.js';
-import { exactVerifier, numericVerifier, regexVerifier } from '../../tasks/verify/simple.js';
-import type { Verifier } from '../../tasks/verify/verifier.js';
 import { firstGiven } from '../kit/args.js';
+import { verifierOf } from '../kit/dataset.js';
 import type { Interrupt } from '../kit/interrupt.js';
 import { modelFolder, weightsHash } from '../kit/model-folder.js';
 import { Progress } from '../kit/progress.js';
@@ -79,7 +77,7 @@ async function respondent(options: EvalOptions, signal: AbortSignal): Promise<Re
   const alone = rolloutUrl ? undefined : firstGiven({ rolloutEngine, rolloutModel });
   if (alone) throw invalidArgument(`${alone} needs --rollout-url, the servers`);
   const judge = {
-    verifier: verifierOf(verifier, extraction),
+    verifier: verifierOf({ verifier, extraction }),
     identity: { verifier, extraction: extraction ?? 'boxed' },
   };
   const sampling = { n, temperature, topK, topP, maxCompletionLength, seed, chunkSize };
@@ -110,14 +108,6 @@ async function local({ model, extraTensors, records }: EvalOptions, signal: Abor
   const tokenizer = await Tokenizer.load(folder);
   const policy = await Policy.load(folder, { extraTensors });
   return { policy, tokenizer, mark: records === undefined ? undefined : await weightsHash(folder) };
-}
-
-const VERIFIERS = { math: mathVerifier, exact: exactVerifier, numeric: numericVerifier };
-
-function verifierOf(name: NonNullable<EvalOptions['verifier']>, extraction: EvalOptions['extraction']): Verifier {
-  if (name !== 'regex') return VERIFIERS[name]({ extraction });
-  if (extraction !== undefined) throw invalidArgument('--extraction cannot be used with --verifier regex');
-  return regexVerifier();
 }
 
 const percent = (share: number) => (100 * share).toFixed(1);

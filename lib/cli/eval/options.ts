@@ -1,6 +1,5 @@
 // The options of `prl eval`, and the interface that its two evaluators share.
 import type { OptionTable, ResolvedOptions } from '../../base/options.js';
-import { EXTRACTIONS } from '../../tasks/verify/extract.js';
 import { DATASET_OPTIONS } from '../kit/dataset.js';
 import { LOAD_OPTIONS } from '../kit/model-folder.js';
 import { ROLLOUT_OPTIONS } from '../kit/rollout.js';
@@ -51,11 +50,7 @@ export const DATA_OPTIONS = {
   },
   resume: { type: 'boolean', doc: 'Resume the evaluation in --records' },
   verifier: DATASET_OPTIONS.verifier,
-  extraction: {
-    type: 'choice',
-    choices: EXTRACTIONS,
-    doc: 'Where to look for the answer: in \\boxed{}, there and elsewhere, or all of the response (default: boxed)',
-  },
+  extraction: DATASET_OPTIONS.extraction,
   topK: { type: 'integer', min: 0, doc: 'Sample from the k likeliest tokens (default: all)' },
   topP: {
     type: 'number',

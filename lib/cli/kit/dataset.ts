@@ -1,6 +1,6 @@
 // A dataset on the command line: its options, and its task.
 import { basename, extname } from 'node:path';
-import { outOfRange } from '../../base/errors.js';
+import { invalidArgument, outOfRange } from '../../base/errors.js';
 import type { OptionsOf, OptionTable } from '../../base/options.js';
 import type { Policy } from '../../policy/policy.js';
 import type { Tokenizer } from '../../policy/tokenizer.js';
@@ -8,6 +8,10 @@ import { ANSWER_SOURCES } from '../../tasks/data/fields.js';
 import { type Dataset, type DatasetOptions, describeReport, loadDataset } from '../../tasks/data/load.js';
 import { PROMPT_PRESETS } from '../../tasks/data/prompt.js';
 import { type DatasetTask, datasetTask } from '../../tasks/dataset.js';
+import { EXTRACTIONS } from '../../tasks/verify/extract.js';
+import { mathVerifier } from '../../tasks/verify/math.js';
+import { exactVerifier, numericVerifier, regexVerifier } from '../../tasks/verify/simple.js';
+import type { Verifier } from '../../tasks/verify/verifier.js';
 import { Progress } from './progress.js';
 
 export const DATASET_OPTIONS = {
@@ -29,8 +33,11 @@ export const DATASET_OPTIONS = {
   },
   split: { type: 'string', doc: 'Split of a folder or a dataset of the hub (default: train; test for --eval-dataset)' },
   config: { type: 'string', doc: 'Name of one of several datasets in a folder or on the hub' },
-  promptField: { type: 'string', doc: 'Field of the problem (default: problem, question or prompt)' },
-  answerField: { type: 'string', doc: 'Field of the answer (default: answer, gold, final_answer or ground_truth)' },
+  promptField: { type: 'string', doc: 'Field of the problem (default: problem, question, prompt or input)' },
+  answerField: {
+    type: 'string',
+    doc: 'Field of the answer (default: answer, or another usual name, or else the solution)',
+  },
   answerFrom: {
     type: 'choice',
     choices: ANSWER_SOURCES,
@@ -57,9 +64,26 @@ export const DATASET_OPTIONS = {
     choices: ['math', 'exact', 'numeric', 'regex'],
     doc: 'Verifier that judges the responses (default: math)',
   },
+  extraction: {
+    type: 'choice',
+    choices: EXTRACTIONS,
+    doc: 'Where to look for the answer: in \\boxed{}, there and elsewhere, or all of the response (default: boxed)',
+  },
 } as const satisfies OptionTable;
 
 export type DatasetRunOptions = OptionsOf<typeof DATASET_OPTIONS>;
+
+const VERIFIERS = { math: mathVerifier, exact: exactVerifier, numeric: numericVerifier };
+
+/** The verifier that --verifier and --extraction choose. */
+export function verifierOf({
+  verifier = 'math',
+  extraction,
+}: Pick<DatasetRunOptions, 'verifier' | 'extraction'>): Verifier {
+  if (verifier !== 'regex') return VERIFIERS[verifier]({ extraction });
+  if (extraction !== undefined) throw invalidArgument('--extraction cannot be used with --verifier regex');
+  return regexVerifier();
+}
 
 const MAX_PROMPT_LENGTH = 1024;
 
@@ -73,11 +97,12 @@ interface Reader {
 
 /** Makes a task of the problems in `dataset`. Prints how many it keeps. */
 export async function loadTask(
-  { dataset, evalDataset, evalShare, verifier, split, dtype: _, ...options }: DatasetRunOptions,
+  { dataset, evalDataset, evalShare, verifier, extraction, split, dtype: _, ...options }: DatasetRunOptions,
   reader: Reader,
   signal: AbortSignal,
 ): Promise<DatasetTask> {
   const { tokenizer } = reader;
+  const judge = verifierOf({ verifier, extraction });
   const maxPromptLength = promptRoom(options.maxPromptLength, reader);
   const load = async (label: string, source: readonly string[], ofSplit: string | undefined): Promise<Dataset> => {
     const name = basename(source[0], extname(source[0]));
@@ -95,7 +120,7 @@ export async function loadTask(
   };
   const train = await load('dataset', dataset!, split);
   const test = evalDataset && (await load('evaluation', evalDataset, isFile(evalDataset) ? undefined : 'test'));
-  const task = datasetTask({ tokenizer, train, test, evalShare, verifier });
+  const task = datasetTask({ tokenizer, train, test, evalShare, verifier: judge });
   const { size, leaked, identity } = task;
   console.log(`${''.padEnd(12)} ${size.train} problems to train on, ${size.test} held out, prompt ${identity?.prompt}`);
   if (leaked > 0)

@@ -24,7 +24,15 @@ export const LOAD_OPTIONS = {
  * model of the hub, which is downloaded.
  */
 export async function modelFolder(path: string, signal?: AbortSignal): Promise<string> {
-  if (!existsSync(path)) return download(path, signal);
+  if (!existsSync(path)) {
+    // The hub has no owner of that name, and need not be asked.
+    if (/^runs[/\\]/.test(path))
+      throw new PrlError(
+        'ERR_PRL_IO',
+        `there is no folder ${path}: it must hold a model (model.safetensors) or a run with a checkpoint`,
+      );
+    return download(path, signal);
+  }
   if (existsSync(join(path, 'model.safetensors')) || existsSync(join(path, 'model.safetensors.index.json')))
     return path;
   const checkpoints = join(path, 'checkpoints');

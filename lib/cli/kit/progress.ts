@@ -53,6 +53,12 @@ export class Progress {
     return `  ${h > 0 ? `${h}h${m}m` : m > 0 ? `${m}m${s}s` : `${s}s`} left`;
   }
 
+  /** Prints a text. The bar is drawn again below it. */
+  say(text: string): void {
+    if (this.#bar) process.stderr.write('\r\x1b[K');
+    this.#print(text);
+  }
+
   /** Removes the bar and prints one line. */
   done(summary: string): void {
     this.#bar?.stop();

@@ -71,7 +71,13 @@ async function recipe(run: Run): Promise<Recipe> {
   const task = await loadTask(data, { tokenizer, policy, maxCompletionLength }, interrupt.signal);
   const epoch = Math.ceil(task.size.train / promptsPerStep);
   const options = trainerOptions(run, { ...DATASET_DEFAULTS, maxSteps: epoch });
-  const learning = await reinforcement(run, { task, options, settings: { ...data, model }, movable: MOVABLE });
+  const learning = await reinforcement(run, {
+    task,
+    options,
+    settings: { ...data, model },
+    movable: MOVABLE,
+    preview: true,
+  });
   const exams = examsOf(task, options);
   return {
     ...learning,

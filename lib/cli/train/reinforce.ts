@@ -5,29 +5,38 @@ import type { PolicyLike } from '../../policy/types.js';
 import { loadProcessRewardModel } from '../../prm/load.js';
 import type { ProcessRewardModel } from '../../prm/process-reward-model.js';
 import type { Task } from '../../tasks/task.js';
-import { checkMethod } from '../../train/advantages.js';
-import { checkMismatch } from '../../train/mismatch.js';
 import {
   RESUMABLE_OPTIONS,
   type ResolvedTrainerOptions,
   TRAINER_OPTIONS,
   type TrainerOptions,
 } from '../../train/options.js';
+import { checkTrainer } from '../../train/setup.js';
 import { part } from '../kit/args.js';
 import { Progress } from '../kit/progress.js';
 import { ROLLOUT_OPTIONS, rolloutSettings } from '../kit/rollout.js';
 import { runTrainer, type Training } from '../kit/training.js';
+import { warn } from '../kit/warn.js';
 import type { Recipe, Run } from './course.js';
+import { EqualRewards, promptPreview, responsePreview } from './preview.js';
 
 /**
  * The trainer's options, from the command line, the resumed run, `defaults` and the trainer's defaults, in this order.
+ *
+ * @throws TypeError or RangeError for options that exclude each other, before anything is loaded
  */
-export const trainerOptions = ({ given, known }: Run, defaults: TrainerOptions): ResolvedTrainerOptions =>
-  resolveOptions('prl train', TRAINER_OPTIONS, {
+export function trainerOptions(run: Run, defaults: TrainerOptions): ResolvedTrainerOptions {
+  const options = resolveOptions('prl train', TRAINER_OPTIONS, {
     ...defaults,
-    ...part(known.trainer, TRAINER_OPTIONS),
-    ...part(given, TRAINER_OPTIONS),
+    ...part(run.known.trainer, TRAINER_OPTIONS),
+    ...part(run.given, TRAINER_OPTIONS),
   });
+  checkTrainer(options, { processRewardModel: prmOf(run), rolloutEngine: rolloutOf(run) });
+  return options;
+}
+
+const prmOf = ({ given, known }: Run): string | undefined => given.prm ?? known.command.prm;
+const rolloutOf = ({ given, known }: Run) => rolloutSettings(part(given, ROLLOUT_OPTIONS), known.command.rollout);
 
 interface Plan {
   task: Task;
@@ -36,19 +45,21 @@ interface Plan {
   settings: object;
   /** The settings that a resumed run may change. */
   movable?: readonly string[];
+  /** Shows a prompt before the first step, and a response after it. */
+  preview?: boolean;
 }
 
 type Reinforcement = Pick<Recipe, 'task' | 'config' | 'steps' | 'train' | 'head' | 'dispose'> & {
   processRewardModel: ProcessRewardModel | undefined;
 };
 
-export async function reinforcement(run: Run, { task, options, settings, movable = [] }: Plan): Promise<Reinforcement> {
-  const { folder, given, known, interrupt } = run;
-  const prm: string | undefined = given.prm ?? known.command.prm;
+export async function reinforcement(
+  run: Run,
+  { task, options, settings, movable = [], preview = false }: Plan,
+): Promise<Reinforcement> {
+  const { folder, interrupt } = run;
+  const [prm, rollout] = [prmOf(run), rolloutOf(run)];
   const processRewardModel = prm ? await loadProcessRewardModel(prm, task.tokenizer) : undefined;
-  checkMethod(options, { processRewardModel });
-  const rollout = rolloutSettings(part(given, ROLLOUT_OPTIONS), known.command.rollout);
-  checkMismatch(options, rollout);
   return {
     task,
     processRewardModel,
@@ -58,17 +69,25 @@ export async function reinforcement(run: Run, { task, options, settings, movable
       trainer: { values: { task: task.name, ...task.identity, ...options }, changeable: RESUMABLE_OPTIONS },
     },
     steps: options.maxSteps,
-    train: (base: Policy) => withProgress({ folder, task, base, options, processRewardModel, rollout, interrupt }),
+    train: (base: Policy) =>
+      withProgress({ folder, task, base, options, processRewardModel, rollout, interrupt }, preview),
     head: { method: options.method, seed: options.seed },
     dispose: () => processRewardModel?.dispose?.(),
   };
 }
 
 /** Trains with a progress bar. */
-async function withProgress(training: Training): Promise<PolicyLike | undefined> {
+async function withProgress(training: Training, preview: boolean): Promise<PolicyLike | undefined> {
   const { method, maxSteps } = training.options;
+  const begins = maxSteps > 0 && (await training.folder.rows('metrics.jsonl')).length === 0;
+  if (preview && begins) console.log(promptPreview(training.task!, training.options));
   const progress = new Progress(method.toUpperCase(), maxSteps);
-  const policy = await runTrainer(training, ({ step, metrics }) => {
+  const equal = new EqualRewards(preview);
+  const policy = await runTrainer(training, (done) => {
+    const { step, metrics } = done;
+    if (preview && step === 1) progress.say(responsePreview(training.task!, done));
+    const warning = equal.warning(done);
+    if (warning) warn(warning);
     progress.update(
       step,
       `reward ${metrics.reward.toFixed(3)}  length ${metrics['completions/mean_length'].toFixed(1)}  steps ${metrics['step_count/mean'].toFixed(2)}  ${Math.round(metrics.tokens_per_second)} tokens/s`,

@@ -11,7 +11,7 @@ import type { Demonstration } from './demonstration.js';
 import type { DatasetReport } from './load.js';
 import { checkPrompt, type PromptEncoder, type PromptOptions, promptEncoder } from './prompt.js';
 import type { RawRow } from './raw-row.js';
-import { readRows } from './rows.js';
+import { readRows, unusableRow } from './rows.js';
 import { resolveSources, SOURCE_OPTIONS, type SourceOptions } from './source.js';
 
 /** Options of {@link loadDemonstrations}. */
@@ -120,7 +120,7 @@ export async function loadDemonstrations(
         }
       } catch (error) {
         const cause = 'error' in item ? item.error : badRow(item.where, (error as Error).message, error);
-        if (onInvalid !== 'drop') throw cause;
+        if (onInvalid !== 'drop') throw unusableRow(cause);
         drop('invalid', item.where);
       }
       if (report.rows % TURN !== 0) continue;

@@ -23,7 +23,7 @@ import {
 } from './fields.js';
 import { checkPrompt, type PromptEncoder, type PromptOptions, promptEncoder } from './prompt.js';
 import type { RawRow } from './raw-row.js';
-import { readRows } from './rows.js';
+import { readRows, unusableRow } from './rows.js';
 import { duplicateKey } from './same-problem.js';
 import { resolveSources, SOURCE_OPTIONS, type SourceOptions } from './source.js';
 
@@ -89,7 +89,7 @@ const TURN = 256;
  * read piece by piece, and only the mapped fields are kept.
  *
  * @throws TypeError for a field that the first row lacks
- * @throws PrlError ERR_PRL_CORRUPT that names file and line, for a row that cannot be used (unless `onInvalid` is
+ * @throws PrlError ERR_PRL_CORRUPT that names file, line and `onInvalid`, for a row that cannot be used (unless that is
  *   'drop'); an error of the hub, as downloadFiles
  */
 export async function loadDataset(source: string | readonly string[], options: DatasetOptions = {}): Promise<Dataset> {
@@ -160,7 +160,7 @@ class Collector {
 
   invalid(where: string, error: PrlError): void {
     this.report.rows++;
-    if (this.#options.onInvalid !== 'drop') throw error;
+    if (this.#options.onInvalid !== 'drop') throw unusableRow(error);
     this.#drop('invalid', where);
   }
 
@@ -175,7 +175,8 @@ class Collector {
     this.report.rows++;
     const reason = await this.#whyNot(problem, row);
     if (reason !== undefined) {
-      if (this.#options.onFiltered === 'error') throw badRow(where, reason.message);
+      if (this.#options.onFiltered === 'error')
+        throw badRow(where, `${reason.message}. onFiltered 'drop' leaves such rows out`);
       this.#drop(reason.name, where);
       return;
     }

@@ -12,6 +12,10 @@ import type { DataFile, Format } from './source.js';
 /** A row and its place ('train.jsonl:12'); or its error, if the rows after it can still be read. */
 export type Item = { where: string; row: RawRow } | { where: string; error: PrlError };
 
+/** The error of a row that cannot be used, with the option that leaves it out. */
+export const unusableRow = (error: PrlError): PrlError =>
+  new PrlError(error.code, `${error.message}. onInvalid 'drop' leaves such rows out`, { cause: error });
+
 const READERS: Record<Format, (file: string, select: SelectColumns) => AsyncGenerator<Item, void, void>> = {
   jsonl: (file, select) => selecting(jsonLines(file), select),
   json: (file, select) => selecting(jsonArray(file), select),

@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { invalidArgument, PrlError } from '../../base/errors.js';
 import { checkStrings, describe } from '../../base/options.js';
-import { fetchFiles, type HubOptions, isRepoName, openRepo } from '../../hub/repo.js';
+import { fetchFiles, type HubOptions, isRepoName, openRepoNotFolder } from '../../hub/repo.js';
 
 export const FORMATS = ['jsonl', 'json', 'csv', 'tsv', 'parquet'] as const;
 export type Format = (typeof FORMATS)[number];
@@ -61,7 +61,7 @@ async function resolveSource(source: string, options: SourceOptions): Promise<Da
       `there is no file or folder ${source}, and it is not the name of a dataset (owner/name) either`,
     );
   const { split: _, config: __, onDownload, ...access } = options;
-  const repo = await openRepo('dataset', name, { ...access, ...(revision !== undefined && { revision }) });
+  const repo = await openRepoNotFolder('dataset', name, { ...access, ...(revision !== undefined && { revision }) });
   const chosen = new Set(
     chooseFiles(
       repo.files.map(({ path }) => path),

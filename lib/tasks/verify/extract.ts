@@ -65,7 +65,7 @@ function lastBareBox(text: string): string | undefined {
 }
 
 /** The last line, if it begins with a mark for the answer. */
-function markedLine(text: string): string | undefined {
+export function markedLine(text: string): string | undefined {
   const line = text.slice(text.lastIndexOf('\n') + 1);
   const marked = /^[\s>*_]*(?:####|#*\s*(?:[fF]inal\s+)?(?:[aA]nswer|ANSWER|A)\s*:)[\s*_]*(.*)$/s.exec(line);
   return marked ? (lastBoxed(marked[1]) ?? stated(marked[1])) : undefined;

@@ -157,9 +157,6 @@ load('answers come from GSM8K lines, boxed solutions or the whole field', async 
     ['q', '0.1234567890123456789'],
   ]);
   await rejectsWith(answer('#### '), Error, 'ERR_PRL_CORRUPT', /empty/);
-  const solutions = file('jsonl', lines({ problem: 'q', solution: 'thus \\boxed{9}' }));
-  await rejectsWith(loadDataset(solutions), TypeError, 'ERR_PRL_INVALID_ARGUMENT', /answerField/);
-  assert.equal(await pairs(solutions, { answerFrom: 'boxed' }), [['q', '9']]);
   const start = performance.now();
   assert.is((await answer('\\boxed{'.repeat(200_000))).length, 1_400_000, 'unclosed boxes take no time');
   assert.ok(performance.now() - start < 2000);
@@ -177,6 +174,92 @@ load('duplicates differ in white space, line ends and Unicode form only, and are
   assert.is(report.conflicting, 1);
 });
 
+load('the answer of a solution is what it says at its end, never the text', async () => {
+  const row = (solution: string) => file('jsonl', lines({ problem: 'q', solution, type: 't', idx: 0 }));
+  const answer = async (solution: string, options: DatasetOptions = {}) =>
+    (await loadDataset(row(solution), options)).problems[0].answer;
+  for (const [solution, expected] of [
+    ['First \\boxed{1}.\nThen \\[ s=\\boxed{1.6} \\mathrm{~cm} \\]\nThat is all.', '1.6'],
+    ['3 + 4 = 7\n#### 7', '7'],
+    ['It is so.\nAnswer: $\\frac12$.', '\\frac12'],
+    ['It is so.\n\n$x^2$\n', '$x^2$'],
+    ['It is so.\n-1,234.5', '-1,234.5'],
+    ['42', '42'],
+    ['(-1, 2) and (3, 4)', '(-1, 2) and (3, 4)'],
+  ])
+    assert.is(await answer(solution), expected, solution);
+  for (const solution of [
+    'It is so.\nThat is all.',
+    'We add the two numbers and are done.',
+    'a'.repeat(101),
+    '\\boxed{',
+  ])
+    await rejectsWith(
+      answer(solution),
+      Error,
+      'ERR_PRL_CORRUPT',
+      /:1: 'solution' says no final answer.*onInvalid 'drop'/,
+    );
+  assert.is(await answer('It is so.\nThat is all.', { answerFrom: 'field' }), 'It is so.\nThat is all.');
+  assert.is(await answer('thus \\boxed{9}', { answerFrom: 'boxed' }), '9');
+  const { report } = await loadDataset(
+    file('jsonl', lines({ problem: 'a', solution: '1' }, { problem: 'b', solution: 'is not\nsaid' })),
+    {
+      onInvalid: 'drop',
+    },
+  );
+  assert.equal([report.kept, report.dropped.invalid.count], [1, 1]);
+});
+
+load('the layouts of public benchmarks load without an option', async () => {
+  for (const [name, row, prompt, answer] of [
+    [
+      'MATH',
+      { problem: 'p', level: 'Level 5', type: 'Algebra', solution: 'So $x=\\boxed{\\frac{1}{2}}$.' },
+      'p',
+      '\\frac{1}{2}',
+    ],
+    ['MATH-500', { problem: 'p', solution: 's \\boxed{8}', answer: '7', subject: 'Algebra', unique_id: 'u' }, 'p', '7'],
+    ['Minerva', { problem: 'p', solution: '\\[ s=\\boxed{1.6} \\mathrm{~cm} \\]', type: 't', idx: 0 }, 'p', '1.6'],
+    ['AIME24', { ID: '2024-I-1', Problem: 'p', Solution: 'no box', Answer: 204 }, 'p', '204'],
+    ['AIME25', { problem: 'p', answer: '70', id: '0' }, 'p', '70'],
+    ['AMC', { id: 0, problem: 'p', answer: 27.0, url: 'u', question: 'q' }, 'p', '27'],
+    [
+      'OlympiadBench',
+      { context: null, question: 'p', solution: ['s'], final_answer: ['2', '3'], error: null },
+      'p',
+      '2, 3',
+    ],
+    [
+      'OlympiadBench with a context',
+      { context: 'Let $x = 1$.', question: 'p', final_answer: ['2'] },
+      'Let $x = 1$. p',
+      '2',
+    ],
+    ['DeepScaleR', { problem: 'p', answer: '-\\frac{2}{3}', solution: 's' }, 'p', '-\\frac{2}{3}'],
+    ['NuminaMath', { source: 'olympiads', problem: 'p', solution: 'so $\\boxed{3}$', messages: [] }, 'p', '3'],
+    ['GSM8K', { question: 'p', answer: 'Natalia sold <<48/2=24>>24.\n#### 72' }, 'p', '72'],
+    [
+      'SVAMP',
+      { Answer: 145.0, Question: 'How big?', Equation: '( 290.0 / 2.0 )', Body: 'There are 87' },
+      'There are 87. How big?',
+      '145',
+    ],
+    ['MAWPS', { input: 'p', target: 43.0 }, 'p', '43'],
+    ['Big-Math', { problem: 'p', answer: '5', source: 's', domain: ['d'], llama8b_solve_rate: 0.5 }, 'p', '5'],
+  ] as const)
+    assert.equal(await pairs(file('jsonl', lines(row))), [[prompt, answer]], name);
+  const dapo = {
+    data_source: 'math_dapo',
+    prompt: [{ role: 'user', content: 'p' }],
+    reward_model: { ground_truth: '34' },
+  };
+  assert.equal(await pairs(file('jsonl', lines(dapo)), { answerField: 'reward_model.ground_truth' }), [['p', '34']]);
+  const csv = file('csv', 'Question,Body,Answer\nHow big?,There are 87?,145\n');
+  assert.equal(await pairs(csv), [['There are 87? How big?', '145']]);
+  assert.equal(await pairs(csv, { promptField: 'Question' }), [['How big?', '145']]);
+});
+
 load('an unusable row is an error with its line, or is dropped and counted', async () => {
   const good = lines({ problem: 'a', answer: '1' });
   const bad: [string, RegExp][] = [
@@ -186,19 +269,23 @@ load('an unusable row is an error with its line, or is dropped and counted', asy
     ['{"problem": "", "answer": "1"}', /:2: 'problem' is empty/],
     ['{"problem": "b", "answer": {"x": 1}}', /:2: 'answer' must be a text, not an object/],
     ['{"problem": "b", "answer": null}', /:2: 'answer' must be a text, not null/],
+    ['{"problem": "b", "answer": " "}', /:2: 'answer' is empty/],
+    ['{"problem": "b", "answer": "\\\\boxed{ }"}', /:2: 'answer' holds an empty answer/],
   ];
+  // Every one of them says how to step over it.
+  for (const entry of bad) entry[1] = new RegExp(`${entry[1].source}.*. onInvalid 'drop' leaves such rows out`);
   for (const [line, message] of bad)
     await rejectsWith(loadDataset(file('jsonl', `${good}${line}\n`)), Error, 'ERR_PRL_CORRUPT', message);
   const all = file('jsonl', `${good}${bad.map(([line]) => `${line}\n`).join('')}${lines({ problem: 'z', answer: 2 })}`);
   const { report, problems } = await loadDataset(all, { onInvalid: 'drop' });
-  assert.is(report.dropped.invalid.count, 6);
+  assert.is(report.dropped.invalid.count, 8);
   assert.is(report.dropped.invalid.first, `${all}:2`);
   assert.equal(
     problems.map(({ prompt }) => prompt),
     ['a', 'z'],
   );
-  assert.is(report.rows, 8);
-  assert.match(describeReport(report), /^2 of 8 rows kept, 6 invalid \(first: .*:2\)$/);
+  assert.is(report.rows, 10);
+  assert.match(describeReport(report), /^2 of 10 rows kept, 8 invalid \(first: .*:2\)$/);
 });
 
 load('length limits, filter and duplicates drop and count rows, or are an error', async () => {
