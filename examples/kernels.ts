@@ -16,11 +16,13 @@ function sample(logits: Float32Array): number {
 for (let step = 1; step <= 40; step++) {
   // Rollout: 16 responses to each prompt, packed one after the other. The reward is the share of digits that count on.
   const responses: number[][] = [];
-  const [before, rewards, groups]: number[][] = [[], [], []];
+  const before: number[] = [];
+  const rewards: number[] = [];
+  const groups: number[] = [];
   for (let prompt = 0; prompt < DIGITS; prompt++)
     for (let i = 0; i < GROUP; i++) {
       const digits = [prompt];
-      for (let t = 0; t < LENGTH; t++) digits.push(sample(row(digits[t])));
+      for (let t = 0; t < LENGTH; t++) digits.push(sample(row(digits[t]!)));
       before.push(...digits.slice(0, LENGTH));
       responses.push(digits.slice(1));
       rewards.push(digits.slice(1).filter((digit, t) => digit === (prompt + t + 1) % DIGITS).length / LENGTH);
@@ -45,7 +47,7 @@ for (let step = 1; step <= 40; step++) {
   // Backward: logits.data is now d loss / d logits. A table's optimizer is a subtraction.
   const gradient = logits.data as Float32Array;
   before.forEach((digit, t) => {
-    for (let v = 0; v < DIGITS; v++) row(digit)[v] -= 20 * gradient[t * DIGITS + v];
+    for (let v = 0; v < DIGITS; v++) row(digit)[v]! -= 20 * gradient[t * DIGITS + v]!;
   });
   const reward = rewards.reduce((sum, value) => sum + value) / rewards.length;
   if (step % 5 === 0 || step === 1)

@@ -9,7 +9,7 @@ const isVowel = (letter: string) => 'aeiou'.includes(letter);
 // prompt. It may be async: a judge over HTTP, a program to run.
 function speakable(response: string, answer: string, { prompt }: { prompt: string }) {
   const word = prompt + response;
-  const turns = [...response].filter((letter, i) => isVowel(letter) !== isVowel(word[i])).length;
+  const turns = [...response].filter((letter, i) => isVowel(letter) !== isVowel(word[i]!)).length;
   const wanted = Number(answer) - 1;
   return { reward: Math.min(turns, wanted) / Math.max(response.length, wanted), measures: { length: word.length } };
 }
@@ -32,7 +32,7 @@ async function show() {
   const prompts = ['p', 'r', 'l'].map((letter) => tokenizer.encode(letter));
   const words = await policy.generate(prompts, { n: 4, maxNewTokens: 12, seed: 7 });
   const spelt = words.flatMap(({ completions }, i) =>
-    completions.map(({ tokens }) => tokenizer.decode(prompts[i]) + tokenizer.decode(tokens)),
+    completions.map(({ tokens }) => tokenizer.decode(prompts[i]!) + tokenizer.decode(tokens)),
   );
   console.log(`words: ${spelt.join(' ')}`);
 }

@@ -63,7 +63,7 @@ for await (const { step, loss } of warmStart({ policy, task, phases: [phase], se
 
 async function show(when: string) {
   const { averageAtN, measures, n } = await evaluate(policy, task, { problems: 100, n: 4 });
-  console.log(`${when}: average@${n} ${averageAtN.toFixed(3)}, sorted downwards ${measures.down.toFixed(3)}`);
+  console.log(`${when}: average@${n} ${averageAtN.toFixed(3)}, sorted downwards ${measures.down?.toFixed(3)}`);
 }
 
 await show('before');
@@ -78,5 +78,5 @@ const trainer = new Trainer({
 });
 for await (const { step, metrics } of trainer.run())
   if (step % 5 === 0 || step === 1)
-    console.log(`step ${step}: reward ${metrics.reward.toFixed(3)}, kl ${Number(metrics.kl).toFixed(3)}`);
+    console.log(`step ${step}: reward ${metrics.reward.toFixed(3)}, kl ${metrics.kl?.toFixed(3)}`);
 await show('after');

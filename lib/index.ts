@@ -22,11 +22,11 @@ export type { ChatMessage, ChatOptions } from './policy/chat-template.js';
 export { estimateMemory } from './policy/memory.js';
 export { availableMemory } from './policy/memory-check.js';
 export { Policy } from './policy/policy.js';
-export { characterTokenizer, Tokenizer } from './policy/tokenizer.js';
+export { characterTokenizer, type DecodeOptions, type EncodeOptions, Tokenizer } from './policy/tokenizer.js';
 export type * from './policy/types.js';
 export { type CollectOptions, type CollectProgress, collectPrmData } from './prm/collect.js';
 export { type PrmData, type PrmProblem, type PrmResponse, type PrmSettings, readPrmData } from './prm/data.js';
-export { type CalibrationBin, evaluatePrm, type PrmEvaluation } from './prm/evaluate.js';
+export { type CalibrationBin, evaluatePrm, type PrmEvaluation, type PrmEvaluationOptions } from './prm/evaluate.js';
 export { FunctionPrm, type FunctionPrmOptions, type ScoreSteps } from './prm/function-prm.js';
 export { HttpPrm, type HttpPrmOptions } from './prm/http-prm.js';
 export { loadProcessRewardModel } from './prm/load.js';
@@ -42,7 +42,7 @@ export {
   type TrainedPrm,
   trainQuantilePrm,
 } from './prm/train.js';
-export { promptSeeds, type RolloutEngine } from './rollout/engine.js';
+export { promptSeeds, type RolloutEngine, type SyncOptions } from './rollout/engine.js';
 export type { HttpEngineOptions } from './rollout/http-engine.js';
 export * from './rollout/serve/index.js';
 export { SglangEngine } from './rollout/sglang.js';
@@ -66,7 +66,7 @@ export { PROMPT_PRESETS, type PromptOptions } from './tasks/data/prompt.js';
 export { type DatasetTask, type DatasetTaskOptions, datasetTask } from './tasks/dataset.js';
 export type * from './tasks/task.js';
 export * from './tasks/verify/index.js';
-export { TRAINER_OPTIONS, type TrainerOptions } from './train/options.js';
+export { type ResolvedTrainerOptions, TRAINER_OPTIONS, type TrainerOptions } from './train/options.js';
 export { RunFolder } from './train/run-folder.js';
 export type { TrainerSetup } from './train/setup.js';
 export { SFT_OPTIONS } from './train/sft-options.js';
@@ -77,5 +77,6 @@ export {
   type SftSetup,
   SftTrainer,
 } from './train/sft-trainer.js';
+export type { StepMetrics } from './train/step-metrics.js';
 export { Trainer, type TrainingStep } from './train/trainer.js';
 export { type WarmStartOptions, type WarmStartPhase, type WarmStartStep, warmStart } from './train/warm-start.js';

@@ -16,6 +16,7 @@ const ALONE = /^endurance\/loop/;
 /** These take longest: they start first. */
 const FIRST = [
   'package/pack',
+  'package/runners',
   'cli/compare/compare',
   'train/run-folder',
   'runtime/emulator',

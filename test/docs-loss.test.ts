@@ -89,16 +89,18 @@ test('the examples of adding-a-loss.md touch as many files as their headings say
 
 test('the examples of adding-a-loss.md compile, and the Trainer has their option', async () => {
   const { policyLossOptions } = await import(join(packageRoot, 'tools/api/loss-options.mjs'));
+  const { trainerOptions } = await import(join(packageRoot, 'tools/api/option-types.mjs'));
   const type = policyLossOptions(await import(join(copy, 'lib/kernels/loss-table.ts')), packageRoot);
   assert.match(
     type,
-    /\/\*\* Weight of the policy term .* Default 1\. At least 0\. \*\/\n {2}positiveWeight\?: number;/,
+    /\/\*\* Weight of the policy term .* Default 1\. At least 0\. \*\/\n {2}positiveWeight\?: number \| undefined;/,
   );
   writeFileSync(join(copy, 'lib/kernels/policy-loss-options.ts'), type);
+  const { TRAINER_OPTIONS } = await import(join(copy, 'lib/train/options.ts'));
+  writeFileSync(join(copy, 'lib/train/trainer-options.ts'), trainerOptions(TRAINER_OPTIONS, packageRoot));
   const config = { extends: '../../tsconfig.json', include: ['lib/kernels', 'lib/train', 'test'], exclude: [] };
   writeFileSync(join(copy, 'tsconfig.json'), JSON.stringify(config));
   run(join(packageRoot, 'node_modules', '.bin', 'tsc'), ['-p', copy]);
-  const { TRAINER_OPTIONS } = await import(join(copy, 'lib/train/options.ts'));
   const doc = 'Weight of the policy term where the advantage is positive, arXiv 2506.01347';
   assert.equal(TRAINER_OPTIONS.positiveWeight, { type: 'number', default: 1, min: 0, doc });
 });

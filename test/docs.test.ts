@@ -50,16 +50,21 @@ function blocks(page: string, languages: readonly string[]): { line: number; cod
 test('the TypeScript of the documentation compiles', () => {
   const folder = join(packageRoot, 'build', 'docs-code');
   rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(
-    join(folder, 'tsconfig.json'),
-    JSON.stringify({
-      extends: '../../tsconfig.json',
-      compilerOptions: { noUnusedLocals: false, noUnusedParameters: false },
-      include: ['*.ts'],
-    }),
+  // Code that users write compiles with the strictest options, against the declarations; files of lib against lib.
+  const unused = { noUnusedLocals: false, noUnusedParameters: false };
+  const paths = Object.fromEntries(
+    Object.entries({ '': 'index', '/kernels': 'kernels/index', '/verify': 'tasks/verify/index' }).map(
+      ([part, file]) => [`prl-node${part}`, [`../../../dist/lib/${file}.d.ts`]],
+    ),
   );
-  writeFileSync(join(folder, 'given.d.ts'), GIVEN);
+  const strictest = { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, isolatedModules: true, paths };
+  const folders = { users: { ...unused, ...strictest }, ours: unused };
+  for (const [name, compilerOptions] of Object.entries(folders)) {
+    const config = { extends: '../../../tsconfig.json', compilerOptions, include: ['*.ts'] };
+    mkdirSync(join(folder, name), { recursive: true });
+    writeFileSync(join(folder, name, 'tsconfig.json'), JSON.stringify(config));
+    writeFileSync(join(folder, name, 'given.d.ts'), GIVEN);
+  }
   const exported = [
     ...new Set(files('docs/api').flatMap((file) => [...read(file).matchAll(/^### (\w+)/gm)].map(([, name]) => name))),
   ];
@@ -73,14 +78,18 @@ test('the TypeScript of the documentation compiles', () => {
       const list = names.map((name) => (name in lib ? name : `type ${name}`)).join(', ');
       // A block that begins with "// lib/FILE" is a file of the tree: its imports start from there.
       const place = /^\/\/ (lib\/[\w/-]+)\/[\w-]+\.ts$/m.exec(code)?.[1];
-      const placed = place ? code.replaceAll("from './", `from '../../${place}/`) : code;
+      const placed = place ? code.replaceAll("from './", `from '../../../${place}/`) : code;
       const text = `import { ${list} } from 'prl-node';\n${placed}\nexport {};\n`;
-      writeFileSync(join(folder, `${file.replaceAll('/', '-').replace('.md', '')}-line-${line}.ts`), text);
+      const name = `${file.replaceAll('/', '-').replace('.md', '')}-line-${line}.ts`;
+      writeFileSync(join(folder, place ? 'ours' : 'users', name), text);
       count++;
     }
   assert.ok(count >= 15, `only ${count} blocks of TypeScript were found`);
-  const tsc = spawnSync(join(packageRoot, 'node_modules', '.bin', 'tsc'), ['-p', folder], { encoding: 'utf8' });
-  assert.is(tsc.status, 0, tsc.stdout + tsc.stderr);
+  for (const name of Object.keys(folders)) {
+    const project = ['-p', join(folder, name)];
+    const tsc = spawnSync(join(packageRoot, 'node_modules', '.bin', 'tsc'), project, { encoding: 'utf8' });
+    assert.is(tsc.status, 0, tsc.stdout + tsc.stderr);
+  }
 });
 
 test('the commands of the documentation exist, with their options', () => {

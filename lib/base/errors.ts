@@ -49,6 +49,8 @@ export type PrlErrorCode =
   | 'ERR_PRL_TEMPLATE'
   | 'ERR_PRL_INTERNAL';
 
+const BRAND = Symbol.for('prl-node.PrlError');
+
 /**
  * A failure other than a wrong type (TypeError) or a wrong value (RangeError) of an argument. Those two have a `code`
  * as well, so `error.code` alone identifies every failure of this package.
@@ -56,18 +58,30 @@ export type PrlErrorCode =
 export class PrlError extends Error {
   /** Which failure it is. */
   readonly code: PrlErrorCode;
+
   constructor(code: PrlErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = code === 'ERR_PRL_ABORTED' ? 'AbortError' : 'PrlError';
     this.code = code;
+    Object.defineProperty(this, BRAND, { value: true });
   }
 }
+
+// Test runners load this module once for each test file: an error of another copy is a PrlError as well.
+Object.defineProperty(PrlError, Symbol.hasInstance, {
+  value(this: unknown, value: unknown): boolean {
+    if (this !== PrlError) return Function.prototype[Symbol.hasInstance].call(this, value);
+    return typeof value === 'object' && value !== null && BRAND in value;
+  },
+});
 
 function withCode<E extends Error>(error: E, code: PrlErrorCode): E {
   Object.defineProperty(error, 'code', { value: code, enumerable: true });
   return error;
 }
 
+/** The message of whatever was thrown. */
+export const messageOf = (thrown: unknown): string => String((thrown as Error | undefined)?.message ?? thrown);
 /** The error of a file that cannot be read. */
 export const readError = (path: string, cause: unknown) =>
   new PrlError('ERR_PRL_IO', `cannot read ${path}: ${(cause as Error).message}`, { cause });

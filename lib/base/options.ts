@@ -19,7 +19,7 @@ export function checkOptions<T extends object>(where: string, options: T, known:
   const given: { [name: string]: unknown } = {};
   for (const name of known) {
     const value = (options as { [name: string]: unknown })[name];
-    if (value !== undefined) given[name] = value;
+    if (value !== undefined) given[name] = name === 'signal' ? checkSignal(value) : value;
   }
   return given as T;
 }
@@ -96,11 +96,26 @@ export function checkInterface(expected: string, value: unknown, functions: read
       throw invalidArgument(`${expected}; this one has no function ${name}`);
 }
 
+/** An AbortSignal of this realm, which follows one of another realm (jsdom has a class of its own). */
 export function checkSignal(signal: unknown): AbortSignal | undefined {
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw invalidArgument(`signal must be an AbortSignal, not ${describe(signal)}`);
-  return signal;
+  if (signal === undefined || signal instanceof AbortSignal) return signal;
+  if (!isSignal(signal)) throw invalidArgument(`signal must be an AbortSignal, not ${describe(signal)}`);
+  const known = followers.get(signal);
+  if (known) return known;
+  const own = new AbortController();
+  const abort = () => own.abort(signal.reason);
+  if (signal.aborted) abort();
+  else signal.addEventListener('abort', abort, { once: true });
+  followers.set(signal, own.signal);
+  return own.signal;
 }
+const followers = new WeakMap<AbortSignal, AbortSignal>();
+
+const isSignal = (value: unknown): value is AbortSignal =>
+  typeof value === 'object' &&
+  value !== null &&
+  typeof (value as AbortSignal).aborted === 'boolean' &&
+  typeof (value as AbortSignal).addEventListener === 'function';
 
 /** One of a list of strings. */
 export function checkChoice<T extends string>(name: string, value: unknown, choices: readonly T[]): T {
@@ -118,13 +133,14 @@ export function describe(value: unknown): string {
   if (typeof value !== 'object') return `the ${typeof value} ${shorten(String(value))}`;
   if (Array.isArray(value)) return 'an array';
   if (!ArrayBuffer.isView(value)) return 'an object';
-  const kind = kindOf(value);
+  const kind = arrayKind(value);
   return `${kind.startsWith('I') ? 'an' : 'a'} ${kind}`;
 }
 
-const kindOf = (view: ArrayBufferView): string => (view instanceof DataView ? 'DataView' : arrayKind.call(view));
-const arrayKind = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!
-  .get as () => string;
+/** The class of a typed array or DataView, such as 'Float32Array', also where the array is of another realm. */
+export const arrayKind = (view: ArrayBufferView): string => arrayTag.call(view) ?? 'DataView';
+const arrayTag = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!
+  .get as () => string | undefined;
 
 /**
  * One option: its kind, default and meaning. Tables of options validate what callers pass, fill in defaults, type the
@@ -169,6 +185,16 @@ export type OptionsOf<T extends OptionTable> = { -readonly [K in keyof T]?: Valu
 export type ResolvedOptions<T extends OptionTable> = {
   -readonly [K in keyof T as T[K] extends { default: unknown } ? K : never]: ValueOf<T[K]>;
 } & { -readonly [K in keyof T as T[K] extends { default: unknown } ? never : K]?: ValueOf<T[K]> };
+
+/** The options whose table has a default are there. The comments of `Options` stay, which an editor shows. */
+export type WithDefaults<Options, T extends OptionTable> = {
+  [K in keyof Options as K extends keyof T ? (T[K] extends { default: unknown } ? K : never) : never]-?: Exclude<
+    Options[K],
+    undefined
+  >;
+} & {
+  [K in keyof Options as K extends keyof T ? (T[K] extends { default: unknown } ? never : K) : K]?: Options[K];
+};
 
 /** Checks `given` against the table and fills in the defaults. */
 export function resolveOptions<const T extends OptionTable>(

@@ -165,7 +165,7 @@ function differenceOf(there: Json, given: object): string | undefined {
   try {
     return firstDifference(there, given);
   } catch (error) {
-    if (error instanceof RangeError) return 'settings that are nested too deeply';
+    if ((error as Error).name === 'RangeError') return 'settings that are nested too deeply';
     throw error;
   }
 }

@@ -72,7 +72,7 @@ function help(commands = Object.entries(COMMANDS)): string {
     '',
     ...rows,
     '',
-    "'prl COMMAND --help' lists a command's options. --no-SWITCH turns off a switch that is on.",
+    "'prl COMMAND --help' lists a command's options, --help --all every one. --no-SWITCH turns off a switch that is on.",
   ].join('\n');
 }
 
@@ -103,7 +103,7 @@ async function main(argv: string[]): Promise<number> {
   }
   const command = await COMMANDS[name].load();
   if (rest.includes('--help') || rest.includes('-h')) {
-    console.log(helpOf(command));
+    console.log(helpOf(command, { all: rest.includes('--all') }));
     return 0;
   }
   spellOptions(commandOptions(command));

@@ -3,7 +3,7 @@ import { checkInteger, checkNumber, checkOptions, checkSignal, checkString } fro
 import { joined } from '../base/packed.js';
 import { seedOf } from '../base/random.js';
 import { checkPolicy } from '../policy/generate.js';
-import type { PolicyLike } from '../policy/types.js';
+import type { GenerateProgress, PolicyLike } from '../policy/types.js';
 import { collectRollout, type Rollout } from '../rollout/rollout.js';
 import { checkTask, type Problem, type Task } from '../tasks/task.js';
 import { rateInterval } from './interval.js';
@@ -12,23 +12,23 @@ import { passAtK } from './metrics.js';
 /** Options of {@link evaluate}. */
 export interface EvaluationOptions {
   /** Number of held-out problems. Default 200. */
-  problems?: number;
+  problems?: number | undefined;
   /** Responses per problem. Default 8. */
-  n?: number;
+  n?: number | undefined;
   /** Difficulty level. Default: the task's first level. */
-  level?: string;
+  level?: string | undefined;
   /** Temperature of sampling; 0 is greedy. Default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** Longest response in tokens. Default 96. */
-  maxCompletionLength?: number;
+  maxCompletionLength?: number | undefined;
   /** Seed of sampling. The problems are always the same. Default 0. */
-  seed?: number;
+  seed?: number | undefined;
   /** Reference policy. With it the result has `entropy` and `kl`. */
-  reference?: PolicyLike;
+  reference?: PolicyLike | undefined;
   /** Stops the evaluation (ERR_PRL_ABORTED). */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Called with the progress of generation. */
-  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
+  onProgress?: ((progress: GenerateProgress) => void) | undefined;
 }
 
 /** A problem, its responses and their rewards. */

@@ -22,21 +22,21 @@ export interface EvaluationSet {
 /** Options of sampling. */
 export interface SamplingOptions {
   /** Responses per problem. Default 8; at temperature 0, where all would be equal, 1. */
-  n?: number;
+  n?: number | undefined;
   /** Temperature of sampling; 0 is greedy. Default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** Samples from the k most likely tokens. Default: all tokens. */
-  topK?: number;
+  topK?: number | undefined;
   /** Samples from the smallest set of most likely tokens whose probability reaches topP. Default: all tokens. */
-  topP?: number;
+  topP?: number | undefined;
   /** Longest response in tokens. Default 2048. */
-  maxCompletionLength?: number;
+  maxCompletionLength?: number | undefined;
   /** Seed of sampling. A problem's samples depend on it and on the problem's text only. Default 0. */
-  seed?: number;
+  seed?: number | undefined;
   /**
    * Problems that are sampled and saved together. After a crash at most twice as many are sampled again. Default 16.
    */
-  chunkSize?: number;
+  chunkSize?: number | undefined;
 }
 
 /** Options of {@link evaluateDatasets}. */
@@ -44,26 +44,26 @@ export interface DatasetEvaluationOptions extends SamplingOptions {
   /** The sets, at least one. Each is a column of the table. */
   sets: readonly EvaluationSet[];
   /** Judges responses by the answer of their problem: a verifier or its name. Default 'math'. */
-  verifier?: Verifier | VerifierName;
+  verifier?: Verifier | VerifierName | undefined;
   /** The policy to evaluate, or servers. It needs `tokenizer`. */
-  policy?: Pick<RolloutEngine, 'generate'> & { readonly config?: Readonly<PolicyConfig> };
+  policy?: (Pick<RolloutEngine, 'generate'> & { readonly config?: Readonly<PolicyConfig> }) | undefined;
   /** The tokenizer of the policy. */
-  tokenizer?: Tokenizer;
+  tokenizer?: Tokenizer | undefined;
   /**
    * A file of responses, instead of a policy. Each line is JSON for one problem: `{ id or prompt, set?, responses:
    * string[] }`.
    */
-  responses?: string;
+  responses?: string | undefined;
   /** File to write: a line of JSON per problem, with all responses. See EvaluationRecord. */
-  records?: string;
+  records?: string | undefined;
   /** Resumes `records` if the file exists. Default false: it must not exist. */
-  resume?: boolean;
+  resume?: boolean | undefined;
   /** Other facts that decide the results, such as the name of the model. A resumed evaluation must have the same. */
-  identity?: Readonly<Record<string, string>>;
+  identity?: Readonly<Record<string, string>> | undefined;
   /** Stops the evaluation (ERR_PRL_ABORTED). The lines in `records` stay. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Called while responses arrive, and after every chunk. */
-  onProgress?: (progress: EvaluationProgress) => void;
+  onProgress?: ((progress: EvaluationProgress) => void) | undefined;
 }
 
 /** Progress of an evaluation. */

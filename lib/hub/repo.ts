@@ -40,15 +40,15 @@ export interface DownloadProgress {
 /** Options for access to the hub: which revision, which token, which cache. */
 export interface HubOptions {
   /** Branch, tag or commit. Default: main. */
-  revision?: string;
+  revision?: string | undefined;
   /** Default: HF_TOKEN, or what `hf auth login` stored. */
-  token?: string;
+  token?: string | undefined;
   /** Default: HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub. */
-  cacheDir?: string;
+  cacheDir?: string | undefined;
   /** Called while files arrive; never if all are in the cache. */
-  onProgress?: (progress: DownloadProgress) => void;
+  onProgress?: ((progress: DownloadProgress) => void) | undefined;
   /** Stops the download (ERR_PRL_ABORTED). The bytes that came stay, and a later call resumes. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 export const HUB_OPTIONS = ['revision', 'token', 'cacheDir', 'onProgress', 'signal'];
 

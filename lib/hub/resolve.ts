@@ -23,7 +23,7 @@ const INDEX = 'model.safetensors.index.json';
 /** Options of {@link downloadFiles}. */
 export interface DownloadOptions extends HubOptions {
   /** Kind of repository. Default 'model'. */
-  type?: 'model' | 'dataset';
+  type?: 'model' | 'dataset' | undefined;
   /** Selects the wanted files by their path. */
   match: (path: string) => boolean;
 }

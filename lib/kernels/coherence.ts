@@ -6,12 +6,12 @@ import { asFloats, asInts, asNumbers, deviceOf, Tensor } from './tensor.js';
 /** Options of {@link coherence}. */
 export interface CoherenceOptions {
   /** Window sizes in steps: 1 to 16 sizes, each at least 1. Default [2, 3, 5]. A size listed twice counts twice. */
-  windows?: ArrayLike<number>;
+  windows?: ArrayLike<number> | undefined;
   /**
    * Cost of variation, at least 0. Default 1: a window whose deviation equals its mean counts 1 / e of it. With 0 the
    * result is the mean of the windows' means.
    */
-  lambdaVar?: number;
+  lambdaVar?: number | undefined;
 }
 
 /**

@@ -9,18 +9,18 @@ const CENTERING = { grpo: 0, dr_grpo: 1, rloo: 2 } as const;
 /** Options of {@link groupAdvantages}. */
 export interface GroupAdvantagesOptions {
   /** 'grpo' (default): (r - mean) / (deviation + epsilon). 'dr_grpo': r - mean. 'rloo': r - mean of the others. */
-  kind?: 'grpo' | 'dr_grpo' | 'rloo';
+  kind?: 'grpo' | 'dr_grpo' | 'rloo' | undefined;
   /** The deviation of 'grpo': 'sample' (default, n - 1), 'population' (n), or 'none', which makes it 'dr_grpo'. */
-  std?: 'sample' | 'population' | 'none';
+  std?: 'sample' | 'population' | 'none' | undefined;
   /** Takes the deviation of the 'group' (default) or of the whole 'batch'. */
-  scale?: 'group' | 'batch';
+  scale?: 'group' | 'batch' | undefined;
   /** Added to the deviation. Default 1e-4, as in TRL; verl and PRL use 1e-6. */
-  epsilon?: number;
+  epsilon?: number | undefined;
   /**
    * Advantage of a response alone in its group: 'zero' (default: there is nothing to compare with), or its 'raw'
    * reward.
    */
-  singleton?: 'zero' | 'raw';
+  singleton?: 'zero' | 'raw' | undefined;
 }
 
 /**
@@ -59,7 +59,7 @@ export function groupAdvantages(
 /** Options of {@link outcomeConditionedCenter}. */
 export interface OutcomeConditionedCenterOptions {
   /** 'incorrect' (default): correct responses keep their scores. 'both': each outcome is centred on its own mean. */
-  center?: 'incorrect' | 'both';
+  center?: 'incorrect' | 'both' | undefined;
 }
 
 /**

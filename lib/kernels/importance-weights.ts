@@ -20,16 +20,16 @@ export interface ImportanceWeightsArgs {
   /** int32 [B + 1]: sequence i owns tokens cuSeqlens[i] .. cuSeqlens[i + 1] - 1. */
   cuSeqlens: Tensor | ArrayLike<number>;
   /** int32 [T]: a token with 0 takes no part and gets the weight 1. */
-  mask?: Tensor | ArrayLike<number>;
+  mask?: Tensor | ArrayLike<number> | undefined;
   /**
    * One ratio per token, or their product per sequence. Truncation brings it within the bounds; masking makes it 0
    * outside of them. Default 'sequence_mask', as in TRL's vllm_importance_sampling_mode.
    */
-  mode?: keyof typeof MODES;
+  mode?: keyof typeof MODES | undefined;
   /** Upper bound. Default 3; Infinity: none. */
-  clipMax?: number;
+  clipMax?: number | undefined;
   /** Lower bound. Default 0: none. */
-  clipMin?: number;
+  clipMin?: number | undefined;
 }
 
 /**

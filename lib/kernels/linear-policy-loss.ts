@@ -17,13 +17,13 @@ export interface LinearLogProbsArgs {
   /** int32 [T]: the token ids. */
   targets: Tensor | ArrayLike<number>;
   /** Divides the logits. Default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /**
    * Bytes of logits that exist at once. The tokens pass through in as many chunks as this takes. Every chunk costs a
    * pass over the head, and with gradients one over dHead. Default: 512 MiB on the GPU, 64 MiB on the CPU (more if 64
    * tokens need more).
    */
-  workspaceBytes?: number;
+  workspaceBytes?: number | undefined;
 }
 
 const LINEAR = ['hidden', 'head', 'targets', 'temperature', 'workspaceBytes'];
@@ -70,11 +70,11 @@ export function linearLogProbs(args: LinearLogProbsArgs): LinearLogProbs {
 
 export interface LinearPolicyLossArgs extends LinearLogProbsArgs, LossBatch, PolicyLossOptions {
   /** [T, width], with the dtype of `hidden`: receives d loss / d hidden. Default: a new tensor. */
-  dHidden?: Tensor;
+  dHidden?: Tensor | undefined;
   /** [vocab, width] float32: receives d loss / d head. Default: a new tensor. */
-  dHead?: Tensor;
+  dHead?: Tensor | undefined;
   /** Adds to dHead instead of overwriting it, so that micro-batches add up. Requires dHead. Default false. */
-  accumulate?: boolean;
+  accumulate?: boolean | undefined;
 }
 
 /** Result of {@link linearPolicyLoss}. The tensors are on the device of the inputs. */

@@ -43,18 +43,18 @@ export interface LossBatch {
   /** int32 [B + 1]: sequence i owns tokens cuSeqlens[i] .. cuSeqlens[i + 1] - 1. */
   cuSeqlens: Tensor | ArrayLike<number>;
   /** [T]: log-probabilities at sampling time. Absent: on-policy, ratio 1 with the gradient through logProbs. */
-  oldLogProbs?: TensorLike;
+  oldLogProbs?: TensorLike | undefined;
   /** [T]: log-probabilities under the reference policy. Required if beta is not 0. */
-  refLogProbs?: TensorLike;
+  refLogProbs?: TensorLike | undefined;
   /**
    * [T], 0 or more: factors of each token's policy term, not of its KL term. lossType 'vespo' puts them into its
    * sequence weights instead, and so takes only weights of a token mode. See importanceWeights.
    */
-  importanceWeights?: TensorLike;
+  importanceWeights?: TensorLike | undefined;
   /** [T]: log-probabilities of the engine that sampled, for offPolicyMaskThreshold. Default: oldLogProbs. */
-  rolloutLogProbs?: TensorLike;
+  rolloutLogProbs?: TensorLike | undefined;
   /** int32 [T]: a token with 0 takes no part, whatever its other inputs hold. */
-  mask?: Tensor | ArrayLike<number>;
+  mask?: Tensor | ArrayLike<number> | undefined;
 }
 
 /** The inputs with one number per token. */

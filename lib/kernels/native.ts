@@ -1,9 +1,13 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
+import { types } from 'node:util';
 import { checkEnvironment } from '../base/environment.js';
-import { PrlError } from '../base/errors.js';
+import { invalidArgument, outOfRange, PrlError, type PrlErrorCode } from '../base/errors.js';
+import { arrayKind } from '../base/options.js';
+import { checkNotBundled, packageRoot } from '../base/package.js';
+
+export { packageRoot };
 
 /** A GPU of this machine. */
 export interface CudaDevice {
@@ -30,17 +34,17 @@ export interface NativeInfo {
   /** Whether this build has CUDA kernels. */
   cudaCompiled: boolean;
   /** The newest CUDA that the driver runs. Absent without a driver. */
-  cudaDriver?: string;
+  cudaDriver?: string | undefined;
   /** The CUDA that the addon was compiled with. Absent if it was compiled without CUDA. */
-  cudaRuntime?: string;
+  cudaRuntime?: string | undefined;
   /** The GPUs that the driver reports. */
   cudaDevices: CudaDevice[];
   /** Index of the GPU that this process uses: 0, or the one of PRL_DEVICE. Absent if it uses none. */
-  cudaDevice?: number;
+  cudaDevice?: number | undefined;
   /** Why this process uses no GPU. Empty if it uses one. */
   cudaReason: string;
   /** The cuBLAS that linearPolicyLoss uses on the GPU. Searched for only if a GPU is used. */
-  cublas?: { path: string; version: string };
+  cublas?: { path: string; version: string } | undefined;
   /** How to get cuBLAS. Empty if it is there, or not needed because no GPU is used. */
   cublasReason: string;
 }
@@ -53,25 +57,19 @@ export interface NativeInfo {
 export type NativeFunction = (args: any) => any;
 export type Native = { [name: string]: NativeFunction };
 
-/** The folder of package.json, seen from lib/ and from dist/ alike. */
-export const packageRoot = (() => {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
-  return folder;
-})();
-
 /** The command that compiles the addon: by npm in an installed package, by a script in a checkout. */
 export const rebuildCommand = existsSync(join(packageRoot, 'lib', 'index.ts'))
   ? 'npm run build:native'
   : 'npm rebuild prl-node';
 
-const require = createRequire(import.meta.url);
+const require = createRequire(join(packageRoot || process.cwd(), 'package.json'));
 let loaded: Native | undefined;
 
 /** The path of the addon's file, whether or not the addon works. */
 export function nativePath(): string {
   // PRL_NATIVE names another build of the addon (a sanitizer build, one for another machine).
   if (process.env.PRL_NATIVE) return resolve(process.env.PRL_NATIVE);
+  checkNotBundled('the addon that', 'ERR_PRL_NATIVE_MISSING');
   try {
     return require('node-gyp-build').resolve(packageRoot);
   } catch (cause) {
@@ -102,7 +100,48 @@ function load(): Native {
   }
   (native.initialize as unknown as (errorClass: typeof PrlError) => void)(PrlError);
   checkIsa(native);
-  return native;
+  return Object.fromEntries(Object.entries(native).map(([name, call]) => [name, ofThisRealm(call)]));
+}
+
+/**
+ * The function with results and errors of this realm. Node loads an addon once per thread, and everything that it makes
+ * is of the main realm. Jest and vitest's vmThreads run our code in realms of their own, where none of it is
+ * `instanceof Int32Array` or `instanceof Error`.
+ */
+function ofThisRealm(call: NativeFunction): NativeFunction {
+  return (...args) => {
+    let result: unknown;
+    try {
+      result = call(...args);
+    } catch (error) {
+      throw ownError(error);
+    }
+    if (!types.isPromise(result)) return ownResult(result);
+    return result.then(ownResult, (error) => {
+      throw ownError(error);
+    });
+  };
+}
+
+function ownError(thrown: unknown): unknown {
+  if (thrown instanceof Error || !types.isNativeError(thrown)) return thrown;
+  const { name, message, code } = thrown as NodeJS.ErrnoException;
+  if (name === 'TypeError') return invalidArgument(message, { cause: thrown });
+  if (name === 'RangeError') return outOfRange(message);
+  return new PrlError(code as PrlErrorCode, message, { cause: thrown });
+}
+
+function ownResult(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || value instanceof Object) return value;
+  const view: unknown = value;
+  if (types.isTypedArray(view)) {
+    const Own = globalThis[arrayKind(view) as 'Int32Array'];
+    return new Own(view.buffer as ArrayBuffer, view.byteOffset, view.length);
+  }
+  if (Array.isArray(value)) return Array.from(value, ownResult);
+  const entries = Object.entries(value);
+  // A handle has no properties, and only itself names what it stands for.
+  return entries.length === 0 ? value : Object.fromEntries(entries.map(([name, part]) => [name, ownResult(part)]));
 }
 
 /** PRL_ISA must name an instruction set that is there. */

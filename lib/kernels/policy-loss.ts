@@ -13,12 +13,12 @@ export interface PolicyLossArgs extends LossBatch, PolicyLossOptions {
   /** [T] float32: log-probabilities of the tokens under the policy in training. */
   logProbs: TensorLike;
   /** [T] float32: entropies. Required if entropyCoef is not 0, else only averaged. */
-  entropy?: TensorLike;
+  entropy?: TensorLike | undefined;
   /**
    * [T] float32, memory of its own: receives d loss / d logProbs. After an error it holds garbage. Default: a new
    * tensor.
    */
-  gradient?: Tensor;
+  gradient?: Tensor | undefined;
 }
 
 /**
@@ -76,12 +76,12 @@ export interface PolicyLossFromLogitsArgs extends LossBatch, PolicyLossOptions {
   /** int32 [T]: the token ids. */
   targets: Tensor | ArrayLike<number>;
   /** Divides the logits. Default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /**
    * Where the gradient goes. Default: a new tensor. 'inplace' overwrites the logits and needs no memory; after an error
    * they hold garbage. A Tensor must have their shape and dtype. false: no gradient.
    */
-  gradient?: 'inplace' | Tensor | false;
+  gradient?: 'inplace' | Tensor | false | undefined;
 }
 
 /** Device and timing are as for {@link PolicyLoss}. */

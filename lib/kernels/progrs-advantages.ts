@@ -8,11 +8,11 @@ import { asFlags, copyFloats, copyInts, deviceOf, Tensor } from './tensor.js';
 /** B responses of S steps and T tokens in all, packed. */
 export interface ProgrsAdvantagesArgs {
   /** [B] advantages from the outcome alone (see groupAdvantages), for combine 'advantage'. */
-  outcomeAdvantages?: Tensor | ArrayLike<number>;
+  outcomeAdvantages?: Tensor | ArrayLike<number> | undefined;
   /** [B] rewards, for combine 'reward'. */
-  rewards?: Tensor | ArrayLike<number>;
+  rewards?: Tensor | ArrayLike<number> | undefined;
   /** For combine 'reward': how to turn the sums of rewards and process scores into advantages. */
-  normalize?: GroupAdvantagesOptions;
+  normalize?: GroupAdvantagesOptions | undefined;
   /** [S] scores in [0, 1] from a process reward model. */
   stepScores: Tensor | ArrayLike<number>;
   /** [B] booleans or integers: whether each response is right. */
@@ -26,26 +26,26 @@ export interface ProgrsAdvantagesArgs {
   /** Weight of the process scores. */
   lambda: number;
   /** Share of the mean step score in the process score of a response. The rest is coherence. Default 0.5. */
-  alpha?: number;
+  alpha?: number | undefined;
   /** Option of {@link coherence}. */
-  windows?: ArrayLike<number>;
+  windows?: ArrayLike<number> | undefined;
   /** Option of {@link coherence}. */
-  lambdaVar?: number;
+  lambdaVar?: number | undefined;
   /**
    * 'incorrect' (default, the paper): the scores of a group's incorrect responses lose their mean. 'both': each outcome
    * loses its own mean. 'none': scores stay as they are; this rewards fluent wrong answers and exists for comparison.
    */
-  center?: 'incorrect' | 'both' | 'none';
+  center?: 'incorrect' | 'both' | 'none' | undefined;
   /**
    * 'response' (default): one process score for all tokens of a response. 'step': the tokens of a step get its own
    * score.
    */
-  granularity?: 'response' | 'step';
+  granularity?: 'response' | 'step' | undefined;
   /**
    * 'advantage' (default): added to the outcome's advantage. 'reward': added to the reward, and both are normalised
    * together.
    */
-  combine?: 'advantage' | 'reward';
+  combine?: 'advantage' | 'reward' | undefined;
 }
 
 const KNOWN = [

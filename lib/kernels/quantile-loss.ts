@@ -6,9 +6,9 @@ import { asFloats, asNumbers, asTensor, deviceOf, Tensor, type TensorLike } from
 /** Options of {@link quantileLoss}. */
 export interface QuantileLossOptions {
   /** The quantile of each column of `values`: 1 to 16 numbers, each above 0 and below 1. Default [0.1, 0.5, 0.9]. */
-  quantiles?: readonly number[];
+  quantiles?: readonly number[] | undefined;
   /** Rows of the whole optimizer batch, if this call gets only a part of it. Default: the rows of this call. */
-  normalizer?: { rows: number };
+  normalizer?: { rows: number } | undefined;
 }
 
 /** On the GPU the first access to `loss` waits for the call and throws its errors. */

@@ -17,7 +17,7 @@ interface AdvantageInputs {
    * [T] float32: receives the advantages. Default: a new tensor; the first touch of its memory takes longer than the
    * rest.
    */
-  out?: Tensor;
+  out?: Tensor | undefined;
 }
 
 /** Arguments of {@link prlAdvantages}: T tokens of B responses, cut into S steps. */
@@ -30,7 +30,7 @@ export interface PrlAdvantagesArgs extends AdvantageInputs {
    * 'inclusive' (default, the published code): the sum starts at the last token of the step. 'exclusive' (the theorem):
    * after it.
    */
-  suffix?: 'inclusive' | 'exclusive';
+  suffix?: 'inclusive' | 'exclusive' | undefined;
 }
 
 const INPUTS = ['outcomeAdvantages', 'oldLogProbs', 'refLogProbs', 'cuSeqlens', 'out'];
@@ -60,13 +60,13 @@ export interface FrpoAdvantagesArgs extends AdvantageInputs {
   /** Weight of the future divergence. The paper uses 0.01. */
   beta: number;
   /** Estimator of the divergence: 'k1' (default) or the nonnegative 'k3'. */
-  estimator?: 'k1' | 'k3';
+  estimator?: 'k1' | 'k3' | undefined;
   /** 'reverse' (default): KL(policy | reference); 'forward': KL(reference | policy). */
-  direction?: 'reverse' | 'forward';
+  direction?: 'reverse' | 'forward' | undefined;
   /**
    * Subtracts the batch's mean token divergence from that of each future token. Requires estimator 'k3'. Default false.
    */
-  baseline?: boolean;
+  baseline?: boolean | undefined;
 }
 
 /**

@@ -1,5 +1,6 @@
+import { types } from 'node:util';
 import { invalidArgument, outOfRange, PrlError } from '../base/errors.js';
-import { checkInteger, checkOptions, describe, isCount } from '../base/options.js';
+import { arrayKind, checkInteger, checkOptions, describe, isCount } from '../base/options.js';
 import { native } from './native.js';
 
 /** Storage types. Arithmetic is float32 whatever the storage. */
@@ -16,9 +17,9 @@ const ARRAYS = { float32: Float32Array, bfloat16: Uint16Array, float16: Uint16Ar
 /** Type and device of a tensor. */
 export interface TensorOptions {
   /** Default: float32, or int32 for an Int32Array. */
-  dtype?: DType;
+  dtype?: DType | undefined;
   /** Default: 'cpu'. */
-  device?: Device;
+  device?: Device | undefined;
 }
 
 /** What another process needs to access a tensor on the GPU: see {@link Tensor.exportIpc}. */
@@ -70,7 +71,7 @@ export class Tensor {
    */
   static from(data: ArrayLike<number>, shape?: readonly number[], options: TensorOptions = {}): Tensor {
     options = checkOptions('a tensor', options, ['dtype', 'device']);
-    const dtype = options.dtype ?? (data instanceof Int32Array ? 'int32' : 'float32');
+    const dtype = options.dtype ?? (types.isInt32Array(data) ? 'int32' : 'float32');
     return tensorOf('data', 'an array of numbers', data, dtype, options.device, shape);
   }
 
@@ -212,7 +213,7 @@ let usedGpu = false;
  * See shareIpcHandle in https://github.com/pytorch/pytorch/blob/v2.11.0/c10/cuda/CUDACachingAllocator.cpp.
  */
 function ipcHandle(handle: Uint8Array): Uint8Array {
-  if (!(handle instanceof Uint8Array)) throw invalidArgument('handle must be a Uint8Array');
+  if (!types.isUint8Array(handle)) throw invalidArgument('handle must be a Uint8Array');
   if (handle.length === 64) return handle.slice();
   if (handle.length === 66 && handle[1] === 'c'.charCodeAt(0)) return handle.slice(2);
   if (handle[1] === 'e'.charCodeAt(0))
@@ -248,8 +249,8 @@ function tensorOf(
 /** The data in the storage's own kind of array: unchanged if it is one, else converted. */
 function toStorage(name: string, data: ArrayLike<number>, length: number, dtype: DType): TensorData {
   if (isView(data) && isLost(data)) throw lost(name);
-  if (data instanceof ARRAYS[dtype]) {
-    if (!(data.buffer instanceof ArrayBuffer))
+  if (isView(data) && arrayKind(data) === ARRAYS[dtype].name) {
+    if (!types.isArrayBuffer(data.buffer))
       throw invalidArgument(`${name} is backed by a SharedArrayBuffer, which no tensor can use: copy it first`);
     return data;
   }
@@ -275,17 +276,15 @@ function numbersOf(name: string, data: ArrayLike<unknown>, length: number): numb
   return numbers;
 }
 
-const TypedArray: abstract new () => Float32Array = Object.getPrototypeOf(Uint8Array);
-
 /** An object that only resembles a typed array (an heir, a proxy) has no elements. */
 const isArrayLike = (value: unknown): value is ArrayLike<number> =>
   typeof value === 'object' &&
   value !== null &&
-  (ArrayBuffer.isView(value) || !(value instanceof TypedArray)) &&
+  (ArrayBuffer.isView(value) || !('BYTES_PER_ELEMENT' in value)) &&
   isCount((value as ArrayLike<number>).length);
 
 const isView = (data: ArrayLike<number>): data is TensorData =>
-  ArrayBuffer.isView(data) && !(data instanceof BigInt64Array) && !(data instanceof BigUint64Array);
+  ArrayBuffer.isView(data) && !types.isBigInt64Array(data) && !types.isBigUint64Array(data);
 
 /** A typed array whose buffer was detached has no elements, and its methods throw. */
 function isLost(array: TensorData): boolean {
@@ -351,7 +350,7 @@ export function deviceOf(args: Record<string, unknown>): Device {
 export function asTensor(name: string, value: TensorLike, device: Device = 'cpu', shape?: readonly number[]): Tensor {
   if (value instanceof Tensor) return value;
   const expected = 'a Tensor, a Float32Array or an Int32Array';
-  const dtype = value instanceof Float32Array ? 'float32' : value instanceof Int32Array ? 'int32' : undefined;
+  const dtype = types.isFloat32Array(value) ? 'float32' : types.isInt32Array(value) ? 'int32' : undefined;
   if (!dtype) throw invalidArgument(`${name} must be ${expected}, not ${describe(value)}`);
   return tensorOf(name, expected, value, dtype, device, shape);
 }
@@ -370,7 +369,7 @@ export function asInts(
   expected = 'an Int32Array, an array of integers or an int32 Tensor',
 ): Tensor {
   if (value instanceof Tensor) return value;
-  if (value instanceof Float32Array || value instanceof Float64Array)
+  if (types.isFloat32Array(value) || types.isFloat64Array(value))
     throw invalidArgument(`${name} must be ${expected}, not ${describe(value)}`);
   return tensorOf(name, expected, value, 'int32', device);
 }
@@ -387,7 +386,7 @@ export function copyInts(name: string, value: Tensor | ArrayLike<number>, expect
 
 function copyOf(name: string, tensor: Tensor, dtype: DType): TensorData {
   if (tensor.dtype !== dtype) throw invalidArgument(`${name} must be ${dtype}, not ${tensor.dtype}`);
-  return dataOf(name, tensor).slice();
+  return new ARRAYS[dtype](dataOf(name, tensor));
 }
 
 /** The memory of a CPU tensor, if its buffer still exists. */
@@ -421,7 +420,8 @@ export function asFlags(
 }
 
 function toNumbers(data: TensorData, dtype: DType, copy: boolean): Float32Array | Int32Array {
-  if (data instanceof Int32Array || data instanceof Float32Array) return copy ? data.slice() : data;
+  if (dtype === 'int32' || dtype === 'float32')
+    return copy ? new ARRAYS[dtype](data) : (data as Float32Array | Int32Array);
   const convert = dtype === 'bfloat16' ? fromBFloat16 : fromFloat16;
   return Float32Array.from(data, convert);
 }

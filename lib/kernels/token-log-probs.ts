@@ -6,7 +6,7 @@ import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from './tensor.js
 /** Options of {@link tokenLogProbs}. */
 export interface TokenLogProbsOptions {
   /** Divides the logits. Default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
 }
 
 /** Result of {@link tokenLogProbs}: one value per row, on the device of the logits. */

@@ -4,13 +4,14 @@ import { type StepSplit, splitSteps } from '../kernels/split-steps.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 
 export interface StepOptions {
+  /** Where reasoning steps end. */
   stepSplit: StepSplit['kind'];
   /** Tokens per step, for 'length'. */
   stepLength: number;
   /** Token ids that end a step, for 'tokens'. */
-  stepTokens?: readonly number[];
+  stepTokens?: readonly number[] | undefined;
   /** Strings that end a step in the decoded text, for 'strings'. */
-  stepStrings?: readonly string[];
+  stepStrings?: readonly string[] | undefined;
 }
 
 export const STEP_OPTIONS = {
@@ -31,7 +32,14 @@ export const STEP_OPTIONS = {
 /**
  * A function for stepSplit 'offsets'. It returns the token positions, rising, where the steps after the first begin.
  */
-export type StepOffsets = (response: { tokens: Int32Array; text: string; prompt: string }) => ArrayLike<number>;
+export type StepOffsets = (response: {
+  /** Token ids of the response. */
+  tokens: Int32Array;
+  /** Text of the response. */
+  text: string;
+  /** Text of the prompt. */
+  prompt: string;
+}) => ArrayLike<number>;
 
 /** Throws if a stepSplit lacks an option that it needs, or has one of another stepSplit. */
 export function checkSteps({ stepSplit, stepTokens, stepStrings }: StepOptions, stepOffsets?: StepOffsets): void {

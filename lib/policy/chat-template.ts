@@ -18,18 +18,18 @@ export interface ChatMessage {
 /** Options of Tokenizer.applyChatTemplate and Tokenizer.encodeChat. */
 export interface ChatOptions {
   /** Ends with the head of the assistant's answer. Default false, as in transformers. */
-  addGenerationPrompt?: boolean;
+  addGenerationPrompt?: boolean | undefined;
   /** Name of the template, if the model has several. Default: 'default'; with tools 'tool_use', if there is one. */
-  template?: string;
+  template?: string | undefined;
   /** Functions that the model may call, as JSON schemas. */
-  tools?: readonly object[];
+  tools?: readonly object[] | undefined;
   /** Other variables of the template, such as enable_thinking. */
-  variables?: Readonly<Record<string, unknown>>;
+  variables?: Readonly<Record<string, unknown>> | undefined;
   /**
    * The local date, or date and time, that strftime_now tells: '2026-07-26' or '2026-07-26T12:30:00'. Default: the
    * tokenizer's clock.
    */
-  clock?: string;
+  clock?: string | undefined;
 }
 
 const KNOWN = ['addGenerationPrompt', 'template', 'tools', 'variables', 'clock'];

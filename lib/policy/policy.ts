@@ -25,16 +25,17 @@ import { checkStorage, PolicyMemory } from './memory-check.js';
 import { ARENA, loadOptimizer, readPieces, readTensor, saveOptimizer } from './optimizer-state.js';
 import type {
   Completion,
+  CreateOptions,
   GenerateOptions,
   GradientOptions,
   LoadOptions,
+  LogProbsOptions,
   MemoryOptions,
   PolicyBatch,
   PolicyConfig,
   PolicyDType,
   PolicyLike,
   SaveOptions,
-  StorageOptions,
   UpdateMetrics,
   UpdateOptions,
 } from './types.js';
@@ -76,7 +77,7 @@ export class Policy implements PolicyLike {
    *
    * It blocks the event loop: 3 s per 100 M parameters on two processors. {@link load} does not.
    */
-  static create(config: PolicyConfig, options: { seed: number } & StorageOptions): Policy {
+  static create(config: PolicyConfig, options: CreateOptions): Policy {
     options = checkOptions('Policy.create', options, ['seed', 'dtype', 'memoryCheck']);
     const seed = checkInteger('seed', options.seed);
     config = ownConfig(config);
@@ -160,14 +161,7 @@ export class Policy implements PolicyLike {
 
   async logProbs(
     sequences: ArrayLike<number>[],
-    options: {
-      temperature?: number;
-      entropy?: boolean;
-      top1?: boolean;
-      start?: ArrayLike<number>;
-      microBatchTokens?: number;
-      signal?: AbortSignal;
-    } = {},
+    options: LogProbsOptions = {},
   ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; top1?: Int32Array; cuSeqlens: Int32Array }> {
     const known = ['temperature', 'entropy', 'top1', 'start', 'microBatchTokens', 'signal'];
     options = checkOptions('logProbs', options, known);

@@ -18,6 +18,18 @@ import { checkVocabulary } from './tokenizer-json.js';
 /** Milliseconds to encode a text, plus one per 10 characters: about 40 times the usual time. */
 const DEADLINE = 1000;
 
+/** Options of {@link Tokenizer.encode}. */
+export interface EncodeOptions {
+  /** Add the tokens of the tokenizer's template, such as a begin-of-text token. Default false. */
+  addSpecialTokens?: boolean | undefined;
+}
+
+/** Options of {@link Tokenizer.decode}. */
+export interface DecodeOptions {
+  /** Leave special tokens out of the text. Default true. */
+  skipSpecialTokens?: boolean | undefined;
+}
+
 /** The files of a tokenizer. */
 export interface TokenizerFiles {
   /** tokenizer.json */
@@ -141,7 +153,7 @@ export class Tokenizer {
    * @throws RangeError for a character that neither the vocabulary nor its bytes can spell, and for a lone surrogate;
    *   PrlError ERR_PRL_TIMEOUT when the model's patterns take too long
    */
-  encode(text: string, options: { addSpecialTokens?: boolean } = {}): Int32Array {
+  encode(text: string, options: EncodeOptions = {}): Int32Array {
     options = checkOptions('encode', options, ['addSpecialTokens']);
     if (LONE_SURROGATE.test(checkString('text', text)))
       throw outOfRange(`the text ${quoted(text)} holds half a character`);
@@ -172,7 +184,7 @@ export class Tokenizer {
    * The text of `tokens`, as it was sampled: spaces before punctuation stay. Special tokens are left out, unless
    * `skipSpecialTokens` is false.
    */
-  decode(tokens: ArrayLike<number>, options: { skipSpecialTokens?: boolean } = {}): string {
+  decode(tokens: ArrayLike<number>, options: DecodeOptions = {}): string {
     options = checkOptions('decode', options, ['skipSpecialTokens']);
     const skip = checkBoolean('skipSpecialTokens', options.skipSpecialTokens ?? true);
     return this.#decoder.pieces(tokenList('tokens', tokens), skip).join('');

@@ -18,15 +18,15 @@ export interface PolicyBatch {
    */
   advantages: TensorLike;
   /** [T] log-probabilities at sampling time. Without it the batch is on-policy. */
-  oldLogProbs?: TensorLike;
+  oldLogProbs?: TensorLike | undefined;
   /** [T] log-probabilities under the reference policy. Required when beta is not 0. */
-  refLogProbs?: TensorLike;
+  refLogProbs?: TensorLike | undefined;
   /** [T] weights, 0 or more, that multiply each token's policy term. See importanceWeights. */
-  importanceWeights?: TensorLike;
+  importanceWeights?: TensorLike | undefined;
   /** [T] log-probabilities of the engine that sampled, for offPolicyMaskThreshold. Default: oldLogProbs. */
-  rolloutLogProbs?: TensorLike;
+  rolloutLogProbs?: TensorLike | undefined;
   /** [T] integers. A token with 0 takes no part. */
-  mask?: TensorLike;
+  mask?: TensorLike | undefined;
 }
 
 /** Options of AdamW (arXiv 1711.05101), with TRL's names. */
@@ -37,33 +37,33 @@ export interface OptimizerOptions {
    * Decoupled weight decay. It applies to matrices only, not to norms, biases and other 1-dimensional tensors. Default
    * 0.
    */
-  weightDecay?: number;
+  weightDecay?: number | undefined;
   /** Decay of the mean of the gradients. Default 0.9. */
-  adamBeta1?: number;
+  adamBeta1?: number | undefined;
   /** Decay of the mean of their squares. Default 0.999. */
-  adamBeta2?: number;
+  adamBeta2?: number | undefined;
   /** Added to the root of the mean square. Default 1e-8. */
-  adamEpsilon?: number;
+  adamEpsilon?: number | undefined;
   /** Clips the global gradient norm to this value. Default 1; Infinity: no clipping. */
-  maxGradNorm?: number;
+  maxGradNorm?: number | undefined;
 }
 
 /** Options of {@link PolicyLike.computeGradients}. */
 export interface GradientOptions extends PolicyLossOptions {
   /** Divides the logits. Default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /**
    * Cuts the batch into micro-batches of at most this many tokens, but at least one sequence. Neighbours with the same
    * prompt share it: it passes through the network once per micro-batch. Default 4096.
    */
-  microBatchTokens?: number;
+  microBatchTokens?: number | undefined;
   /**
    * Keeps only the input of each layer and recomputes the rest in the backward pass. It takes a small part of the
    * memory and about a third more time. The bits are the same. Default false.
    */
-  gradientCheckpointing?: boolean;
+  gradientCheckpointing?: boolean | undefined;
   /** Stops the call (ERR_PRL_ABORTED). The policy is then unchanged. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Options of {@link PolicyLike.update}. */
@@ -85,36 +85,68 @@ export interface UpdateMetrics extends PolicyLossMetrics {
 /** Options of {@link PolicyLike.generate}. */
 export interface GenerateOptions {
   /** Completions per prompt. Default 1. */
-  n?: number;
+  n?: number | undefined;
   /** Longest completion in tokens. */
   maxNewTokens: number;
   /** Divides the logits; 0 is greedy. Default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** Samples from the k most likely tokens. Default 0: all tokens. */
-  topK?: number;
+  topK?: number | undefined;
   /** Samples from the smallest set of most likely tokens whose probability reaches topP. Default 1: all tokens. */
-  topP?: number;
+  topP?: number | undefined;
   /**
    * Seed of the samples. The same seed gives the same samples for a prompt, whatever else is in the batch. With one
    * number, the samples also depend on the prompt's index. With one seed per prompt, they do not. Default 0.
    */
-  seed?: number | ArrayLike<number>;
+  seed?: number | ArrayLike<number> | undefined;
   /** Token ids that end a completion. The token stays as its last one. Default: the config's eos_token_id. */
-  stop?: number[];
+  stop?: number[] | undefined;
   /** Never stops before maxNewTokens. Default false. */
-  ignoreEos?: boolean;
+  ignoreEos?: boolean | undefined;
   /**
    * Sequences decoded at once. It changes speed and memory, not the results. Default: as many as keep their keys and
    * values near the processor, at most 256, at least 32 per thread, and no more than memory allows.
    */
-  maxBatch?: number;
+  maxBatch?: number | undefined;
   /** Stops the call (ERR_PRL_ABORTED). */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /**
    * Called from time to time with the completions that ended, all completions, and the tokens so far. An error that it
    * throws ends the call.
    */
-  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
+  onProgress?: ((progress: GenerateProgress) => void) | undefined;
+}
+
+/** How far generate is. */
+export interface GenerateProgress {
+  /** Completions that have ended. */
+  finished: number;
+  /** Completions in all. */
+  total: number;
+  /** Tokens so far. */
+  tokens: number;
+}
+
+/** Options of {@link Policy.create}. */
+export interface CreateOptions extends StorageOptions {
+  /** Seed of the weights. */
+  seed: number;
+}
+
+/** Options of {@link PolicyLike.logProbs}. */
+export interface LogProbsOptions {
+  /** Divides the logits. Default 1. */
+  temperature?: number | undefined;
+  /** Also return the entropy of each distribution, in nats. Default false. */
+  entropy?: boolean | undefined;
+  /** Also tell of each token whether no other is more likely: 1 or 0. Default false. */
+  top1?: boolean | undefined;
+  /** For each sequence the first token that is scored, at least 1. Default: 1. */
+  start?: ArrayLike<number> | undefined;
+  /** Tokens of one forward pass. It affects memory and rounding. Default: the policy's. */
+  microBatchTokens?: number | undefined;
+  /** Aborts the call (ERR_PRL_ABORTED). */
+  signal?: AbortSignal | undefined;
 }
 
 /** One sampled completion. */
@@ -139,12 +171,12 @@ export interface StorageOptions {
    * 'float32' (default) or 'bfloat16'. bfloat16 takes half the memory, and generation reads half as much. Its results
    * are those of the float32 policy with the rounded weights, bit for bit. Training still updates float32 values.
    */
-  dtype?: PolicyDType;
+  dtype?: PolicyDType | undefined;
   /**
    * Calls of this policy refuse work that does not fit in the available memory. The error is ERR_PRL_OUT_OF_MEMORY and
    * names the largest setting that fits. Default true.
    */
-  memoryCheck?: boolean;
+  memoryCheck?: boolean | undefined;
 }
 
 /** Options of Policy.load: storage, what the files may hold, and access to the hub. */
@@ -153,15 +185,15 @@ export interface LoadOptions extends StorageOptions, HubOptions {
    * Tensors that the config does not know. 'refuse' (default) is an error; 'ignore' leaves out those that change
    * nothing for the policy, such as a value head. A tensor of the policy's own modules is an error either way.
    */
-  extraTensors?: 'refuse' | 'ignore';
+  extraTensors?: 'refuse' | 'ignore' | undefined;
 }
 
 /** Options of {@link PolicyLike.save}. */
 export interface SaveOptions {
   /** Type of the weights in the files. Default: the policy's own. */
-  dtype?: 'float32' | 'bfloat16' | 'float16';
+  dtype?: 'float32' | 'bfloat16' | 'float16' | undefined;
   /** Bytes. A larger checkpoint is split into several files with an index. Default 5e9. */
-  maxShardSize?: number;
+  maxShardSize?: number | undefined;
 }
 
 /** The configuration of a causal language model, with Hugging Face's names. */
@@ -218,21 +250,21 @@ export interface PolicyConfig {
 /** The planned use of a policy, for estimateMemory and checkMemory. */
 export interface MemoryOptions {
   /** Storage of the weights. Default 'float32'. */
-  dtype?: PolicyDType;
+  dtype?: PolicyDType | undefined;
   /** Counts gradients, moments and activations of update. False: scoring and generation only. Default true. */
-  training?: boolean;
+  training?: boolean | undefined;
   /** Counts a frozen copy of the policy, as FRPO, PRL or a KL term needs it. Default false. */
-  reference?: boolean;
+  reference?: boolean | undefined;
   /** Tokens of a micro-batch, or the longest sequence if that is longer. Default 4096. */
-  microBatchTokens?: number;
+  microBatchTokens?: number | undefined;
   /** Recomputes activations in the backward pass, as in update. Default false. */
-  gradientCheckpointing?: boolean;
+  gradientCheckpointing?: boolean | undefined;
   /** Generation: sequences decoded at once. Default 1. */
-  maxBatch?: number;
+  maxBatch?: number | undefined;
   /** Generation: longest prompt in tokens. Default 0. */
-  promptTokens?: number;
+  promptTokens?: number | undefined;
   /** Generation: longest completion in tokens. Default 0: no generation. */
-  maxNewTokens?: number;
+  maxNewTokens?: number | undefined;
 }
 
 /** Memory of a policy, in bytes. */
@@ -274,14 +306,7 @@ export interface PolicyLike {
    */
   logProbs(
     sequences: ArrayLike<number>[],
-    options?: {
-      temperature?: number;
-      entropy?: boolean;
-      top1?: boolean;
-      start?: ArrayLike<number>;
-      microBatchTokens?: number;
-      signal?: AbortSignal;
-    },
+    options?: LogProbsOptions,
   ): Promise<{ logProbs: Float32Array; entropy?: Float32Array; top1?: Int32Array; cuSeqlens: Int32Array }>;
   /**
    * One optimizer step on the whole batch. A batch without a completion token that the mask leaves in is refused: the

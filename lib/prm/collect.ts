@@ -38,7 +38,7 @@ export interface CollectOptions extends StepOptions {
   /** Seed of problems and samples. */
   seed: number;
   /** Stops the collection (ERR_PRL_ABORTED). The lines in the file stay. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Progress of a collection. */

@@ -21,6 +21,14 @@ export interface CalibrationBin {
   target?: number;
 }
 
+/** Options of {@link evaluatePrm}. */
+export interface PrmEvaluationOptions {
+  /** The quantile that is the score. Default: the model's. */
+  quantile?: number | undefined;
+  /** Aborts the evaluation (ERR_PRL_ABORTED). */
+  signal?: AbortSignal | undefined;
+}
+
 /** Result of {@link evaluatePrm}, on problems that the model was not trained on. */
 export interface PrmEvaluation {
   /** Responses that were evaluated. */
@@ -42,6 +50,10 @@ export interface PrmEvaluation {
   brier: number;
   /** The same of the best constant score. A useful model is below it. */
   brierConstant: number;
+  /** That constant: the mean share of continuations that end right. */
+  baseRate: number;
+  /** Whether the scores are better than the base rate for every step: `brier` is below `brierConstant`. */
+  betterThanBaseRate: boolean;
   /** Pinball loss, mean over quantiles. */
   pinball: number;
   /** The same of the best constants: the quantiles of these targets. */
@@ -65,7 +77,7 @@ export interface PrmEvaluation {
 export async function evaluatePrm(
   model: QuantilePrm,
   data: PrmData,
-  options: { quantile?: number; signal?: AbortSignal } = {},
+  options: PrmEvaluationOptions = {},
 ): Promise<PrmEvaluation> {
   options = checkOptions('evaluatePrm', options, ['quantile', 'signal']);
   const { quantile = model.quantile, signal } = options;
@@ -82,6 +94,8 @@ export async function evaluatePrm(
   const outcomes = examples.flatMap(({ targets }) => targets.map(() => targets[targets.length - 1] === 1));
   const last = examples.flatMap(({ targets }) => targets.map((_, k) => k + 1 === targets.length));
   const constant = mean(targets);
+  const brier = mean(scores.map((score, k) => (score - targets[k]) ** 2));
+  const brierConstant = mean(targets.map((target) => (target - constant) ** 2));
   const lossOf = (values: Float32Array) =>
     quantileLoss(Tensor.from(values, [targets.length, quantiles.length]), targets, { quantiles: [...quantiles] }).loss;
   const sorted = targets.slice().sort();
@@ -103,8 +117,10 @@ export async function evaluatePrm(
         notAbove: share((k) => targets[k] <= values[k] + half),
       };
     }),
-    brier: mean(scores.map((score, k) => (score - targets[k]) ** 2)),
-    brierConstant: mean(targets.map((target) => (target - constant) ** 2)),
+    brier,
+    brierConstant,
+    baseRate: constant,
+    betterThanBaseRate: brier < brierConstant,
     pinball: lossOf(predicted),
     pinballConstant: lossOf(Float32Array.from({ length: predicted.length }, (_, i) => constants[i % quantiles.length])),
     aucLast: areaUnderCurve(pick(scores), pick(outcomes)),

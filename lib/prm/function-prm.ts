@@ -25,9 +25,9 @@ export interface FunctionPrmOptions {
   /** The policy's tokenizer, which decodes the text for the function. */
   tokenizer: Tokenizer;
   /** Name in messages and reports. Default 'function'. */
-  name?: string;
+  name?: string | undefined;
   /** Responses in progress at a time, if the function is async. Default 16. */
-  concurrency?: number;
+  concurrency?: number | undefined;
 }
 
 /** Milliseconds of work between two turns of the event loop. */

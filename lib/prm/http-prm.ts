@@ -20,30 +20,30 @@ export interface HttpPrmOptions {
    * up to the end of each step. The server returns class probabilities for each. Texts begin with the bare problem and
    * a line break; the break is left out where the policy continues the problem's last line.
    */
-  endpoint?: 'pooling' | 'classify';
+  endpoint?: 'pooling' | 'classify' | undefined;
   /** The policy's tokenizer, which decodes the text. */
   tokenizer: Tokenizer;
   /** Name of the served model. Default: none is sent. */
-  model?: string;
+  model?: string | undefined;
   /** For 'pooling': the text after each step that the model was trained on. Default '<extra_0>' (Qwen2.5-Math-PRM). */
-  separator?: string;
+  separator?: string | undefined;
   /**
    * For 'pooling': sends the policy's messages and the response as the assistant's, which the server renders with the
    * model's chat template. Qwen2.5-Math-PRM was trained so. Default false: text.
    */
-  chat?: boolean;
+  chat?: boolean | undefined;
   /** Index of the class that means a right step. Default: the last one. */
-  positiveClass?: number;
+  positiveClass?: number | undefined;
   /** Headers of each request, such as an authorization. */
-  headers?: Readonly<Record<string, string>>;
+  headers?: Readonly<Record<string, string>> | undefined;
   /** Requests in flight. Default 8. */
-  concurrency?: number;
+  concurrency?: number | undefined;
   /** Milliseconds of one attempt. Default 60000. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Attempts after the first, when the server was not reached, was late, or answered 429 or 5xx. Default 5. */
-  retries?: number;
+  retries?: number | undefined;
   /** Milliseconds before the first of these attempts, about. They double each time. Default 500. */
-  retryDelay?: number;
+  retryDelay?: number | undefined;
 }
 
 const KNOWN = [

@@ -18,7 +18,7 @@ export interface StepBatch {
    */
   conversations?: readonly Conversation[];
   /** Stops the scoring (ERR_PRL_ABORTED). */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Scores of a batch. */
@@ -37,7 +37,7 @@ export interface ProcessRewardModel {
   /** Name in messages and reports. */
   readonly name: string;
   /** How the steps of its training data were cut, if known. A run that cuts them differently gets a warning. */
-  readonly steps?: StepOptions;
+  readonly steps?: StepOptions | undefined;
   /** Scores every step of every response of the batch. */
   score(batch: StepBatch): Promise<StepScores>;
   /** Frees memory, if there is any. */

@@ -23,20 +23,20 @@ import { type CheckedStepBatch, checkStepBatch } from './step-batch.js';
 /** Options of QuantilePrm.create. */
 export interface QuantilePrmOptions {
   /** Quantiles that the head predicts, rising, each above 0 and below 1. Default [0.1, 0.5, 0.9]. */
-  quantiles?: readonly number[];
+  quantiles?: readonly number[] | undefined;
   /** The quantile that is the score. A low one is cautious. Default: 0.5 if the head has it, else the middle one. */
-  quantile?: number;
+  quantile?: number | undefined;
   /** Width of the head's hidden layer. Default 64. */
-  width?: number;
+  width?: number | undefined;
   /**
    * Reads six log-probability features of the frozen model beside the hidden state. Without them the head learns
    * little. Default true.
    */
-  features?: boolean;
+  features?: boolean | undefined;
   /** Allows `finetune`. The features then come from a second, frozen copy of the model. Default false. */
-  finetune?: boolean;
+  finetune?: boolean | undefined;
   /** Seed of the head's initial weights. Default 0. */
-  seed?: number;
+  seed?: number | undefined;
 }
 
 /** The inputs of the head for S steps. */
@@ -149,7 +149,13 @@ export class QuantilePrm implements ProcessRewardModel {
    *
    * @throws PrlError ERR_PRL_CORRUPT or ERR_PRL_IO that names the file
    */
-  static async load(folder: string, options: { quantile?: number } = {}): Promise<QuantilePrm> {
+  static async load(
+    folder: string,
+    options: {
+      /** The quantile that is the score, one of the model's. Default: the saved one. */
+      quantile?: number;
+    } = {},
+  ): Promise<QuantilePrm> {
     options = checkOptions('QuantilePrm.load', options, ['quantile']);
     const config = await readJson(join(folder, 'config.json'));
     if (config.model_type !== MODEL_TYPE)
@@ -222,7 +228,12 @@ export class QuantilePrm implements ProcessRewardModel {
   }
 
   /** Scores the steps of responses. See {@link QuantilePrmOptions.quantile}. */
-  async score(batch: StepBatch & { quantile?: number }): Promise<StepScores> {
+  async score(
+    batch: StepBatch & {
+      /** The quantile that is the score, one of the model's. Default: the model's. */
+      quantile?: number;
+    },
+  ): Promise<StepScores> {
     const checked = checkStepBatch(batch);
     const column = this.quantiles.indexOf(checkQuantile(batch.quantile ?? this.quantile, this.quantiles));
     const encoded = await this.#encode(checked);
@@ -281,7 +292,10 @@ export class QuantilePrm implements ProcessRewardModel {
   async update(
     encoded: EncodedSteps,
     targets: Float32Array,
-    options: Partial<OptimizerOptions> & { signal?: AbortSignal } = {},
+    options: Partial<OptimizerOptions> & {
+      /** Aborts the call (ERR_PRL_ABORTED). */
+      signal?: AbortSignal;
+    } = {},
   ): Promise<PrmUpdate> {
     options = checkOptions('update', options, OPTIMIZER);
     const args = {
@@ -299,13 +313,16 @@ export class QuantilePrm implements ProcessRewardModel {
    * One AdamW step of head and backbone. The features must be those that {@link encode} returned for these steps.
    * Gradients are clipped together.
    *
-   * @param options learningRate of the head; backboneLearningRate, default 1e-4
+   * @param options learningRate is that of the head
    */
   async finetune(
     batch: StepBatch,
     features: Float32Array,
     targets: Float32Array,
-    options: Partial<OptimizerOptions> & { backboneLearningRate?: number } = {},
+    options: Partial<OptimizerOptions> & {
+      /** Learning rate of the network. Default 1e-4. */
+      backboneLearningRate?: number;
+    } = {},
   ): Promise<PrmUpdate> {
     options = checkOptions('finetune', options, [...OPTIMIZER, 'backboneLearningRate']);
     const checked = checkStepBatch(batch);

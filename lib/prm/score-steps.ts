@@ -1,4 +1,5 @@
-import { invalidArgument, PrlError } from '../base/errors.js';
+import { types } from 'node:util';
+import { invalidArgument, messageOf, PrlError } from '../base/errors.js';
 import { describe } from '../base/options.js';
 import { cumulative } from '../base/packed.js';
 import { ResponseFailure } from './failure.js';
@@ -62,14 +63,14 @@ async function ask(model: ProcessRewardModel, batch: StepBatch): Promise<StepSco
     // The signal went to the model, which may use words of its own.
     if (batch.signal?.aborted)
       throw new PrlError('ERR_PRL_ABORTED', 'the scoring of steps was aborted', { cause: batch.signal.reason });
-    throw failure(`${model.name} failed: ${(error as Error)?.message ?? error}`, error);
+    throw failure(`${model.name} failed: ${messageOf(error)}`, error);
   }
 }
 
 function checkScores(name: string, answer: StepScores, cuScores: Int32Array): StepScores {
   const steps = cuScores[cuScores.length - 1];
   const { scores, tokens } = answer ?? {};
-  if (!(scores instanceof Float32Array))
+  if (!types.isFloat32Array(scores))
     throw failure(`${name} must return { scores: Float32Array, tokens: number }, not ${typeof scores} scores`);
   if (scores.length !== steps)
     throw failure(`${name} must return ${steps} scores for ${steps} steps, not ${scores.length}`);

@@ -1,5 +1,5 @@
 import { invalidArgument, PrlError } from '../base/errors.js';
-import { type OptionsOf, type OptionTable, resolveOptions } from '../base/options.js';
+import { type OptionTable, resolveOptions } from '../base/options.js';
 import { permutation, randomStream } from '../base/random.js';
 import { quantileLoss } from '../kernels/quantile-loss.js';
 import { Tensor } from '../kernels/tensor.js';
@@ -7,6 +7,9 @@ import type { Policy } from '../policy/policy.js';
 import type { PrmData } from './data.js';
 import { batchOf, type ExampleBatch, type PrmExample, pickSteps, splitExamples } from './examples.js';
 import { type EncodedSteps, QuantilePrm } from './quantile-prm.js';
+import type { PrmTrainOptions } from './train-options.js';
+
+export type { PrmTrainOptions };
 
 /** Every option for training a quantile PRM. */
 export const PRM_TRAIN_OPTIONS = {
@@ -62,8 +65,6 @@ export const PRM_TRAIN_OPTIONS = {
     doc: 'Seed of the weights, the split and the shuffles',
   },
 } as const satisfies OptionTable;
-/** Values of `options` for {@link trainQuantilePrm}. The table of options has names, bounds, defaults and meanings. */
-export type PrmTrainOptions = OptionsOf<typeof PRM_TRAIN_OPTIONS>;
 
 /** Result of an epoch. */
 export interface PrmEpoch {
@@ -84,11 +85,11 @@ export interface PrmTraining {
   /** Data of readPrmData. */
   data: PrmData;
   /** See the table of options. */
-  options?: PrmTrainOptions;
+  options?: PrmTrainOptions | undefined;
   /** Called after every epoch. */
-  onEpoch?: (epoch: PrmEpoch) => void;
+  onEpoch?: ((epoch: PrmEpoch) => void) | undefined;
   /** Stops the training (ERR_PRL_ABORTED). */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Result of {@link trainQuantilePrm}. */

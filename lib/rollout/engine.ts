@@ -4,6 +4,12 @@ import { seedOf } from '../base/random.js';
 import { asNumbers } from '../kernels/tensor.js';
 import type { PolicyLike } from '../policy/types.js';
 
+/** Options of {@link RolloutEngine.sync}. */
+export interface SyncOptions {
+  /** Aborts the call (ERR_PRL_ABORTED). */
+  signal?: AbortSignal | undefined;
+}
+
 /** Answers prompts: the policy itself, or servers with its weights. */
 export interface RolloutEngine {
   /**
@@ -18,7 +24,7 @@ export interface RolloutEngine {
    * @param policy the policy that is trained
    * @param version steps done; within a run the same number means the same weights
    */
-  sync?(policy: PolicyLike, version: number, options?: { signal?: AbortSignal }): Promise<void>;
+  sync?(policy: PolicyLike, version: number, options?: SyncOptions): Promise<void>;
 }
 
 /**

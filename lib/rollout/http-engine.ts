@@ -18,7 +18,7 @@ import { shorten } from '../base/text.js';
 import { tokenLists } from '../policy/batch.js';
 import { GENERATE_OPTIONS } from '../policy/generate.js';
 import type { Completion, GenerateOptions, PolicyLike } from '../policy/types.js';
-import { promptSeeds, type RolloutEngine } from './engine.js';
+import { promptSeeds, type RolloutEngine, type SyncOptions } from './engine.js';
 import { BrokenOff, type Call, type CompletionRequest, checkSamples, type Protocol, type Weights } from './protocol.js';
 import { newServer, passing, type Server, spread } from './servers.js';
 
@@ -27,27 +27,27 @@ export interface HttpEngineOptions {
   /** Addresses of the servers, such as http://localhost:8000. */
   urls: string | readonly string[];
   /** Name of the served model. Default: none is sent. */
-  model?: string;
+  model?: string | undefined;
   /** Bearer token. Default: none. */
-  apiKey?: string;
+  apiKey?: string | undefined;
   /** Headers of each request, such as an authorization. */
-  headers?: Readonly<Record<string, string>>;
+  headers?: Readonly<Record<string, string>> | undefined;
   /** Prompts in flight per server. Default 64. */
-  concurrency?: number;
+  concurrency?: number | undefined;
   /** Milliseconds of one attempt at a prompt. Default 600000. */
-  timeout?: number;
+  timeout?: number | undefined;
   /**
    * Attempts after the first, when the server was not reached, broke off, was late, or answered 429 or 5xx. Default 5.
    */
-  retries?: number;
+  retries?: number | undefined;
   /** Milliseconds before the first of these attempts, about. They double each time. Default 500. */
-  retryDelay?: number;
+  retryDelay?: number | undefined;
   /** Folder for the weights, which the servers see under the same path. Needed to train. */
-  syncFolder?: string;
+  syncFolder?: string | undefined;
   /** Milliseconds in which a server must load weights. Default 600000. */
-  syncTimeout?: number;
+  syncTimeout?: number | undefined;
   /** Called when a server is lost or missed an update. */
-  onWarning?: (message: string) => void;
+  onWarning?: ((message: string) => void) | undefined;
 }
 
 const KNOWN = [
@@ -107,7 +107,7 @@ export class HttpEngine implements RolloutEngine {
     }));
   }
 
-  async sync(policy: PolicyLike, version: number, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  async sync(policy: PolicyLike, version: number, { signal }: SyncOptions = {}): Promise<void> {
     const { syncFolder, retries, retryDelay, onWarning } = this.#options;
     if (syncFolder === undefined)
       throw invalidArgument(

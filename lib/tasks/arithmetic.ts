@@ -34,7 +34,12 @@ export class ArithmeticTask implements Task {
   readonly tokenizer = characterTokenizer('0123456789+-*=\n#');
   readonly levels: readonly [string, ...string[]];
 
-  constructor(options: { levels?: readonly [string, ...string[]] } = {}) {
+  constructor(
+    options: {
+      /** The levels of the task, the first one for training. */
+      levels?: readonly [string, ...string[]];
+    } = {},
+  ) {
     options = checkOptions('ArithmeticTask', options, ['levels']);
     this.levels = checkStrings('levels', options.levels ?? ['2-6', '7-8']) as [string, ...string[]];
     for (const level of this.levels) parseLevel(level);

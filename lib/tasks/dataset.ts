@@ -14,7 +14,7 @@ import { type Verifier, type VerifierName, verifierByName } from './verify/index
 /** Options of {@link datasetTask}. */
 export interface DatasetTaskOptions {
   /** Name of the task. Default: the dataset's, or 'dataset'. */
-  name?: string;
+  name?: string | undefined;
   /** The tokenizer of the policy. */
   tokenizer: Tokenizer;
   /**
@@ -22,18 +22,18 @@ export interface DatasetTaskOptions {
    */
   train: Dataset | readonly Problem[];
   /** Held-out problems. They are removed from `train`, also if they differ in spaces, case or Unicode form. */
-  test?: Dataset | readonly Problem[];
+  test?: Dataset | readonly Problem[] | undefined;
   /**
    * Share of `train` that is held out, by a hash of the problem; only without `test`. From 0 to 0.5. Default 0: no
    * evaluation is possible.
    */
-  evalShare?: number;
+  evalShare?: number | undefined;
   /** Judges responses by the answer of their problem: a verifier or its name. Default 'math'. */
-  verifier?: Verifier | VerifierName;
+  verifier?: Verifier | VerifierName | undefined;
   /** Judges responses instead of `verifier`, with the whole problem. */
-  verify?: Task['verify'];
+  verify?: Task['verify'] | undefined;
   /** Other numbers of a response. Their means join the metrics. */
-  measure?: Task['measure'];
+  measure?: Task['measure'] | undefined;
 }
 
 /** Result of {@link datasetTask}. */

@@ -21,7 +21,7 @@ export interface ProblemChoice {
   /** Training or held-out problems. */
   split: Split;
   /** One of the task's difficulty levels, or another name that it understands. Default: its first level. */
-  level?: string;
+  level?: string | undefined;
 }
 
 /**

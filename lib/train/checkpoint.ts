@@ -10,9 +10,10 @@ import type { PolicyLike } from '../policy/types.js';
 import type { Task } from '../tasks/task.js';
 import { dumpBatch } from './dump.js';
 import { RESUMABLE_OPTIONS, type ResolvedTrainerOptions } from './options.js';
-import { type Row, RunFolder } from './run-folder.js';
+import { RunFolder } from './run-folder.js';
 import type { SampleRow } from './sample-log.js';
 import type { Step } from './step.js';
+import type { StepMetrics } from './step-metrics.js';
 
 export type LoadPolicy = (folder: string) => PolicyLike | Promise<PolicyLike>;
 
@@ -32,7 +33,7 @@ export interface TrainerState {
 export interface TrainerRun {
   /** The state that a resumed run begins with; undefined for a new run. */
   resumed?: { policy: PolicyLike; base: PolicyLike; state: TrainerState };
-  append(metrics: Row, samples: SampleRow): Promise<void>;
+  append(metrics: StepMetrics, samples: SampleRow): Promise<void>;
   /** Saves the batch of a step that was not applied, and returns the file. */
   dump(step: Step): Promise<string>;
   save(policy: PolicyLike, state: TrainerState): Promise<void>;

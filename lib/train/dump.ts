@@ -1,6 +1,7 @@
 // Saves the batch of a step whose update was not finite, for diagnosis.
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { types } from 'node:util';
 import { makeFolder } from '../base/atomic.js';
 import { cumulative } from '../base/packed.js';
 import { type StorableTensor, writeSafetensors } from '../policy/safetensors.js';
@@ -23,7 +24,7 @@ export async function dumpBatch(folder: string, { step, rollout, ...computed }: 
   };
   const tensors = Object.entries(arrays).flatMap(([name, values]): StorableTensor[] =>
     values
-      ? [{ name, shape: [values.length], dtype: values instanceof Int32Array ? 'I32' : 'F32', read: () => values }]
+      ? [{ name, shape: [values.length], dtype: types.isInt32Array(values) ? 'I32' : 'F32', read: () => values }]
       : [],
   );
   await makeFolder(folder);

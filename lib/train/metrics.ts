@@ -4,8 +4,8 @@ import type { UpdateMetrics } from '../policy/types.js';
 import type { Rollout } from '../rollout/rollout.js';
 import type { TrainerState } from './checkpoint.js';
 import type { LeftOut } from './minibatch.js';
-import type { Row } from './run-folder.js';
 import type { Step } from './step.js';
+import type { StepMetrics } from './step-metrics.js';
 
 /** Parts of a step that are timed as seconds/NAME. */
 export type Phase = 'sync' | 'rollout' | 'check' | 'reference' | 'prm' | 'advantages' | 'update' | 'evaluation';
@@ -35,7 +35,7 @@ interface StepFindings {
 export function stepMetrics(
   { step, rollout, advantages, cuSteps }: Step,
   { sampling, credit, entropy, updates, reference, evaluation, prmTokens, state, seconds, total }: StepFindings,
-): Row {
+): StepMetrics {
   return {
     step,
     ...rolloutMetrics(rollout),
@@ -55,7 +55,7 @@ export function stepMetrics(
 }
 
 /** Metrics of a rollout before the step learns from it, under TRL's names. */
-export function rolloutMetrics(rollout: Rollout): Record<string, number> {
+export function rolloutMetrics(rollout: Rollout) {
   const { problems, groupIds, rewards, completions, finished } = rollout;
   const groups = problems.map((_, group) => rewards.filter((_, i) => groupIds[i] === group));
   const deviations = groups.map(deviation);
@@ -77,7 +77,7 @@ export function rolloutMetrics(rollout: Rollout): Record<string, number> {
  * The share of wrong responses that are pushed up all the same. A process reward that takes fluent steps for right ones
  * does this. Empty if no response is wrong.
  */
-export function creditMetrics({ rewards, cuSeqlens }: Rollout, advantages: Float32Array): Record<string, number> {
+export function creditMetrics({ rewards, cuSeqlens }: Rollout, advantages: Float32Array) {
   const wrong = [...rewards.keys()].filter((i) => rewards[i] <= 0);
   if (wrong.length === 0) return {};
   const sums = wrong.map((i) => advantages.subarray(cuSeqlens[i], cuSeqlens[i + 1]).reduce((a, b) => a + b, 0));
@@ -85,7 +85,7 @@ export function creditMetrics({ rewards, cuSeqlens }: Rollout, advantages: Float
 }
 
 /** The difference between the log-probabilities of generation and those that training computes for the same tokens. */
-export function differenceMetrics(sampled: Float32Array, recomputed: Float32Array): Record<string, number> {
+export function differenceMetrics(sampled: Float32Array, recomputed: Float32Array) {
   let worst = 0;
   let sum = 0;
   for (let t = 0; t < sampled.length; t++) {
@@ -115,10 +115,7 @@ export interface Update {
  * are any, the entropy is estimated by the mean -log p of all sampled tokens, whose expectation it is: the choice of
  * what is left out depends on the samples.
  */
-export function updateMetrics(
-  updates: readonly Update[],
-  { reference }: { reference: boolean },
-): Record<string, number> {
+export function updateMetrics(updates: readonly Update[], { reference }: { reference: boolean }) {
   const taken = updates.filter(({ empty }) => !empty);
   const over = (value: (metrics: UpdateMetrics) => number, of = taken.length > 0 ? taken : updates) =>
     mean(of.map(({ metrics }) => value(metrics)));

@@ -1,9 +1,12 @@
-import type { OptionsOf, OptionTable, ResolvedOptions } from '../base/options.js';
+import type { OptionTable, WithDefaults } from '../base/options.js';
 import { IMPORTANCE_MODES } from '../kernels/importance-weights.js';
 import { LOSS_TABLE, type LossOption, lineOf } from '../kernels/loss-table.js';
 import { METHOD_DOCS, METHOD_NAMES, METHOD_OPTIONS } from '../methods/index.js';
 import { OUTCOME_OPTIONS } from '../methods/outcome.js';
 import { STEP_OPTIONS } from '../methods/steps.js';
+import type { TrainerOptions } from './trainer-options.js';
+
+export type { TrainerOptions };
 
 /** The options of the loss, without those that the Trainer sets itself. */
 const LOSS = (() => {
@@ -147,11 +150,8 @@ export const TRAINER_OPTIONS = {
   },
 } as const satisfies OptionTable;
 
-/**
- * Options of the Trainer, besides its setup. All are optional. TRAINER_OPTIONS has their bounds, defaults and meanings.
- */
-export type TrainerOptions = OptionsOf<typeof TRAINER_OPTIONS>;
-export type ResolvedTrainerOptions = ResolvedOptions<typeof TRAINER_OPTIONS>;
+/** The options of a Trainer with their defaults filled in. */
+export interface ResolvedTrainerOptions extends WithDefaults<TrainerOptions, typeof TRAINER_OPTIONS> {}
 
 /** Options that a resumed run may change. They do not affect what a step computes. */
 export const RESUMABLE_OPTIONS: readonly (keyof TrainerOptions)[] = [

@@ -50,7 +50,15 @@ export class RunFolder {
    *
    * @throws PrlError ERR_PRL_BUSY if another process uses the folder
    */
-  static async open(path: string, { resume = false } = {}): Promise<RunFolder> {
+  static async open(
+    path: string,
+    {
+      resume = false,
+    }: {
+      /** Open the run that is there. Default false: the folder must hold none. */
+      resume?: boolean;
+    } = {},
+  ): Promise<RunFolder> {
     const full = resolve(path);
     await makeFolder(join(full, 'checkpoints'));
     const unlock = await lockFolder(full);

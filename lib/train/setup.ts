@@ -4,7 +4,7 @@ import { describe, resolveOptions } from '../base/options.js';
 import type { StepOffsets } from '../methods/steps.js';
 import { checkPolicy } from '../policy/generate.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
-import type { PolicyLike } from '../policy/types.js';
+import type { GenerateProgress, PolicyLike } from '../policy/types.js';
 import type { ProcessRewardModel } from '../prm/process-reward-model.js';
 import type { RolloutEngine } from '../rollout/engine.js';
 import { type DatasetTaskOptions, datasetTask } from '../tasks/dataset.js';
@@ -22,37 +22,37 @@ export interface TrainerSetup {
   /** The policy to train, in its state before the first step. A resumed run reads it from its folder instead. */
   policy: PolicyLike;
   /** The task to train on. Instead of it, give `dataset` and `tokenizer`. */
-  task?: Task;
+  task?: Task | undefined;
   /** Problems with their answers: a result of loadDataset, or an array. */
-  dataset?: DatasetTaskOptions['train'];
+  dataset?: DatasetTaskOptions['train'] | undefined;
   /** Held-out problems for evaluate(). */
-  evalDataset?: DatasetTaskOptions['test'];
+  evalDataset?: DatasetTaskOptions['test'] | undefined;
   /** The model's tokenizer. Required with `dataset`. */
-  tokenizer?: Tokenizer;
+  tokenizer?: Tokenizer | undefined;
   /** Verifier of responses to problems of `dataset`: a function, or a name. Default: 'math'. */
-  verifier?: DatasetTaskOptions['verifier'];
+  verifier?: DatasetTaskOptions['verifier'] | undefined;
   /** The frozen reference. Default: a copy of `policy`, made if the options need one. */
-  reference?: PolicyLike;
+  reference?: PolicyLike | undefined;
   /** Scores the steps of responses, for methods such as 'progrs'. The trainer neither trains it nor disposes of it. */
-  processRewardModel?: ProcessRewardModel;
+  processRewardModel?: ProcessRewardModel | undefined;
   /**
    * Samples the training responses instead of the policy: VllmEngine, SglangEngine, or an engine of yours. It gets the
    * policy's weights before every rollout. The vllmImportanceSampling options correct for its numerical differences.
    * The policy itself samples for evaluations.
    */
-  rolloutEngine?: RolloutEngine;
+  rolloutEngine?: RolloutEngine | undefined;
   /** Returns where the steps of a response begin, for stepSplit 'offsets'. */
-  stepOffsets?: StepOffsets;
+  stepOffsets?: StepOffsets | undefined;
   /** Folder for config, metrics and checkpoints. Default: nothing is written. */
-  output?: string | RunFolder;
+  output?: string | RunFolder | undefined;
   /** Resumes the run in `output`, if there is one. Default false. */
-  resume?: boolean;
+  resume?: boolean | undefined;
   /** Reads a saved policy. Default: Policy.load. */
-  loadPolicy?: LoadPolicy;
+  loadPolicy?: LoadPolicy | undefined;
   /** Called with warnings, such as damaged checkpoints and updates that were not finite. */
-  onWarning?: (message: string) => void;
+  onWarning?: ((message: string) => void) | undefined;
   /** Called with the progress of generation. */
-  onProgress?: (progress: { finished: number; total: number; tokens: number }) => void;
+  onProgress?: ((progress: GenerateProgress) => void) | undefined;
 }
 
 const SETUP = [

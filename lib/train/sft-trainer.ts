@@ -1,5 +1,5 @@
 import { invalidArgument, PrlError } from '../base/errors.js';
-import { checkList, describe, type OptionsOf, resolveOptions } from '../base/options.js';
+import { checkList, describe, resolveOptions } from '../base/options.js';
 import { checkPolicy } from '../policy/generate.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyLike } from '../policy/types.js';
@@ -9,10 +9,10 @@ import { type LoadPolicy, loadNativePolicy, settleConfig } from './checkpoint.js
 import { RunFolder } from './run-folder.js';
 import { lengthOf, rowsOf, rowsOfStep, stepsPerEpoch } from './sft-batches.js';
 import { RESUMABLE_SFT_OPTIONS, type ResolvedSftOptions, SFT_OPTIONS } from './sft-options.js';
+import type { SftOptions } from './sft-trainer-options.js';
 import { likelihood, type SupervisedPhase, SupervisedRun, type SupervisedStep, supervise } from './supervised.js';
 
-/** Options of SftTrainer, besides its setup. All are optional. SFT_OPTIONS has their bounds, defaults and meanings. */
-export type SftOptions = OptionsOf<typeof SFT_OPTIONS>;
+export type { SftOptions };
 
 /** The parts of an SftTrainer. Its options (SftOptions) are in the same object. */
 export interface SftSetup {
@@ -21,17 +21,17 @@ export interface SftSetup {
   /** Demonstrations to learn: a result of loadDemonstrations, or an array. */
   dataset: Demonstrations | readonly Demonstration[];
   /** Held-out demonstrations, for evaluate(). */
-  evalDataset?: Demonstrations | readonly Demonstration[];
+  evalDataset?: Demonstrations | readonly Demonstration[] | undefined;
   /** The model's tokenizer, which is saved beside the weights. */
-  tokenizer?: Tokenizer;
+  tokenizer?: Tokenizer | undefined;
   /** Folder for config, metrics and checkpoints. Default: nothing is written. */
-  output?: string | RunFolder;
+  output?: string | RunFolder | undefined;
   /** Resumes the run in `output`, if there is one. Default false. */
-  resume?: boolean;
+  resume?: boolean | undefined;
   /** Reads a saved policy. Default: Policy.load. */
-  loadPolicy?: LoadPolicy;
+  loadPolicy?: LoadPolicy | undefined;
   /** Called with warnings, such as damaged checkpoints. */
-  onWarning?: (message: string) => void;
+  onWarning?: ((message: string) => void) | undefined;
 }
 
 /** Mean figures over the learned tokens of demonstrations. */
@@ -136,7 +136,12 @@ export class SftTrainer {
   }
 
   /** Runs steps until the end. It yields the metrics of each step once it is done. */
-  async *run({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<SftMetrics, void, void> {
+  async *run({
+    signal,
+  }: {
+    /** Aborts the call (ERR_PRL_ABORTED). */
+    signal?: AbortSignal;
+  } = {}): AsyncGenerator<SftMetrics, void, void> {
     if (this.#running) throw new PrlError('ERR_PRL_BUSY', 'this trainer is already running');
     this.#running = true;
     const { output, resume } = this.#setup;
@@ -198,7 +203,12 @@ export class SftTrainer {
   }
 
   /** Loss and token accuracy of the current policy on the held-out demonstrations. */
-  async evaluate({ signal }: { signal?: AbortSignal } = {}): Promise<SftEvaluation> {
+  async evaluate({
+    signal,
+  }: {
+    /** Aborts the call (ERR_PRL_ABORTED). */
+    signal?: AbortSignal;
+  } = {}): Promise<SftEvaluation> {
     if (this.#held.length === 0) throw invalidArgument("evaluate needs 'evalDataset', the held-out demonstrations");
     const { microBatchTokens } = this.options;
     return likelihood(this.#policy, this.#held, { microBatchTokens, signal });

@@ -9,7 +9,6 @@ import { openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint
 import { stepMetrics } from './metrics.js';
 import { whyEmpty } from './minibatch.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from './options.js';
-import type { Row } from './run-folder.js';
 import { sampleRow } from './sample-log.js';
 import { readSetup, type TrainerSetup } from './setup.js';
 import {
@@ -23,12 +22,15 @@ import {
   score,
 } from './stages.js';
 import type { Step } from './step.js';
+import type { StepMetrics } from './step-metrics.js';
 import { updatePolicy } from './update.js';
 
 /** Result of a step: T tokens of all responses, S reasoning steps. */
 export interface TrainingStep extends Step {
-  /** The step's row of metrics.jsonl; see docs/training.md. */
-  metrics: Row;
+  /** The step's row of metrics.jsonl. */
+  metrics: StepMetrics;
+  /** Measures of the task or verifier, and metrics of the method. They stand in the row as well. */
+  measures: Readonly<Record<string, number>>;
 }
 
 /**
@@ -81,7 +83,12 @@ export class Trainer {
   }
 
   /** Runs steps until maxSteps. It yields each step once it is done, and on the disk if there is a folder. */
-  async *run({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<TrainingStep, void, void> {
+  async *run({
+    signal,
+  }: {
+    /** Ends the run at once (ERR_PRL_ABORTED). */
+    signal?: AbortSignal;
+  } = {}): AsyncGenerator<TrainingStep, void, void> {
     if (this.#running) throw new PrlError('ERR_PRL_BUSY', 'this trainer is already running');
     this.#running = true;
     let folder: TrainerRun | undefined;
@@ -194,7 +201,7 @@ export class Trainer {
       ...{ sampling, credit, entropy, updates, evaluation, state: this.#state, prmTokens: scored?.tokens },
       ...{ reference: context.reference !== undefined, seconds: clock.seconds, total: clock.total },
     });
-    return { ...step, metrics };
+    return { ...step, metrics, measures: { ...rollout.measures, ...credit } };
   }
 
   #context(signal?: AbortSignal): StepContext {

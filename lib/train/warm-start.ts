@@ -32,11 +32,11 @@ export interface WarmStartOptions {
   /** Seed of the demonstrations. */
   seed: number;
   /** Steps that are already done; `policy` must have the optimizer state after them. Default 0. */
-  from?: number;
+  from?: number | undefined;
   /** Measures the loss every `logSteps` steps, and in the last one. Default 25. */
-  logSteps?: number;
+  logSteps?: number | undefined;
   /** Stops the warm start (ERR_PRL_ABORTED). */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Result of a step of the warm start. */

@@ -6,19 +6,28 @@ import { compareCommand } from '../../lib/cli/commands/compare.js';
 import { doctorCommand } from '../../lib/cli/commands/doctor.js';
 import { evalCommand } from '../../lib/cli/commands/eval.js';
 import { generateCommand } from '../../lib/cli/commands/generate.js';
+import { prmCollectCommand } from '../../lib/cli/commands/prm-collect.js';
 import { reportCommand } from '../../lib/cli/commands/report.js';
+import { serveCommand } from '../../lib/cli/commands/serve.js';
+import { sftCommand } from '../../lib/cli/commands/sft.js';
 import { trainCommand } from '../../lib/cli/commands/train.js';
 import { type Command, commandOptions, helpOf, kebab, parseOptions } from '../../lib/cli/kit/args.js';
 import { PRESETS } from '../../lib/cli/kit/presets.js';
+import { verdict } from '../../lib/cli/prm/evaluation.js';
+import { nextSteps } from '../../lib/cli/train/next-steps.js';
+import type { PrmEvaluation } from '../../lib/prm/evaluate.js';
 import { TRAINER_OPTIONS } from '../../lib/train/options.js';
 import { throwsError } from '../reference/numbers.js';
 
 const COMMANDS: Command[] = [
   trainCommand,
+  sftCommand,
   evalCommand,
   generateCommand,
   compareCommand,
   reportCommand,
+  serveCommand,
+  prmCollectCommand,
   benchCommand,
   doctorCommand,
 ];
@@ -93,7 +102,7 @@ args('--data may be repeated, and its values may hold commas', () => {
 
 args('help lists every option with its meaning and default, and its examples parse', () => {
   for (const command of COMMANDS) {
-    const help = helpOf(command);
+    const help = helpOf(command, { all: true });
     for (const [name, spec] of Object.entries(commandOptions(command))) {
       // What is on unless it is turned off shows how.
       const at = help.indexOf(`\n  --${spec.default === true ? '[no-]' : ''}${kebab(name)} `);
@@ -104,10 +113,77 @@ args('help lists every option with its meaning and default, and its examples par
     for (const [example] of command.examples) {
       assert.ok(help.includes(example));
       const words = example.match(/'[^']*'|\S+/g)!.map((word) => word.replaceAll("'", ''));
-      assert.equal(words.slice(0, 2), ['prl', command.name]);
-      parseOptions(command, words.slice(2));
+      const line = words.join(' ');
+      const named = [command, ...COMMANDS].find(
+        ({ name }) => line.startsWith(`prl ${name} `) || line === `prl ${name}`,
+      );
+      assert.ok(named, example);
+      parseOptions(named!, words.slice(1 + named!.name.split(' ').length));
     }
   }
+});
+
+args('help begins with the common options and says how to see all of them', () => {
+  const long = COMMANDS.filter((command) => helpOf(command, { all: true }).split('\n').length > 40);
+  assert.equal(long.map(({ name }) => name).sort(), ['compare', 'eval', 'prm collect', 'sft', 'train']);
+  for (const command of long) {
+    const help = helpOf(command);
+    const listed = [...help.matchAll(/^ {2}--(?:\[no-\])?([a-z-]+)/gm)].map(([, name]) => name);
+    assert.equal(listed, command.common?.map(kebab), command.name);
+    assert.ok(listed.length <= 15, command.name);
+    assert.ok(help.split('\n').length <= 45, `${command.name}: ${help.split('\n').length} lines`);
+    assert.ok(help.includes(`prl ${command.name} --help --all`), command.name);
+    for (const [example] of command.examples) assert.ok(help.includes(example));
+    for (const name of command.required ?? []) assert.ok(listed.includes(kebab(name)), name);
+  }
+});
+
+args('what to do next with a run are commands that parse', () => {
+  const words = (line: string) =>
+    line.match(/(?:'(?:[^']|'\\'')*'|\S)+/g)!.map((word) => word.replaceAll("'\\''", '\0'));
+  const plain = (word: string) => word.replaceAll("'", '').replaceAll('\0', "'");
+  const evaluation = {
+    data: ['a b.jsonl', 'm=c.csv'],
+    maxCompletionLength: 64,
+    promptField: "it's",
+    verifier: undefined,
+  };
+  const text = nextSteps('runs/my run', { steps: 3, next: { evaluation, prompt: 'What is 2 + 2?' } });
+  const parsed = [...text.matchAll(/^ {2}npx prl (\w+) (.*?) +# .+$/gm)].map(([, name, rest]) => {
+    const command = COMMANDS.find((each) => each.name === name)!;
+    return [name, parseOptions(command, words(rest).map(plain))];
+  });
+  assert.equal(parsed, [
+    ['report', { folders: ['runs/my run'] }],
+    [
+      'eval',
+      {
+        model: 'runs/my run',
+        ...{ data: ['a b.jsonl', 'm=c.csv'], maxCompletionLength: 64, promptField: "it's", files: [] },
+      },
+    ],
+    ['generate', { model: 'runs/my run', prompt: 'What is 2 + 2?' }],
+    ['serve', { model: 'runs/my run' }],
+  ]);
+  const none = nextSteps('runs/a', { steps: 0, next: { prompt: '1+1=' } });
+  assert.not.match(none, /prl eval/);
+  assert.match(none, /prl serve --model runs\/a\/base /, 'a run without steps has no checkpoint');
+});
+
+args('the verdict on a process reward model compares it with the base rate', () => {
+  const result = { brier: 0.239, brierConstant: 0.149, baseRate: 0.81, betterThanBaseRate: false, aucAny: 0.7 };
+  const said = (change: object) => verdict({ ...result, ...change } as PrmEvaluation).join(' ');
+  assert.match(
+    said({}),
+    /NOT better than the base rate: 0\.810 for every step has Brier score 0\.1490, the model has 0\.2390/,
+  );
+  assert.match(said({}), /Only the order of its scores tells something \(AUC 0\.700\)/);
+  assert.match(said({ aucAny: 0.5 }), /Nor does the order/);
+  assert.match(said({ aucAny: null }), /Nor does the order/);
+  assert.match(
+    said({ betterThanBaseRate: true, brier: 0.1 }),
+    /^The model is better than the base rate: [^.]*\.810.*0\.1000\.$/,
+  );
 });
 
 args('every preset holds valid trainer options', () => {

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageRoot } from '../../lib/kernels/native.js';
@@ -88,6 +88,15 @@ runs('SIGTERM finishes the step, saves and exits with 143, and --resume trains t
   assert.type(summary.after.averageAtN, 'number');
   assert.type(summary.seconds.training, 'number');
   assert.match(resumed.stdout, /in distribution \(2-4\), average@2/);
+  const shown = relative(packageRoot, output);
+  const next = [...resumed.stdout.matchAll(/^ {2}npx prl (.*?) +# .+$/gm)].map(([, command]) => command);
+  assert.equal(next, [
+    `report ${shown}`,
+    `eval --model ${shown}`,
+    `generate --model ${shown} --prompt '9-7*4='`,
+    `serve --model ${shown}`,
+  ]);
+  assert.match(prl(['generate', '--model', shown, '--prompt', '9-7*4=']).stdout, /^9-7\*4=/);
   assert.not.match(text + resumed.stdout, /NaN|-0\.000/, 'every number that is printed means something');
   assert.not.ok(
     ['\u001b', '\r'].some((control) => resumed.stdout.includes(control)),
@@ -190,13 +199,16 @@ runs('prl prm collect, train and eval work, and progrs trains with the resulting
   assert.is(readFileSync(data, 'utf8').trimEnd().split('\n').length, 31);
   const trained = prl(['prm', 'train', '--model', model, '--data', data, '--output', prm, '--epochs', '2']);
   assert.is(trained.status, 0, trained.stderr);
-  assert.match(trained.stdout, /On held-out problems: Brier/);
+  assert.match(trained.stdout, /On held-out problems, .* The model is (NOT )?better than the base rate: 0\.\d{3} /);
   assert.ok(existsSync(join(prm, 'backbone', 'tokenizer.json')));
   const text = prl(['prm', 'eval', '--prm', prm, '--data', data]);
   assert.match(text.stdout, /responses were left out.*\n.*the score is quantile 0\.5/);
   assert.match(text.stdout, /0\.9-1\.0 /);
+  assert.match(text.stdout, /^The model is (NOT )?better than the base rate: /m);
   const json = JSON.parse(prl(['prm', 'eval', '--prm', prm, '--data', data, '--quantile', '0.1', '--json']).stdout);
   assert.is(json.quantile, 0.1);
+  assert.is(json.betterThanBaseRate, json.brier < json.brierConstant);
+  assert.ok(Math.abs(json.brierConstant) <= json.baseRate * (1 - json.baseRate) + 1e-6, 'targets are in [0, 1]');
   assert.is(json.responses + json.leftOut, 60);
   assert.is(json.calibration.length, 10);
   const run = [

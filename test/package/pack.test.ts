@@ -257,10 +257,16 @@ Tensor.from(new Float32Array(8), [2, 4], { dtype: 'float8' });
 
 export const verdict: Promise<MathVerdict> = verifyMath('1', '1');
 export const server = (options: ServeOptions) => serve(options);
-export async function train(policy: Policy, options: TrainerOptions): Promise<number> {
+export async function train(policy: Policy, options: TrainerOptions, level?: string): Promise<number> {
   let reward = known;
-  const trainer = new Trainer({ policy, task: new ArithmeticTask(), ...options, method: 'prl', eta: 200 });
-  for await (const { metrics } of trainer.run()) reward = metrics.reward;
+  const trainer = new Trainer({ policy, task: new ArithmeticTask(), ...options, method: 'prl', eta: 200, level });
+  for await (const { metrics, measures } of trainer.run()) {
+    reward = metrics.reward + (metrics.kl ?? 0) + (measures.share_step_by_step ?? 0);
+    // @ts-expect-error: no such metric
+    reward += metrics.rewrad;
+    // @ts-expect-error: not in every step
+    reward += metrics['eval/pass_at_n'];
+  }
   return reward;
 }
 `;
@@ -279,6 +285,10 @@ for (const [module, moduleResolution] of [
       moduleResolution,
       target: 'es2022',
       strict: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      verbatimModuleSyntax: true,
+      isolatedModules: true,
       skipLibCheck: false,
       noEmit: true,
       types: [],

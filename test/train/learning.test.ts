@@ -45,7 +45,10 @@ for (const method of ['prl', 'grpo'] as const) {
     assert.ok(mean(steps.slice(-10)) > 0.85, `ends at ${mean(steps.slice(-10))}`);
     for (const { step, metrics } of steps) {
       // Two computations of one float32 log-probability of a tiny network.
-      assert.ok(metrics['sampling/sampling_logp_difference/max'] < 1e-4, `step ${step}: generation and training agree`);
+      assert.ok(
+        metrics['sampling/sampling_logp_difference/max']! < 1e-4,
+        `step ${step}: generation and training agree`,
+      );
       assert.is(metrics.updates_skipped, 0);
     }
   });

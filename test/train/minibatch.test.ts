@@ -156,7 +156,7 @@ batches('entropy and clip fractions are means over all tokens', () => {
     { reference: false },
   );
   assert.is(entropy, (6 + 2 * 1) / 10, 'sampled where some were left out, exact elsewhere');
-  const clips = ['low_mean', 'high_mean', 'region_mean'].map((name) => rest[`clip_ratio/${name}`]);
+  const clips = (['low_mean', 'high_mean', 'region_mean'] as const).map((name) => rest[`clip_ratio/${name}`]);
   near(clips, [0.1, 0.2, 0.3], 1e-15);
 });
 batches('methods that leave different responses out report the same entropy', async () => {

@@ -53,9 +53,14 @@ engines('an engine that samples as the policy does changes nothing, and all weig
     assert.is(metrics.reward, expected[i].metrics.reward);
     assert.equal(rollout.rolloutLogProbs, rollout.logProbs);
     for (const name of [
-      ...['importance_sampling_ratio/min', 'importance_sampling_ratio/mean', 'importance_sampling_ratio/max'],
-      ...['sequence_ratio_sum/min', 'sequence_ratio_sum/max', 'sequence_ratio_mean/min', 'sequence_ratio_mean/max'],
-    ])
+      ...([
+        'importance_sampling_ratio/min',
+        'importance_sampling_ratio/mean',
+        'importance_sampling_ratio/max',
+      ] as const),
+      ...(['sequence_ratio_sum/min', 'sequence_ratio_sum/max'] as const),
+      ...(['sequence_ratio_mean/min', 'sequence_ratio_mean/max'] as const),
+    ] as const)
       assert.is(metrics[`sampling/${name}`], 1, name);
     assert.is(metrics['sampling/sampling_logp_difference/max'], 0);
     assert.type(metrics['seconds/rollout'], 'number');
@@ -97,18 +102,18 @@ engines("old log-probs are the policy's own, and importance weights correct the 
       Float32Array.from({ length: cuSeqlens[i + 1] - cuSeqlens[i] }, (_, t) => 0.1 + 0.05 * t),
       2 ** -21,
     );
-  near([metrics['sampling/sampling_logp_difference/max']], [Math.max(...differences)], 1e-6);
+  near([metrics['sampling/sampling_logp_difference/max']!], [Math.max(...differences)], 1e-6);
   const weights = importanceWeights({ oldLogProbs: logProbs, rolloutLogProbs: rolloutLogProbs!, cuSeqlens });
   assert.equal(rollout.importanceWeights, weights.data);
   const lengths = rollout.completions.map(({ length }) => length);
   const sums = lengths.map((length) => 0.1 * length + (0.05 * length * (length - 1)) / 2);
   near(
-    [metrics['sampling/sequence_ratio_sum/max'], metrics['sampling/sequence_ratio_mean/min']],
+    [metrics['sampling/sequence_ratio_sum/max']!, metrics['sampling/sequence_ratio_mean/min']!],
     [Math.exp(Math.max(...sums)), Math.exp(Math.min(...sums.map((sum, i) => sum / lengths[i])))],
     1e-5,
   );
   near(
-    [metrics['sampling/importance_sampling_ratio/mean']],
+    [metrics['sampling/importance_sampling_ratio/mean']!],
     [sums.map(Math.exp).reduce((a, b) => a + b, 0) / sums.length],
     1e-5,
   );

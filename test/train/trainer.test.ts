@@ -70,7 +70,7 @@ learning('the sampler is checked on a few responses, now and then', async () => 
     steps.map(({ metrics }) => name in metrics),
     [true, false, false, true],
   );
-  assert.ok(steps[0].metrics[name] < 1e-5);
+  assert.ok(steps[0].metrics[name]! < 1e-5);
 });
 
 learning('a step reports its metrics under the names of TRL', async () => {
@@ -99,7 +99,7 @@ learning('a step reports its metrics under the names of TRL', async () => {
     'seconds/rollout',
     'seconds/reference',
     'seconds/update',
-  ])
+  ] as const)
     assert.ok(Number.isFinite(metrics[name]), name);
   near([metrics.first_token_entropy], [Math.log(policy().vocab)], 1e-6);
   const grpo = new Trainer({ policy: policy(), task: echoTask, method: 'grpo', ...SMALL, maxSteps: 1 });
@@ -123,15 +123,15 @@ learning('progrs scores every step once, and counts the tokens of the model', as
   for (const [i, { metrics, rollout, cuSteps, stepScores }] of steps.entries()) {
     assert.is(stepScores!.length, cuSteps.length - 1);
     assert.is(cuSteps[cuSteps.length - 1], rollout.logProbs.length);
-    near([metrics['prm/score_mean']], [stepScores!.reduce((a, b) => a + b, 0) / stepScores!.length], 1e-6);
+    near([metrics['prm/score_mean']!], [stepScores!.reduce((a, b) => a + b, 0) / stepScores!.length], 1e-6);
     for (const name of [
       'prm/coherence_mean',
       'prm/wrong_positive_share',
       'prm/wrong_positive_share_naive',
       'seconds/prm',
-    ])
+    ] as const)
       assert.ok(Number.isFinite(metrics[name]), name);
-    total += metrics['prm/tokens'];
+    total += metrics['prm/tokens']!;
     assert.is(metrics.num_prm_tokens, total);
     assert.ok(scored[i] <= rollout.rewards.length);
     const distinct = new Set(rollout.completions.map((tokens, r) => `${rollout.prompts[r]}|${tokens}`));

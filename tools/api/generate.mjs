@@ -1,6 +1,6 @@
 // Writes the reference, docs/api: a page for each theme from the doc comments of what lib/index.ts exports, the option
-// tables, and the help of every command. First it writes lib/kernels/policy-loss-options.ts from the table of the
-// loss's options, and the table of docs/models.md from the cases that test/policy/checkpoints.test.ts tests.
+// tables, and the help of every command. First it writes the types of the options from their tables, and the table of
+// docs/models.md from the cases that test/policy/checkpoints.test.ts tests.
 //   node --import tsx tools/api/generate.mjs [--check]     --check: writes nothing, and fails when docs/api is not current
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,15 +10,17 @@ import { Application, ReflectionKind, UnknownType } from 'typedoc';
 import { helpOf } from '../../lib/cli/kit/args.ts';
 import * as losses from '../../lib/kernels/loss-table.ts';
 import { PRM_TRAIN_OPTIONS } from '../../lib/prm/train.ts';
+import { SERVE_OPTIONS } from '../../lib/rollout/serve/server.ts';
 import { TRAINER_OPTIONS } from '../../lib/train/options.ts';
+import { SFT_OPTIONS } from '../../lib/train/sft-options.ts';
 import { CHECKPOINT_CASES } from '../../test/policy/checkpoint-cases.ts';
 import { lossTypes, policyLossOptions } from './loss-options.mjs';
+import { prmTrainOptions, serveSettings, sftOptions, trainerOptions } from './option-types.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const scratch = join(root, 'build', 'api');
 const pages = join(scratch, 'pages');
 const docs = join(root, 'docs', 'api');
-const lossOptions = join(root, 'lib', 'kernels', 'policy-loss-options.ts');
 
 /** The page on which a module's exports stand: that of the longest of these paths of lib that leads to it. */
 const THEMES = {
@@ -49,7 +51,7 @@ const SUBPATHS = Object.fromEntries(
 const problems = [];
 rmSync(scratch, { recursive: true, force: true });
 mkdirSync(pages, { recursive: true });
-writeLossOptions();
+writeOptionTypes();
 writeCheckpointTable();
 await writeReference(writeEntries());
 for (const name of readdirSync(pages)) write(name, shapesAsCode(read(pages, name)));
@@ -61,9 +63,16 @@ else replace();
 for (const problem of problems) console.error(problem);
 process.exit(problems.length ? 1 : 0);
 
-/** The type of the loss's options, which typedoc reads. */
-function writeLossOptions() {
-  keep(lossOptions, policyLossOptions(losses, root));
+/** The types of the options, which typedoc reads. */
+function writeOptionTypes() {
+  const types = {
+    'kernels/policy-loss-options.ts': policyLossOptions(losses, root),
+    'train/trainer-options.ts': trainerOptions(TRAINER_OPTIONS, root),
+    'train/sft-trainer-options.ts': sftOptions(SFT_OPTIONS, root),
+    'prm/train-options.ts': prmTrainOptions(PRM_TRAIN_OPTIONS, root),
+    'rollout/serve/serve-settings.ts': serveSettings(SERVE_OPTIONS, root),
+  };
+  for (const [name, text] of Object.entries(types)) keep(join(root, 'lib', name), text);
 }
 
 /** What checkpoints may have, between two marks of docs/models.md. */
@@ -199,7 +208,7 @@ function optionsPage() {
     '# Options',
     '',
     'On the command line the same names in kebab case: `numGenerations` is `--num-generations`. Where no default stands the',
-    'description says what happens. Presets and datasets set other defaults: see `prl train --help` in [commands](commands.md).',
+    'description says what happens. Presets and datasets set other defaults: see `prl train --help --all` in [commands](commands.md).',
     '',
     ...table('Trainer', TRAINER_OPTIONS),
     ...table('trainQuantilePrm', PRM_TRAIN_OPTIONS),
@@ -221,7 +230,7 @@ async function commandsPage() {
   if (commands.length < 10) problems.push(`only ${commands.length} commands were found in lib/cli/main.ts`);
   const helps = commands.map(async ([, module, name]) => {
     const command = (await import(`../../lib/cli/${module}.ts`))[name];
-    return [`## prl ${command.name}`, '', '```', helpOf(command), '```', ''];
+    return [`## prl ${command.name}`, '', '```', helpOf(command, { all: true }), '```', ''];
   });
   return [
     '# Commands',

@@ -1,30 +1,19 @@
 // What is written from the tables of the loss (lib/kernels/loss-table.ts): the type of its options, whose comments an
 // editor shows, and the table of the loss types in docs/api.
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
+import { optionsModule, sentencesOf } from './option-types.mjs';
 
 /** lib/kernels/policy-loss-options.ts. */
-export function policyLossOptions(table, root) {
-  const text = `// Made from loss-table.ts by \`npm run docs\`; do not edit.
-
-/**
- * Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h.
- */
-export interface PolicyLossOptions {
-${Object.entries(table.LOSS_TABLE)
-  .map(([name, spec]) => `${comment(paragraphs(name, spec, table))}\n${name}?: ${typeOf(spec)};`)
-  .join('\n')}
-}
-`;
-  const biome = join(root, 'node_modules', '.bin', 'biome');
-  const run = spawnSync(biome, ['format', '--stdin-file-path=policy-loss-options.ts'], {
-    cwd: root,
-    input: text,
-    encoding: 'utf8',
-  });
-  if (run.status !== 0) throw new Error(`biome: ${run.stderr}`);
-  return run.stdout;
-}
+export const policyLossOptions = (tables, root) =>
+  optionsModule(
+    {
+      name: 'PolicyLossOptions',
+      from: 'loss-table.ts',
+      doc: "Options of the policy loss, named as in TRL's GRPOConfig. The formulas: native/kernels/clipped_loss/clipped_loss.h.",
+      table: tables.LOSS_TABLE,
+      paragraphs: (name, spec) => paragraphs(name, spec, tables),
+    },
+    root,
+  );
 
 /** The loss types for docs/api/options.md. */
 export function lossTypes({ LOSSES, LOSS_TABLE, SURROGATES, AGGREGATIONS }) {
@@ -43,18 +32,8 @@ export function lossTypes({ LOSSES, LOSS_TABLE, SURROGATES, AGGREGATIONS }) {
 }
 
 function paragraphs(name, spec, { lineOf, LOSSES, SURROGATES, AGGREGATIONS }) {
-  const bounds = [
-    spec.above !== undefined && `above ${spec.above}`,
-    spec.min !== undefined && `at least ${spec.min}`,
-    spec.max !== undefined && `at most ${spec.max}`,
-  ].filter(Boolean);
-  const sentences = [
-    `${lineOf(spec)}.`,
-    spec.default !== undefined && `Default ${JSON.stringify(spec.default).replaceAll('"', "'")}.`,
-    bounds.length && `${bounds.join(', ').replace(/^./, (first) => first.toUpperCase())}.`,
-    spec.details,
-  ].filter(Boolean);
-  if (name !== 'lossType') return [sentences.join(' ')];
+  const sentences = sentencesOf(name, spec, lineOf(spec));
+  if (name !== 'lossType') return sentences;
   const types = Object.entries(LOSSES).map(([type, { surrogate, aggregation, arxiv, note }]) => {
     const first = Object.keys(LOSSES).find((other) => LOSSES[other].surrogate === surrogate);
     const term = first === type ? SURROGATES[surrogate] : `the term of ${first}`;
@@ -65,19 +44,4 @@ function paragraphs(name, spec, { lineOf, LOSSES, SURROGATES, AGGREGATIONS }) {
     'rho is the ratio of new to old probability, A the advantage, [x] a constant to the gradient.',
     ...types,
   ];
-}
-
-function typeOf(spec) {
-  if (spec.choices) return spec.choices.map((choice) => `'${choice}'`).join(' | ');
-  if (!spec.fields) return spec.type === 'integer' ? 'number' : spec.type;
-  return `{\n${Object.entries(spec.fields)
-    .map(([name, doc]) => `/** ${doc}. */\n${name}: number;`)
-    .join('\n')}\n}`;
-}
-
-/** A doc comment of lines that end by column 120. */
-function comment(texts) {
-  const lines = texts.flatMap((text, i) => [...(i ? [''] : []), ...text.match(/\S.{0,113}(?=\s|$)/g)]);
-  if (lines.length === 1) return `/** ${lines[0]} */`;
-  return ['/**', ...lines.map((line) => ` * ${line}`.trimEnd()), ' */'].join('\n');
 }

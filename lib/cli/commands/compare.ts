@@ -70,6 +70,10 @@ export const compareCommand: Command = {
     { title: 'Comparison', options: OPTIONS },
     { title: 'Trainer options of all methods', options: TRAINER },
   ],
+  common: [
+    ...['methods', 'seeds', 'firstSeed', 'preset', 'output', 'resume', 'jobs', 'model', 'level', 'maxSteps'],
+    ...['promptsPerStep', 'numGenerations', 'maxCompletionLength', 'learningRate', 'evalProblems'],
+  ],
   operands: { name: 'settings', usage: '[METHOD.option=value ...]' },
   notes: `METHOD.option=value sets an option of one method. The folder keeps everything: results.md, results.json, report.html, and a run folder
 per method and seed in cells/. You can stop a comparison at any moment and resume it: finished work is not done again.`,

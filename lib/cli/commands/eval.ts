@@ -15,6 +15,10 @@ export const evalCommand: Command = {
     { title: 'The embedded task, without --data', options: TASK_OPTIONS },
     { title: 'Datasets', options: DATA_OPTIONS },
   ],
+  common: [
+    ...['model', 'data', 'n', 'temperature', 'maxCompletionLength', 'seed', 'problems', 'level', 'responses'],
+    ...['records', 'resume', 'verifier', 'promptTemplate', 'output', 'json'],
+  ],
   operands: { name: 'files', usage: '[--data FILE ...]' },
   examples: [
     ['prl eval --model runs/a', 'average@8 and pass@8 of the newest checkpoint on the embedded task'],

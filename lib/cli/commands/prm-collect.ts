@@ -67,6 +67,10 @@ export const prmCollectCommand: Command = {
     { title: 'The embedded task, without --dataset', options: TASK_OPTIONS },
     { title: 'Dataset', options: DATA_OPTIONS },
   ],
+  common: [
+    ...['model', 'output', 'problems', 'n', 'continuations', 'maxCompletionLength', 'temperature', 'stepSplit'],
+    ...['stepLength', 'seed', 'split', 'level', 'dataset', 'promptTemplate', 'verifier'],
+  ],
   required: ['model', 'output'],
   examples: [
     [

@@ -10,7 +10,7 @@ import { Interrupt } from '../kit/interrupt.js';
 import { LOAD_OPTIONS, modelFolder, weightsHash } from '../kit/model-folder.js';
 import { Progress } from '../kit/progress.js';
 import { warn } from '../kit/warn.js';
-import { auc } from '../prm/evaluation.js';
+import { auc, verdict } from '../prm/evaluation.js';
 
 const FILES = {
   model: { type: 'string', doc: 'Folder of the model that the data was collected with' },
@@ -63,9 +63,7 @@ async function train(values: Values): Promise<number> {
   const { model: prm, epoch, heldOutLoss, steps } = trained;
   await prm.save(output!, async (backbone) => tokenizer?.save(backbone));
   progress.done(`epoch ${epoch}, held-out pinball ${heldOutLoss.toFixed(4)}, ${steps.train} + ${steps.heldOut} steps`);
-  const { brier, brierConstant, aucLast } = await evaluatePrm(prm, data);
-  console.log(
-    `On held-out problems: Brier ${brier.toFixed(3)} (a constant: ${brierConstant.toFixed(3)}), AUC of the answer ${auc(aucLast)}`,
-  );
+  const result = await evaluatePrm(prm, data);
+  console.log(`On held-out problems, AUC of the answer ${auc(result.aucLast)}. ${verdict(result).join(' ')}`);
   return 0;
 }

@@ -6,6 +6,7 @@ import { inRunFolder } from '../kit/in-run-folder.js';
 import { LOAD_OPTIONS } from '../kit/model-folder.js';
 import { fineTune } from '../sft/fine-tune.js';
 import { SFT_DATA_OPTIONS } from '../sft/options.js';
+import { nextSteps } from '../train/next-steps.js';
 
 const RUN_OPTIONS = {
   model: { type: 'string', doc: 'Model to train: folder of a model or a run, or the id of a model of the hub' },
@@ -21,6 +22,10 @@ export const sftCommand: Command = {
     { title: 'Run', options: RUN_OPTIONS },
     { title: 'Demonstrations', options: SFT_DATA_OPTIONS },
     { title: 'Training', options: SFT_OPTIONS },
+  ],
+  common: [
+    ...['model', 'dataset', 'evalDataset', 'output', 'resume', 'promptField', 'completionField', 'promptTemplate'],
+    ...['numTrainEpochs', 'maxSteps', 'perDeviceTrainBatchSize', 'packing', 'maxLength', 'learningRate', 'seed'],
   ],
   notes:
     'Rows have the field messages (a conversation), the fields prompt and completion, or the field text. prl train --model RUN continues with reinforcement learning.',
@@ -38,8 +43,9 @@ export const sftCommand: Command = {
     // Before the folder is made.
     for (const name of resume ? [] : ['model', 'dataset'])
       if (given[name] === undefined) throw invalidArgument(`prl sft needs --${name}`);
-    return inRunFolder({ command: 'prl sft', output, resume, name: 'sft' }, (folder, interrupt) =>
-      fineTune(folder, given, interrupt),
-    );
+    return inRunFolder({ command: 'prl sft', output, resume, name: 'sft' }, async (folder, interrupt) => {
+      const done = await fineTune(folder, given, interrupt);
+      return done ? (run) => nextSteps(run, { steps: 1, next: { prompt: 'What is 2 + 2?' } }) : undefined;
+    });
   },
 };

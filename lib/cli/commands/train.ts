@@ -38,6 +38,10 @@ export const trainCommand: Command = {
     { title: 'Dataset, instead of the arithmetic task and its warm start', options: DATASET_OPTIONS },
     { title: 'Trainer', options: TRAINER_OPTIONS },
   ],
+  common: [
+    ...['preset', 'model', 'dataset', 'evalDataset', 'method', 'output', 'resume', 'maxSteps', 'seed'],
+    ...['promptsPerStep', 'numGenerations', 'maxCompletionLength', 'learningRate', 'beta', 'lossType'],
+  ],
   notes: `${ARITHMETIC_NOTES}\n\n${DATASET_NOTES}`,
   examples: [
     ['prl train', 'The quickstart: PRL on the arithmetic task'],

@@ -10,6 +10,8 @@ export interface Command {
   summary: string;
   /** Options in groups, for the help. */
   groups: { title: string; options: OptionTable }[];
+  /** The options that the help shows without --all, the most common first. Default: all of them. */
+  common?: readonly string[];
   /** Arguments without an option name. `run` gets them as a list of strings under `name`. Default: none are allowed. */
   operands?: { name: string; usage: string; required?: boolean };
   /** Required options. */
@@ -151,14 +153,18 @@ function valueName(spec: OptionSpec): string {
   }
 }
 
-/** The help text of a command, made from its tables of options. */
-export function helpOf(command: Command): string {
+/** The help text of a command, made from its tables of options: the common options, or with `all` every one. */
+export function helpOf(command: Command, { all = false } = {}): string {
+  const table = commandOptions(command);
+  const common = all ? undefined : command.common;
+  const options = Object.fromEntries((common ?? []).map((name) => [name, table[name]]));
+  const groups = common ? [{ title: 'Common options', options }] : command.groups;
   const lines = [
     command.summary,
     '',
     `  prl ${[command.name, command.operands?.usage].filter(Boolean).join(' ')} [options]`,
   ];
-  for (const { title, options } of command.groups) {
+  for (const { title, options } of groups) {
     lines.push('', `${title}:`);
     const rows = Object.entries(options).map(([name, spec]) => {
       const value = spec.default !== undefined && spec.default !== false ? ` [${spec.default}]` : '';
@@ -172,7 +178,8 @@ export function helpOf(command: Command): string {
     for (const [left, right] of rows)
       lines.push(left.length < width ? left.padEnd(width) + right : `${left}\n${' '.repeat(width)}${right}`);
   }
-  if (command.notes) lines.push('', command.notes);
+  if (common) lines.push('', `All ${Object.keys(table).length} options: prl ${command.name} --help --all`);
+  else if (command.notes) lines.push('', command.notes);
   lines.push('', 'Examples:');
   for (const [example, meaning] of command.examples) lines.push(`  ${example}`, `      ${meaning}`);
   return lines.join('\n');

@@ -16,14 +16,14 @@ export interface FolderRequest {
 }
 
 /**
- * Runs `work` in the folder and says at the end where the run is, or how to resume it. `work` returns false if it was
- * interrupted.
+ * Runs `work` in the folder and says at the end where the run is, or how to resume it. `work` returns what else to say
+ * of a run in this place, or undefined if it was interrupted.
  *
  * @returns the exit code of the command
  */
 export async function inRunFolder(
   request: FolderRequest,
-  work: (folder: RunFolder, interrupt: Interrupt) => Promise<boolean>,
+  work: (folder: RunFolder, interrupt: Interrupt) => Promise<((run: string) => string) | undefined>,
 ): Promise<number> {
   const interrupt = new Interrupt();
   const folder = await open(request);
@@ -32,10 +32,10 @@ export async function inRunFolder(
   try {
     const done = await work(folder, interrupt).catch((error) => {
       if (!interrupt.isCause(error)) throw error;
-      return false;
+      return undefined;
     });
     const seconds = ((performance.now() - start) / 1000).toFixed(0);
-    if (done) console.log(`\nDone in ${seconds} s. The run is in ${shown}`);
+    if (done) console.log(`\nDone in ${seconds} s. The run is in ${shown}\n\n${done(shown)}`);
     else if (existsSync(folder.file('config.json')))
       console.log(`Saved. To resume: ${request.command} --resume --output ${shown}`);
     else console.log('Stopped before there was anything to save.');

@@ -11,6 +11,8 @@ export function evaluationText(result: PrmEvaluation): string {
     ...(leftOut > 0 ? [`${leftOut} responses were left out: the model may have been trained on their problems`] : []),
     `${responses} responses (${(100 * right).toFixed(0)}% right), ${steps} steps; the score is quantile ${quantile}`,
     '',
+    ...verdict(result),
+    '',
     table([
       ['', 'model', 'best constant'],
       ['Brier score', brier.toFixed(4), brierConstant.toFixed(4)],
@@ -27,6 +29,19 @@ export function evaluationText(result: PrmEvaluation): string {
     '',
     ...calibrationPlot(result.calibration),
   ].join('\n');
+}
+
+/** Whether the model is better than the base rate, in plain words. */
+export function verdict({ betterThanBaseRate, brier, brierConstant, baseRate, aucAny }: PrmEvaluation): string[] {
+  const figures = `${baseRate.toFixed(3)} for every step has Brier score ${brierConstant.toFixed(4)}, the model has ${brier.toFixed(4)}`;
+  if (betterThanBaseRate) return [`The model is better than the base rate: ${figures}.`];
+  const ranks = aucAny !== null && aucAny > 0.5;
+  return [
+    `The model is NOT better than the base rate: ${figures}.`,
+    ranks
+      ? `Only the order of its scores tells something (AUC ${auc(aucAny)}). Try another --quantile, or train on more data.`
+      : 'Nor does the order of its scores tell which responses end right. Train on more data.',
+  ];
 }
 
 /** A bar per bin: the share of continuations that ended right (#), and the mean score that it should reach (|). */

@@ -33,6 +33,7 @@ export const ARITHMETIC_OPTIONS = {
 } as const satisfies OptionTable;
 
 export const ARITHMETIC_NOTES = [
+  'The task is chains of arithmetic, evaluated strictly from left to right: 9-7*4= is 8.',
   'Presets set these defaults:',
   ...Object.entries<Preset>(PRESETS).map(([name, { doc, trainer }]) => {
     const set = Object.entries(trainer).map(([option, value]) => `${option} ${value}`);
@@ -64,6 +65,7 @@ async function recipe(run: Run): Promise<Recipe> {
       startingPolicy(folder, task, preset, { saved: savedBase, model, ...loading, seed: options.seed }, interrupt),
     secondsBefore: async () => ({ warmStart: await warmUpSeconds(folder) }),
     exams,
+    next: { evaluation: {}, prompt: '9-7*4=' },
     examLine: ({ trained: a, harder: b }) =>
       `average@${a.n} ${a.averageAtN.toFixed(3)} (${a.level} operands), ${b.averageAtN.toFixed(3)} (${b.level})`,
     async report({ base, policy, before, after }: Trained) {

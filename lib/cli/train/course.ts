@@ -11,6 +11,7 @@ import type { Values } from '../kit/args.js';
 import { type FolderRequest, inRunFolder } from '../kit/in-run-folder.js';
 import type { Interrupt } from '../kit/interrupt.js';
 import { type Exams, evaluationFigures, examine, type Results } from './evaluation.js';
+import { type NextSteps, nextSteps } from './next-steps.js';
 import { plots } from './plots.js';
 
 /** A kind of run, such as one on a dataset. */
@@ -59,6 +60,8 @@ export interface Recipe {
   secondsBefore?(): Promise<{ [name: string]: number }>;
   /** Paragraphs to print after the curves. */
   report(trained: Trained): Promise<string[]>;
+  /** What measures and tries the trained policy. */
+  next: NextSteps;
   dispose?(): void;
 }
 
@@ -72,7 +75,10 @@ export interface Trained {
 
 /** @returns the exit code of the command */
 export const runCourse = (request: FolderRequest, given: Values, recipeOf: Maker['recipe']): Promise<number> =>
-  inRunFolder(request, (folder, interrupt) => follow({ folder, given, interrupt }, recipeOf));
+  inRunFolder(request, async (folder, interrupt) => {
+    const done = await follow({ folder, given, interrupt }, recipeOf);
+    return done && ((run) => nextSteps(run, done));
+  });
 
 export interface SavedConfig {
   /** Settings of the command. Each recipe has its own, and checks them like options of the command line. */
@@ -92,8 +98,11 @@ export async function savedConfig(folder: RunFolder): Promise<SavedConfig> {
   return { command, trainer: Object.fromEntries(options) };
 }
 
-/** @returns false if interrupted */
-async function follow(begun: Pick<Run, 'folder' | 'given' | 'interrupt'>, recipeOf: Maker['recipe']): Promise<boolean> {
+/** @returns the recipe; undefined if interrupted */
+async function follow(
+  begun: Pick<Run, 'folder' | 'given' | 'interrupt'>,
+  recipeOf: Maker['recipe'],
+): Promise<Recipe | undefined> {
   const { folder, interrupt } = begun;
   const run = { ...begun, known: await savedConfig(folder), savedBase: await wholeBase(folder) };
   const recipe = await recipeOf(run);
@@ -102,16 +111,16 @@ async function follow(begun: Pick<Run, 'folder' | 'given' | 'interrupt'>, recipe
     for (const [section, { values, changeable }] of Object.entries(config))
       await settleConfig(folder, section, { ...values }, changeable);
     const base = await recipe.base();
-    if (!base) return false;
+    if (!base) return undefined;
     if (run.savedBase === undefined) await saveBase(folder, base, task);
 
     const examination = { folder, task, exams, interrupt };
     const before = await examine(examination, 'before', 0, base, examLine);
     const policy = await recipe.train(base);
-    if (!policy) return false;
+    if (!policy) return undefined;
     const after = await examine(examination, 'after', steps, policy, examLine);
     await conclude(folder, recipe, { base, policy, before, after });
-    return true;
+    return recipe;
   } finally {
     recipe.dispose?.();
   }

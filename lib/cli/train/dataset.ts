@@ -8,6 +8,7 @@ import { PROMPT_PRESETS } from '../../tasks/data/prompt.js';
 import type { DatasetTask } from '../../tasks/dataset.js';
 import { resumeRunClock } from '../../train/checkpoint.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from '../../train/options.js';
+import { DATA_OPTIONS } from '../eval/options.js';
 import { part } from '../kit/args.js';
 import { DATASET_OPTIONS, type DatasetRunOptions, loadTask } from '../kit/dataset.js';
 import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
@@ -15,6 +16,7 @@ import { table } from '../kit/table.js';
 import { warn } from '../kit/warn.js';
 import type { Maker, Recipe, Run, Trained } from './course.js';
 import { type Exams, evaluationTable } from './evaluation.js';
+import type { NextSteps } from './next-steps.js';
 import { reinforcement, trainerOptions } from './reinforce.js';
 
 /** Settings of PRL's published run script, and of the trainer that it runs, for the options that this trainer has. */
@@ -84,11 +86,18 @@ async function recipe(run: Run): Promise<Recipe> {
     ...learning,
     base: async () => policy,
     exams,
+    next: {
+      ...(data.evalDataset && { evaluation: { data: data.evalDataset, maxCompletionLength, ...readAlike(data) } }),
+      prompt: 'What is 2 + 2?',
+    },
     examLine: ({ trained: { n, averageAtN, passAtN, problems } }) =>
       `average@${n} ${averageAtN.toFixed(3)}, pass@${n} ${passAtN.toFixed(3)} on ${problems} problems`,
     report: async (trained) => reportOf(task, exams, trained),
   };
 }
+
+/** The options of the run that prl eval has as well: how to read the problems and judge the responses. */
+const readAlike = (data: DatasetRunOptions) => part(data, DATA_OPTIONS) as NextSteps['evaluation'];
 
 /** The evaluation on held-out problems, if there are any. */
 function examsOf({ size }: DatasetTask, options: ResolvedTrainerOptions): Exams {

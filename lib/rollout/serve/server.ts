@@ -2,13 +2,14 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { invalidArgument, PrlError } from '../../base/errors.js';
 import type { Json } from '../../base/json.js';
-import { type OptionsOf, type OptionTable, type ResolvedOptions, resolveOptions } from '../../base/options.js';
+import { type OptionTable, type ResolvedOptions, resolveOptions } from '../../base/options.js';
 import type { Policy } from '../../policy/policy.js';
 import type { Tokenizer } from '../../policy/tokenizer.js';
 import { streamedAnswer, wholeAnswer } from './answer.js';
 import { Batcher, type Done } from './batcher.js';
 import { readCompletionRequest, type ServedCompletions } from './completion-request.js';
 import { errorBody, HttpError, isAuthorized, readBody, sendJson } from './http.js';
+import type { ServeSettings } from './serve-settings.js';
 import { ServedWeights } from './weights.js';
 
 export const SERVE_OPTIONS = {
@@ -34,15 +35,15 @@ export const SERVE_OPTIONS = {
   bodyTimeout: { type: 'integer', default: 30_000, min: 1, doc: 'Milliseconds in which a whole request must arrive' },
 } as const satisfies OptionTable;
 
-/** Options of {@link serve}. The others are those of `prl serve`, in camelCase. */
-export type ServeOptions = OptionsOf<typeof SERVE_OPTIONS> & {
+/** Options of {@link serve}. */
+export interface ServeOptions extends ServeSettings {
   /** The policy to serve. */
   policy: Policy;
   /** Tokenizer of the policy. Without it prompts must be token ids, and the texts of answers are empty. */
-  tokenizer?: Tokenizer;
+  tokenizer?: Tokenizer | undefined;
   /** Called with the errors of requests that failed for a reason of ours. */
-  onError?: (error: Error) => void;
-};
+  onError?: ((error: Error) => void) | undefined;
+}
 
 /** A running server. */
 export interface RunningServer {

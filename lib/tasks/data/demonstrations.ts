@@ -19,28 +19,28 @@ export interface DemonstrationOptions extends SourceOptions, PromptOptions {
   /** The tokenizer of the model to train. */
   tokenizer: Tokenizer;
   /** Name in messages and reports. Default: the source. */
-  name?: string;
+  name?: string | undefined;
   /** Field of the prompt: a text, or a list of messages. Default 'prompt'. */
-  promptField?: string;
+  promptField?: string | undefined;
   /** Field of the completion: a text, or a list of messages. Default 'completion'. */
-  completionField?: string;
+  completionField?: string | undefined;
   /** Field of a whole conversation, a list of messages. Default 'messages'. */
-  messagesField?: string;
+  messagesField?: string | undefined;
   /** Field of a plain text. Default 'text'. */
-  textField?: string;
+  textField?: string | undefined;
   /** Longest sequence in tokens. Longer ones lose their end. Default 1024. */
-  maxLength?: number;
+  maxLength?: number | undefined;
   /** Rows with a prompt: learns the completion only. Default true. */
-  completionOnlyLoss?: boolean;
+  completionOnlyLoss?: boolean | undefined;
   /**
    * Conversations: learns the assistant's turns only, all of them. Default true. (TRL's default is false: there the
    * template must mark the turns.)
    */
-  assistantOnlyLoss?: boolean;
+  assistantOnlyLoss?: boolean | undefined;
   /** What to do with rows that cannot be used: not JSON, a field missing. Default 'error'. */
-  onInvalid?: 'error' | 'drop';
+  onInvalid?: 'error' | 'drop' | undefined;
   /** Called from time to time with the rows read and kept. */
-  onProgress?: (progress: { rows: number; kept: number }) => void;
+  onProgress?: ((progress: Pick<DatasetReport, 'rows' | 'kept'>) => void) | undefined;
 }
 
 /** Demonstrations that were read, and a report on the rows. */

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { invalidArgument } from '../../base/errors.js';
 import { describe } from '../../base/options.js';
 import type { Problem } from '../task.js';
@@ -21,23 +22,23 @@ export interface FieldOptions {
    * problem, question, prompt, input (MAWPS), in small or capital letters. A Body beside a Question (SVAMP), and a
    * context beside OlympiadBench's final_answer, come before it.
    */
-  promptField?: string;
+  promptField?: string | undefined;
   /**
    * Field of the answer. Default: the first of answer, gold, final_answer, ground_truth, target, solution,
    * in small or capital letters.
    */
-  answerField?: string;
+  answerField?: string | undefined;
   /**
    * Where in its field the answer is. 'field': the whole field. 'boxed': the contents of its last \boxed{}. 'hashes':
    * the text after its last #### (GSM8K). 'auto' (default): hashes if the last line begins with ####, else boxed if
    * there is a box, else the whole field. Of a solution of several lines, 'auto' takes no text but a last line that
    * says the answer.
    */
-  answerFrom?: AnswerFrom;
+  answerFrom?: AnswerFrom | undefined;
   /** Field of the row's id. Default: no id. */
-  idField?: string;
+  idField?: string | undefined;
   /** Field whose values become levels of the task, beside 'all'. */
-  levelField?: string;
+  levelField?: string | undefined;
 }
 
 export const ANSWER_SOURCES = ['auto', 'field', 'boxed', 'hashes'] as const;
@@ -161,7 +162,7 @@ const MAX_DEPTH = 4;
 function textOf(value: unknown, field: string, depth = 0): string {
   if (depth > MAX_DEPTH) throw new Error(`'${field}' nests lists too deeply`);
   if (Array.isArray(value)) return value.map((item, i) => textOf(item, `${field}.${i}`, depth + 1)).join(', ');
-  if (value instanceof Number || (Number.isInteger(value) && !Number.isSafeInteger(value)))
+  if (types.isNumberObject(value) || (Number.isInteger(value) && !Number.isSafeInteger(value)))
     throw new Error(`'${field}' has more digits than a JSON number keeps: write it as a string`);
   if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);
   if (typeof value !== 'string')

@@ -30,23 +30,23 @@ import { resolveSources, SOURCE_OPTIONS, type SourceOptions } from './source.js'
 /** Options of {@link loadDataset}. */
 export interface DatasetOptions extends SourceOptions, FieldOptions, PromptOptions {
   /** Name in messages and reports. Default: the source. */
-  name?: string;
+  name?: string | undefined;
   /** What to do with rows that cannot be used: not JSON, a field missing. Default 'error'. */
-  onInvalid?: 'error' | 'drop';
+  onInvalid?: 'error' | 'drop' | undefined;
   /** What to do with duplicates and rows outside the limits below. Default 'drop'. */
-  onFiltered?: 'error' | 'drop';
+  onFiltered?: 'error' | 'drop' | undefined;
   /** Longest prompt in tokens, template included. It needs `tokenizer`. */
-  maxPromptLength?: number;
+  maxPromptLength?: number | undefined;
   /** Counts the tokens for maxPromptLength. */
-  tokenizer?: Tokenizer;
+  tokenizer?: Tokenizer | undefined;
   /** Shortest answer in characters. */
-  minAnswerLength?: number;
+  minAnswerLength?: number | undefined;
   /** Longest answer in characters. */
-  maxAnswerLength?: number;
+  maxAnswerLength?: number | undefined;
   /** Returns true for the problems to keep. It also gets the whole row. */
-  filter?: (problem: DatasetProblem, row: RawRow) => boolean | Promise<boolean>;
+  filter?: ((problem: DatasetProblem, row: RawRow) => boolean | Promise<boolean>) | undefined;
   /** Called from time to time with the rows read and kept. */
-  onProgress?: (progress: { rows: number; kept: number }) => void;
+  onProgress?: ((progress: Pick<DatasetReport, 'rows' | 'kept'>) => void) | undefined;
 }
 
 /** How many rows were kept and dropped. */

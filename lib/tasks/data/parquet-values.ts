@@ -1,5 +1,6 @@
 // The values of a Parquet file, as their writer meant them. hyparquet reads what is stored: integers, floats and bytes.
 // (Its own conversions put decimals through doubles and replace bytes that are not UTF-8.)
+import { types } from 'node:util';
 import type { SchemaElement, SchemaTree } from 'hyparquet';
 import { parseExact } from './exact-json.js';
 
@@ -100,7 +101,7 @@ function utf8(bytes: unknown): string {
 }
 
 function integerOf(value: unknown): bigint {
-  if (!(value instanceof Uint8Array)) return BigInt(value as number | bigint);
+  if (!types.isUint8Array(value)) return BigInt(value as number | bigint);
   const hex = Buffer.from(value).toString('hex');
   return BigInt.asIntN(8 * value.length, BigInt(`0x${hex || 0}`));
 }

@@ -1,5 +1,5 @@
 import { badRow } from '../../base/lines.js';
-import { startThread } from '../../base/thread.js';
+import { startThread, threadModule } from '../../base/thread.js';
 import type { ParquetAnswer, ParquetJob } from './parquet-messages.js';
 import type { SelectColumns } from './raw-row.js';
 
@@ -20,7 +20,7 @@ export async function* parquetRows(
   select: SelectColumns,
   { seconds, megabytes }: ParquetLimits = LIMITS,
 ): AsyncGenerator<unknown, void, void> {
-  const worker = startThread(new URL('./parquet-worker', import.meta.url), {
+  const worker = startThread(threadModule('./parquet-worker', import.meta.url), {
     workerData: { file } satisfies ParquetJob,
     resourceLimits: { maxOldGenerationSizeMb: megabytes },
   });

@@ -8,14 +8,14 @@ import { endsWithThink } from '../verify/verifier.js';
 /** The text around a problem. */
 export interface PromptOptions {
   /** Name of a preset, or a text of your own with {prompt} in it. Default 'auto'. */
-  promptTemplate?: string;
+  promptTemplate?: string | undefined;
   /** System message of the chat, instead of the preset's. A row's own comes first. */
-  systemPrompt?: string;
+  systemPrompt?: string | undefined;
   /**
    * Sends the template as the user message of the model's chat template. Default: as the preset says; for your own
    * text, true with systemPrompt.
    */
-  chat?: boolean;
+  chat?: boolean | undefined;
 }
 
 interface Frame {

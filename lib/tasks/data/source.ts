@@ -15,11 +15,11 @@ export interface DataFile {
 /** Selects files of a folder or of a dataset of the hub, and sets the access to the hub. */
 export interface SourceOptions extends Omit<HubOptions, 'onProgress'> {
   /** Which split. Default 'train'. */
-  split?: string;
+  split?: string | undefined;
   /** Which of several datasets in a repository: a folder's name, or a part of the file names. */
-  config?: string;
+  config?: string | undefined;
   /** Called with the progress of a download. */
-  onDownload?: HubOptions['onProgress'];
+  onDownload?: HubOptions['onProgress'] | undefined;
 }
 export const SOURCE_OPTIONS = ['split', 'config', 'onDownload', 'revision', 'token', 'cacheDir', 'signal'];
 

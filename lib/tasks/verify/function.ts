@@ -1,4 +1,4 @@
-import { invalidArgument, PrlError } from '../../base/errors.js';
+import { invalidArgument, messageOf, PrlError } from '../../base/errors.js';
 import { checkNumber, checkOptions, checkString, describe } from '../../base/options.js';
 import type { Verdict } from '../task.js';
 import type { ResponseInfo, Verifier } from './verifier.js';
@@ -13,9 +13,9 @@ export type VerifierFunction = (
 /** Options of {@link functionVerifier}. */
 export interface FunctionVerifierOptions {
   /** Name in errors. Default: the function's own name. */
-  name?: string;
+  name?: string | undefined;
   /** Milliseconds for one response. Default 30000. */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 /**
@@ -63,7 +63,7 @@ export async function checkVerdict<I extends ResponseInfo>(
   } catch (error) {
     if (error instanceof PrlError && (error.code === 'ERR_PRL_VERIFIER' || error.code === 'ERR_PRL_TIMEOUT'))
       throw error;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     throw new PrlError('ERR_PRL_VERIFIER', `the verifier '${name}' failed for ${problem(info)}: ${message}`, {
       cause: error,
     });

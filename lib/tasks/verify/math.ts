@@ -1,4 +1,5 @@
 import { checkChoice, checkOptions, checkString } from '../../base/options.js';
+import { threadModule } from '../../base/thread.js';
 import { EXTRACTIONS, type Extraction } from './extract.js';
 import type { MathVerdict } from './judge.js';
 import { LIMITS } from './limits.js';
@@ -13,7 +14,7 @@ export interface MathOptions {
    * "Answer:", else the last box, else after "answer is", else the last mathematics, else the last number. 'whole': the
    * whole response.
    */
-  extraction?: Extraction;
+  extraction?: Extraction | undefined;
 }
 
 /** Milliseconds for one judgement. It usually takes one; the deadline is for unforeseen cases. */
@@ -36,7 +37,7 @@ export async function verifyMath(response: string, gold: string, options: MathOp
   checkString('response', response);
   checkString('gold', gold);
   pool ??= new Pool({
-    module: new URL('./worker', import.meta.url),
+    module: threadModule('./worker', import.meta.url),
     deadline: DEADLINE,
   });
   const question = { response: relevant(response), gold: gold.slice(0, LIMITS.response), extraction };

@@ -151,7 +151,7 @@ function understood<T>(work: () => T): T | null {
     return work();
   } catch (error) {
     // Deep recursion is bounded by the number of nodes, but by nothing tighter.
-    if (error instanceof NotUnderstood || error instanceof RangeError) return null;
+    if (error instanceof NotUnderstood || (error as Error).name === 'RangeError') return null;
     throw error;
   }
 }

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { invalidArgument } from '../../base/errors.js';
 import { checkBoolean, checkChoice, checkNumber, checkOptions, describe } from '../../base/options.js';
 import { EXTRACTIONS, type Extraction, extractAnswer } from './extract.js';
@@ -8,9 +9,9 @@ import { ofTexts, type Verifier, withAnswers } from './verifier.js';
 /** Options of {@link exactVerifier}. */
 export interface ExactOptions {
   /** Where the answer is, as for verifyMath. Default 'boxed'. */
-  extraction?: Extraction;
+  extraction?: Extraction | undefined;
   /** Treats capital and small letters alike. Default false. */
-  ignoreCase?: boolean;
+  ignoreCase?: boolean | undefined;
 }
 
 /**
@@ -38,11 +39,11 @@ export function exactVerifier(options: ExactOptions = {}): Verifier {
 /** Options of {@link numericVerifier}. */
 export interface NumericOptions {
   /** Where the number is, as for verifyMath. Default 'boxed'. */
-  extraction?: Extraction;
+  extraction?: Extraction | undefined;
   /** Allowed error as a share of the gold number. Default 1e-6. */
-  relativeTolerance?: number;
+  relativeTolerance?: number | undefined;
   /** Allowed error, added to the relative one. Default 0. */
-  absoluteTolerance?: number;
+  absoluteTolerance?: number | undefined;
 }
 
 /**
@@ -83,7 +84,7 @@ export interface RegexOptions {
    * Finds the answer: the first group, in its last match, must be the gold answer. Without it the gold answer is a
    * regular expression that must match the response.
    */
-  pattern?: RegExp;
+  pattern?: RegExp | undefined;
 }
 
 /**
@@ -96,7 +97,7 @@ export function regexVerifier(options: RegexOptions = {}): Verifier {
   options = checkOptions('regexVerifier', options, ['pattern']);
   const { pattern } = options;
   if (pattern === undefined) return ofTexts((response, gold) => (compiled(gold).test(end(response)) ? 1 : 0));
-  if (!(pattern instanceof RegExp)) throw invalidArgument(`pattern must be a RegExp, not ${describe(pattern)}`);
+  if (!types.isRegExp(pattern)) throw invalidArgument(`pattern must be a RegExp, not ${describe(pattern)}`);
   const all = new RegExp(pattern.source, pattern.flags.includes('g') ? pattern.flags : `${pattern.flags}g`);
   if (new RegExp(`${all.source}|`, all.flags).exec('')!.length < 2)
     throw invalidArgument(`the pattern ${pattern} of regexVerifier has no group to take the answer from`);

@@ -9,7 +9,7 @@ export interface ResponseInfo {
   /** Whether the response ended by itself, not at the length limit. */
   finished: boolean;
   /** Whether the prompt that the policy saw, with its template, ends with <think>. Default: as `prompt` ends. */
-  thinking?: boolean;
+  thinking?: boolean | undefined;
 }
 
 /**
