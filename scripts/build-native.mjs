@@ -4,7 +4,8 @@
 //   node scripts/build-native.mjs [--out DIR] [--cuda-arch LIST|all|none | --emulate] [--sanitize | --sanitize-threads] [--keep] [--jobs N]
 //
 // CUDA is compiled if nvcc is found (in CUDACXX, .cuda/bin, on the PATH, or in /usr/local/cuda/bin). The targets are
-// the given list, else the GPU that is present, else 90a. A given list that cannot be compiled is an error.
+// the given list, else the GPU that is present, else 90a. `all` are those that this nvcc has. A given list that cannot
+// be compiled is an error. If none was given, the addon is then compiled for the CPU only, and the build says so.
 // PRL_CUDA_ARCH and PRL_KEEP_BUILD=1 mean the same as --cuda-arch and --keep: prebuildify calls this through node-gyp,
 // which passes no options.
 // --sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer (scripts/test-asan.mjs). --sanitize-threads: with
@@ -28,7 +29,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { addonProblem, findNvcc, missingTools, onPath } from './toolchain.mjs';
+import { addonProblem, findNvcc, missingTools, nvccArchitectures, nvccVersion, onPath } from './toolchain.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
@@ -36,18 +37,40 @@ const require = createRequire(import.meta.url);
 /** Whether this is a checkout. Otherwise it is the installed package. */
 export const isCheckout = existsSync(join(root, 'lib', 'index.ts'));
 
-export const ALL_CUDA_TARGETS = '75-real;80-real;86-real;89-real;90a-real;100a-real;120-real;90-virtual';
+const ALL_CUDA_TARGETS = [
+  '75-real',
+  '80-real',
+  '86-real',
+  '89-real',
+  '90a-real',
+  '100a-real',
+  '120-real',
+  '90-virtual',
+];
+
+/** The targets of `all` for this nvcc: CUDA 12.4 knows nothing of Blackwell, whose GPUs then run the PTX. */
+export function allCudaTargets(nvcc) {
+  const known = nvccArchitectures(nvcc);
+  return ALL_CUDA_TARGETS.filter((target) => known.includes(Number.parseInt(target, 10)));
+}
 
 /** The targets to compile for: the requested ones, else the GPU that is present, else 90a. */
-function cudaTargets(asked) {
-  if (asked === 'all') return ALL_CUDA_TARGETS;
+export function cudaTargets(asked, nvcc) {
+  if (asked === 'all') return allCudaTargets(nvcc).join(';');
   if (asked) return asked.replaceAll(',', ';');
   const smi = spawnSync('nvidia-smi', ['--query-gpu=compute_cap', '--format=csv,noheader'], { encoding: 'utf8' });
-  const found = [...new Set((smi.stdout ?? '').match(/^\d+\.\d+$/gm) ?? [])].map((cap) => {
-    const sm = cap.replace('.', '');
-    return sm === '90' || sm === '100' ? `${sm}a-real` : `${sm}-real`;
-  });
-  return found.length ? found.join(';') : '90a-real';
+  const gpus = ((smi.stdout ?? '').match(/^\d+\.\d+$/gm) ?? []).map((capability) =>
+    Number(capability.replace('.', '')),
+  );
+  const known = nvccArchitectures(nvcc);
+  const targets = gpus
+    .filter((sm) => sm >= 75)
+    .map((sm) => {
+      // A GPU that is newer than the compiler runs PTX.
+      if (known.length && !known.includes(sm)) return `${Math.max(...known.filter((each) => each < sm), 75)}-virtual`;
+      return sm === 90 || sm === 100 ? `${sm}a-real` : `${sm}-real`;
+    });
+  return targets.length ? [...new Set(targets)].join(';') : '90a-real';
 }
 
 // The compilers that missingTools checked; cmake-js and CMake would search for others.
@@ -119,6 +142,13 @@ export function whyCompileAgain(asked = process.env.PRL_CUDA_ARCH) {
   return problem && `the existing one does not work here (${problem})`;
 }
 
+/** The first line of a failed build that says what is wrong. */
+function firstError({ error, stdout, stderr }) {
+  const lines = `${stderr}\n${stdout}`.split('\n').map((line) => line.trim());
+  const says = (line) => /\b(error|fatal)\b|not supported|unsupported/i.test(line) && !line.startsWith('CMake Error');
+  return error?.message ?? lines.find(says) ?? lines.find((line) => line) ?? 'it printed nothing';
+}
+
 export async function buildNative({
   out,
   cudaArch = process.env.PRL_CUDA_ARCH,
@@ -143,11 +173,19 @@ export async function buildNative({
     'build',
     `cmake${emulate ? '-emulated' : ''}${sanitize ? (sanitize === 'thread' ? '-tsan' : '-asan') : ''}`,
   );
+  const targets = nvcc && cudaTargets(cudaArch, nvcc);
+  // CMake would go on with the compiler that a kept folder remembers.
+  const cache = join(work, 'CMakeCache.txt');
+  const before = existsSync(cache) && readFileSync(cache, 'utf8').match(/^CMAKE_CUDA_COMPILER:\w+=(.+)$/m)?.[1];
+  if (nvcc && before && before !== nvcc) rmSync(work, { recursive: true });
   const builder = (isCheckout ? cmakeJs : cmake)(work, jobs ?? availableParallelism());
   const definitions = [...(emulate ? ['PRL_CUDA_EMULATOR=ON'] : []), ...(sanitize ? [`PRL_SANITIZE=${sanitize}`] : [])];
+  // Why the addon has no CUDA. The addon says it too: npm hides what an install script prints.
+  let noCuda = cudaArch === 'none' ? 'PRL_CUDA_ARCH was none' : 'nvcc was not found';
+  let failure;
   const call = (command) => {
     // PRL_CUDA is set either way: a kept folder remembers the choice of the build before.
-    const cuda = nvcc ? ['PRL_CUDA=ON', `PRL_CUDA_TARGETS=${cudaTargets(cudaArch)}`] : ['PRL_CUDA=OFF'];
+    const cuda = nvcc ? ['PRL_CUDA=ON', `PRL_CUDA_TARGETS=${targets}`] : ['PRL_CUDA=OFF', `PRL_NO_CUDA=${noCuda}`];
     const [program, ...args] = builder[command]([...definitions, ...cuda]);
     return spawnSync(program, args, {
       cwd: root,
@@ -158,14 +196,18 @@ export async function buildNative({
     });
   };
   // `compile` alone would not read the options again in a kept folder.
-  let run = call('configure');
+  const build = () => {
+    const configured = call('configure');
+    return configured.status === 0 ? call('compile') : configured;
+  };
+  let run = build();
   if (run.status !== 0 && nvcc && !cudaArch) {
-    console.error(run.stderr);
-    console.error(`prl-node: ${nvcc} does not work here (its messages are above): compiling for the CPU only`);
+    console.error(run.stdout, run.stderr);
+    noCuda = `nvcc ${nvccVersion(nvcc) ?? ''} did not compile it`;
+    failure = `NO CUDA. ${nvcc} does not compile the addon for ${targets} (all its messages are above):\n\n  ${firstError(run)}\n\nThe addon was compiled for the CPU only. For CUDA, name an nvcc of CUDA 12.4 or newer:\n\n  CUDACXX=/path/to/nvcc ${isCheckout ? 'npm run build:native' : 'npm rebuild prl-node'}`;
     nvcc = undefined;
-    run = call('configure');
+    run = build();
   }
-  if (run.status === 0) run = call('compile');
   if (run.status !== 0) {
     console.error(run.stdout, run.stderr);
     throw new Error(
@@ -184,12 +226,9 @@ export async function buildNative({
   if (isCheckout)
     writeFileSync(join(dirname(target), RECORD), JSON.stringify({ sources: digestOfSources(), cudaArch }));
   if (!keep) rmSync(work, { recursive: true, force: true });
-  const cuda = emulate
-    ? ' with CUDA emulated'
-    : nvcc
-      ? ` with CUDA for ${cudaTargets(cudaArch)}`
-      : ` (CPU only${findNvcc() ? '' : ': nvcc was not found'})`;
+  const cuda = emulate ? ' with CUDA emulated' : nvcc ? ` with CUDA for ${targets}` : ` (CPU only: ${noCuda})`;
   console.log(`prl-node: built ${target}${cuda}`);
+  if (failure) console.error(`\nprl-node: ${failure}\n`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

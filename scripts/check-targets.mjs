@@ -1,10 +1,11 @@
-// Fails unless the prebuilt addon holds device code for every target of build-native.mjs. So a build without a CUDA
-// compiler cannot pass for one with it.
+// Fails unless the prebuilt addon holds device code for every target that this machine's nvcc has
+// (scripts/build-native.mjs). So a build without a CUDA compiler cannot pass for one with it.
 //   node scripts/check-targets.mjs [ADDON]      ADDON: default, the one under prebuilds/
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ALL_CUDA_TARGETS } from './build-native.mjs';
+import { allCudaTargets } from './build-native.mjs';
+import { findNvcc } from './toolchain.mjs';
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'prebuilds');
 const addon =
@@ -26,7 +27,11 @@ for (let at = bytes.indexOf(MAGIC); at >= 0; at = bytes.indexOf(MAGIC, at + 1)) 
     entry += bytes.readUInt32LE(entry + 4) + Number(bytes.readBigUInt64LE(entry + 8));
   }
 }
-const missing = ALL_CUDA_TARGETS.split(';').filter((target) => !found.has(target.replace('a-', '-')));
+const nvcc = findNvcc();
+const targets = nvcc ? allCudaTargets(nvcc) : [];
+if (targets.length < 6)
+  throw new Error(`nvcc (${nvcc ?? 'not found'}) has the targets ${targets.join(', ') || 'none'} only`);
+const missing = targets.filter((target) => !found.has(target.replace('a-', '-')));
 console.log(`${addon}: device code for ${[...found].sort().join(', ') || 'no target'}`);
 if (missing.length) console.error(`missing: ${missing.join(', ')}`);
 process.exit(missing.length ? 1 : 0);

@@ -22,6 +22,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildNative } from './build-native.mjs';
+import { findNvcc, nvccVersion } from './toolchain.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const { values } = parseArgs({
@@ -64,8 +65,7 @@ function runtimePackages() {
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(join(folder, 'bin'), { recursive: true });
 
-const nvcc = process.env.CUDACXX ?? 'nvcc';
-const cudaVersion = run(nvcc, ['--version'])?.match(/release ([\d.]+)/)?.[1];
+const nvcc = findNvcc();
 await buildNative({ cudaArch: values['cuda-arch'], out: join(folder, 'build', 'Release'), keep: true });
 if (values.emulated) await buildNative({ emulate: true, out: join(folder, 'build', 'emulated'), keep: true });
 
@@ -105,7 +105,7 @@ const about = {
   commit: `${run('git', ['rev-parse', 'HEAD'])}${run('git', ['status', '--porcelain']) ? ' with changes' : ''}`,
   packed: new Date().toISOString(),
   cudaArch: values['cuda-arch'],
-  cuda: cudaVersion ?? 'unknown',
+  cuda: (nvcc && nvccVersion(nvcc)) ?? 'unknown',
   node: process.version,
 };
 writeFileSync(join(folder, 'pack.json'), `${JSON.stringify(about, null, 2)}\n`);

@@ -2,11 +2,12 @@
 // doctor`.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Where scripts/cuda-compiler.mjs puts the compiler. */
+/** Where scripts/cuda-compiler.mjs puts the compilers. The build looks in the first; CUDACXX names the second. */
 export const FETCHED_CUDA = join(dirname(fileURLToPath(import.meta.url)), '..', '.cuda');
+export const FETCHED_CUDA_12 = `${FETCHED_CUDA}12`;
 
 const PATH = () => (process.env.PATH ?? '').split(':');
 export const onPath = (tool) => PATH().some((folder) => existsSync(join(folder, tool)));
@@ -15,6 +16,18 @@ export const onPath = (tool) => PATH().some((folder) => existsSync(join(folder, 
 export function versionOf(command) {
   const { error, status, stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' });
   return error || status !== 0 ? null : (stdout.match(/\d+\.\d+(\.\d+)?/)?.[0] ?? 'unknown');
+}
+
+/** The version of an nvcc, such as 12.4; null if it does not run. Its first number is a year. */
+export function nvccVersion(nvcc) {
+  const { error, status, stdout } = spawnSync(nvcc, ['--version'], { encoding: 'utf8' });
+  return error || status !== 0 ? null : (stdout.match(/release ([\d.]+)/)?.[1] ?? 'unknown');
+}
+
+/** The GPU architectures that an nvcc compiles for, as 75 or 120; none if it does not say. */
+export function nvccArchitectures(nvcc) {
+  const { stdout } = spawnSync(nvcc, ['--list-gpu-arch'], { encoding: 'utf8' });
+  return [...(stdout ?? '').matchAll(/\bcompute_(\d+)$/gm)].map(([, architecture]) => Number(architecture));
 }
 
 function newEnoughCmake() {
@@ -64,7 +77,8 @@ export function missingTools() {
 export function findNvcc() {
   const folders = [join(FETCHED_CUDA, 'bin'), ...PATH(), '/usr/local/cuda/bin'];
   const candidates = [process.env.CUDACXX, ...folders.map((folder) => join(folder, 'nvcc'))];
-  return candidates.find((path) => path && existsSync(path));
+  const found = candidates.find((path) => path && existsSync(path));
+  return found && resolve(found);
 }
 
 /**

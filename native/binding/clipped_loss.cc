@@ -18,15 +18,15 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   kernel.entropy = args.OptionalFloats("entropy", tokens).f32();
   kernel.d_logprob = args.OutputFloats("dLogProbs", tokens).f32();
   kernel.d_entropy = args.OptionalOutputFloats("dEntropy", tokens).f32();
-  const int64_t floats = LossWorkspaceFloats(kernel.batch.sequences);
   if (args.on_gpu()) {
+    const int64_t floats = LossCudaWorkspaceFloats(tokens, kernel.batch.sequences);
     return PendingSums(args.env(), RunOnCuda(args.env(), "policyLoss", tokens,
                                              static_cast<size_t>(floats) * sizeof(float), [&](const CudaCall& call) {
                                                kernel.workspace = static_cast<float*>(call.workspace);
                                                return ClippedLossCuda(kernel, call);
                                              }));
   }
-  const auto workspace = Scratch(floats);
+  const auto workspace = Scratch(LossWorkspaceFloats(kernel.batch.sequences));
   kernel.workspace = workspace.get();
   kernel.sums = &sums;
   ThrowIfError(args.env(), ClippedLossCpu(kernel));

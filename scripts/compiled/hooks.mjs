@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 const root = new URL('../../', import.meta.url).href;
 const compiled = new URL('../../build/compiled/', import.meta.url);
 /** Copies of sources in build/ are no sources. */
-const isSource = (url) => url?.startsWith(root) && url.endsWith('.ts') && !/\/(node_modules|build)\//.test(url);
+const isSource = (url) =>
+  url?.startsWith(root) && url.endsWith('.ts') && !/\/(node_modules|build)\//.test(url.slice(root.length - 1));
 
 export const resolve = (specifier, context, next) =>
   next(isSource(context.parentURL) ? specifier.replace(/^(\.{1,2}\/.*\.)js$/, '$1ts') : specifier, context);

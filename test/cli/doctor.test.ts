@@ -122,13 +122,49 @@ for (const [machine, changes, expected] of [
   ['no GPU at all', { gpu: { cards: 0, nodes: false, driver: null }, cuda: none }, undefined],
   ['a GPU without driver', { gpu: { nodes: false, driver: null }, cuda: none }, 'apt-get install nvidia-driver'],
   ['a container without devices', { gpu: { nodes: false }, cuda: none }, 'docker run --gpus all'],
-  ['no nvcc', { cuda: { ...none, compiled: false } }, 'apt-get install cuda-toolkit && npm run build:native'],
+  [
+    'no nvcc',
+    { cuda: { ...none, compiled: false } },
+    'apt-get install cuda-toolkit && CUDACXX=/usr/local/cuda/bin/nvcc npm run build:native',
+  ],
+  [
+    'no nvcc, and a driver of CUDA 12',
+    { cuda: { ...none, compiled: false }, gpu: { driver: '550.54.15' } },
+    'apt-get install cuda-toolkit-12-9 && CUDACXX=/usr/local/cuda-12.9/bin/nvcc npm run build:native',
+  ],
   ['compiled without CUDA', { cuda: { ...none, compiled: false }, nvcc: '13.0' }, 'npm run build:native'],
   [
-    'an old driver',
-    { cuda: { ...none, driver: '12.4', reason: 'cudaErrorInsufficientDriver: CUDA driver version is insufficient' } },
-    'CUDACXX=/usr/local/cuda-12.4/bin/nvcc npm run build:native',
+    'compiled without CUDA, a driver of CUDA 12, nvcc 12.4',
+    { cuda: { ...none, compiled: false }, gpu: { driver: '525.60' }, nvcc: '12.4' },
+    'npm run build:native',
   ],
+  [
+    'compiled without CUDA, a driver of CUDA 12, nvcc 13.0',
+    { cuda: { ...none, compiled: false }, gpu: { driver: '570.10' }, nvcc: '13.0' },
+    'apt-get install cuda-toolkit-12-9 && CUDACXX=/usr/local/cuda-12.9/bin/nvcc npm run build:native',
+  ],
+  [
+    'compiled without CUDA, a driver that is too old for any',
+    { cuda: { ...none, compiled: false }, gpu: { driver: '470.199' }, nvcc: '11.8' },
+    'apt-get install nvidia-driver',
+  ],
+  [
+    'an nvcc that does not compile the addon',
+    { cuda: { ...none, compiled: false, reason: 'no CUDA (nvcc 11.8 did not compile it)' }, nvcc: '11.8' },
+    'apt-get install cuda-toolkit && CUDACXX=/usr/local/cuda/bin/nvcc npm run build:native',
+  ],
+  [
+    'a driver of CUDA 12 under an addon of CUDA 13',
+    { cuda: { ...none, driver: '12.4', reason: 'too old' }, gpu: { driver: '550.54.15' } },
+    'apt-get install cuda-toolkit-12-9 && CUDACXX=/usr/local/cuda-12.9/bin/nvcc npm run build:native',
+  ],
+  [
+    'a driver of CUDA 11',
+    { cuda: { ...none, runtime: '12.4', driver: '11.4', reason: 'too old' }, gpu: { driver: '470.199.02' } },
+    'apt-get install nvidia-driver',
+  ],
+  ['a driver of an earlier CUDA 12 than the addon', { cuda: { runtime: '12.4', driver: '12.0' } }, undefined],
+  ['a newer driver than the addon', { cuda: { runtime: '12.4', driver: '13.0' } }, undefined],
   [
     'no cuBLAS',
     { cuda: { cublas: null, cublasReason: "libcublas.so.13 was not found: 'pip install nvidia-cublas' gets it" } },
@@ -143,6 +179,20 @@ for (const [machine, changes, expected] of [
       expected ? [expected] : [],
     );
   });
+
+diagnosis('a driver that is too old is named with the one that is needed and the way out', () => {
+  const old = { cuda: { ...none, runtime: '12.4', driver: '11.4' }, gpu: { driver: '470.199.02' } };
+  assert.match(
+    diagnose(old)[0].what,
+    /CUDA 12\.4, which needs NVIDIA driver 525 or newer; this machine has 470\.199\.02/,
+  );
+  assert.match(diagnose(old)[0].what, /update the driver .*, or use the CPU$/);
+  const older = { cuda: { ...none, runtime: '13.0', driver: '12.4' }, gpu: { driver: '550.54.15' } };
+  assert.match(
+    diagnose(older)[0].what,
+    /driver 580 or newer; this machine has 550\.54\.15 .*: compile it with CUDA 12/,
+  );
+});
 
 diagnosis('an addon that does not load is rebuilt, after installing what compiling needs', () => {
   const addon = { loads: false as const, error: 'it needs a newer glibc.' };

@@ -108,25 +108,73 @@ scripts('install compiles on musl when the prebuilt addon is for glibc', () => {
   compiles(new RegExp(`no prebuilt addon for ${here} \\(only: ${here}/prl-node\\.glibc\\.node\\)`), { LIBC: 'musl' });
 });
 
-scripts('a broken nvcc is reported, and the addon is compiled for the CPU unless CUDA was asked for', () => {
-  const cuda = join(folder.path, 'cuda');
-  fake(
-    cuda,
-    'cmake',
-    CMAKE.replace('exit 0', 'case "$@" in *PRL_CUDA=ON*) echo "nvcc fatal: host" >&2; exit 1;; esac\nexit 0'),
-  );
-  rmSync(join(installed, 'prebuilds'), { recursive: true });
-  const env = { PATH: `${bare}:${cuda}:${tools}`, CUDACXX: join(tools, 'make') };
-  const { status, stdout, stderr, cmake } = install({ ...env, PRL_CUDA_ARCH: '' });
-  assert.is(status, 0, stderr);
-  assert.match(stderr, /nvcc fatal: host/);
-  assert.match(stderr, /make does not work here .*: compiling for the CPU only/);
-  assert.match(stdout, /prl\.node \(CPU only\)/);
-  assert.match(cmake, /-DPRL_CUDA=OFF/);
-  // Asked for, it is no addon without CUDA that is wanted.
-  const asked = install({ ...env, PRL_CUDA_ARCH: '90a-real' });
-  assert.is(asked.status, 1);
-  assert.not.match(asked.cmake, /-DPRL_CUDA=OFF/);
+// What an nvcc before 12.8 prints, when CMake first looks and when the sources are compiled.
+const NVCC_ERRORS = {
+  configure: "nvcc fatal   : Unsupported gpu architecture 'compute_120'",
+  compile: "nvcc fatal   : Unknown option '--compress-mode=size'",
+};
+for (const [stage, message] of Object.entries(NVCC_ERRORS))
+  scripts(`where nvcc does not ${stage} the addon, install says why and compiles for the CPU`, () => {
+    const cuda = join(folder.path, `cuda-${stage}`);
+    const configuredWithCuda = join(folder.path, `configured-${stage}`);
+    const fail = `{ { echo "CMake Error at CMakeLists.txt:9"; echo "make: errors.cc.o"; echo "${message}"; } >&2; exit 1; }`;
+    fake(
+      cuda,
+      'cmake',
+      CMAKE.replace(
+        'exit 0',
+        `case "$@" in
+          *PRL_CUDA=ON*) echo yes > '${configuredWithCuda}'; [ ${stage} = configure ] && ${fail};;
+          *PRL_CUDA=OFF*) echo no > '${configuredWithCuda}';;
+          --build*) read -r with < '${configuredWithCuda}'; [ $with = yes ] && ${fail};;
+        esac
+        exit 0`,
+      ),
+    );
+    fake(cuda, 'nvcc', 'echo "Cuda compilation tools, release 12.4, V12.4.131"');
+    rmSync(join(installed, 'prebuilds'), { recursive: true });
+    const env = { PATH: `${bare}:${cuda}:${tools}`, CUDACXX: join(cuda, 'nvcc') };
+    const { status, stdout, stderr, cmake } = install({ ...env, PRL_CUDA_ARCH: '' });
+    assert.is(status, 0, stderr);
+    assert.match(stdout, /prl\.node \(CPU only: nvcc 12\.4 did not compile it\)/);
+    assert.match(cmake, /-DPRL_CUDA=OFF -DPRL_NO_CUDA=nvcc 12\.4 did not compile it/);
+    const last = stderr.slice(stderr.indexOf('prl-node: NO CUDA.'));
+    assert.match(last, /nvcc does not compile the addon for 90a-real/);
+    assert.ok(last.includes(`\n\n  ${message}\n\n`), last);
+    assert.match(
+      last,
+      /compiled for the CPU only.* CUDA 12\.4 or newer:\n\n {2}CUDACXX=\/path\/to\/nvcc npm rebuild prl-node/,
+    );
+    // Whoever asks for CUDA wants no addon without it.
+    const asked = install({ ...env, PRL_CUDA_ARCH: '90a-real' });
+    assert.is(asked.status, 1);
+    assert.ok(asked.stderr.includes(message));
+    assert.not.match(asked.cmake, /-DPRL_CUDA=OFF/);
+  });
+
+scripts('the targets follow the GPU and what nvcc knows of it', async () => {
+  const { cudaTargets } = await import(join(packageRoot, 'scripts', 'build-native.mjs'));
+  const gpu = join(folder.path, 'gpu');
+  const { PATH } = process.env;
+  const targets = (capabilities: string, known: string, asked = '') => {
+    fake(gpu, 'nvidia-smi', `printf '${capabilities}'`);
+    fake(gpu, 'nvcc', `[ "$1" = --list-gpu-arch ] && printf '${known}'`);
+    process.env.PATH = gpu;
+    try {
+      return cudaTargets(asked, join(gpu, 'nvcc'));
+    } finally {
+      process.env.PATH = PATH;
+    }
+  };
+  const cuda12 = 'compute_75\\ncompute_80\\ncompute_86\\ncompute_89\\ncompute_90\\n';
+  assert.is(targets('8.6\\n8.6\\n', cuda12), '86-real');
+  assert.is(targets('9.0\\n', cuda12), '90a-real');
+  assert.is(targets('12.0\\n8.9\\n', cuda12), '90-virtual;89-real', 'Blackwell runs the PTX of an older nvcc');
+  assert.is(targets('12.0\\n', `${cuda12}compute_120\\n`), '120-real');
+  assert.is(targets('7.0\\n', cuda12), '90a-real', 'a GPU that is too old for the kernels');
+  assert.is(targets('9.0\\n', ''), '90a-real', 'an nvcc that lists nothing');
+  assert.is(targets('', cuda12, 'all'), '75-real;80-real;86-real;89-real;90a-real;90-virtual');
+  assert.is(targets('', cuda12, '120-real'), '120-real', 'as it was asked for');
 });
 
 scripts('install compiles when the prebuilt addon is broken, and says why', () => {

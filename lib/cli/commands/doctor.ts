@@ -1,5 +1,5 @@
 import type { OptionTable } from '../../base/options.js';
-import { type Cuda, examine, type Machine, whatIsMissing } from '../doctor/machine.js';
+import { type Cuda, examine, leastDriver, type Machine, whatIsMissing } from '../doctor/machine.js';
 import type { Command } from '../kit/args.js';
 
 const OPTIONS = { json: { type: 'boolean', doc: 'Print JSON' } } as const satisfies OptionTable;
@@ -36,7 +36,8 @@ function addonRows({ addon }: Report): Row[] {
 }
 
 function cudaRows({ compiled, runtime, devices, inUse, reason, cublas }: Cuda): Row[] {
-  const rows: Row[] = [['CUDA', compiled ? `${runtime}, compiled in` : 'not compiled in']];
+  const needs = compiled && runtime ? `, needs driver ${leastDriver(runtime) ?? 'of that version'} or newer` : '';
+  const rows: Row[] = [['CUDA', compiled ? `${runtime}, compiled in${needs}` : 'not compiled in']];
   for (const { index, name, computeCapability, totalBytes, freeBytes } of devices)
     rows.push([
       `GPU ${index}`,

@@ -1,5 +1,4 @@
 // Examines this installation and this machine for `prl doctor`, and finds what is missing.
-import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, platform, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +12,7 @@ interface Toolchain {
   missingTools(): { what: string; command: string } | null;
   findNvcc(): string | undefined;
   addonProblem(path: string): string | null;
+  nvccVersion(nvcc: string): string | null;
 }
 
 export type Machine = Awaited<ReturnType<typeof examine>>;
@@ -89,15 +89,16 @@ export async function examine() {
     tools: {
       cmake: toolchain.versionOf('cmake'),
       'c++': toolchain.versionOf(process.env.CXX || 'c++'),
-      nvcc: nvcc ? nvccVersion(nvcc) : null,
+      nvcc: nvcc ? (toolchain.nvccVersion(nvcc) ?? 'does not run') : null,
     },
     toCompile: toolchain.missingTools(),
   };
 }
 
-/** `nvcc --version` prints a year before the version. */
-const nvccVersion = (nvcc: string) =>
-  spawnSync(nvcc, ['--version'], { encoding: 'utf8' }).stdout?.match(/release ([\d.]+)/)?.[1] ?? 'unknown';
+const major = (version: string) => Number.parseInt(version, 10);
+
+/** The first NVIDIA driver that runs what a CUDA of this version compiled: it runs all minor versions of its major. */
+export const leastDriver = (cuda: string) => ({ 11: 450, 12: 525, 13: 580 })[major(cuda)];
 
 export interface Missing {
   what: string;
@@ -133,27 +134,61 @@ function addonCauses(error: string, toCompile: Machine['toCompile']): Cause[] {
   ];
 }
 
+const UPDATE_DRIVER = 'apt-get install nvidia-driver';
+
+/** Installs an nvcc whose programs this driver runs, and compiles the addon with it. */
+function compileWithFittingCuda(driver: string | null): string {
+  const newest = driver === null || major(driver) >= leastDriver('13')!;
+  const [toolkit, folder] = newest ? ['cuda-toolkit', 'cuda'] : ['cuda-toolkit-12-9', 'cuda-12.9'];
+  return `apt-get install ${toolkit} && CUDACXX=/usr/local/${folder}/bin/nvcc ${rebuildCommand}`;
+}
+
+/** The addon has no CUDA, though there is a GPU. */
+function compileCauses(cuda: Cuda, driver: string | null, nvcc: string | null): Cause[] {
+  const what = `this machine has a GPU, but ${cuda.reason || 'the addon was compiled without CUDA'}`;
+  const tooOld = driver !== null && major(driver) < leastDriver('12')!;
+  const tooNew = nvcc !== null && driver !== null && major(driver) < (leastDriver(nvcc) ?? 0);
+  const failed = cuda.reason.includes('did not compile');
+  return [
+    [tooOld, `${what}. Its driver ${driver} is too old: ${leastDriver('12')} is the least`, UPDATE_DRIVER],
+    [
+      nvcc === null,
+      `${what}. nvcc is missing (12.4 or newer, from NVIDIA's package repository)`,
+      compileWithFittingCuda(driver),
+    ],
+    [tooNew, `${what}. What nvcc ${nvcc} compiles does not run on driver ${driver}`, compileWithFittingCuda(driver)],
+    [failed, `${what}. Another nvcc may`, compileWithFittingCuda(driver)],
+    [true, what, rebuildCommand],
+  ];
+}
+
+/** The addon has CUDA that is newer than the driver's. */
+function driverCauses(cuda: Cuda, driver: string | null): Cause[] {
+  if (cuda.driver === null || cuda.runtime === null || major(cuda.driver) >= major(cuda.runtime)) return [];
+  const needs = `the addon was compiled with CUDA ${cuda.runtime}, which needs NVIDIA driver ${leastDriver(cuda.runtime)} or newer; this machine has ${driver ?? 'one'} that runs CUDA up to ${cuda.driver}`;
+  return [
+    // A driver of CUDA 12 runs the published addon and what any CUDA 12 compiles.
+    [
+      major(cuda.driver) >= 12,
+      `${needs}: compile it with CUDA 12, or update the driver`,
+      compileWithFittingCuda('525'),
+    ],
+    [true, `${needs}: update the driver (of the host, if this is a container), or use the CPU`, UPDATE_DRIVER],
+  ];
+}
+
 function gpuCauses(cuda: Cuda, { cards, driver, nodes }: Machine['gpu'], nvcc: string | null): Cause[] {
   const { PRL_DEVICE } = process.env;
   const there = driver !== null || cuda.devices.length > 0;
   return [
-    [cards > 0 && !there, 'this machine has an NVIDIA GPU, but no driver for it', 'apt-get install nvidia-driver'],
+    ...driverCauses(cuda, driver),
+    [cards > 0 && !there, 'this machine has an NVIDIA GPU, but no driver for it', UPDATE_DRIVER],
     [
       driver !== null && !nodes,
       'this machine has an NVIDIA driver, but the container was started without its devices',
       'docker run --gpus all',
     ],
-    [
-      there && !cuda.compiled && nvcc === null,
-      "this machine has a GPU, but the addon was compiled without CUDA and nvcc is missing (12.8 or newer, from NVIDIA's package repository)",
-      `apt-get install cuda-toolkit && ${rebuildCommand}`,
-    ],
-    [there && !cuda.compiled, 'this machine has a GPU, but the addon was compiled without CUDA', rebuildCommand],
-    [
-      cuda.reason.includes('cudaErrorInsufficientDriver'),
-      `the driver runs CUDA up to ${cuda.driver}, but the addon was compiled with ${cuda.runtime}: compile it with the driver's CUDA, or install a newer driver`,
-      `CUDACXX=/usr/local/cuda-${cuda.driver}/bin/nvcc ${rebuildCommand}`,
-    ],
+    ...(there && !cuda.compiled ? compileCauses(cuda, driver, nvcc) : []),
     [
       cuda.inUse === null && cuda.devices.length > 0 && PRL_DEVICE !== undefined && PRL_DEVICE !== 'cpu',
       `no GPU is used: ${cuda.reason}`,

@@ -36,6 +36,7 @@
 // number of threads.
 #pragma once
 
+#include "kernels/sequence_parts.h"
 #include "runtime/cpu/isa.h"
 #include "runtime/cuda/entry.h"
 #include "runtime/status.h"
@@ -133,9 +134,24 @@ struct SequenceState {
   LossSums sums;
 };
 // Scratch for `sequences` sequences, in floats; it must be aligned to 8 bytes.
-// In whole 16 bytes: policy_loss_cuda.cu has its lines of 16 behind it.
+// In whole 16 bytes: policy_loss_cuda.cu has its lines of 16 behind it on the GPU.
 inline int64_t LossWorkspaceFloats(int64_t sequences) {
   return (sequences * (int64_t)(sizeof(SequenceState) / sizeof(float)) + 3) / 4 * 4;
+}
+
+// Scratch of a part of a sequence on the GPU.
+struct LossPart {
+  double active, log_ratio, log_weight, drift;  // sums over its active tokens
+  double through_ratio;                         // d loss / d ratio of the sequence, its tokens' share
+  int64_t after_failure;                        // of the first part: the call had failed before its sums were known
+  LossSums sums;
+  uint64_t failure;  // kernels/failures.h
+};
+// What the loss takes at the start of the workspace on the GPU, in floats; in whole 16 bytes too.
+inline int64_t LossCudaWorkspaceFloats(int64_t tokens, int64_t sequences) {
+  const int64_t parts = SequenceParts(tokens, sequences);
+  if (parts == 0) return LossWorkspaceFloats(sequences);
+  return (parts * (int64_t)(sizeof(LossPart) / sizeof(float)) + 3) / 4 * 4;
 }
 
 struct ClippedLossArgs {
@@ -143,7 +159,7 @@ struct ClippedLossArgs {
   LossParams params;
   const float* logprob;  // [tokens]
   const float* entropy;  // [tokens] or null; needed when entropy_coef != 0 or there is a min_entropy
-  float* workspace;      // LossWorkspaceFloats(sequences)
+  float* workspace;      // LossWorkspaceFloats(sequences); on the GPU LossCudaWorkspaceFloats(tokens, sequences)
   float* d_logprob;      // [tokens] or null, overlaps no input; garbage on failure
   float* d_entropy;      // [tokens] or null; garbage on failure
   LossSums* sums;        // written on success
@@ -160,7 +176,8 @@ Status BadLossToken(const ClippedLossArgs& args, int64_t token);
 PRL_CPU_ENTRY(Status, ClippedLossCpu, (const ClippedLossArgs& args), (args))
 
 // Device pointers; queued, not run, when it returns. The offsets are checked by the kernel. The sums go to the report's
-// values, in the order of LossSums; args.sums is not used.
+// values, in the order of LossSums; args.sums is not used. Few long sequences are spread over several blocks
+// (kernels/sequence_parts.h): their sums then run over the tokens of a part, over parts, over sequences.
 PRL_CUDA_ENTRY(ClippedLossCuda, (const ClippedLossArgs& args, const CudaCall& call))
 
 }  // namespace prl

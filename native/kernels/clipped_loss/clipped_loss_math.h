@@ -333,4 +333,15 @@ PRL_HD void CloseSequence(LossSums* sums, const LossParams& p, const LossBatch& 
   sums->phi /= active;  // of as many equal ones
 }
 
+// The same for a part of a sequence with `active` of its active tokens, where there are several; `first` of those with
+// any counts what is counted once.
+PRL_HD void ClosePart(LossSums* sums, const LossParams& p, const LossBatch& batch, const SequenceTerms& terms,
+                      double active, bool first) {
+  if (first) return CloseSequence(sums, p, batch, terms, active);
+  sums->tokens = active;
+  sums->ratio_count = p.ratio_level == RatioLevel::kSequence ? 0.0 : active;
+  sums->clip_count = active;
+  if (CountsSequences(p, batch)) sums->clip_low = sums->clip_high = sums->phi = sums->clip_count = 0.0;
+}
+
 }  // namespace prl

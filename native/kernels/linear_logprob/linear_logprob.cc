@@ -29,7 +29,7 @@ LinearCudaLayout LayOutLinear(const LinearLogprobArgs& a, int64_t sequences, boo
   const int64_t element = (int64_t)SizeOf(a.dtype), row_bytes = LinearCudaRowBytes(a.vocab, a.dtype);
   layout.stride = row_bytes / element;
   layout.loss = 0;
-  layout.per_token = RoundUp(LossWorkspaceFloats(sequences) * (int64_t)sizeof(float), 128);
+  layout.per_token = RoundUp(LossCudaWorkspaceFloats(a.tokens, sequences) * (int64_t)sizeof(float), 128);
   layout.logits = layout.per_token + RoundUp(kPerTokenBytes * a.tokens, 128);
   layout.hidden = layout.logits + layout.rows * row_bytes;
   layout.bytes = layout.hidden + (masked ? layout.rows * a.width * element : 0);

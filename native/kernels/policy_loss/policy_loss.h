@@ -37,7 +37,7 @@ PRL_CPU_ENTRY(Status, PolicyLossCpu, (const PolicyLossArgs& args), (args))
 // 16 bytes.
 PRL_CUDA_ENTRY(PolicyLossCuda, (const PolicyLossArgs& args, const CudaCall& call))
 inline int64_t PolicyLossCudaWorkspaceFloats(int64_t tokens, int64_t sequences) {
-  return LossWorkspaceFloats(sequences) + 8 * tokens;
+  return LossCudaWorkspaceFloats(tokens, sequences) + 8 * tokens;
 }
 
 }  // namespace prl

@@ -43,9 +43,10 @@ __device__ void Write(const LossRows& rows, int64_t t, RowResult result, float d
 __device__ RowSecondLook LossOfRow(const LossRows& rows, int64_t t, RowStats stats, float target_logit, float scale,
                                    float inv_temperature, CudaReport* report) {
   RowSecondLook look = {};  // kNothing
-  if (!CheckRow(stats, t, report)) return look;
-  const RowResult result = FinishOnDevice(stats, target_logit, scale, inv_temperature);
   const TokenLine& line = rows.lines[t];
+  if (!CheckTarget(line.target, rows.vocab, t, report) || !CheckRow(stats, t, report)) return look;
+  const RowEnd end = FinishOnDevice(stats, target_logit, scale);
+  const RowResult& result = end.result;
   const LossBatch own = {1,
                          1,
                          nullptr,
@@ -63,7 +64,7 @@ __device__ RowSecondLook LossOfRow(const LossRows& rows, int64_t t, RowStats sta
   const float d_entropy = (float)EntropyGradient(Counted(rows.params, report));
   Write(rows, t, result, d_logprob, d_entropy);
   look.kind = RowSecondLook::kZeros;
-  if (d_logprob != 0.0f || d_entropy != 0.0f) look = SecondLook(stats, result, d_logprob, d_entropy, inv_temperature);
+  if (d_logprob != 0.0f || d_entropy != 0.0f) look = SecondLook(stats, end, d_logprob, d_entropy, inv_temperature);
   return look;
 }
 
@@ -80,8 +81,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks)
     if (threadIdx.x == 0) Write(rows, t, RowResult{}, 0.0f, 0.0f);
     return WriteZeros(slice, out);
   }
-  if (!CheckTarget(target, rows.vocab, t, report)) return;
-  const float target_logit = ToFloat(row[target]);  // before anyone writes: Combine has a barrier
+  const float target_logit = TargetLogit(row, target, rows.vocab);
   const float inv_temperature = 1.0f / rows.temperature, scale = inv_temperature * kLog2E;
   RowShared* shared = reinterpret_cast<RowShared*>(SharedMemory());
   Pack<T>* kept = reinterpret_cast<Pack<T>*>(SharedMemory() + kRowSharedBytes);
@@ -103,7 +103,9 @@ Status Sweep(const LossRows& rows, int64_t first, int64_t count, const void* log
 }
 
 // The workspace: the sequences of the loss, then the lines of the tokens, or d_logprob [tokens] and d_entropy [tokens].
-float* AfterSequences(const PolicyLossArgs& args) { return args.workspace + LossWorkspaceFloats(args.batch.sequences); }
+float* AfterSequences(const PolicyLossArgs& args) {
+  return args.workspace + LossCudaWorkspaceFloats(args.batch.tokens, args.batch.sequences);
+}
 
 ClippedLossArgs LossArgs(const PolicyLossArgs& args, float* d_logprob, float* d_entropy) {
   return {args.batch,     args.params, args.logits.logprob, args.logits.entropy,

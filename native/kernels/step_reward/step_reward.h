@@ -24,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/sequence_parts.h"
 #include "runtime/cpu/isa.h"
 #include "runtime/cuda/entry.h"
 #include "runtime/status.h"
@@ -56,12 +57,15 @@ Status StepRewardCpu(const StepRewardArgs& args);
 PRL_CPU_ENTRY(int64_t, TokenAdvantagesCpu, (const StepRewardArgs& args, int64_t i, double mean_future),
               (args, i, mean_future))
 
-// Device pointers; queued, not run, when it returns (runtime/cuda/queue.h). One launch, one more with the baseline. The
-// sums are those of the CPU in another order, the same at each run. On a failure out holds garbage.
+// Device pointers; queued, not run, when it returns (runtime/cuda/queue.h). One launch, one more with the baseline;
+// where long sequences are spread over several blocks (kernels/sequence_parts.h) two, three with steps. The sums are
+// those of the CPU in another order: the same at each run, and without a baseline the same whether or not sequences are
+// spread. On a failure out holds garbage.
 PRL_CUDA_ENTRY(StepRewardCuda, (const StepRewardArgs& args, const CudaCall& call))
 // Bytes of workspace that it needs.
 inline size_t StepRewardCudaWorkspace(const StepRewardArgs& args) {
-  return args.baseline ? (size_t)args.sequences * sizeof(double) : 0;
+  const int64_t parts = SequenceParts(args.tokens, args.sequences);
+  return (size_t)(parts ? parts * kPartRounds : args.baseline ? args.sequences : 0) * sizeof(double);
 }
 
 }  // namespace prl

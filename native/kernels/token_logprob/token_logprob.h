@@ -60,8 +60,8 @@ Status BadRow(int64_t row, bool all_masked);
 PRL_CPU_ENTRY(Status, TokenLogprobCpu, (const TokenLogprobArgs& args), (args))
 PRL_CPU_ENTRY(Status, TokenLogprobBackwardCpu, (const TokenLogprobBackwardArgs& args), (args))
 
-// Device pointers; queued, not run, when they return (runtime/cuda/queue.h). Targets are checked by the kernel: a row
-// whose target is outside the vocabulary is not read.
+// Device pointers; queued, not run, when they return (runtime/cuda/queue.h). Targets are checked by the kernel: of
+// a row whose target is outside the vocabulary nothing is written.
 PRL_CUDA_ENTRY(TokenLogprobCuda, (const TokenLogprobArgs& args, const CudaCall& call))
 // A gradient in another tensor must lie as the logits do from a 16-byte boundary on.
 Status CheckAlignment(const void* logits, const void* d_logits);

@@ -7,26 +7,31 @@ namespace {
 __device__ void Write(const TokenLogprobArgs& args, int64_t r, RowResult result) {
   if (args.logprob) args.logprob[r] = result.logprob;
   if (args.entropy) args.entropy[r] = result.entropy;
-  if (args.lse) args.lse[r] = result.lse;
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kRowThreads, kRowOnceBlocks)
     ForwardKernel(TokenLogprobArgs args, CudaReport* report) {
   const int64_t r = blockIdx.x;
-  if (args.mask && args.mask[r] == 0) {
-    if (threadIdx.x == 0) Write(args, r, RowResult{});
+  const int32_t target = args.targets[r], active = args.mask ? args.mask[r] : 1;  // under way together
+  if (active == 0) {
+    if (threadIdx.x == 0) {
+      Write(args, r, RowResult{});
+      if (args.lse) args.lse[r] = 0.0f;
+    }
     return;
   }
-  const int32_t target = args.targets[r];
-  if (!CheckTarget(target, args.vocab, args.first_row + r, report)) return;
   const T* row = static_cast<const T*>(args.logits) + r * args.stride;
-  const float target_logit = ToFloat(row[target]);
+  const float target_logit = TargetLogit(row, target, args.vocab);
   const float inv_temperature = 1.0f / args.temperature, scale = inv_temperature * kLog2E;
   RowShared* shared = reinterpret_cast<RowShared*>(SharedMemory());
   const RowStats stats = Combine(LookOnce(SliceOf(row, args.vocab), scale), shared);
-  if (threadIdx.x != 0 || !CheckRow(stats, args.first_row + r, report)) return;
-  Write(args, r, FinishOnDevice(stats, target_logit, scale, inv_temperature));
+  if (threadIdx.x != 0 || !CheckTarget(target, args.vocab, args.first_row + r, report) ||
+      !CheckRow(stats, args.first_row + r, report))
+    return;
+  const RowEnd end = FinishOnDevice(stats, target_logit, scale);
+  Write(args, r, end.result);
+  if (args.lse) args.lse[r] = LogSumExp(stats, end, scale, inv_temperature);
 }
 
 template <typename T>
@@ -37,21 +42,21 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks)
   const T* row = static_cast<const T*>(f.logits) + r * f.stride;
   T* out = static_cast<T*>(args.d_logits) + r * f.stride;
   const RowSlice<T> slice = SliceOf(row, f.vocab);
+  // Under way together
   const float d_logprob = args.d_logprob[r], d_entropy = args.d_entropy ? args.d_entropy[r] : 0.0f;
-  // The same in all blocks of the cluster, as is all that decides a way out below: none waits for one that has left.
-  if ((f.mask && f.mask[r] == 0) || (d_logprob == 0.0f && d_entropy == 0.0f)) return WriteZeros(slice, out);
-  const int32_t target = f.targets[r];
-  if (!CheckTarget(target, f.vocab, f.first_row + r, report)) return;
-  const float target_logit = ToFloat(row[target]);  // before anyone writes: Combine has a barrier
+  const int32_t target = f.targets[r], active = f.mask ? f.mask[r] : 1;
+  // The same in all blocks of the cluster: none waits for one that has left.
+  if (active == 0 || (d_logprob == 0.0f && d_entropy == 0.0f)) return WriteZeros(slice, out);
+  const float target_logit = TargetLogit(row, target, f.vocab);
   const float inv_temperature = 1.0f / f.temperature, scale = inv_temperature * kLog2E;
   RowShared* shared = reinterpret_cast<RowShared*>(SharedMemory());
   Pack<T>* kept = reinterpret_cast<Pack<T>*>(SharedMemory() + kRowSharedBytes);
   const RowStats stats = Combine(LookAndKeep(slice, scale, kept, keep), shared);
   if (threadIdx.x == 0) {
     shared->second.kind = RowSecondLook::kNothing;
-    if (CheckRow(stats, f.first_row + r, report)) {
-      const RowResult result = FinishOnDevice(stats, target_logit, scale, inv_temperature);
-      shared->second = SecondLook(stats, result, d_logprob, d_entropy, inv_temperature);
+    if (CheckTarget(target, f.vocab, f.first_row + r, report) && CheckRow(stats, f.first_row + r, report)) {
+      const RowEnd end = FinishOnDevice(stats, target_logit, scale);
+      shared->second = SecondLook(stats, end, d_logprob, d_entropy, inv_temperature);
     }
   }
   __syncthreads();

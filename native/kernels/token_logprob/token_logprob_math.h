@@ -37,17 +37,20 @@ struct RowResult {
   bool top1;  // no logit is above the target's
 };
 
-PRL_HD RowResult FinishRow(RowStats s, double target_logit, double inv_temperature) {
-  const double log_sum = log(s.sum);
+// log_sum: log(sum). mean: weighted / sum, the mean of x under the softmax.
+PRL_HD RowResult FinishRow(RowStats s, double target_logit, double inv_temperature, double log_sum, double mean) {
   const double x = (target_logit - (double)s.max) * inv_temperature;
   RowResult r;
   r.log_sum = (float)log_sum;
   r.logprob = (float)(x - log_sum);
-  const double entropy = log_sum - s.weighted / s.sum;
+  const double entropy = log_sum - mean;
   r.entropy = (float)(entropy > 0.0 ? entropy : 0.0);
   r.lse = (float)((double)s.max * inv_temperature + log_sum);
   r.top1 = target_logit >= (double)s.max;
   return r;
+}
+PRL_HD RowResult FinishRow(RowStats s, double target_logit, double inv_temperature) {
+  return FinishRow(s, target_logit, inv_temperature, log(s.sum), s.weighted / s.sum);
 }
 
 // A row has a log-softmax when its maximum is finite and nothing in it was NaN or +inf.

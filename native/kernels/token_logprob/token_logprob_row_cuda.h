@@ -9,8 +9,8 @@
 // Sums are relative to a reference c in units of ln 2, c = max * scale rounded once: 2^(x * scale - c) is then a single
 // fused multiply-add away from the logit, with no error from c itself, whatever offset the logits have.
 //
-// What is once per row and in double (log, exp, the loss of a token) is done by one thread of each block and handed
-// round: GPUs for games do 2 double operations a cycle and processor.
+// What is once per row and in double (a logarithm, a reciprocal, the loss of a token) is done by one thread of each
+// block and handed round: GPUs for games do 2 double operations a cycle and processor. The row waits meanwhile.
 #pragma once
 
 #include "kernels/failures_cuda.h"
@@ -33,7 +33,11 @@
 #define PRL_ROW_AHEAD 3
 #endif
 #ifndef PRL_ROW_BLOCKS
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define PRL_ROW_BLOCKS 4
+#else
 #define PRL_ROW_BLOCKS 5
+#endif
 #endif
 #ifndef PRL_ROW_CLUSTER
 #define PRL_ROW_CLUSTER 8
@@ -43,9 +47,11 @@ namespace prl {
 
 constexpr int kRowThreads = PRL_ROW_THREADS;
 constexpr int kRowWarps = kRowThreads / 32;
-constexpr int kRowUnroll = PRL_ROW_UNROLL;    // packs of a group: what a thread works on at a time
-constexpr int kRowAhead = PRL_ROW_AHEAD;      // groups that a thread asks for before it needs them
-constexpr int kRowBlocks = PRL_ROW_BLOCKS;    // blocks that share a processor when rows are kept
+constexpr int kRowUnroll = PRL_ROW_UNROLL;  // packs of a group: what a thread works on at a time
+constexpr int kRowAhead = PRL_ROW_AHEAD;    // groups that a thread asks for before it needs them
+// Blocks that share a processor when rows are kept: the kernels' registers, and from 9.0 on the clusters, are chosen by
+// it. Below 9.0 a block keeps what it can, and its shared memory has room for 3 of them: registers for 4 do.
+constexpr int kRowBlocks = PRL_ROW_BLOCKS;
 constexpr int kRowCluster = PRL_ROW_CLUSTER;  // most blocks of a row; more than 8 is not portable
 constexpr int kRowOnceBlocks = 4;             // the same for kernels that look once: they keep nothing
 constexpr float kLog2E = 1.44269504f;
@@ -136,20 +142,28 @@ __device__ inline RowSlice<T> SliceOf(const T* row, int64_t vocab) {
 template <typename T, typename Load>
 __device__ inline ThreadStats LookAt(const RowSlice<T>& slice, float scale, Pack<T>* kept, int keep, Load load) {
   constexpr int kGroup = kRowUnroll * kRowThreads;
-  ClusterArrive();  // Combine waits: by then every block of the cluster runs
+  // Combine waits: by then every block of the cluster runs. Nothing is published, so no fence delays the first load.
+  ClusterArriveRelaxed();
   ThreadStats stats;
   // The packs at `at` and every kRowThreads after it, `left` of them and those between: a whole group, or what is left.
+  // All loads of either are under way at once.
   const auto add = [&](const Pack<T>* at, int left, auto get) {
+    Pack<T> group[kRowUnroll];
+    group[0] = get(at);
     if (left > (kRowUnroll - 1) * kRowThreads) {
-      Pack<T> group[kRowUnroll];
 #pragma unroll
-      for (int k = 0; k < kRowUnroll; ++k) group[k] = get(at + k * kRowThreads);
+      for (int k = 1; k < kRowUnroll; ++k) group[k] = get(at + k * kRowThreads);
       AddPacks(&stats, group, scale);
     } else {
-      for (; left > 0; left -= kRowThreads, at += kRowThreads) {
-        const Pack<T> one[1] = {get(at)};
-        AddPacks(&stats, one, scale);
+#pragma unroll
+      for (int k = 1; k < kRowUnroll; ++k) {
+        if (left > k * kRowThreads) group[k] = get(at + k * kRowThreads);
       }
+#pragma unroll
+      for (int k = 1; k < kRowUnroll; ++k) {
+        if (left <= k * kRowThreads) group[k] = group[0];
+      }
+      AddPacks(&stats, group, scale, (left + kRowThreads - 1) / kRowThreads);
     }
   };
   const int in_shared = min(slice.count, keep);
@@ -247,24 +261,36 @@ __device__ inline RowStats Combine(ThreadStats mine, RowShared* shared) {
   return {part.c, part.sum, part.weighted * kLn2};
 }
 
-// log-prob, entropy, log-sum-exp of the row; stats as Combine gives them.
-__device__ inline RowResult FinishOnDevice(RowStats stats, float target_logit, float scale, float inv_temperature) {
-  RowResult result = FinishRow(stats, (double)target_logit * (double)scale, kLn2);
-  result.lse = (float)((double)stats.max * ((double)inv_temperature / (double)scale) + log(stats.sum));
-  return result;
+// log-prob and entropy of the row, and what they have in common with its gradient: one logarithm and one division.
+struct RowEnd {
+  RowResult result;  // its lse is in units of ln 2 times the rounded scale: LogSumExp has it right
+  double log_sum, inverse_sum;
+};
+// stats as Combine gives them.
+__device__ inline RowEnd FinishOnDevice(RowStats stats, float target_logit, float scale) {
+  RowEnd end;
+  end.log_sum = log(stats.sum);
+  end.inverse_sum = 1.0 / stats.sum;
+  end.result =
+      FinishRow(stats, (double)target_logit * (double)scale, kLn2, end.log_sum, stats.weighted * end.inverse_sum);
+  return end;
+}
+__device__ inline float LogSumExp(RowStats stats, const RowEnd& end, float scale, float inv_temperature) {
+  return (float)((double)stats.max * ((double)inv_temperature / (double)scale) + end.log_sum);
 }
 
 // d logits = p (a + b log p) with p = 2^y / sum; the target's from its log-probability, its two terms in float32,
 // rounded to the storage type once.
-__device__ inline RowSecondLook SecondLook(RowStats stats, RowResult result, float d_logprob, float d_entropy,
+__device__ inline RowSecondLook SecondLook(RowStats stats, const RowEnd& end, float d_logprob, float d_entropy,
                                            float inv_temperature) {
+  const RowResult& result = end.result;
   const RowGradient g = GradientOf(d_logprob, d_entropy, result.entropy, inv_temperature);
-  const float p = (float)exp((double)result.logprob);
+  const float p = expf(result.logprob);
   RowSecondLook look;
   look.kind = RowSecondLook::kGradient;
   look.c = stats.max;
-  look.a = (float)(((double)g.a - (double)g.b * log(stats.sum)) / stats.sum);
-  look.b = (float)((double)g.b * kLn2 / stats.sum);
+  look.a = (float)(((double)g.a - (double)g.b * end.log_sum) * end.inverse_sum);
+  look.b = (float)((double)g.b * kLn2 * end.inverse_sum);
   look.at_target = (p > 0.0f ? p * (g.a + g.b * result.logprob) : 0.0f) + d_logprob * inv_temperature;
   return look;
 }
@@ -340,6 +366,12 @@ __device__ inline bool CheckRow(RowStats stats, int64_t row, CudaReport* report)
   if (!RowIsBad(stats)) return true;
   ReportFailure(report, RowIsAllMasked(stats) ? Failure::kRowAllMasked : Failure::kRowNonFinite, row, 0u);
   return false;
+}
+// The logit of the row's token, for thread 0. It is under way during the first look, and comes before anyone writes:
+// Combine has a barrier. A target outside the vocabulary is reported after that look (CheckTarget).
+template <typename T>
+__device__ inline float TargetLogit(const T* row, int32_t target, int64_t vocab) {
+  return threadIdx.x == 0 && target >= 0 && target < vocab ? ToFloat(row[target]) : 0.0f;
 }
 __device__ inline bool CheckTarget(int32_t target, int64_t vocab, int64_t row, CudaReport* report) {
   if (target >= 0 && target < vocab) return true;

@@ -82,8 +82,9 @@ struct ThreadStats {
   __device__ float Reference() const { return c == -INFINITY ? 0.0f : c; }
 };
 
+// The first `present` packs of a group. The others must be copies of one that is there.
 template <typename T, int kN>
-__device__ inline void AddPacks(ThreadStats* stats, const Pack<T> (&packs)[kN], float scale) {
+__device__ inline void AddPacks(ThreadStats* stats, const Pack<T> (&packs)[kN], float scale, int present = kN) {
   float most, least;
   Extremes(packs, &most, &least);
   stats->Raise(most * scale);
@@ -91,6 +92,7 @@ __device__ inline void AddPacks(ThreadStats* stats, const Pack<T> (&packs)[kN], 
   const auto add_all = [&](auto add) {
 #pragma unroll
     for (int k = 0; k < kN; ++k) {
+      if (k >= present) break;
       float logits[Pack<T>::kSize];
       ToFloats(packs[k], logits);
 #pragma unroll

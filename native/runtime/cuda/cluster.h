@@ -29,6 +29,14 @@ __device__ inline void ClusterArrive() {
   if (ClusterSize() > 1) __cluster_barrier_arrive();
 #endif
 }
+// An arrival that publishes no writes: for a barrier that says only that every block runs.
+__device__ inline void ClusterArriveRelaxed() {
+#if defined(PRL_CUDA_EMULATOR)
+  ClusterArrive();
+#elif PRL_CLUSTERS
+  if (ClusterSize() > 1) __cluster_barrier_arrive_relaxed();
+#endif
+}
 __device__ inline void ClusterWait() {
 #if PRL_CLUSTERS
   if (ClusterSize() > 1) __cluster_barrier_wait();

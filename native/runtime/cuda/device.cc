@@ -29,6 +29,9 @@ void CudaDeviceCount(int32_t* count, char reason[128]) {
     CudaVersions(&driver, &runtime);
     // The runtime says "insufficient driver" in both cases.
     if (driver == 0) snprintf(reason, 128, "no NVIDIA driver was found (libcuda.so.1)");
+    else if (driver / 1000 < runtime / 1000)
+      snprintf(reason, 128, "the NVIDIA driver runs CUDA up to %d.%d; this addon needs one for CUDA %d.0 or newer",
+               driver / 1000, driver % 1000 / 10, runtime / 1000);
     else snprintf(reason, 128, "%s: %s", cudaGetErrorName(error), cudaGetErrorString(error));
   }
   *count = n;

@@ -5,10 +5,16 @@
 #include "runtime/cuda/entry.h"
 #include "runtime/cuda/queue.h"
 
+// Why, from the build (scripts/build-native.mjs).
+#ifndef PRL_NO_CUDA
+#define PRL_NO_CUDA "nvcc was not found"
+#endif
+
 namespace prl {
-Status NoCuda() {
-  return Error(Code::kUnsupported, "this build of the addon has no CUDA (nvcc was not found when it was compiled)");
-}
+namespace {
+constexpr char kNoCuda[] = "this build of the addon has no CUDA (when it was compiled, " PRL_NO_CUDA ")";
+}  // namespace
+Status NoCuda() { return Error(Code::kUnsupported, "%s", kNoCuda); }
 }  // namespace prl
 
 #if !defined(PRL_WITH_CUDA)
@@ -18,7 +24,7 @@ bool CudaCompiled() { return false; }
 
 void CudaDeviceCount(int32_t* count, char reason[128]) {
   *count = 0;
-  snprintf(reason, 128, "this build of the addon has no CUDA (nvcc was not found when it was compiled)");
+  snprintf(reason, 128, "%s", kNoCuda);
 }
 
 void CudaVersions(int32_t* driver, int32_t* runtime) { *driver = *runtime = 0; }
