@@ -37,11 +37,11 @@ function addonRows({ addon }: Report): Row[] {
 
 function cudaRows({ compiled, runtime, devices, inUse, reason, cublas }: Cuda): Row[] {
   const rows: Row[] = [['CUDA', compiled ? `${runtime}, compiled in` : 'not compiled in']];
-  for (const { index, name, computeCapability, totalBytes, freeBytes } of devices)
-    rows.push([
-      `GPU ${index}`,
-      `${name}, compute ${computeCapability}, ${gib(freeBytes)} of ${gib(totalBytes)} GiB free`,
-    ]);
+  for (const { index, name, computeCapability, totalBytes, freeBytes, error } of devices) {
+    const size =
+      freeBytes === undefined ? `${gib(totalBytes)} GiB` : `${gib(freeBytes)} of ${gib(totalBytes)} GiB free`;
+    rows.push([`GPU ${index}`, `${name}, compute ${computeCapability}, ${error ? `cannot be used: ${error}` : size}`]);
+  }
   if (devices.length === 0) rows.push(['GPU', `none: ${reason || 'no reason given'}`]);
   const wish = process.env.PRL_DEVICE;
   if (devices.length > 0 || wish)
