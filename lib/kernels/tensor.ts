@@ -174,8 +174,8 @@ export class Tensor {
    * The other process sees this tensor and nothing else. CUDA shares units of 2 MiB, so a smaller tensor moves to
    * memory of its own. This waits for queued work. A tensor whose {@link devicePointer} was read cannot move.
    *
-   * @throws PrlError ERR_PRL_UNSUPPORTED if the tensor would have to move and cannot, or if its memory has another owner
-   *   ({@link fromDevicePointer})
+   * @throws PrlError ERR_PRL_UNSUPPORTED if the tensor would have to move and cannot, or if its memory has another
+   *   owner ({@link fromDevicePointer})
    */
   exportIpc(): CudaIpcMemory {
     if (this.device === 'cpu')

@@ -169,11 +169,11 @@ cudaError_t Context(int device) {
     if (const cudaError_t error_ = Context(current_device)) return error_; \
   } while (0)
 // Without a context.
-#define PRL_ASK(device)                                                           \
-  do {                                                                            \
-    if (const cudaError_t error_ = Ready()) return error_;                        \
-    if (device < 0 || device >= Devices()) return Done(cudaErrorInvalidDevice);   \
-    if (Lists("PRL_EMULATOR_BROKEN", device)) return Done(cudaErrorUnknown);      \
+#define PRL_ASK(device)                                                         \
+  do {                                                                          \
+    if (const cudaError_t error_ = Ready()) return error_;                      \
+    if (device < 0 || device >= Devices()) return Done(cudaErrorInvalidDevice); \
+    if (Lists("PRL_EMULATOR_BROKEN", device)) return Done(cudaErrorUnknown);    \
   } while (0)
 
 // A wait that CUDA makes by looking again and again.
@@ -895,7 +895,8 @@ static cudaError_t CheckShape(const cudaLaunchConfig_t& config, const FunctionLi
     *cluster = dim3(dim.x, dim.y, dim.z);
     if (Capability() < 90) return cudaErrorNotSupported;
     const uint64_t blocks = (uint64_t)dim.x * dim.y * dim.z;
-    if (blocks == 0 || blocks > (limits.large_cluster ? 16u : 8u) || blocks > (uint64_t)MostOfCluster()) return cudaErrorInvalidClusterSize;
+    if (blocks == 0 || blocks > (limits.large_cluster ? 16u : 8u) || blocks > (uint64_t)MostOfCluster())
+      return cudaErrorInvalidClusterSize;
     if (grid.x % dim.x || grid.y % dim.y || grid.z % dim.z) return cudaErrorInvalidClusterSize;
   }
   return cudaSuccess;

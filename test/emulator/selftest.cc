@@ -630,9 +630,7 @@ __global__ void NoBarrier(const float4* in, float4* out) {
   __syncthreads();  // known to all: what its thread has waited for, and no more
   out[threadIdx.x] = mine[(threadIdx.x + 1) % blockDim.x];
 }
-__global__ void MisalignedCopy(const char* in) {
-  __pipeline_memcpy_async(prl_emulator_shared(), in + 4, 16);
-}
+__global__ void MisalignedCopy(const char* in) { __pipeline_memcpy_async(prl_emulator_shared(), in + 4, 16); }
 template <typename K, typename... A>
 static std::vector<bool> Arrived(int pieces, K kernel, A... arguments) {
   std::vector<float4> values(pieces);

@@ -44,9 +44,7 @@ if (EMULATED) {
   const sum = logits.reduce((total, x) => total + Math.exp(x), 0);
   const expected = 1 - Math.exp(logits[119_999]) / sum;
   for (const [machine, env] of [
-    ['a GPU of 9.0', {}],
     ['PTX of 8.0 on a GPU of 9.0', { PRL_EMULATOR_PTX: '8.0' }],
-    ['PTX of 7.5 on a GPU of 12.0', { PRL_EMULATOR_PTX: '7.5', PRL_EMULATOR_CAPABILITY: '12.0' }],
     ['a part of a GPU that holds clusters of 2', { PRL_EMULATOR_CLUSTER: '2' }],
     ['a part of a GPU that holds no cluster', { PRL_EMULATOR_CLUSTER: '1' }],
   ] as const) {

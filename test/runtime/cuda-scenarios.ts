@@ -57,7 +57,7 @@ export async function gradient(rows: number, vocab: number): Promise<Float32Arra
 // other.
 const VOCABULARIES = { narrow: 12_600, wide: 13_400 };
 async function manyGradients(vocab: number): Promise<string> {
-  for (let i = 0; i < 40; i++) await gradient(1, vocab);
+  for (let i = 0; i < 20; i++) await gradient(1, vocab);
   return 'done';
 }
 

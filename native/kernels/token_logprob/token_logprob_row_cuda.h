@@ -85,8 +85,7 @@ inline RowPlan PlanRow(const DeviceLimits& limits, int64_t vocab, size_t element
   const auto share = [&](int blocks) { return (limits.shared_bytes + 1024) / blocks - 1024 - kRowSharedBytes; };
   const size_t bytes = (size_t)vocab * element, least_blocks = 3;
   RowPlan plan{1, 0, 0};
-  while (plan.cluster < kRowCluster && 2 * plan.cluster <= limits.cluster &&
-         bytes / plan.cluster > share(kRowBlocks)) {
+  while (plan.cluster < kRowCluster && 2 * plan.cluster <= limits.cluster && bytes / plan.cluster > share(kRowBlocks)) {
     plan.cluster *= 2;
   }
   const size_t slice = (bytes / 16 + plan.cluster) / plan.cluster, limit = share(least_blocks) / 16;

@@ -14,7 +14,7 @@ namespace prl {
 #define PRL_WAIT_COPIES(later) __pipeline_wait_prior(later)
 #elif __CUDA_ARCH__ >= 800
 #define PRL_COPIES_LATER true
-#define PRL_COPY_16(to, from)                                                                                     \
+#define PRL_COPY_16(to, from)                                                                                       \
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from) \
                : "memory")
 #define PRL_COMMIT_COPIES() asm volatile("cp.async.commit_group;" ::: "memory")

@@ -155,8 +155,8 @@ Status Find(Cublas& cublas) {
 Status Check(const Cublas& cublas, const char* kernel, int status, const char* what) {
   if (status == 0) return Ok();
   PRL_RETURN_IF_ERROR(CudaHealth());  // the fault of an earlier kernel is not cuBLAS's
-  return Error(status == kAllocFailed ? Code::kOutOfMemory : Code::kCuda, "%s: %s in %s: %s", kernel, cublas.api.status_name(status), what,
-               cublas.api.status_string(status));
+  return Error(status == kAllocFailed ? Code::kOutOfMemory : Code::kCuda, "%s: %s in %s: %s", kernel,
+               cublas.api.status_name(status), what, cublas.api.status_string(status));
 }
 
 // Under the mutex. A failed start leaves nothing and is tried again at the next call.

@@ -8,9 +8,9 @@
 
 #include "runtime/status.h"
 
-#define PRL_CUDA_CHECK(expression)                                                             \
-  do {                                                                                         \
-    const cudaError_t prl_error_ = (expression);                                               \
+#define PRL_CUDA_CHECK(expression)                                                              \
+  do {                                                                                          \
+    const cudaError_t prl_error_ = (expression);                                                \
     if (prl_error_ != cudaSuccess) return ::prl::CudaFailure(prl_error_, "in %s", #expression); \
   } while (0)
 

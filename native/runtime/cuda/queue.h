@@ -46,7 +46,8 @@ struct CudaCall {
   ~CudaCall();  // gives the workspace back
 
   Status Begin(size_t workspace_bytes);
-  // `kernel`: the public name, a literal, for messages; `describe` is asked once a failure is found. ticket may be null.
+  // `kernel`: the public name (a literal), for messages; `describe` is asked once a failure is found. ticket may be
+  // null.
   Status End(const char* kernel, CudaDescribe describe, CudaTicketPtr* ticket);
 
   void* stream = nullptr;
@@ -100,12 +101,13 @@ Status CudaFill(void* to, int byte, size_t bytes);
 
 // Memory that is not ours. Wrap: checks that `pointer` is memory of this GPU with `bytes` behind it. Nothing is freed.
 Status CudaCheckPointer(const void* pointer, size_t bytes);
-// Makes memory of CudaAllocate fit to be shared: nothing else can be seen with it. It may move there if `may_move`, with
-// its first `bytes` bytes. It is not used again after its release. Waits for the stream.
+// Makes memory of CudaAllocate fit to be shared: nothing else can be seen with it. It may move if `may_move`, with its
+// first `bytes` bytes. It is not used again after its release. Waits for the stream.
 Status CudaIsolate(void** pointer, size_t bytes, bool may_move);
 // 64 bytes that another process on this machine opens; offset: where `pointer` lies in the allocation that they name.
 Status CudaExportIpc(void* pointer, unsigned char handle[64], int64_t* offset);
-// Opens such a handle, or uses it again: `base` is where its allocation begins here. Fails unless [offset, offset + bytes) lies in it.
+// Opens such a handle, or uses it again: `base` is where its allocation begins here. Fails unless
+// [offset, offset + bytes) lies in it.
 Status CudaImportIpc(const unsigned char handle[64], size_t offset, size_t bytes, void** base);
 void CudaCloseIpc(void* base);  // the last user waits for the stream
 
