@@ -125,6 +125,8 @@ const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined, PRL_TEST_DE
 env.PRL_NATIVE = await addonPath();
 const fakeBlas = join(root, 'build', 'emulated', 'libcublas_fake.so');
 if (values.emulate && existsSync(fakeBlas)) env.PRL_CUBLAS ??= fakeBlas;
+// A wait that would keep a core of the user's busy is a failure.
+if (values.emulate) env.PRL_EMULATOR_SPIN ??= 'refuse';
 const found = probe(env);
 if (found.reason) nothing(found.reason, remedyFor(found));
 

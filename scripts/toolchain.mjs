@@ -83,11 +83,14 @@ export function findNvcc() {
 
 /**
  * Why an addon does not work here; null if it does. It is tried in another process: a truncated file may kill the
- * process that opens it.
+ * process that opens it. It is not asked to use a GPU: no GPU's state says anything about the addon.
  */
 export function addonProblem(path) {
   const code = 'if (typeof require(process.argv[1]).info().isa !== "string") throw new Error("it is another addon")';
-  const { status, signal, stderr } = spawnSync(process.execPath, ['-e', code, path], { encoding: 'utf8' });
+  const { status, signal, stderr } = spawnSync(process.execPath, ['-e', code, path], {
+    encoding: 'utf8',
+    env: { ...process.env, PRL_DEVICE: 'cpu' },
+  });
   if (status === 0) return null;
   return (
     stderr.match(/^\w*Error: (.*)/m)?.[1] ?? `a process that loads it ends with ${signal ?? `exit code ${status}`}`

@@ -17,6 +17,8 @@ export {
   type CudaIpcMemory,
   type Device,
   type DType,
+  emptyCudaCache,
+  initCuda,
   synchronize,
   Tensor,
   type TensorData,

@@ -13,14 +13,19 @@ export { packageRoot };
 export interface CudaDevice {
   /** The N of PRL_DEVICE=cuda:N. */
   index: number;
-  /** Name, such as NVIDIA H100 80GB HBM3. */
+  /** Name, such as NVIDIA H100 80GB HBM3; 'unknown' if the GPU does not answer. */
   name: string;
-  /** Compute capability, such as 9.0 for an H100. */
+  /** Compute capability, such as 9.0 for an H100; 0.0 if the GPU does not answer. */
   computeCapability: string;
-  /** Size of its memory in bytes. */
+  /** Size of its memory in bytes; 0 if the GPU does not answer. */
   totalBytes: number;
-  /** Bytes of its memory that are free now. */
-  freeBytes: number;
+  /**
+   * Bytes of its memory that are free now. Only of the GPU in use: to ask another one would take some hundred MB of its
+   * memory.
+   */
+  freeBytes?: number;
+  /** Why the GPU cannot be used: it is broken, or another process has it for itself. Absent if it works. */
+  error?: string;
 }
 
 /** What the addon reports about the machine. */

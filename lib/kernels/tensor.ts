@@ -171,6 +171,12 @@ export class Tensor {
   /**
    * Gives another process on this machine access to a GPU tensor: see {@link importIpc}. The tensor must live until
    * that process has closed it. First `await synchronize()`, so that all queued work is visible there.
+   *
+   * The other process sees this tensor and nothing else. CUDA shares units of 2 MiB, so a smaller tensor moves to
+   * memory of its own. This waits for queued work. A tensor whose {@link devicePointer} was read cannot move.
+   *
+   * @throws PrlError ERR_PRL_UNSUPPORTED if the tensor would have to move and cannot, or if its memory has another
+   *   owner ({@link fromDevicePointer})
    */
   exportIpc(): CudaIpcMemory {
     if (this.device === 'cpu')
@@ -207,6 +213,28 @@ export async function synchronize(): Promise<void> {
   if (usedGpu) await native().cudaSynchronize({});
 }
 let usedGpu = false;
+
+/**
+ * Starts the GPU and cuBLAS now, on another thread. Otherwise the first tensor and the first matrix product on the GPU
+ * start them, which blocks the event loop for up to some seconds. Without cuBLAS it starts the GPU alone.
+ *
+ * @throws PrlError ERR_PRL_UNSUPPORTED without a GPU, ERR_PRL_CUDA if it does not start; a later call tries again
+ */
+export async function initCuda(): Promise<void> {
+  await native().cudaStart({});
+  usedGpu = true;
+}
+
+/**
+ * Gives memory that this process keeps for its next tensors back to the GPU, for other processes: as
+ * `torch.cuda.empty_cache()`. It waits for queued work without blocking the event loop. Tensors keep their memory. A
+ * process that runs out of GPU memory does this by itself.
+ *
+ * @returns the bytes of GPU memory that were given back
+ */
+export async function emptyCudaCache(): Promise<number> {
+  return usedGpu ? await native().cudaEmptyCache({}) : 0;
+}
 
 /**
  * CUDA's 64 bytes, also behind PyTorch's two: a version (1, 2 and 3 hold the same) and 'c' for memory of cudaMalloc.

@@ -4,6 +4,7 @@
 
 #include "binding/box.h"
 #include "binding/register.h"
+#include "runtime/cuda/cublas.h"
 
 namespace prl {
 namespace {
@@ -46,7 +47,7 @@ const SharedMemoryHandle& Alive(Napi::Env env, Napi::Value value, const char* na
   return memory;
 }
 
-const DeviceMemory& MemoryArg(const Args& args) { return *Alive(args.env(), args.Value("memory"), "the tensor"); }
+DeviceMemory& MemoryArg(const Args& args) { return *Alive(args.env(), args.Value("memory"), "the tensor"); }
 
 int64_t BytesArg(const Args& args, const char* name = "bytes") { return args.Integer(name, 0, int64_t{1} << 46); }
 
@@ -96,6 +97,14 @@ class Wait : public Napi::AsyncWorker {
   Status status_;
 };
 
+// A promise of what `work` does on a thread of its own.
+Napi::Value Promise(Napi::Env env, std::function<Status()> work, std::function<Napi::Value(Napi::Env)> result) {
+  Wait* wait = new Wait(env, std::move(work), std::move(result));
+  const Napi::Promise promise = wait->promise();
+  wait->Queue();
+  return promise;
+}
+
 // A promise of an ArrayBuffer with the first bytes of the memory. Another thread fills it before JavaScript knows it:
 // nobody can detach it meanwhile.
 Napi::Value Read(const Napi::CallbackInfo& info) {
@@ -107,7 +116,7 @@ Napi::Value Read(const Napi::CallbackInfo& info) {
   const auto values = std::make_shared<std::unique_ptr<char[]>>(new char[bytes]);
   std::shared_ptr<CudaDownload> download;
   ThrowIfError(args.env(), CudaBeginDownload(memory->pointer, bytes, &download));
-  Wait* wait = new Wait(
+  return Promise(
       args.env(), [download, values] { return CudaFinishDownload(download, values->get()); },
       [values, bytes](Napi::Env env) {
         const auto free = [](Napi::Env, void* data) { delete[] static_cast<char*>(data); };
@@ -115,24 +124,39 @@ Napi::Value Read(const Napi::CallbackInfo& info) {
         (void)values->release();
         return buffer;
       });
-  const Napi::Promise promise = wait->promise();
-  wait->Queue();
-  return promise;
 }
+
+Napi::Value Nothing(Napi::Env env) { return env.Undefined(); }
 
 Napi::Value Synchronize(const Napi::CallbackInfo& info) {
   CudaMark mark;
   ThrowIfError(info.Env(), CudaMarkNow(&mark));
-  Wait* wait = new Wait(
+  return Promise(
       info.Env(),
       [mark] {
         PRL_RETURN_IF_ERROR(CudaWaitFor(mark));
         return CudaFailuresUntil(mark);
       },
-      [](Napi::Env env) { return env.Undefined(); });
-  const Napi::Promise promise = wait->promise();
-  wait->Queue();
-  return promise;
+      Nothing);
+}
+
+// Opens the GPU and, where it is found, cuBLAS.
+Napi::Value Start(const Napi::CallbackInfo& info) {
+  return Promise(
+      info.Env(),
+      [] {
+        PRL_RETURN_IF_ERROR(CudaUse());
+        const Status cublas = StartCublas();
+        return cublas.code == Code::kUnsupported ? Ok() : cublas;
+      },
+      Nothing);
+}
+
+Napi::Value EmptyCache(const Napi::CallbackInfo& info) {
+  const auto bytes = std::make_shared<int64_t>(0);
+  return Promise(
+      info.Env(), [bytes] { return CudaEmptyCache(bytes.get()); },
+      [bytes](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(*bytes)); });
 }
 
 Napi::Value Dispose(const Napi::CallbackInfo& info) {
@@ -144,7 +168,9 @@ Napi::Value Dispose(const Napi::CallbackInfo& info) {
 
 Napi::Value Pointer(const Napi::CallbackInfo& info) {
   const Args args(info);
-  return Napi::BigInt::New(args.env(), static_cast<uint64_t>(reinterpret_cast<uintptr_t>(MemoryArg(args).pointer)));
+  DeviceMemory& memory = MemoryArg(args);
+  memory.address_known = true;
+  return Napi::BigInt::New(args.env(), static_cast<uint64_t>(reinterpret_cast<uintptr_t>(memory.pointer)));
 }
 
 Napi::Value Wrap(const Napi::CallbackInfo& info) {
@@ -170,11 +196,16 @@ Napi::Value Wrap(const Napi::CallbackInfo& info) {
 
 Napi::Value ExportIpc(const Napi::CallbackInfo& info) {
   const Args args(info);
-  const DeviceMemory& memory = MemoryArg(args);
+  DeviceMemory& memory = MemoryArg(args);
   if (memory.origin == DeviceMemory::kIpc) {
     Throw(args.env(), Code::kInvalidArgument,
           "the tensor came from another process: only the process that allocated it can share it");
   }
+  if (memory.origin == DeviceMemory::kBorrowed) {
+    Throw(args.env(), Code::kUnsupported,
+          "the tensor's memory has another owner, who alone knows what else lies there: let the owner share it");
+  }
+  ThrowIfError(args.env(), CudaIsolate(&memory.pointer, memory.bytes, !memory.address_known));
   unsigned char handle[64];
   int64_t offset = 0;
   ThrowIfError(args.env(), CudaExportIpc(memory.pointer, handle, &offset));
@@ -247,6 +278,8 @@ void RegisterCuda(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "cudaUpload", Upload);
   Export(env, exports, "cudaRead", Read);
   Export(env, exports, "cudaSynchronize", Synchronize);
+  Export(env, exports, "cudaStart", Start);
+  Export(env, exports, "cudaEmptyCache", EmptyCache);
   Export(env, exports, "cudaDispose", Dispose);
   Export(env, exports, "cudaPointer", Pointer);
   Export(env, exports, "cudaWrap", Wrap);

@@ -13,7 +13,8 @@ struct DeviceMemory {
   void* pointer = nullptr;  // null: disposed of
   size_t bytes = 0;
   enum Origin { kAllocated, kBorrowed, kIpc } origin = kAllocated;
-  void* ipc_base = nullptr;  // kIpc: what was opened
+  void* ipc_base = nullptr;    // kIpc: what was opened
+  bool address_known = false;  // JavaScript has asked for it: the memory must stay where it is
 };
 // The memory of `value` (Tensor.memory); throws when it is something else or disposed of.
 const DeviceMemory& DeviceMemoryOf(Napi::Env env, Napi::Value value, const char* name);

@@ -26,15 +26,21 @@ std::string CudaVersion(int32_t version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-Napi::Object DeviceObject(Napi::Env env, int32_t index) {
-  CudaDevice device;
-  ThrowIfError(env, CudaDeviceInfo(index, &device));
+// A GPU that fails is listed with its error: the others work. Only that in use is asked for what starts CUDA there.
+Napi::Object DeviceObject(Napi::Env env, int32_t index, bool in_use) {
+  CudaDevice device = {"unknown", 0, 0, 0};
+  Status status = CudaDeviceInfo(index, &device);
   Napi::Object entry = Napi::Object::New(env);
   entry.Set("index", index);
   entry.Set("name", device.name);
   entry.Set("computeCapability", std::to_string(device.major) + "." + std::to_string(device.minor));
   entry.Set("totalBytes", static_cast<double>(device.total_bytes));
-  entry.Set("freeBytes", static_cast<double>(device.free_bytes));
+  int64_t free_bytes = 0;
+  if (status.ok() && in_use) {
+    status = CudaFreeMemory(index, &free_bytes);
+    if (status.ok()) entry.Set("freeBytes", static_cast<double>(free_bytes));
+  }
+  if (!status.ok()) entry.Set("error", status.message);
   return entry;
 }
 
@@ -73,10 +79,11 @@ Napi::Value Info(const Napi::CallbackInfo& info) {
   if (runtime) result.Set("cudaRuntime", CudaVersion(runtime));
   char reason[128];
   CudaDeviceCount(&count, reason);
-  Napi::Array devices = Napi::Array::New(env);
-  for (int32_t i = 0; i < count; ++i) devices.Set(static_cast<uint32_t>(i), DeviceObject(env, i));
-  result.Set("cudaDevices", devices);
   const Status choice = CudaChosenDevice(&chosen);
+  Napi::Array devices = Napi::Array::New(env);
+  for (int32_t i = 0; i < count; ++i)
+    devices.Set(static_cast<uint32_t>(i), DeviceObject(env, i, choice.ok() && i == chosen));
+  result.Set("cudaDevices", devices);
   result.Set("cudaReason", choice.ok() || count ? choice.message : reason);
   result.Set("cublasReason", "");
   if (choice.ok()) {

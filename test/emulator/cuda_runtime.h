@@ -12,33 +12,46 @@
 #define CUDART_VERSION 13000
 #define CUDART_CB
 
-#define PRL_EMULATOR_ERRORS(X)                                                                        \
-  X(cudaSuccess, 0, "no error")                                                                       \
-  X(cudaErrorInvalidValue, 1, "invalid argument")                                                     \
-  X(cudaErrorMemoryAllocation, 2, "out of memory")                                                    \
-  X(cudaErrorInitializationError, 3, "initialization error")                                          \
-  X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")                               \
-  X(cudaErrorInvalidSymbol, 13, "invalid device symbol")                                              \
-  X(cudaErrorInvalidDevicePointer, 17, "invalid device pointer")                                      \
-  X(cudaErrorInvalidMemcpyDirection, 21, "invalid copy direction for memcpy")                         \
-  X(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")  \
-  X(cudaErrorInvalidDeviceFunction, 98, "invalid device function")                                    \
-  X(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                                     \
-  X(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                            \
-  X(cudaErrorDeviceUninitialized, 201, "invalid device context")                                      \
-  X(cudaErrorNoKernelImageForDevice, 209, "no kernel image is available for execution on the device") \
-  X(cudaErrorSharedObjectSymbolNotFound, 302, "shared object symbol not found")                       \
-  X(cudaErrorOperatingSystem, 304, "OS call failed or operation not supported on this OS")            \
-  X(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                                   \
-  X(cudaErrorSymbolNotFound, 500, "named symbol not found")                                           \
-  X(cudaErrorNotReady, 600, "device not ready")                                                       \
-  X(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")                         \
-  X(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch")                    \
-  X(cudaErrorMisalignedAddress, 716, "misaligned address")                                            \
-  X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                        \
-  X(cudaErrorNotPermitted, 800, "operation not permitted")                                            \
-  X(cudaErrorNotSupported, 801, "operation not supported")                                            \
-  X(cudaErrorInvalidClusterSize, 912, "invalid cluster size")                                         \
+#define PRL_EMULATOR_ERRORS(X)                                                                           \
+  X(cudaSuccess, 0, "no error")                                                                          \
+  X(cudaErrorInvalidValue, 1, "invalid argument")                                                        \
+  X(cudaErrorMemoryAllocation, 2, "out of memory")                                                       \
+  X(cudaErrorInitializationError, 3, "initialization error")                                             \
+  X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")                                  \
+  X(cudaErrorInvalidSymbol, 13, "invalid device symbol")                                                 \
+  X(cudaErrorInvalidDevicePointer, 17, "invalid device pointer")                                         \
+  X(cudaErrorInvalidMemcpyDirection, 21, "invalid copy direction for memcpy")                            \
+  X(cudaErrorDevicesUnavailable, 46, "CUDA-capable device(s) is/are busy or unavailable")                \
+  X(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")     \
+  X(cudaErrorInvalidDeviceFunction, 98, "invalid device function")                                       \
+  X(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                                        \
+  X(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                               \
+  X(cudaErrorInvalidKernelImage, 200, "device kernel image is invalid")                                  \
+  X(cudaErrorDeviceUninitialized, 201, "invalid device context")                                         \
+  X(cudaErrorMapBufferObjectFailed, 205, "mapping of buffer object failed")                              \
+  X(cudaErrorNoKernelImageForDevice, 209, "no kernel image is available for execution on the device")    \
+  X(cudaErrorECCUncorrectable, 214, "uncorrectable ECC error encountered")                               \
+  X(cudaErrorInvalidPtx, 218, "a PTX JIT compilation failed")                                            \
+  X(cudaErrorJitCompilerNotFound, 221, "PTX JIT compiler library not found")                             \
+  X(cudaErrorUnsupportedPtxVersion, 222, "the provided PTX was compiled with an unsupported toolchain.") \
+  X(cudaErrorSharedObjectSymbolNotFound, 302, "shared object symbol not found")                          \
+  X(cudaErrorOperatingSystem, 304, "OS call failed or operation not supported on this OS")               \
+  X(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                                      \
+  X(cudaErrorSymbolNotFound, 500, "named symbol not found")                                              \
+  X(cudaErrorNotReady, 600, "device not ready")                                                          \
+  X(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")                            \
+  X(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch")                       \
+  X(cudaErrorLaunchTimeout, 702, "the launch timed out and was terminated")                              \
+  X(cudaErrorAssert, 710, "device-side assert triggered")                                                \
+  X(cudaErrorHardwareStackError, 714, "hardware stack error")                                            \
+  X(cudaErrorIllegalInstruction, 715, "an illegal instruction was encountered")                          \
+  X(cudaErrorMisalignedAddress, 716, "misaligned address")                                               \
+  X(cudaErrorInvalidAddressSpace, 717, "operation not supported on global/shared address space")         \
+  X(cudaErrorInvalidPc, 718, "invalid program counter")                                                  \
+  X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                           \
+  X(cudaErrorNotPermitted, 800, "operation not permitted")                                               \
+  X(cudaErrorNotSupported, 801, "operation not supported")                                               \
+  X(cudaErrorInvalidClusterSize, 912, "invalid cluster size")                                            \
   X(cudaErrorUnknown, 999, "unknown error")
 #define PRL_EMULATOR_ENUMERATOR(name, value, text) name = value,
 enum cudaError_t { PRL_EMULATOR_ERRORS(PRL_EMULATOR_ENUMERATOR) };

@@ -198,6 +198,16 @@ PRL_EMULATOR_STORE(__stcg)
 PRL_EMULATOR_STORE(__stwb)
 PRL_EMULATOR_STORE(__stwt)
 
+// ---- asynchronous copies to shared memory (cuda_pipeline.h; cp.async). A wait covers committed groups only.
+inline void __pipeline_memcpy_async(void* shared, const void* global, size_t bytes) {
+  if (bytes != 4 && bytes != 8 && bytes != 16) prl_emulator::Fail("an asynchronous copy of %zu bytes", bytes);
+  if ((reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) % bytes)
+    prl_emulator::Fail("misaligned address in an asynchronous copy of %zu bytes: %p from %p", bytes, shared, global);
+  prl_emulator::AskForCopy(shared, global, bytes);
+}
+inline void __pipeline_commit() { prl_emulator::CloseCopies(); }
+inline void __pipeline_wait_prior(size_t later_groups) { prl_emulator::WaitForCopies(later_groups); }
+
 // ---- arithmetic. The fast functions go through base 2 as the hardware's do, so their error is of the same kind.
 inline float __expf(float x) { return exp2f(x * 1.4426950408889634f); }
 inline float __logf(float x) { return log2f(x) * 0.6931471805599453f; }

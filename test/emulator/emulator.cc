@@ -85,6 +85,30 @@ struct Runner {
 
 namespace {
 
+// What a thread has asked for and not waited for. A group ends where the thread closed it.
+struct Copies {
+  struct One {
+    void* to;
+    const void* from;
+    size_t bytes;
+  };
+  std::vector<One> asked;
+  std::vector<size_t> groups;  // where each ends in `asked`
+  size_t made = 0, groups_made = 0;
+
+  void Make(size_t groups_to_make) {
+    for (; groups_made < groups_to_make; ++groups_made) {
+      for (; made < groups[groups_made]; ++made) memcpy(asked[made].to, asked[made].from, asked[made].bytes);
+    }
+    if (made == asked.size()) Forget();
+  }
+  void Forget() {
+    asked.clear();
+    groups.clear();
+    made = groups_made = 0;
+  }
+};
+
 enum class Order { kForward, kReverse, kShuffle };
 
 class Scheduler {
@@ -109,6 +133,8 @@ class Scheduler {
   void ClusterArrive();
   Block* BlockOf(unsigned rank) { return rank < blocks_.size() ? &blocks_[rank] : nullptr; }
   unsigned blocks() const { return (unsigned)blocks_.size(); }
+  Copies& copies() { return copies_[IndexOf(*current)]; }
+  int target() const { return target_; }
   // No objects here or in the caller: nothing on this stack is destroyed any more
   [[noreturn]] void Fail(const char* message) {
     reason_ = message;
@@ -142,6 +168,8 @@ class Scheduler {
   std::vector<uint32_t> order_;
   std::vector<Block> blocks_;
   std::vector<unsigned char*> shared_;
+  std::vector<Copies> copies_;  // of each thread
+  int target_ = 0;
   size_t started_ = 0, alive_ = 0;
   size_t cursor_ = 0;             // how far the pass over order_ is
   const Block* ahead_ = nullptr;  // whose threads this pass runs: the block of the first that can
@@ -462,6 +490,7 @@ void Scheduler::SetUp(const LaunchShape& shape, uint64_t cluster) {
       thread.index = {i % shape.block.x, i / shape.block.x % shape.block.y, i / shape.block.x / shape.block.y};
       thread.rank = i;
       thread.block = &block;
+      copies_[block.first_thread + i].Forget();
     }
   }
   std::fill(state_.begin(), state_.end(), (uint8_t)kNew);
@@ -494,7 +523,9 @@ bool Scheduler::Run(const LaunchShape& shape, const std::function<void()>& invok
   blockDim = shape.block;
   gridDim = shape.grid;
   invoke_ = &invoke;
+  target_ = shape.target;
   threads_.assign(threads, Thread{});
+  copies_.resize(threads);
   state_.assign(threads, 0);
   order_.resize(threads);
   blocks_.resize(blocks);
@@ -586,6 +617,21 @@ int RankOfShared(const void* shared) {
     if (shared >= block.shared && shared < block.shared + block.shared_bytes) return (int)rank;
   }
   return -1;
+}
+
+int Target() { return scheduler->target(); }
+
+void AskForCopy(void* to, const void* from, size_t bytes) {
+  memset(to, 0xff, bytes);
+  scheduler->copies().asked.push_back({to, from, bytes});
+}
+void CloseCopies() {
+  Copies& copies = scheduler->copies();
+  copies.groups.push_back(copies.asked.size());
+}
+void WaitForCopies(size_t later_groups) {
+  Copies& copies = scheduler->copies();
+  if (copies.groups.size() > later_groups) copies.Make(copies.groups.size() - later_groups);
 }
 
 void Fail(const char* format, ...) {

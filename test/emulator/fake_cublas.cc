@@ -3,12 +3,15 @@
 // runs in the order of the stream. What cuBLAS refuses is refused with its status; what it would read or write out of
 // bounds fails, and so does what this project must not do (a product without a workspace of its own, arithmetic other
 // than float32's). The reason goes to stderr.
+//
+//   PRL_FAKE_CUBLAS_DEVICE=N   leaves the thread with device N, as a library may
 #include <dlfcn.h>
 #include <link.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #define PRL_EXPORT extern "C" __attribute__((visibility("default")))
@@ -35,6 +38,7 @@ Status Refuse(Status status, const char* why) {
 struct Emulator {
   int (*queue)(void* stream, void (*function)(void*), void* data) = nullptr;
   bool (*on_device)(const void* pointer, size_t bytes) = nullptr;
+  int (*set_device)(int device) = nullptr;
 };
 int LookIn(dl_phdr_info* info, size_t, void* found) {
   void* const library =
@@ -43,6 +47,7 @@ int LookIn(dl_phdr_info* info, size_t, void* found) {
   auto* emulator = static_cast<Emulator*>(found);
   emulator->queue = reinterpret_cast<decltype(emulator->queue)>(dlsym(library, "prl_emulator_queue"));
   emulator->on_device = reinterpret_cast<decltype(emulator->on_device)>(dlsym(library, "prl_emulator_on_device"));
+  emulator->set_device = reinterpret_cast<decltype(emulator->set_device)>(dlsym(library, "prl_emulator_set_device"));
   dlclose(library);
   return emulator->queue && emulator->on_device;
 }
@@ -143,6 +148,7 @@ PRL_EXPORT int cublasCreate_v2(void** handle) {
   if (!handle) return kInvalidValue;
   if (!TheEmulator().queue) return Refuse(kNotInitialized, "there is no emulator of a GPU in this process");
   *handle = new Handle;
+  if (const char* device = getenv("PRL_FAKE_CUBLAS_DEVICE")) TheEmulator().set_device(atoi(device));
   return kSuccess;
 }
 PRL_EXPORT int cublasDestroy_v2(void* handle) {

@@ -75,6 +75,12 @@ void ClusterWait(Where where);
 unsigned ClusterBlocks();
 void* MapSharedRank(const void* shared, unsigned rank);
 int RankOfShared(const void* shared);
+// What the code that runs was compiled for: 90 for 9.0. On a GPU that is __CUDA_ARCH__ / 10, and the compiler's matter.
+int Target();
+// Copies of the current thread that are made no sooner than it waits for them; until then the place holds NaN.
+void AskForCopy(void* to, const void* from, size_t bytes);
+void CloseCopies();
+void WaitForCopies(size_t later_groups);
 // Ends the launch with cudaErrorLaunchFailure and one line on stderr.
 [[noreturn]] void Fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -11,6 +11,7 @@ namespace prl_emulator {
 struct LaunchShape {
   dim3 grid, block, cluster;
   size_t shared_bytes;
+  int target;  // of the code
 };
 
 // Runs all threads of a launch on this OS thread; false when it failed (a deadlock, a broken contract), with the

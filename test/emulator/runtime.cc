@@ -3,7 +3,15 @@
 //
 //   PRL_EMULATOR_DEVICES      how many devices there are (1)
 //   PRL_EMULATOR_CAPABILITY   compute capability (9.0)
+//   PRL_EMULATOR_PTX          what the kernels were compiled for, if it is less: as PTX of 8.0 on a GPU of 9.0
+//   PRL_EMULATOR_CLUSTER      most blocks that a cluster can have on this part of a GPU (16)
+//   PRL_EMULATOR_EXCLUSIVE    "0,2": GPUs that another process has for itself: what needs a context fails
+//   PRL_EMULATOR_BROKEN       "0,2": GPUs that answer no question
 //   PRL_EMULATOR_MEMORY       bytes of each device (8 GiB)
+//   PRL_EMULATOR_PINNED       bytes of pinned memory (no limit)
+//   PRL_EMULATOR_PAUSE        microseconds between a change of a kernel's attribute and the return to the host (0)
+//   PRL_EMULATOR_SPIN         refuse: a wait that would keep a core busy fails
+//   PRL_EMULATOR_FAULT        1: kernels that are launched now break the context when they run
 //   PRL_EMULATOR_DELAY        microseconds that a queued operation lies at least, unless the host waits for it (200)
 //   PRL_EMULATOR_ORDER        forward | reverse | shuffle:SEED: in which order fibers, blocks and clusters run
 #include "cuda_runtime.h"
@@ -53,10 +61,12 @@ struct prl_emulator_stream {
   uint64_t submitted = 0, completed = 0;
   bool blocking = true;  // takes turns with the null stream
   bool ending = false;
+  int device = 0;
 };
 struct prl_emulator_event {
   std::shared_ptr<Mark> mark;  // null: never recorded
   bool timed = true;
+  bool sleeps = false;  // who waits for it
 };
 
 namespace {
@@ -87,10 +97,13 @@ struct Runtime {
   int waiting = 0;  // host threads that wait for a stream
   std::map<const void*, Allocation> allocations;
   std::deque<std::pair<unsigned char*, Allocation>> freed;
-  size_t freed_bytes = 0, used = 0;
+  size_t freed_bytes = 0, used = 0, pinned = 0;
   int memory_file = -1;
   off_t memory_end = 0;
-  std::map<const void*, FunctionLimits> functions;
+  std::map<std::pair<const void*, int>, FunctionLimits> functions;  // of a kernel on a device
+  std::set<int> contexts;                                           // devices that have one
+  std::set<std::string> opened_handles;
+  std::map<const void*, std::string> handle_of;
   cudaError_t broken = cudaSuccess;  // a failed launch breaks the context: every later call says so
 };
 Runtime& runtime() {
@@ -113,6 +126,16 @@ int Capability() {  // 90 for 9.0
   const char* text = getenv("PRL_EMULATOR_CAPABILITY");
   return text && *text ? (int)(atof(text) * 10 + 0.5) : 90;
 }
+int CodeTarget() {
+  const char* text = getenv("PRL_EMULATOR_PTX");
+  return text && *text ? std::min(Capability(), (int)(atof(text) * 10 + 0.5)) : Capability();
+}
+// Whether the number is one of the variable's list, as "0,2".
+bool Lists(const char* name, int number) {
+  const char* text = getenv(name);
+  return text && ("," + std::string(text) + ",").find("," + std::to_string(number) + ",") != std::string::npos;
+}
+int MostOfCluster() { return (int)Environment("PRL_EMULATOR_CLUSTER", 16); }
 int SharedOptin() {
   const int capability = Capability();
   if (capability < 80) return 64 * 1024;
@@ -131,10 +154,35 @@ cudaError_t Ready() {
   Lock lock(runtime().mutex);
   return Done(runtime().broken);
 }
-#define PRL_READY()                                        \
-  do {                                                     \
-    if (const cudaError_t error_ = Ready()) return error_; \
+// What all but questions about a device look at first: they make the context of the thread's device.
+cudaError_t Context(int device) {
+  if (const cudaError_t error = Ready()) return error;
+  if (Lists("PRL_EMULATOR_BROKEN", device)) return Done(cudaErrorUnknown);
+  Lock lock(runtime().mutex);
+  if (runtime().contexts.count(device)) return cudaSuccess;
+  if (Lists("PRL_EMULATOR_EXCLUSIVE", device)) return Done(cudaErrorDevicesUnavailable);
+  runtime().contexts.insert(device);
+  return cudaSuccess;
+}
+#define PRL_READY()                                                        \
+  do {                                                                     \
+    if (const cudaError_t error_ = Context(current_device)) return error_; \
   } while (0)
+// Without a context.
+#define PRL_ASK(device)                                                         \
+  do {                                                                          \
+    if (const cudaError_t error_ = Ready()) return error_;                      \
+    if (device < 0 || device >= Devices()) return Done(cudaErrorInvalidDevice); \
+    if (Lists("PRL_EMULATOR_BROKEN", device)) return Done(cudaErrorUnknown);    \
+  } while (0)
+
+// A wait that CUDA makes by looking again and again.
+bool RefusesToSpin() {
+  const char* spin = getenv("PRL_EMULATOR_SPIN");
+  if (!spin || strcmp(spin, "refuse") != 0) return false;
+  fprintf(stderr, "prl emulator: a wait that keeps a core busy (no cudaEventBlockingSync)\n");
+  return true;
+}
 
 // ---- streams
 void Work(prl_emulator_stream* stream) {
@@ -160,6 +208,7 @@ void Work(prl_emulator_stream* stream) {
 prl_emulator_stream* NewStream(bool blocking) {
   auto* stream = new prl_emulator_stream;
   stream->blocking = blocking;
+  stream->device = current_device;
   runtime().streams.insert(stream);
   std::thread(Work, stream).detach();
   return stream;
@@ -350,19 +399,19 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return *count ? cudaSuccess : Done(cudaErrorNoDevice);
 }
 cudaError_t cudaGetDevice(int* device) {
-  PRL_READY();
+  if (const cudaError_t error = Ready()) return error;
   *device = current_device;
   return cudaSuccess;
 }
+// Since CUDA 12 it makes the context.
 cudaError_t cudaSetDevice(int device) {
-  PRL_READY();
-  if (device < 0 || device >= Devices()) return Done(cudaErrorInvalidDevice);
+  PRL_ASK(device);
+  if (const cudaError_t error = Context(device)) return error;
   current_device = device;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
-  PRL_READY();
-  if (device < 0 || device >= Devices()) return Done(cudaErrorInvalidDevice);
+  PRL_ASK(device);
   *p = {};
   snprintf(p->name, sizeof p->name, "prl-node CUDA emulator");
   snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "prl-emulator-%d", device % 100);
@@ -403,8 +452,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   return Done(cudaErrorInvalidValue);
 }
 cudaError_t cudaDeviceGetPCIBusId(char* id, int bytes, int device) {
-  PRL_READY();
-  if (device < 0 || device >= Devices()) return Done(cudaErrorInvalidDevice);
+  PRL_ASK(device);
   snprintf(id, (size_t)bytes, "0000:%02X:00.0", device + 1);
   return cudaSuccess;
 }
@@ -497,9 +545,12 @@ cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
   PRL_READY();
   *pointer = nullptr;
   if (bytes == 0) return cudaSuccess;
+  Lock lock(runtime().mutex);
+  const auto most = (size_t)Environment("PRL_EMULATOR_PINNED", INT64_MAX);
+  if (bytes > most || runtime().pinned > most - bytes) return Done(cudaErrorMemoryAllocation);
   if (posix_memalign(pointer, 256, bytes) != 0) return Done(cudaErrorMemoryAllocation);
   memset(*pointer, 0xff, bytes);
-  Lock lock(runtime().mutex);
+  runtime().pinned += bytes;
   runtime().allocations[*pointer] = {bytes, bytes, cudaMemoryTypeHost, current_device, 0, true, false};
   return cudaSuccess;
 }
@@ -511,6 +562,7 @@ cudaError_t cudaFreeHost(void* pointer) {
   auto found = runtime().allocations.find(pointer);
   if (found == runtime().allocations.end() || found->second.type != cudaMemoryTypeHost || !found->second.mine)
     return Done(cudaErrorInvalidValue);
+  runtime().pinned -= found->second.bytes;
   runtime().allocations.erase(found);
   free(pointer);
   return cudaSuccess;
@@ -586,6 +638,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   prl_emulator_stream* stream = Find(handle);
   if (!stream) return Done(cudaErrorInvalidResourceHandle);
   const uint64_t goal = stream->submitted;
+  if (stream->completed < goal && RefusesToSpin()) return Done(cudaErrorNotPermitted);
   return WaitUntil(lock, [=] { return !runtime().streams.count(stream) || stream->completed >= goal; });
 }
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
@@ -608,6 +661,10 @@ extern "C" __attribute__((visibility("default"))) int prl_emulator_queue(void* s
                                                                          void* data) {
   return cudaLaunchHostFunc(static_cast<cudaStream_t>(stream), function, data);
 }
+// Such a library may leave the thread with another device than it found.
+extern "C" __attribute__((visibility("default"))) int prl_emulator_set_device(int device) {
+  return cudaSetDevice(device);
+}
 extern "C" __attribute__((visibility("default"))) bool prl_emulator_on_device(const void* pointer, size_t bytes) {
   Lock lock(runtime().mutex);
   return OnDevice(pointer, bytes);
@@ -617,6 +674,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   Lock lock(runtime().mutex);
   *event = new prl_emulator_event;
   (*event)->timed = !(flags & cudaEventDisableTiming);
+  (*event)->sleeps = flags & cudaEventBlockingSync;
   runtime().events.insert(*event);
   return cudaSuccess;
 }
@@ -667,6 +725,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   Lock lock(runtime().mutex);
   if (!runtime().events.count(event)) return Done(cudaErrorInvalidResourceHandle);
   const std::shared_ptr<Mark> mark = event->mark;
+  if (mark && !mark->done && !event->sleeps && RefusesToSpin()) return Done(cudaErrorNotPermitted);
   return WaitUntil(lock, [&] { return !mark || mark->done; });
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
@@ -707,6 +766,11 @@ cudaError_t cudaIpcOpenMemHandle(void** pointer, cudaIpcMemHandle_t handle, unsi
   if (memcmp(ipc.magic, kIpcMagic, sizeof ipc.magic) != 0 || flags != cudaIpcMemLazyEnablePeerAccess)
     return Done(cudaErrorInvalidValue);
   if (ipc.pid == getpid()) return Done(cudaErrorDeviceUninitialized);  // as CUDA has it: a process cannot open its own
+  const std::string key(handle.reserved, sizeof handle.reserved);
+  {
+    Lock lock(runtime().mutex);
+    if (runtime().opened_handles.count(key)) return Done(cudaErrorMapBufferObjectFailed);  // as some drivers have it
+  }
   char path[64];
   snprintf(path, sizeof path, "/proc/%lld/fd/%d", (long long)ipc.pid, ipc.file);
   const int file = open(path, O_RDWR | O_CLOEXEC);
@@ -718,6 +782,8 @@ cudaError_t cudaIpcOpenMemHandle(void** pointer, cudaIpcMemHandle_t handle, unsi
   ASAN_POISON_MEMORY_REGION(memory + ipc.bytes, mapped - ipc.bytes);
   Lock lock(runtime().mutex);
   runtime().allocations[memory] = {ipc.bytes, mapped, cudaMemoryTypeDevice, ipc.device, 0, false, true};
+  runtime().opened_handles.insert(key);
+  runtime().handle_of[memory] = key;
   *pointer = memory;
   return cudaSuccess;
 }
@@ -728,6 +794,8 @@ cudaError_t cudaIpcCloseMemHandle(void* pointer) {
   if (found == runtime().allocations.end() || !found->second.opened) return Done(cudaErrorInvalidValue);
   Unmap(static_cast<unsigned char*>(pointer), found->second);
   runtime().allocations.erase(found);
+  runtime().opened_handles.erase(runtime().handle_of[pointer]);
+  runtime().handle_of.erase(pointer);
   return cudaSuccess;
 }
 
@@ -760,8 +828,11 @@ namespace prl_emulator {
 
 cudaError_t SetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   PRL_READY();
+  struct Pause {  // after the lock: another thread may come between
+    ~Pause() { std::this_thread::sleep_for(std::chrono::microseconds(Environment("PRL_EMULATOR_PAUSE", 0))); }
+  } pause;
   Lock lock(runtime().mutex);
-  FunctionLimits& limits = runtime().functions[kernel];
+  FunctionLimits& limits = runtime().functions[{kernel, current_device}];
   switch (attribute) {
     case cudaFuncAttributeMaxDynamicSharedMemorySize:
       if (value < 0 || value > SharedOptin()) return Done(cudaErrorInvalidValue);
@@ -779,8 +850,9 @@ cudaError_t GetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
   *attributes = {};
   attributes->maxThreadsPerBlock = 1024;
   attributes->numRegs = 32;
-  attributes->ptxVersion = attributes->binaryVersion = Capability();
-  attributes->maxDynamicSharedSizeBytes = runtime().functions[kernel].shared_bytes;
+  attributes->binaryVersion = Capability();
+  attributes->ptxVersion = CodeTarget();
+  attributes->maxDynamicSharedSizeBytes = runtime().functions[{kernel, current_device}].shared_bytes;
   return cudaSuccess;
 }
 
@@ -803,7 +875,7 @@ cudaError_t MaxActiveClusters(int* clusters, const cudaLaunchConfig_t& config) {
     const auto& dim = config.attrs[i].val.clusterDim;
     size = dim.x * dim.y * dim.z;
   }
-  *clusters = blocks * kMultiprocessors / (int)std::max(1u, size);
+  *clusters = size > (unsigned)MostOfCluster() ? 0 : blocks * kMultiprocessors / (int)std::max(1u, size);
   return cudaSuccess;
 }
 
@@ -823,7 +895,8 @@ static cudaError_t CheckShape(const cudaLaunchConfig_t& config, const FunctionLi
     *cluster = dim3(dim.x, dim.y, dim.z);
     if (Capability() < 90) return cudaErrorNotSupported;
     const uint64_t blocks = (uint64_t)dim.x * dim.y * dim.z;
-    if (blocks == 0 || blocks > (limits.large_cluster ? 16u : 8u)) return cudaErrorInvalidClusterSize;
+    if (blocks == 0 || blocks > (limits.large_cluster ? 16u : 8u) || blocks > (uint64_t)MostOfCluster())
+      return cudaErrorInvalidClusterSize;
     if (grid.x % dim.x || grid.y % dim.y || grid.z % dim.z) return cudaErrorInvalidClusterSize;
   }
   return cudaSuccess;
@@ -861,10 +934,14 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel, std::fu
   FunctionLimits limits;
   {
     Lock lock(runtime().mutex);
-    auto found = runtime().functions.find(kernel);
+    auto found = runtime().functions.find({kernel, current_device});
     if (found != runtime().functions.end()) limits = found->second;
+    const prl_emulator_stream* stream = Find(config.stream);
+    if (stream && stream != runtime().null_stream && stream->device != current_device)
+      return Done(cudaErrorInvalidResourceHandle);
   }
-  LaunchShape shape = {config.gridDim, config.blockDim, dim3(), config.dynamicSmemBytes};
+  if (Environment("PRL_EMULATOR_FAULT", 0)) thread = [] { Fail("PRL_EMULATOR_FAULT"); };
+  LaunchShape shape = {config.gridDim, config.blockDim, dim3(), config.dynamicSmemBytes, CodeTarget()};
   if (const cudaError_t error = CheckShape(config, limits, &shape.cluster)) return Done(error);
   return Submit(config.stream, [shape, thread = std::move(thread)] {
     std::string reason;

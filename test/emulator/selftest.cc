@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -574,6 +575,8 @@ static int Child(const char* hex) {
   int* shared = nullptr;
   OK(cudaIpcOpenMemHandle(reinterpret_cast<void**>(&shared), handle, cudaIpcMemLazyEnablePeerAccess));
   if (failures) return 1;
+  void* again = nullptr;
+  EXPECT(cudaIpcOpenMemHandle(&again, handle, cudaIpcMemLazyEnablePeerAccess) == cudaErrorMapBufferObjectFailed);
   std::vector<int> got(1000);
   OK(cudaMemcpy(got.data(), shared, 4000, cudaMemcpyDeviceToHost));
   for (int i = 0; i < 1000; ++i) EXPECT(got[i] == i);
@@ -595,6 +598,173 @@ static void TestIpc() {
   EXPECT(system(("'" + program + "' ipc-child " + Hex(handle)).c_str()) == 0);
   const auto got = x.Read();
   for (int i = 0; i < 1000; ++i) EXPECT(got[i] == i + 1);
+}
+
+// ---- asynchronous copies: one 16-byte piece of a group each, `kAhead` groups ahead, as the softmax rows have it
+template <int kAhead, int kLater>
+__global__ void Pipeline(const float4* in, float4* out, int groups) {
+  float4* mine = static_cast<float4*>(prl_emulator_shared());
+  const int n = (int)blockDim.x, i = (int)threadIdx.x;
+  const auto ask = [&](int group) {
+    if (group < groups) __pipeline_memcpy_async(mine + group * n + i, in + group * n + i, 16);
+    __pipeline_commit();
+  };
+  for (int group = 0; group < kAhead; ++group) ask(group);
+  for (int group = 0; group < groups; ++group) {
+    ask(group + kAhead);
+    __pipeline_wait_prior(kLater);
+    out[group * n + i] = mine[group * n + i];
+  }
+}
+__global__ void NeverCommitted(const float4* in, float4* out) {
+  float4* mine = static_cast<float4*>(prl_emulator_shared());
+  __pipeline_memcpy_async(mine + threadIdx.x, in + threadIdx.x, 16);
+  __pipeline_wait_prior(0);  // waits for groups, and this is in none
+  out[threadIdx.x] = mine[threadIdx.x];
+}
+__global__ void NoBarrier(const float4* in, float4* out) {
+  float4* mine = static_cast<float4*>(prl_emulator_shared());
+  __pipeline_memcpy_async(mine + threadIdx.x, in + threadIdx.x, 16);
+  __pipeline_commit();
+  if (threadIdx.x != 3) __pipeline_wait_prior(0);
+  __syncthreads();  // known to all: what its thread has waited for, and no more
+  out[threadIdx.x] = mine[(threadIdx.x + 1) % blockDim.x];
+}
+__global__ void MisalignedCopy(const char* in) { __pipeline_memcpy_async(prl_emulator_shared(), in + 4, 16); }
+template <typename K, typename... A>
+static std::vector<bool> Arrived(int pieces, K kernel, A... arguments) {
+  std::vector<float4> values(pieces);
+  for (int i = 0; i < pieces; ++i) values[i] = {i + 0.25f, i + 0.5f, i + 0.75f, i + 1.0f};
+  Device<float4> in(values), out(pieces);
+  OK(Run({1, 64, 16 * (size_t)pieces}, kernel, (const float4*)in.at, out.at, arguments...));
+  const auto got = out.Read();
+  std::vector<bool> arrived;
+  for (int i = 0; i < pieces; ++i) {
+    EXPECT(std::isnan(got[i].x) == std::isnan(got[i].w));
+    arrived.push_back(!std::isnan(got[i].x));
+  }
+  return arrived;
+}
+static int Count(const std::vector<bool>& all) { return (int)std::count(all.begin(), all.end(), true); }
+static void TestCopies() {
+  EXPECT(Count(Arrived(7 * 64, Pipeline<3, 3>, 7)) == 7 * 64);
+  EXPECT(Count(Arrived(7 * 64, Pipeline<3, 0>, 7)) == 7 * 64);  // too careful, and right
+  EXPECT(Count(Arrived(2 * 64, Pipeline<3, 3>, 2)) == 2 * 64);  // fewer groups than are asked for ahead
+  EXPECT(Count(Arrived(7 * 64, Pipeline<3, 4>, 7)) == 0);       // one later group too many: every read is too early
+  EXPECT(Count(Arrived(64, NeverCommitted)) == 0);
+  const auto neighbours = Arrived(64, NoBarrier);
+  EXPECT(Count(neighbours) == 63 && !neighbours[2]);
+  Device<float4> in(4);
+  OK(Run({1, 1, 64}, MisalignedCopy, (const char*)in.at));
+  EXPECT(cudaDeviceSynchronize() == cudaErrorLaunchFailure);
+  OK(cudaDeviceReset());
+}
+
+// ---- what a machine can be like
+static void TestTarget() {
+  cudaFuncAttributes a;
+  setenv("PRL_EMULATOR_PTX", "8.0", 1);
+  OK(cudaFuncGetAttributes(&a, AddOne));
+  EXPECT(a.ptxVersion == 80 && a.binaryVersion == 90);
+  unsetenv("PRL_EMULATOR_PTX");
+  OK(cudaFuncGetAttributes(&a, AddOne));
+  EXPECT(a.ptxVersion == 90);
+}
+static void TestSmallPart() {
+  const auto most = [](unsigned cluster) {
+    cudaLaunchAttribute attribute;
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim = {cluster, 1, 1};
+    cudaLaunchConfig_t config = {};
+    config.gridDim = cluster;
+    config.blockDim = 64;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    int clusters = -1;
+    OK(cudaOccupancyMaxActiveClusters(&clusters, AddOne, &config));
+    return clusters;
+  };
+  Device<int> x(512);
+  EXPECT(most(8) > 0);
+  setenv("PRL_EMULATOR_CLUSTER", "4", 1);
+  EXPECT(most(8) == 0 && most(4) > 0);
+  EXPECT(Run({8, 64, 0, 8}, AddOne, x.at, 512) == cudaErrorInvalidClusterSize);
+  OK(Run({8, 64, 0, 4}, AddOne, x.at, 512));
+  unsetenv("PRL_EMULATOR_CLUSTER");
+  cudaGetLastError();
+}
+static void TestGpusOfOthers() {
+  setenv("PRL_EMULATOR_DEVICES", "4", 1);
+  setenv("PRL_EMULATOR_EXCLUSIVE", "2", 1);
+  setenv("PRL_EMULATOR_BROKEN", "3", 1);
+  cudaDeviceProp p;
+  OK(cudaGetDeviceProperties(&p, 2));  // needs no context
+  EXPECT(cudaSetDevice(2) == cudaErrorDevicesUnavailable);
+  EXPECT(cudaGetDeviceProperties(&p, 3) == cudaErrorUnknown && cudaSetDevice(3) == cudaErrorUnknown);
+  OK(cudaSetDevice(1));
+  cudaStream_t stream;
+  OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  OK(cudaSetDevice(0));
+  Device<int> x(64);
+  EXPECT(Run({1, 64, 0, 1, stream}, AddOne, x.at, 64) == cudaErrorInvalidResourceHandle);  // of another device
+  OK(cudaStreamDestroy(stream));
+  unsetenv("PRL_EMULATOR_EXCLUSIVE");
+  OK(cudaSetDevice(2));  // the other process has ended
+  OK(cudaSetDevice(0));
+  for (const char* name : {"PRL_EMULATOR_DEVICES", "PRL_EMULATOR_BROKEN"}) unsetenv(name);
+  cudaGetLastError();
+}
+static void TestSpinning() {
+  setenv("PRL_EMULATOR_SPIN", "refuse", 1);
+  setenv("PRL_EMULATOR_DELAY", "50000", 1);
+  int* x = nullptr;
+  OK(cudaMalloc(&x, 4000));
+  cudaEvent_t spins, sleeps;
+  OK(cudaEventCreateWithFlags(&spins, cudaEventDisableTiming));
+  OK(cudaEventCreateWithFlags(&sleeps, cudaEventDisableTiming | cudaEventBlockingSync));
+  OK(Run({4, 256}, AddOne, x, 1000));
+  OK(cudaEventRecord(spins));
+  OK(cudaEventRecord(sleeps));
+  EXPECT(cudaEventSynchronize(spins) == cudaErrorNotPermitted);
+  EXPECT(cudaStreamSynchronize(nullptr) == cudaErrorNotPermitted);
+  OK(cudaEventSynchronize(sleeps));
+  OK(cudaEventSynchronize(spins));  // nothing is left to wait for
+  for (const char* name : {"PRL_EMULATOR_SPIN", "PRL_EMULATOR_DELAY"}) unsetenv(name);
+  OK(cudaEventDestroy(spins));
+  OK(cudaEventDestroy(sleeps));
+  OK(cudaFree(x));
+  cudaGetLastError();
+}
+// Between one thread's wish and its launch another thread's wish comes through.
+static void TestPause() {
+  setenv("PRL_EMULATOR_PAUSE", "20000", 1);
+  const auto failed = [](int bytes) {
+    Device<int> out(2);
+    int n = 0;
+    for (int i = 0; i < 5; ++i) {
+      OK(cudaFuncSetAttribute(FillShared, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+      n += Run({2, 64, (size_t)bytes}, FillShared, out.at, bytes / 4) != cudaSuccess;
+    }
+    cudaGetLastError();
+    return n;
+  };
+  int large = 0;
+  std::thread other([&] { large = failed(100 * 1024); });
+  EXPECT(failed(60 * 1024) == 0);
+  other.join();
+  EXPECT(large > 0);
+  unsetenv("PRL_EMULATOR_PAUSE");
+}
+static void TestPinned() {
+  setenv("PRL_EMULATOR_PINNED", "10000", 1);
+  void *a = nullptr, *b = nullptr;
+  OK(cudaMallocHost(&a, 6000));
+  EXPECT(cudaMallocHost(&b, 6000) == cudaErrorMemoryAllocation);
+  OK(cudaFreeHost(a));
+  OK(cudaMallocHost(&b, 6000));
+  OK(cudaFreeHost(b));
+  unsetenv("PRL_EMULATOR_PINNED");
+  cudaGetLastError();
 }
 
 // ---- how fast: 64 blocks of 512 threads with 40 barriers each, and rows of single-thread work without one
@@ -638,7 +808,10 @@ int main(int argc, char** argv) {
                 {"mistakes", TestMistakes},    {"races", TestRaces},
                 {"formats", TestFormats},      {"atomics", TestAtomics},
                 {"devices", TestDevices},      {"ipc", TestIpc},
-                {"speed", TestSpeed}};
+                {"copies", TestCopies},        {"target", TestTarget},
+                {"small part", TestSmallPart}, {"GPUs of others", TestGpusOfOthers},
+                {"spinning", TestSpinning},    {"pause", TestPause},
+                {"pinned", TestPinned},        {"speed", TestSpeed}};
   int bad = 0;
   for (const auto& check : checks) {
     failures = 0;

@@ -20,6 +20,8 @@ export const GPU_CALLS: Record<string, AddonCall> = {
   cudaUpload: { gpuOnly, make: (m) => ({ memory: memory(m), data: m.words(Float32Array, m.int(0, 16)) }) },
   cudaRead: { gpuOnly, make: (m) => ({ memory: memory(m), bytes: m.int(0, BYTES) }) },
   cudaSynchronize: { gpuOnly, make: () => ({}) },
+  cudaStart: { gpuOnly, make: () => ({}) },
+  cudaEmptyCache: { varies: true, make: () => ({}) },
   cudaDispose: { gpuOnly, make: (m) => ({ memory: memory(m) }) },
   cudaPointer: { gpuOnly, varies: true, make: (m) => ({ memory: memory(m) }) },
   cudaWrap: {

@@ -14,6 +14,7 @@ const CALLS: Record<string, PublicCall> = { ...PUBLIC_CALLS, ...LIBRARY_CALLS };
  */
 const ELSEWHERE = [
   ...['availableMemory', 'cudaDevices', 'nativeInfo', 'synchronize', 'describeReport'],
+  ...['emptyCudaCache', 'initCuda'],
   ...['collectPrmData', 'downloadFiles', 'evaluatePrm', 'loadProcessRewardModel', 'readPrmData', 'resolveModel'],
   ...['resolveTokenizer', 'serve', 'trainQuantilePrm', 'warmStart', 'PrlError', 'RunFolder'],
 ];

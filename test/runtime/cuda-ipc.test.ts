@@ -19,11 +19,15 @@ ipc('a process changes a shared tensor in place and the owner reads the change',
   changer.send(shared);
   const { value, error } = await changer.receive();
   assert.is(error, undefined, error?.message);
-  assert.equal(value, { first: [0, 1, 2], third: [100, 101, 102], afterwards: [200, 202, 204] });
+  assert.equal(value, { first: [0, 1, 2], third: [100, 101, 102], afterwards: [200, 202, 204], around: 0 });
 
   const refused = (await changer.receive()).value as Record<string, string>;
   const bytes = (n: number) => `RangeError ERR_PRL_OUT_OF_RANGE the tensor needs ${n} bytes from byte`;
   assert.match(refused.tooLong, bytes(2 ** 30));
+  assert.match(
+    refused.beyondUnit,
+    /the tensor needs 2097156 bytes from byte 0 on, but the memory of the handle has 2097152/,
+  );
   assert.match(refused.offsetOutside, new RegExp(`${bytes(4)} ${2 ** 40} on, but the memory of the handle has \\d+`));
   assert.match(refused.exported, /^TypeError ERR_PRL_INVALID_ARGUMENT the tensor came from another process/);
   assert.match(refused.disposed, /^PrlError ERR_PRL_DISPOSED/);
@@ -38,6 +42,30 @@ ipc('a process changes a shared tensor in place and the owner reads the change',
   assert.is((await sharer.receive()).value, 'done');
   sharer.child.stdin.end();
   assert.is(await sharer.ended, 0);
+});
+
+ipc('exportIpc shows no other tensor, and what was shared is never used again', async () => {
+  const small = place(Float32Array.from({ length: 100 }, (_, i) => i));
+  const queued = small.read();
+  const first = small.exportIpc();
+  assert.is(first.offset, 0);
+  assert.equal(small.exportIpc(), first, 'a second export is of the same memory');
+  assert.equal([...(await small.read())], [...(await queued)], 'the tensor moved with its values');
+  const { cached } = native().cudaMemory({ resetPeak: false }) as { cached: number };
+  small.dispose();
+  assert.is((native().cudaMemory({ resetPeak: false }) as { cached: number }).cached, cached);
+
+  // A tensor whose address is known cannot move: only one that fills its memory can be shared.
+  const known = place([1, 2, 3]);
+  known.devicePointer;
+  throwsError(() => known.exportIpc(), PrlError, 'ERR_PRL_UNSUPPORTED', /cannot move .*export it first/);
+  assert.equal([...(await known.read())], [1, 2, 3]);
+  const large = Tensor.zeros([2 ** 19], { device: 'cuda' });
+  const pointer = large.devicePointer;
+  large.exportIpc();
+  assert.is(large.devicePointer, pointer);
+  const borrowed = Tensor.fromDevicePointer(pointer, [1]);
+  throwsError(() => borrowed.exportIpc(), PrlError, 'ERR_PRL_UNSUPPORTED', /another owner/);
 });
 
 ipc("importIpc takes a handle in PyTorch's wrapping", async () => {

@@ -38,11 +38,11 @@ function addonRows({ addon }: Report): Row[] {
 function cudaRows({ compiled, runtime, devices, inUse, reason, cublas }: Cuda): Row[] {
   const needs = compiled && runtime ? `, needs driver ${leastDriver(runtime) ?? 'of that version'} or newer` : '';
   const rows: Row[] = [['CUDA', compiled ? `${runtime}, compiled in${needs}` : 'not compiled in']];
-  for (const { index, name, computeCapability, totalBytes, freeBytes } of devices)
-    rows.push([
-      `GPU ${index}`,
-      `${name}, compute ${computeCapability}, ${gib(freeBytes)} of ${gib(totalBytes)} GiB free`,
-    ]);
+  for (const { index, name, computeCapability, totalBytes, freeBytes, error } of devices) {
+    const size =
+      freeBytes === undefined ? `${gib(totalBytes)} GiB` : `${gib(freeBytes)} of ${gib(totalBytes)} GiB free`;
+    rows.push([`GPU ${index}`, `${name}, compute ${computeCapability}, ${error ? `cannot be used: ${error}` : size}`]);
+  }
   if (devices.length === 0) rows.push(['GPU', `none: ${reason || 'no reason given'}`]);
   const wish = process.env.PRL_DEVICE;
   if (devices.length > 0 || wish)

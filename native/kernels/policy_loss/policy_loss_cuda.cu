@@ -94,9 +94,8 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks)
 template <typename T>
 Status Sweep(const LossRows& rows, int64_t first, int64_t count, const void* logits, void* d_logits,
              const CudaCall& call) {
-  DeviceLimits limits;
-  PRL_RETURN_IF_ERROR(CudaLimits(&limits));
-  const RowPlan plan = PlanRow(limits, rows.vocab, sizeof(T));
+  RowPlan plan;
+  PRL_RETURN_IF_ERROR(PlanRow(SweepKernel<T>, rows.vocab, sizeof(T), &plan));
   return Launch("policyLossFromLogits", call.stream,
                 {count * plan.cluster, kRowThreads, plan.shared_bytes, plan.cluster}, SweepKernel<T>, rows, first,
                 static_cast<const T*>(logits), static_cast<T*>(d_logits), plan.kept, call.report);

@@ -65,9 +65,8 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks)
 
 template <typename T>
 Status LaunchBackward(const TokenLogprobBackwardArgs& args, const CudaCall& call) {
-  DeviceLimits limits;
-  PRL_RETURN_IF_ERROR(CudaLimits(&limits));
-  const RowPlan plan = PlanRow(limits, args.forward.vocab, sizeof(T));
+  RowPlan plan;
+  PRL_RETURN_IF_ERROR(PlanRow(BackwardKernel<T>, args.forward.vocab, sizeof(T), &plan));
   return Launch("token_logprob", call.stream,
                 {args.forward.rows * plan.cluster, kRowThreads, plan.shared_bytes, plan.cluster}, BackwardKernel<T>,
                 args, plan.kept, call.report);

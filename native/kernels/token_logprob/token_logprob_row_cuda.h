@@ -91,14 +91,29 @@ inline RowPlan PlanRow(const DeviceLimits& limits, int64_t vocab, size_t element
   const auto share = [&](int blocks) { return (limits.shared_bytes + 1024) / blocks - 1024 - kRowSharedBytes; };
   const size_t bytes = (size_t)vocab * element, least_blocks = 3;
   RowPlan plan{1, 0, 0};
-  if (limits.compute_capability >= 90) {
-    while (plan.cluster < kRowCluster && bytes / plan.cluster > share(kRowBlocks)) plan.cluster *= 2;
+  while (plan.cluster < kRowCluster && 2 * plan.cluster <= limits.cluster && bytes / plan.cluster > share(kRowBlocks)) {
+    plan.cluster *= 2;
   }
   const size_t slice = (bytes / 16 + plan.cluster) / plan.cluster, limit = share(least_blocks) / 16;
   // All of it, or whole rounds of the threads, so that pack i is thread i % kRowThreads' either way.
   plan.kept = (int)(slice < limit ? slice : limit / kRowThreads * kRowThreads);
   plan.shared_bytes = kRowSharedBytes + (size_t)plan.kept * 16;
   return plan;
+}
+
+// The plan for `kernel`, in clusters that this GPU can run.
+template <typename... Parameters>
+inline Status PlanRow(void (*kernel)(Parameters...), int64_t vocab, size_t element, RowPlan* plan) {
+  DeviceLimits limits;
+  PRL_RETURN_IF_ERROR(CudaLimits(&limits));
+  for (;; limits.cluster = plan->cluster / 2) {
+    *plan = PlanRow(limits, vocab, element);
+    if (plan->cluster == 1) return Ok();
+    bool fits = false;
+    const LaunchShape one{plan->cluster, kRowThreads, plan->shared_bytes, plan->cluster};
+    PRL_RETURN_IF_ERROR(CudaClusterFits((const void*)kernel, one, &fits));
+    if (fits) return Ok();
+  }
 }
 
 // The part of a row that this block has: packs first .. first + count - 1 of the row's; the first block has the head

@@ -10,14 +10,18 @@ namespace prl {
 #define PRL_CLUSTERS 1
 #endif
 __device__ inline unsigned ClusterSize() {
-#if PRL_CLUSTERS
+#if defined(PRL_CUDA_EMULATOR)
+  return prl_emulator::Target() >= 90 ? __clusterSizeInBlocks() : 1;  // it plays code for any target
+#elif PRL_CLUSTERS
   return __clusterSizeInBlocks();
 #else
   return 1;
 #endif
 }
 __device__ inline unsigned ClusterRank() {
-#if PRL_CLUSTERS
+#if defined(PRL_CUDA_EMULATOR)
+  return prl_emulator::Target() >= 90 ? __clusterRelativeBlockRank() : 0;
+#elif PRL_CLUSTERS
   return __clusterRelativeBlockRank();
 #else
   return 0;

@@ -18,6 +18,7 @@ namespace {
 
 // What is used of cublas_api.h and library_types.h. Enumerations are ints there.
 constexpr int kOpN = 0, kOpT = 1;
+constexpr int kAllocFailed = 3;
 constexpr int kCompute32F = 68, kAlgorithmDefault = -1;
 // Default math (so no TF32 for float32), and sums of 16-bit results stay float32 until they are complete.
 constexpr int kMathMode = 0 | 16;
@@ -44,8 +45,7 @@ struct Api {
 // Made once and never destroyed, as the queue.
 struct Cublas {
   std::mutex mutex;
-  bool looked = false;
-  Status found;  // why there is none
+  bool found = false;  // where there was none, the next call looks again
   Api api;
   void* handle = nullptr;
 };
@@ -147,15 +147,16 @@ Status Look(Api* api) {
 
 // Under the mutex.
 Status Find(Cublas& cublas) {
-  if (!cublas.looked) cublas.found = Look(&cublas.api);
-  cublas.looked = true;
-  return cublas.found;
+  if (!cublas.found) PRL_RETURN_IF_ERROR(Look(&cublas.api));
+  cublas.found = true;
+  return Ok();
 }
 
 Status Check(const Cublas& cublas, const char* kernel, int status, const char* what) {
   if (status == 0) return Ok();
-  return Error(Code::kCuda, "%s: %s in %s: %s", kernel, cublas.api.status_name(status), what,
-               cublas.api.status_string(status));
+  PRL_RETURN_IF_ERROR(CudaHealth());  // the fault of an earlier kernel is not cuBLAS's
+  return Error(status == kAllocFailed ? Code::kOutOfMemory : Code::kCuda, "%s: %s in %s: %s", kernel,
+               cublas.api.status_name(status), what, cublas.api.status_string(status));
 }
 
 // Under the mutex. A failed start leaves nothing and is tried again at the next call.
@@ -164,7 +165,13 @@ Status Start(Cublas& cublas, const char* kernel) {
   if (!found.ok()) return Error(found.code, "%s needs cuBLAS: %.220s", kernel, found.message);
   if (cublas.handle) return Ok();
   void *handle = nullptr, *workspace = nullptr;
-  PRL_RETURN_IF_ERROR(Check(cublas, kernel, cublas.api.create(&handle), "cublasCreate"));
+  int created = cublas.api.create(&handle);
+  if (created == kAllocFailed) {
+    int64_t given_back = 0;
+    PRL_RETURN_IF_ERROR(CudaEmptyCache(&given_back));
+    created = cublas.api.create(&handle);
+  }
+  PRL_RETURN_IF_ERROR(Check(cublas, kernel, created, "cublasCreate"));
   Status status = Check(cublas, kernel, cublas.api.set_stream(handle, CudaStream()), "cublasSetStream");
   if (status.ok()) status = CudaAllocate(kWorkspaceBytes, &workspace);
   // After the stream: setting that takes the workspace away.
@@ -181,6 +188,13 @@ Status Start(Cublas& cublas, const char* kernel) {
 }
 
 }  // namespace
+
+Status StartCublas() {
+  PRL_RETURN_IF_ERROR(CudaUse());
+  Cublas& cublas = TheCublas();
+  const std::lock_guard<std::mutex> lock(cublas.mutex);
+  return Start(cublas, "initCuda");
+}
 
 Status FindCublas(CublasLibrary* library) {
   Cublas& cublas = TheCublas();

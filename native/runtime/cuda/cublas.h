@@ -12,7 +12,8 @@
 // Queued on the process's stream, with a workspace of its own: the same call gives the same bits. Another m may give
 // other roundings, since cuBLAS chooses its method by the sizes.
 //
-// cuBLAS is not linked: the addon loads without it. It is looked for at the first product.
+// cuBLAS is not linked: the addon loads without it. It is looked for and started at the first product, or before it by
+// StartCublas.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,9 @@ struct CudaGemmArgs {
 
 // `kernel`: the public name of what the user called, for messages.
 Status GemmCuda(const char* kernel, const CudaGemmArgs& args);
+
+// Opens cuBLAS and makes its handle, which takes up to a second the first time.
+Status StartCublas();
 
 struct CublasLibrary {
   char path[1024];

@@ -5,9 +5,77 @@
 #include <cstring>
 
 #include "runtime/cuda/device.h"
-#include "runtime/cuda/launch.h"
+#include "runtime/cuda/state.h"
 
 namespace prl {
+
+namespace {
+
+// Code on the GPU broke. Every later call of the process reports the same.
+bool IsFault(cudaError_t error) {
+  switch (error) {
+    case cudaErrorECCUncorrectable:
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
+Status CudaFailure(cudaError_t error, const char* format, const char* subject) {
+  cudaGetLastError();
+  const char* blocking = getenv("CUDA_LAUNCH_BLOCKING");
+  const bool waits = blocking && !strcmp(blocking, "1");  // then a call reports its own fault
+  if (IsFault(error) && !waits) {
+    const char* oldest = TheQueue().oldest;
+    return Error(Code::kCuda,
+                 "%s: work queued earlier broke the GPU for this process, which must end. The oldest call that may not "
+                 "have ended: %s. CUDA_LAUNCH_BLOCKING=1 finds the culprit",
+                 cudaGetErrorName(error), oldest ? oldest : "none of prl-node's");
+  }
+  char what[120];
+  snprintf(what, sizeof what, format, subject);
+  return Error(error == cudaErrorMemoryAllocation ? Code::kOutOfMemory : Code::kCuda, "%s %s: %s",
+               cudaGetErrorName(error), what, cudaGetErrorString(error));
+}
+
+Status CudaAllowSharedMemory(const void* kernel) {
+  Queue& q = TheQueue();
+  const std::lock_guard<std::mutex> lock(q.kernels);
+  if (q.shared_allowed.count(kernel)) return Ok();
+  cudaFuncAttributes attributes;
+  PRL_CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel));
+  const int most = (int)(q.limits.shared_bytes - attributes.sharedSizeBytes);
+  PRL_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most));
+  q.shared_allowed.insert(kernel);
+  return Ok();
+}
+
+Status CudaClusterFits(const void* kernel, const LaunchShape& shape, bool* fits) {
+  if (shape.shared_bytes > 48 * 1024) PRL_RETURN_IF_ERROR(CudaAllowSharedMemory(kernel));
+  Queue& q = TheQueue();
+  const std::lock_guard<std::mutex> lock(q.kernels);
+  const auto key = std::make_tuple(kernel, shape.threads, shape.cluster, shape.shared_bytes);
+  const auto known = q.clusters_fit.find(key);
+  if (known == q.clusters_fit.end()) {
+    cudaLaunchAttribute attribute;
+    const cudaLaunchConfig_t config = LaunchConfig(q.stream, shape, &attribute);
+    int clusters = 0;
+    PRL_CUDA_CHECK(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config));
+    *fits = q.clusters_fit[key] = clusters > 0;
+  } else {
+    *fits = known->second;
+  }
+  return Ok();
+}
 
 bool CudaCompiled() { return true; }
 
@@ -40,18 +108,18 @@ void CudaDeviceCount(int32_t* count, char reason[128]) {
 Status CudaDeviceInfo(int32_t index, CudaDevice* device) {
   cudaDeviceProp properties;
   PRL_CUDA_CHECK(cudaGetDeviceProperties(&properties, index));
-  int previous = 0;
-  PRL_CUDA_CHECK(cudaGetDevice(&previous));
-  PRL_CUDA_CHECK(cudaSetDevice(index));
-  size_t free_bytes = 0, total_bytes = 0;
-  const cudaError_t error = cudaMemGetInfo(&free_bytes, &total_bytes);
-  cudaSetDevice(previous);
-  PRL_CUDA_CHECK(error);
   snprintf(device->name, sizeof device->name, "%s", properties.name);
   device->major = properties.major;
   device->minor = properties.minor;
-  device->total_bytes = (int64_t)total_bytes;
-  device->free_bytes = (int64_t)free_bytes;
+  device->total_bytes = (int64_t)properties.totalGlobalMem;
+  return Ok();
+}
+
+Status CudaFreeMemory(int32_t index, int64_t* bytes) {
+  PRL_CUDA_CHECK(cudaSetDevice(index));
+  size_t free_bytes = 0, total_bytes = 0;
+  PRL_CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
+  *bytes = (int64_t)free_bytes;
   return Ok();
 }
 

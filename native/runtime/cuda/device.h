@@ -10,7 +10,7 @@ namespace prl {
 struct CudaDevice {
   char name[256];
   int32_t major, minor;
-  int64_t total_bytes, free_bytes;
+  int64_t total_bytes;
 };
 
 bool CudaCompiled();
@@ -19,7 +19,10 @@ bool CudaCompiled();
 void CudaVersions(int32_t* driver, int32_t* runtime);
 // *count is 0 and `reason` says why where there is none. Compiled in both builds.
 void CudaDeviceCount(int32_t* count, char reason[128]);
+// Of any GPU: starts nothing on it, takes none of its memory.
 Status CudaDeviceInfo(int32_t index, CudaDevice* device);
+// Starts CUDA on the GPU, which takes some hundred MB of its memory. For the one that this process uses.
+Status CudaFreeMemory(int32_t index, int64_t* bytes);
 // The one that this process uses: PRL_DEVICE ("cpu", "cuda", "cuda:N") decides. Fails with the reason where it uses
 // none. Starts nothing.
 Status CudaChosenDevice(int32_t* index);

@@ -15,14 +15,22 @@ size_t RoundUp(const Queue& q, size_t bytes) {
   return bytes == 0 ? step : (bytes + step - 1) / step * step;
 }
 
-void EmptyCache(Queue& q) {
-  cudaStreamSynchronize(q.stream);
-  for (const auto& [bytes, pointer] : q.cache) cudaFree(pointer);
-  q.cache.clear();
-  q.use.cached = 0;
+// Pinned memory that nothing uses goes back to the system. Under the mutex.
+void FreeIdlePinned(Queue& q) {
+  for (auto it = q.pinned.begin(); it != q.pinned.end();) {
+    if (it->taken || cudaEventQuery(it->last_use) != cudaSuccess) {
+      cudaGetLastError();
+      ++it;
+      continue;
+    }
+    cudaEventDestroy(it->last_use);
+    cudaFreeHost(it->memory);
+    it = q.pinned.erase(it);
+  }
 }
 
-Status AcquirePinned(Queue& q, size_t bytes, PinnedBlock** block) {
+// Under the mutex.
+Status AcquirePinned(Queue& q, size_t bytes, void** memory) {
   for (;;) {
     PinnedBlock* fits = nullptr;
     for (auto it = q.pinned.begin(); it != q.pinned.end();) {
@@ -40,17 +48,24 @@ Status AcquirePinned(Queue& q, size_t bytes, PinnedBlock** block) {
     }
     if (fits) {
       fits->taken = true;
-      *block = fits;
+      *memory = fits->memory;
       return Ok();
     }
     q.pinned.reserve(q.pinned.size() + 1);
     PinnedBlock made{nullptr, bytes < 4096 ? 4096 : bytes, nullptr, false};
-    if (cudaMallocHost(&made.memory, made.bytes) != cudaSuccess) {
+    cudaError_t error = cudaMallocHost(&made.memory, made.bytes);
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      FreeIdlePinned(q);
+      error = cudaMallocHost(&made.memory, made.bytes);
+    }
+    if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();
       return Error(Code::kOutOfMemory, "%zu bytes of pinned memory could not be had for a copy to or from the GPU",
                    bytes);
     }
-    const cudaError_t error = cudaEventCreateWithFlags(&made.last_use, cudaEventDisableTiming);
+    PRL_CUDA_CHECK(error);
+    error = cudaEventCreateWithFlags(&made.last_use, kEventFlags);
     if (error != cudaSuccess) {
       cudaFreeHost(made.memory);
       PRL_CUDA_CHECK(error);
@@ -68,58 +83,139 @@ void ReleasePinned(Queue& q, void* memory) {
   }
 }
 
+// A cached block may be larger by a quarter, not more: the rest of it would be lost. Under the mutex.
+bool TakeCached(Queue& q, size_t wanted, void** pointer, size_t* got) {
+  const auto found = q.cache.lower_bound(wanted);
+  if (found == q.cache.end() || found->first > wanted + wanted / 4) return false;
+  *got = found->first;
+  *pointer = found->second;
+  q.cache.erase(found);
+  q.use.cached -= (int64_t)*got;
+  return true;
+}
+
+// Memory that CUDA has not yet given. Under pressure the cache goes back to it first. Takes the mutex.
+Status FreshMemory(size_t wanted, size_t asked, void** pointer) {
+  cudaError_t error = cudaMalloc(pointer, wanted);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    int64_t given_back = 0;
+    PRL_RETURN_IF_ERROR(CudaEmptyCache(&given_back));
+    error = cudaMalloc(pointer, wanted);
+  }
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free_bytes = 0, total = 0;
+    cudaMemGetInfo(&free_bytes, &total);
+    return Error(Code::kOutOfMemory,
+                 "%.1f MiB of GPU memory were asked for, but %.1f of %.1f MiB are free (this process uses %.1f MiB)",
+                 (double)asked / 1048576, (double)free_bytes / 1048576, (double)total / 1048576,
+                 (double)CudaMemory(false).in_use / 1048576);
+  }
+  PRL_CUDA_CHECK(error);
+  return Ok();
+}
+
+// Under the mutex.
+void Enter(Queue& q, void* pointer, LiveBlock block) {
+  q.live.emplace(pointer, block);
+  q.use.in_use += (int64_t)block.bytes;
+  if (q.use.in_use > q.use.peak) q.use.peak = q.use.in_use;
+}
+
 }  // namespace
 
 Status CudaAllocate(size_t bytes, void** pointer) {
   PRL_RETURN_IF_ERROR(CudaUse());
   Queue& q = TheQueue();
-  const std::lock_guard<std::mutex> lock(q.mutex);
-  const size_t wanted = RoundUp(q, bytes);
-  // A cached block may be larger by a quarter, not more: the rest of it would be lost.
-  const auto found = q.cache.lower_bound(wanted);
-  size_t got = wanted;
-  if (found != q.cache.end() && found->first <= wanted + wanted / 4) {
-    got = found->first;
-    *pointer = found->second;
-    q.cache.erase(found);
-    q.use.cached -= (int64_t)got;
-  } else {
-    cudaError_t error = cudaMalloc(pointer, wanted);
-    if (error == cudaErrorMemoryAllocation && !q.cache.empty()) {
-      cudaGetLastError();
-      EmptyCache(q);
-      error = cudaMalloc(pointer, wanted);
-    }
-    if (error == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      size_t free_bytes = 0, total = 0;
-      cudaMemGetInfo(&free_bytes, &total);
-      return Error(Code::kOutOfMemory,
-                   "%.1f MiB of GPU memory were asked for, but %.1f of %.1f MiB are free (this process uses %.1f MiB)",
-                   (double)bytes / 1048576, (double)free_bytes / 1048576, (double)total / 1048576,
-                   (double)q.use.in_use / 1048576);
-    }
-    PRL_CUDA_CHECK(error);
+  size_t got = RoundUp(q, bytes);
+  std::unique_lock<std::mutex> lock(q.mutex);
+  if (!TakeCached(q, got, pointer, &got)) {
+    lock.unlock();
+    PRL_RETURN_IF_ERROR(FreshMemory(got, bytes, pointer));
+    lock.lock();
   }
-  q.live.emplace(*pointer, got);
-  q.use.in_use += (int64_t)got;
-  if (q.use.in_use > q.use.peak) q.use.peak = q.use.in_use;
+  Enter(q, *pointer, {got, false});
   return Ok();
 }
 
 void CudaRelease(void* pointer) {
   Queue& q = TheQueue();
-  const std::lock_guard<std::mutex> lock(q.mutex);
+  std::unique_lock<std::mutex> lock(q.mutex);
   const auto found = q.live.find(pointer);
   if (found == q.live.end()) return;
-  q.use.in_use -= (int64_t)found->second;
-  if (q.caching) {
-    q.use.cached += (int64_t)found->second;
-    q.cache.emplace(found->second, pointer);
-  } else {
-    cudaFree(pointer);  // waits for what uses it
-  }
+  const LiveBlock block = found->second;
   q.live.erase(found);
+  q.use.in_use -= (int64_t)block.bytes;
+  if (q.caching && !block.exported) {
+    q.use.cached += (int64_t)block.bytes;
+    q.cache.emplace(block.bytes, pointer);
+    return;
+  }
+  lock.unlock();
+  cudaFree(pointer);  // waits for what uses it
+}
+
+Status CudaEmptyCache(int64_t* bytes) {
+  *bytes = 0;
+  Queue& q = TheQueue();
+  if (!q.open) return Ok();
+  PRL_RETURN_IF_ERROR(CudaUse());
+  const std::lock_guard<std::mutex> one_at_a_time(q.emptying);  // who runs out of memory waits for what comes back
+  decltype(q.cache) cache;
+  {
+    const std::lock_guard<std::mutex> lock(q.mutex);
+    cache.swap(q.cache);
+    q.use.cached = 0;
+    FreeIdlePinned(q);
+  }
+  if (cache.empty()) return Ok();
+  CudaMark mark;
+  Status status = CudaMarkNow(&mark);
+  if (status.ok()) status = CudaWaitFor(mark);  // what is queued may still use the blocks
+  for (const auto& [size, pointer] : cache) {
+    if (cudaFree(pointer) == cudaSuccess) *bytes += (int64_t)size;
+  }
+  cudaGetLastError();
+  return status;
+}
+
+// CUDA shares whole units of its own, of 2 MiB: what lies beside a smaller block would be seen with it
+// (cudaIpcGetMemHandle). So memory that is shared fills its units alone, and the rest of them is cleared.
+Status CudaIsolate(void** pointer, size_t bytes, bool may_move) {
+  constexpr size_t kUnit = size_t{2} << 20;
+  Queue& q = TheQueue();
+  void* const old = *pointer;
+  size_t size = 0;
+  {
+    const std::lock_guard<std::mutex> lock(q.mutex);
+    LiveBlock& block = q.live.at(old);
+    if (block.exported) return Ok();
+    size = block.bytes;
+    if (size % kUnit == 0) block.exported = true;
+  }
+  if (size % kUnit != 0) {
+    if (!may_move) {
+      return Error(Code::kUnsupported,
+                   "the address of this tensor is known (devicePointer), so it cannot move to memory that shows no "
+                   "other tensor: export it first, or give it a multiple of 2 MiB");
+    }
+    size = ((bytes ? bytes : 1) + kUnit - 1) / kUnit * kUnit;
+    void* alone = nullptr;
+    PRL_RETURN_IF_ERROR(FreshMemory(size, bytes, &alone));
+    {
+      const std::lock_guard<std::mutex> lock(q.mutex);
+      Enter(q, alone, {size, true});
+    }
+    const Status copied = CudaCopy(alone, old, bytes);
+    CudaRelease(copied.ok() ? old : alone);
+    PRL_RETURN_IF_ERROR(copied);
+    *pointer = alone;
+  }
+  PRL_RETURN_IF_ERROR(CudaFill(static_cast<char*>(*pointer) + bytes, 0, size - bytes));
+  CudaMark mark;
+  PRL_RETURN_IF_ERROR(CudaMarkNow(&mark));
+  return CudaWaitFor(mark);
 }
 
 CudaMemoryUse CudaMemory(bool reset_peak) {
@@ -133,21 +229,28 @@ CudaMemoryUse CudaMemory(bool reset_peak) {
 Status CudaUpload(void* to, const void* from, size_t bytes) {
   PRL_RETURN_IF_ERROR(CudaUse());
   Queue& q = TheQueue();
-  const std::lock_guard<std::mutex> lock(q.mutex);
-  // In pieces, so that copying into pinned memory and copying to the GPU overlap and pinned memory stays bounded.
+  // In pieces, so that copying into pinned memory and copying to the GPU overlap and pinned memory stays bounded: at
+  // most two large pieces are under way. The wait for the earlier one holds no lock.
   constexpr size_t kPiece = size_t{32} << 20;
-  for (size_t done = 0; done < bytes; done += kPiece) {
+  CudaMark under_way[2];
+  for (size_t done = 0, i = 0; done < bytes; done += kPiece, ++i) {
     const size_t n = bytes - done < kPiece ? bytes - done : kPiece;
-    // At most two large pieces under way.
-    if (done >= 2 * kPiece) PRL_CUDA_CHECK(cudaStreamSynchronize(q.stream));
-    PinnedBlock* block = nullptr;
-    PRL_RETURN_IF_ERROR(AcquirePinned(q, n, &block));
-    void* const staging = block->memory;
+    CudaMark& place = under_way[i % 2];
+    if (place) PRL_RETURN_IF_ERROR(CudaWaitFor(place));
+    void* staging = nullptr;
+    {
+      const std::lock_guard<std::mutex> lock(q.mutex);
+      PRL_RETURN_IF_ERROR(AcquirePinned(q, n, &staging));
+    }
     memcpy(staging, static_cast<const char*>(from) + done, n);
-    const cudaError_t error =
-        cudaMemcpyAsync(static_cast<char*>(to) + done, staging, n, cudaMemcpyHostToDevice, q.stream);
-    ReleasePinned(q, staging);
-    PRL_CUDA_CHECK(error);
+    {
+      const std::lock_guard<std::mutex> lock(q.mutex);
+      const cudaError_t error =
+          cudaMemcpyAsync(static_cast<char*>(to) + done, staging, n, cudaMemcpyHostToDevice, q.stream);
+      ReleasePinned(q, staging);
+      PRL_CUDA_CHECK(error);
+    }
+    if (bytes > 2 * kPiece) PRL_RETURN_IF_ERROR(CudaMarkNow(&place));
   }
   return Ok();
 }
@@ -171,9 +274,7 @@ Status CudaBeginDownload(const void* from, size_t bytes, std::shared_ptr<CudaDow
   made->bytes = bytes;
   if (bytes) {
     const std::lock_guard<std::mutex> lock(q.mutex);
-    PinnedBlock* block = nullptr;
-    PRL_RETURN_IF_ERROR(AcquirePinned(q, bytes, &block));
-    made->staging = block->memory;
+    PRL_RETURN_IF_ERROR(AcquirePinned(q, bytes, &made->staging));
     PRL_CUDA_CHECK(cudaMemcpyAsync(made->staging, from, bytes, cudaMemcpyDeviceToHost, q.stream));
   }
   PRL_RETURN_IF_ERROR(CudaMarkNow(&made->mark));
@@ -190,6 +291,7 @@ Status CudaFinishDownload(const std::shared_ptr<CudaDownload>& download, void* t
 
 Status CudaCopy(void* to, const void* from, size_t bytes) {
   PRL_RETURN_IF_ERROR(CudaUse());
+  if (bytes == 0) return Ok();
   PRL_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, TheQueue().stream));
   return Ok();
 }

@@ -29,12 +29,14 @@ void CudaDeviceCount(int32_t* count, char reason[128]) {
 
 void CudaVersions(int32_t* driver, int32_t* runtime) { *driver = *runtime = 0; }
 Status CudaDeviceInfo(int32_t, CudaDevice*) { return NoCuda(); }
+Status CudaFreeMemory(int32_t, int64_t*) { return NoCuda(); }
 Status CudaChosenDevice(int32_t*) { return NoCuda(); }
 
 CudaCall::~CudaCall() {}
 Status CudaCall::Begin(size_t) { return NoCuda(); }
 Status CudaCall::End(const char*, CudaDescribe, CudaTicketPtr*) { return NoCuda(); }
 Status CudaUse() { return NoCuda(); }
+Status CudaHealth() { return NoCuda(); }
 int CudaDeviceIndex() { return 0; }
 void* CudaStream() { return nullptr; }
 Status CudaWait(const CudaTicketPtr&, const double**) { return NoCuda(); }
@@ -45,6 +47,11 @@ Status CudaElapsed(const CudaMark&, const CudaMark&, float*) { return NoCuda(); 
 Status CudaAllocate(size_t, void**) { return NoCuda(); }
 void CudaRelease(void*) {}
 CudaMemoryUse CudaMemory(bool) { return {0, 0, 0}; }
+Status CudaEmptyCache(int64_t* bytes) {
+  *bytes = 0;
+  return Ok();
+}
+Status CudaIsolate(void**, size_t, bool) { return NoCuda(); }
 Status CudaUpload(void*, const void*, size_t) { return NoCuda(); }
 Status CudaBeginDownload(const void*, size_t, std::shared_ptr<CudaDownload>*) { return NoCuda(); }
 Status CudaFinishDownload(const std::shared_ptr<CudaDownload>&, void*) { return NoCuda(); }

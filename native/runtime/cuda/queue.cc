@@ -1,8 +1,10 @@
 #include "runtime/cuda/queue.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "runtime/cuda/device.h"
 #include "runtime/cuda/state.h"
@@ -15,28 +17,75 @@ namespace {
 constexpr int kSlots = 1024;  // calls whose reports have not been looked at
 constexpr size_t kUntold = 64;
 
-Status Open(Queue* q) {
-  PRL_RETURN_IF_ERROR(CudaChosenDevice(&q->device));
-  const char* caching = getenv("PRL_CUDA_CACHE");
-  q->caching = !caching || strcmp(caching, "off") != 0;
-  PRL_CUDA_CHECK(cudaSetDevice(q->device));
+// That the addon holds nothing for the GPU. Any other failure may pass, and is reported as it is.
+bool IsForOtherGpus(cudaError_t error) {
+  return error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction ||
+         error == cudaErrorInvalidKernelImage || error == cudaErrorInvalidPtx ||
+         error == cudaErrorUnsupportedPtxVersion || error == cudaErrorJitCompilerNotFound;
+}
+
+Status FindLimits(int device, DeviceLimits* limits) {
   cudaDeviceProp properties;
-  PRL_CUDA_CHECK(cudaGetDeviceProperties(&properties, q->device));
-  q->limits = {10 * properties.major + properties.minor, properties.multiProcessorCount,
-               properties.sharedMemPerBlockOptin};
+  PRL_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  const int capability = 10 * properties.major + properties.minor;
   cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, AnyKernel()) != cudaSuccess) {
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, AnyKernel());
+  if (IsForOtherGpus(error)) {
     cudaGetLastError();
     return Error(
         Code::kUnsupported,
         "this addon was compiled for other GPUs than %s: compile it on this machine, or with PRL_CUDA_ARCH=%d-real",
-        properties.name, q->limits.compute_capability);
+        properties.name, capability);
   }
-  PRL_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&q->device_reports), kSlots * sizeof(CudaReport)));
-  PRL_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&q->host_reports), kSlots * sizeof(CudaReport)));
-  for (int i = kSlots - 1; i >= 0; --i) q->free_slots.push_back(i);
+  PRL_CUDA_CHECK(error);
+  // __CUDA_ARCH__ of the code that runs is 10 times its PTX version, also where the driver compiled that PTX for a
+  // newer GPU.
+  const int target = attributes.ptxVersion < capability ? attributes.ptxVersion : capability;
+  constexpr int kPortableCluster = 8;
+  *limits = {target, target >= 90 ? kPortableCluster : 1, properties.multiProcessorCount,
+             properties.sharedMemPerBlockOptin};
+  return Ok();
+}
+
+// What a failed attempt to open leaves behind.
+struct Parts {
+  CudaReport *device_reports = nullptr, *host_reports = nullptr;
+  cudaStream_t stream = nullptr;
+  ~Parts() {
+    if (stream) cudaStreamDestroy(stream);
+    if (host_reports) cudaFreeHost(host_reports);
+    if (device_reports) cudaFree(device_reports);
+    cudaGetLastError();
+  }
+};
+
+Status Open(Queue* q, int device) {
+  PRL_CUDA_CHECK(cudaSetDevice(device));
+  PRL_RETURN_IF_ERROR(FindLimits(device, &q->limits));
+  Parts made;
+  PRL_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&made.device_reports), kSlots * sizeof(CudaReport)));
+  PRL_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&made.host_reports), kSlots * sizeof(CudaReport)));
   // Does not wait for the default stream of another library in this process, nor it for us.
-  PRL_CUDA_CHECK(cudaStreamCreateWithFlags(&q->stream, cudaStreamNonBlocking));
+  PRL_CUDA_CHECK(cudaStreamCreateWithFlags(&made.stream, cudaStreamNonBlocking));
+  std::swap(q->device_reports, made.device_reports);
+  std::swap(q->host_reports, made.host_reports);
+  std::swap(q->stream, made.stream);
+  for (int i = kSlots - 1; i >= 0; --i) q->free_slots.push_back(i);
+  const char* caching = getenv("PRL_CUDA_CACHE");
+  q->caching = !caching || strcmp(caching, "off") != 0;
+  q->device = device;
+  return Ok();
+}
+
+Status OpenOnce(Queue* q) {
+  const std::lock_guard<std::mutex> lock(q->opening);
+  if (q->open) return Ok();
+  int32_t device = 0;
+  PRL_RETURN_IF_ERROR(CudaChosenDevice(&device));
+  const Status opened = Open(q, device);
+  if (opened.code == Code::kUnsupported) return opened;
+  if (!opened.ok()) return Error(opened.code, "GPU %d cannot be used: %.220s", device, opened.message);
+  q->open = true;
   return Ok();
 }
 
@@ -54,18 +103,20 @@ Status FailureOf(const CudaTicket& ticket) {
   const Status status = ticket.describe(ticket.result.failure);
   char text[sizeof status.message];
   memcpy(text, status.message, sizeof text);
-  return Error(status.code, "%s: %s", ticket.kernel.c_str(), text);
+  return Error(status.code, "%s: %s", ticket.kernel, text);
 }
 
-// Takes the results of the calls that are over. Under the mutex.
-void Sweep(Queue& q) {
+// Takes the results of the calls that are over. Fails where the GPU does. Under the mutex.
+Status Sweep(Queue& q) {
   while (!q.pending.empty()) {
     const CudaTicketPtr& ticket = q.pending.front();
     if (!ticket->over) {
-      if (cudaEventQuery(ticket->done) != cudaSuccess) {
-        cudaGetLastError();  // "not ready" is no error
-        return;              // what was queued later is not ready either
+      const cudaError_t error = cudaEventQuery(ticket->done);
+      if (error == cudaErrorNotReady) {
+        cudaGetLastError();
+        return Ok();  // what was queued later is not ready either
       }
+      PRL_CUDA_CHECK(error);
       Settle(q, *ticket);
     }
     if (ticket->result.failure != kNoFailure && !ticket->told) {
@@ -73,7 +124,9 @@ void Sweep(Queue& q) {
       q.untold.push_back(ticket);
     }
     q.pending.pop_front();
+    q.oldest = q.pending.empty() ? nullptr : q.pending.front()->kernel;
   }
+  return Ok();
 }
 
 // Numbers of threads; those of the system are used again.
@@ -95,21 +148,39 @@ struct MarkEvent {
 }  // namespace
 
 Queue& TheQueue() {
-  static Queue* queue = [] {
-    Queue* made = new Queue;
-    made->failed = Open(made);
-    return made;
-  }();
+  static Queue* queue = new Queue;
   return *queue;
 }
 
 Status CudaUse() {
   Queue& q = TheQueue();
-  if (!q.failed.ok()) return q.failed;
-  thread_local bool bound = false;
-  if (!bound) PRL_CUDA_CHECK(cudaSetDevice(q.device));
-  bound = true;
+  if (!q.open) PRL_RETURN_IF_ERROR(OpenOnce(&q));
+  // Each time: another library may have chosen another GPU for this thread.
+  int current = -1;
+  if (cudaGetDevice(&current) != cudaSuccess || current != q.device) PRL_CUDA_CHECK(cudaSetDevice(q.device));
   return Ok();
+}
+
+Status WaitForEvent(cudaEvent_t event) {
+  // A sleeping thread wakes some 50 us after its event. So a wait takes at most twice as long as if it had known.
+  const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+  do {
+    const cudaError_t error = cudaEventQuery(event);
+    if (error == cudaSuccess) return Ok();
+    if (error != cudaErrorNotReady) return CudaFailure(error, "when waiting for %s", "the GPU");
+    cudaGetLastError();
+  } while (std::chrono::steady_clock::now() < until);
+  const cudaError_t error = cudaEventSynchronize(event);
+  return error == cudaSuccess ? Ok() : CudaFailure(error, "when waiting for %s", "the GPU");
+}
+
+Status CudaHealth() {
+  const cudaError_t error = cudaStreamQuery(TheQueue().stream);
+  if (error == cudaSuccess || error == cudaErrorNotReady) {
+    cudaGetLastError();
+    return Ok();
+  }
+  return CudaFailure(error, "on %s", "the stream");
 }
 
 int CudaDeviceIndex() { return TheQueue().device; }
@@ -125,16 +196,19 @@ Status CudaCall::Begin(size_t workspace_bytes) {
   PRL_RETURN_IF_ERROR(CudaUse());
   Queue& q = TheQueue();
   if (workspace_bytes) PRL_RETURN_IF_ERROR(CudaAllocate(workspace_bytes, &workspace));
-  const std::lock_guard<std::mutex> lock(q.mutex);
-  Sweep(q);
-  if (q.free_slots.empty()) {
+  std::unique_lock<std::mutex> lock(q.mutex);
+  PRL_RETURN_IF_ERROR(Sweep(q));
+  while (q.free_slots.empty() && !q.pending.empty()) {
     // A thousand calls ahead of the GPU: wait for the oldest.
-    if (!q.pending.empty()) PRL_CUDA_CHECK(cudaEventSynchronize(q.pending.front()->done));
-    Sweep(q);
+    const CudaTicketPtr oldest = q.pending.front();
+    lock.unlock();
+    PRL_RETURN_IF_ERROR(WaitForEvent(oldest->done));
+    lock.lock();
+    PRL_RETURN_IF_ERROR(Sweep(q));
   }
   if (q.free_slots.empty()) return Error(Code::kInternal, "no slot for the report of a call");
   ticket_ = std::make_shared<CudaTicket>();
-  PRL_CUDA_CHECK(cudaEventCreateWithFlags(&ticket_->done, cudaEventDisableTiming));
+  PRL_CUDA_CHECK(cudaEventCreateWithFlags(&ticket_->done, kEventFlags));
   ticket_->slot = q.free_slots.back();
   q.free_slots.pop_back();  // from here on the destructor gives it back
   stream = q.stream;
@@ -153,6 +227,7 @@ Status CudaCall::End(const char* kernel, CudaDescribe describe, CudaTicketPtr* t
   ticket_->describe = std::move(describe);
   ticket_->number = ++q.queued;
   ticket_->thread = ThisThread();
+  if (q.pending.empty()) q.oldest = kernel;
   q.pending.push_back(ticket_);
   if (ticket) *ticket = ticket_;
   ticket_.reset();
@@ -169,7 +244,7 @@ CudaCall::~CudaCall() {
 
 Status CudaWait(const CudaTicketPtr& ticket, const double** values) {
   PRL_RETURN_IF_ERROR(CudaUse());
-  PRL_CUDA_CHECK(cudaEventSynchronize(ticket->done));
+  PRL_RETURN_IF_ERROR(WaitForEvent(ticket->done));
   Queue& q = TheQueue();
   const std::lock_guard<std::mutex> lock(q.mutex);
   Settle(q, *ticket);
@@ -183,7 +258,7 @@ Status CudaMarkNow(CudaMark* mark) {
   PRL_RETURN_IF_ERROR(CudaUse());
   Queue& q = TheQueue();
   const auto made = std::make_shared<MarkEvent>();
-  PRL_CUDA_CHECK(cudaEventCreate(&made->event));
+  PRL_CUDA_CHECK(cudaEventCreateWithFlags(&made->event, cudaEventBlockingSync));  // timed
   const std::lock_guard<std::mutex> lock(q.mutex);
   PRL_CUDA_CHECK(cudaEventRecord(made->event, q.stream));
   made->number = q.queued;
@@ -194,14 +269,13 @@ Status CudaMarkNow(CudaMark* mark) {
 
 Status CudaWaitFor(const CudaMark& mark) {
   PRL_RETURN_IF_ERROR(CudaUse());
-  PRL_CUDA_CHECK(cudaEventSynchronize(static_cast<MarkEvent*>(mark.get())->event));
-  return Ok();
+  return WaitForEvent(static_cast<MarkEvent*>(mark.get())->event);
 }
 
 Status CudaFailuresUntil(const CudaMark& mark) {
   Queue& q = TheQueue();
   const std::lock_guard<std::mutex> lock(q.mutex);
-  Sweep(q);
+  PRL_RETURN_IF_ERROR(Sweep(q));
   Status first;
   const auto& until = *static_cast<MarkEvent*>(mark.get());
   for (size_t i = 0; i < q.untold.size();) {

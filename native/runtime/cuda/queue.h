@@ -46,7 +46,8 @@ struct CudaCall {
   ~CudaCall();  // gives the workspace back
 
   Status Begin(size_t workspace_bytes);
-  // `kernel`: the public name, for messages; `describe` is asked once a failure is found. ticket may be null.
+  // `kernel`: the public name (a literal), for messages; `describe` is asked once a failure is found. ticket may be
+  // null.
   Status End(const char* kernel, CudaDescribe describe, CudaTicketPtr* ticket);
 
   void* stream = nullptr;
@@ -58,8 +59,10 @@ struct CudaCall {
 };
 
 // Binds the GPU to the calling thread; the first call chooses it and makes the stream. Fails with the reason and the
-// remedy where there is none.
+// remedy where there is none; the next call then tries again.
 Status CudaUse();
+// The fault of code that ran on the GPU, if there was one. After CudaUse; waits for nothing.
+Status CudaHealth();
 int CudaDeviceIndex();  // after CudaUse
 void* CudaStream();     // after CudaUse
 
@@ -83,8 +86,11 @@ struct CudaMemoryUse {
   int64_t in_use, peak, cached;  // of this process's tensors and workspaces, in bytes
 };
 CudaMemoryUse CudaMemory(bool reset_peak);
+// Gives the cache and unused pinned memory back; `bytes`: of the GPU. Waits for what is queued.
+Status CudaEmptyCache(int64_t* bytes);
 
-// Copies through pinned memory. Upload: `from` can be changed at return. Download: begins now; Finish waits (from any
+// Copies through pinned memory. Upload: `from` can be changed at return; beyond 64 MiB it waits until the GPU has come
+// to it. Download: begins now; Finish waits (from any
 // thread) and copies to `to`.
 Status CudaUpload(void* to, const void* from, size_t bytes);
 struct CudaDownload;
@@ -95,10 +101,14 @@ Status CudaFill(void* to, int byte, size_t bytes);
 
 // Memory that is not ours. Wrap: checks that `pointer` is memory of this GPU with `bytes` behind it. Nothing is freed.
 Status CudaCheckPointer(const void* pointer, size_t bytes);
+// Makes memory of CudaAllocate fit to be shared: nothing else can be seen with it. It may move if `may_move`, with its
+// first `bytes` bytes. It is not used again after its release. Waits for the stream.
+Status CudaIsolate(void** pointer, size_t bytes, bool may_move);
 // 64 bytes that another process on this machine opens; offset: where `pointer` lies in the allocation that they name.
 Status CudaExportIpc(void* pointer, unsigned char handle[64], int64_t* offset);
-// Opens such a handle: `base` is where its allocation begins here. Fails unless [offset, offset + bytes) lies in it.
+// Opens such a handle, or uses it again: `base` is where its allocation begins here. Fails unless
+// [offset, offset + bytes) lies in it.
 Status CudaImportIpc(const unsigned char handle[64], size_t offset, size_t bytes, void** base);
-void CudaCloseIpc(void* base);  // waits for the stream
+void CudaCloseIpc(void* base);  // the last user waits for the stream
 
 }  // namespace prl
