@@ -16,12 +16,14 @@ import {
   functionVerifier,
   HttpPrm,
   loadDataset,
+  loadDemonstrations,
   majorityVote,
   mathVerifier,
   numericVerifier,
   passAtK,
   promptSeeds,
   regexVerifier,
+  SftTrainer,
   SglangEngine,
   scoreSteps,
   setThreads,
@@ -264,5 +266,26 @@ export const LIBRARY_CALLS: Record<string, PublicCall> = {
       ...{ beta: 0, seed: 1, onWarning: () => {}, stepSplit: undefined },
     }),
     call: (a) => new Trainer(a).step,
+  },
+  loadDemonstrations: {
+    make: (m) => ({
+      source: FILE,
+      options: {
+        ...{ name: 'mine', promptField: 'prompt', completionField: 'answer', promptTemplate: 'none', tokenizer },
+        ...{ onInvalid: 'drop', maxLength: 30, completionOnlyLoss: m.chance(0.5), assistantOnlyLoss: true },
+      },
+    }),
+    call: (a) => loadDemonstrations(a.source, a.options),
+  },
+  SftTrainer: {
+    make: (m) => ({
+      ...{ policy, numTrainEpochs: m.of([1, 2.5]), packing: m.chance(0.5), maxLength: 20, learningRate: 1e-3, seed: 1 },
+      dataset: Array.from({ length: m.int(1, 4) }, () => ({
+        prompt: Int32Array.from(ids(m, m.int(1, 4))),
+        completion: Int32Array.from(ids(m, 3)),
+        mask: m.maybe(() => Int32Array.of(1, 0, 1)),
+      })),
+    }),
+    call: (a) => new SftTrainer(a).totalSteps,
   },
 };
