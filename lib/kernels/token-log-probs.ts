@@ -1,5 +1,5 @@
 import { outOfRange } from '../base/errors.js';
-import { checkNumber, checkOptions } from '../base/options.js';
+import { checkBoolean, checkNumber, checkOptions } from '../base/options.js';
 import { native } from './native.js';
 import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from './tensor.js';
 
@@ -7,6 +7,8 @@ import { asInts, asTensor, deviceOf, Tensor, type TensorLike } from './tensor.js
 export interface TokenLogProbsOptions {
   /** Divides the logits. Default 1. */
   temperature?: number | undefined;
+  /** Also returns which targets are the most likely tokens. Default false. */
+  top1?: boolean | undefined;
 }
 
 /** Result of {@link tokenLogProbs}: one value per row, on the device of the logits. */
@@ -17,6 +19,8 @@ export interface TokenLogProbs {
   entropy: Tensor;
   /** [tokens] float32: log sum exp(logits / temperature). */
   logSumExp: Tensor;
+  /** [tokens] int32, with the option `top1`: 1 where no logit of the row is above the target's, else 0. */
+  top1?: Tensor;
 }
 
 /**
@@ -30,12 +34,13 @@ export interface TokenLogProbs {
  *   +inf, or only -inf; both name the row
  */
 export function tokenLogProbs(logits: Tensor, targets: TensorLike, options: TokenLogProbsOptions = {}): TokenLogProbs {
-  options = checkOptions('tokenLogProbs', options, ['temperature']);
+  options = checkOptions('tokenLogProbs', options, ['temperature', 'top1']);
   const temperature = checkNumber('temperature', options.temperature ?? 1, 0, Infinity, true);
   const rows = checkLogits(logits);
   const device = deviceOf({ logits, targets });
   const output = () => Tensor.empty([rows], { device });
-  const result = { logProbs: output(), entropy: output(), logSumExp: output() };
+  const result: TokenLogProbs = { logProbs: output(), entropy: output(), logSumExp: output() };
+  if (checkBoolean('top1', options.top1 ?? false)) result.top1 = Tensor.empty([rows], { dtype: 'int32', device });
   native().tokenLogprob({ logits, targets: asInts('targets', targets, device), temperature, ...result });
   return result;
 }

@@ -261,6 +261,12 @@ TensorArg Args::OptionalOutputFloats(const char* name, int64_t elements) const {
   return Has(name) ? OutputFloats(name, elements) : TensorArg{};
 }
 
+TensorArg Args::OptionalOutputInts(const char* name, int64_t elements) const {
+  TensorArg tensor = OptionalInts(name, elements);
+  if (tensor.present()) CheckApart(name, nullptr);
+  return tensor;
+}
+
 void Args::CheckApart(const char* name, const char* in_place) const {
   const Field& output = *Find(name);
   const auto first = reinterpret_cast<uintptr_t>(output.memory.data), last = first + output.memory.bytes;

@@ -68,6 +68,7 @@ class Args {
   TensorArg Output(const char* name, std::vector<DType> allowed = {}, const char* in_place = nullptr) const;
   TensorArg OutputFloats(const char* name, int64_t elements, const char* in_place = nullptr) const;
   TensorArg OptionalOutputFloats(const char* name, int64_t elements) const;
+  TensorArg OptionalOutputInts(const char* name, int64_t elements) const;
 
   // Where the tensors that were read so far are: a call's tensors live on one device, which is checked as they are
   // read.

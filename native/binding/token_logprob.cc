@@ -26,6 +26,7 @@ Napi::Value Forward(const Napi::CallbackInfo& info) {
   kernel.logprob = args.OutputFloats("logProbs", kernel.rows).f32();
   kernel.entropy = args.OptionalOutputFloats("entropy", kernel.rows).f32();
   kernel.lse = args.OptionalOutputFloats("logSumExp", kernel.rows).f32();
+  kernel.top1 = static_cast<int32_t*>(args.OptionalOutputInts("top1", kernel.rows).data);
   return RunKernel<TokenLogprobArgs>(args, "tokenLogProbs", kernel, TokenLogprobCpu, TokenLogprobCuda, kernel.vocab);
 }
 

@@ -72,6 +72,23 @@ values('-inf logits have probability 0 and leave the entropy to the others', asy
   near(out.entropy, [Math.log(2), Math.log(2)], 1e-6);
 });
 
+for (const dtype of FLOATS) {
+  values(`${dtype}: top1 is 1 for the targets that no logit of their row is above`, async () => {
+    for (const vocab of VOCABS) {
+      const rows = 6;
+      const { logits, values, targets } = await makeCase(rows, vocab, dtype, 3, -2, 7 * vocab);
+      const row = (r: number) => values.subarray(r * vocab, (r + 1) * vocab);
+      const largest = (r: number) => row(r).reduce((best, x, i, all) => (x > all[best] ? i : best), 0);
+      // Half of them are the largest; the others are as they were drawn.
+      for (let r = 0; r < rows; r += 2) targets[r] = largest(r);
+      const { top1 } = tokenLogProbs(logits, targets, { temperature: 0.7, top1: true });
+      const expected = Array.from(targets, (target, r) => Number(row(r)[target] === row(r)[largest(r)]));
+      assert.equal([...(await top1!.read())], expected, `V=${vocab}`);
+    }
+    assert.is(tokenLogProbs(place([1, 2], [1, 2]), Int32Array.of(0)).top1, undefined);
+  });
+}
+
 values('a block of -inf before the first finite logit changes no value', async () => {
   const vocab = 5000;
   const row = normals(vocab, 3);

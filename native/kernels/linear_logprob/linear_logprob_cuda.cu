@@ -99,7 +99,8 @@ TokenLogprobArgs RowsOf(const LinearLogprobArgs& a, const int32_t* mask, const C
           a.entropy ? a.entropy + first : nullptr,
           nullptr,
           mask ? mask + first : nullptr,
-          first};
+          first,
+          a.top1 ? a.top1 + first : nullptr};
 }
 
 Status Logprobs(const LinearLogprobArgs& a, const int32_t* mask, const Chunks& chunks, const CudaCall& call) {
@@ -125,7 +126,8 @@ Status OneSweep(const LinearPolicyLossArgs& args, const LossParams& params, cons
                               a.temperature,
                               a.vocab,
                               chunks.layout.stride,
-                              a.dtype};
+                              a.dtype,
+                              a.top1};
   PRL_RETURN_IF_ERROR(ForEachChunk(a, chunks, [&](int64_t first, int64_t rows) {
     PRL_RETURN_IF_ERROR(MakeLogits(a, chunks, first, rows));
     PRL_RETURN_IF_ERROR(SweepRowsCuda(rows_of_loss, first, rows, chunks.logits, chunks.logits, call));

@@ -35,6 +35,7 @@ __device__ void Write(const LossRows& rows, int64_t t, RowResult result, float d
   if (ClusterRank() != 0) return;
   rows.logprob[t] = result.logprob;
   rows.entropy[t] = result.entropy;
+  if (rows.top1) rows.top1[t] = result.top1;
   if (rows.d_logprob) rows.d_logprob[t] = d_logprob;
   if (rows.d_entropy) rows.d_entropy[t] = d_entropy;
 }

@@ -31,6 +31,7 @@ struct LossRows {
   float temperature;
   int64_t vocab, stride;
   DType dtype;
+  int32_t* top1 = nullptr;  // as in token_logprob
 };
 
 Status PrepareLossRows(const LossBatch& batch, const LossParams& params, const int32_t* targets, TokenLine* lines,

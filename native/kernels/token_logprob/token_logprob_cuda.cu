@@ -7,6 +7,7 @@ namespace {
 __device__ void Write(const TokenLogprobArgs& args, int64_t r, RowResult result) {
   if (args.logprob) args.logprob[r] = result.logprob;
   if (args.entropy) args.entropy[r] = result.entropy;
+  if (args.top1) args.top1[r] = result.top1;
 }
 
 template <typename T>

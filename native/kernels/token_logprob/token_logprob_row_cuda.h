@@ -288,6 +288,7 @@ __device__ inline RowEnd FinishOnDevice(RowStats stats, float target_logit, floa
   end.inverse_sum = 1.0 / stats.sum;
   end.result =
       FinishRow(stats, (double)target_logit * (double)scale, kLn2, end.log_sum, stats.weighted * end.inverse_sum);
+  end.result.top1 = target_logit * scale >= stats.max;  // the largest product is in float32 too
   return end;
 }
 __device__ inline float LogSumExp(RowStats stats, const RowEnd& end, float scale, float inv_temperature) {
