@@ -79,6 +79,7 @@ function remedyFor({ broken, cudaCompiled }) {
   return "a machine with an NVIDIA GPU of compute capability 7.5 or more and its driver ('nvidia-smi' must list it)";
 }
 
+const loader = packed ? [] : (await import('./compiled/compile.mjs')).compiledLoader();
 const running = new Set();
 const kill = (child, signal) => {
   try {
@@ -95,7 +96,6 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 /** Runs one file. It never rejects. */
 function runFile(file, env) {
   return new Promise((resolve) => {
-    const loader = packed ? [] : ['--import', 'tsx'];
     const [command, ...args] = [...(values.under?.split(' ') ?? []), process.execPath, ...loader, join('test', file)];
     const start = performance.now();
     const child = spawn(command, args, { cwd: root, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });

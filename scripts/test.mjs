@@ -3,11 +3,12 @@
 // A file that passes gets one line. A file that fails is shown with all its output. Sources are compiled once, into
 // build/compiled. The command line is tested as installed, from dist, which is compiled first if lib is newer.
 // test/runtime/cuda-*.test.ts need a GPU or its emulator: `npm run test:cuda` and `npm run test:emulated` run them.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
+import { compile, compiledLoader } from './compiled/compile.mjs';
 import { countTests } from './uvu.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -43,17 +44,9 @@ const files = readdirSync(join(root, 'test'), { recursive: true })
   .map(({ file }) => file);
 
 // Source maps cost 0.1 s per process: only where a few files are looked at.
-const register = pathToFileURL(join(root, 'scripts', 'compiled', 'register.mjs')).href;
-const loader = [...(files.length < 10 ? ['--enable-source-maps'] : []), '--import', register];
+const loader = [...(files.length < 10 ? ['--enable-source-maps'] : []), ...compiledLoader()];
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
-
-/** Compiles without checking types, which `npm run check` does. */
-function compile(project) {
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', project, '--noCheck'], { cwd: root });
-  if (status !== 0) throw new Error(`${project} does not compile: ${stdout}`);
-}
 
 function compileWhereNewer() {
   const changed = ['lib', 'bench'].flatMap((folder) =>
@@ -96,7 +89,6 @@ async function work(queue) {
   for (let file = queue.shift(); file; file = queue.shift()) await run(file);
 }
 
-compile('tsconfig.compiled.json');
 compileWhereNewer();
 const together = files.filter((file) => !ALONE.test(file));
 await Promise.all(Array.from({ length: availableParallelism() }, () => work(together)));

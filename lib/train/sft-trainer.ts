@@ -105,8 +105,9 @@ export class SftTrainer {
   constructor(setup: SftSetup & SftOptions) {
     if (setup === null || typeof setup !== 'object')
       throw invalidArgument(`new SftTrainer takes an object of options, not ${describe(setup)}`);
+    const given = { ...setup }; // each property is read once
     const part = (own: boolean) =>
-      Object.fromEntries(Object.entries(setup).filter(([name]) => SETUP.includes(name) === own));
+      Object.fromEntries(Object.entries(given).filter(([name]) => SETUP.includes(name) === own));
     this.#setup = part(true) as unknown as SftSetup;
     this.options = resolveOptions('SftTrainer', SFT_OPTIONS, part(false));
     const { policy, dataset, evalDataset } = this.#setup;
