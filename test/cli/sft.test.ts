@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Progress } from '../../lib/cli/kit/progress.js';
 import { ArithmeticTask } from '../../lib/index.js';
 import { prl, saveArithmeticModel } from '../fakes/prl.js';
 import { prl as start, TINY, timelessRows, until } from '../fakes/prl-train.js';
@@ -92,6 +93,14 @@ sft('wrong options are refused by the name of the flag before a folder is made',
   refused(['--dataset', data], /--model/);
   refused(['--model', model], /--dataset/);
   refused([...SETTINGS, '--num-train-epochs', '0'], /--num-train-epochs/);
+});
+
+sft('the time of the first step counts for the time left, also where a run resumes', () => {
+  const lines: string[] = [];
+  const progress = new Progress('SFT', 10, 4, (line) => lines.push(line), performance.now() - 10_000);
+  progress.update(5, 'loss 1.000');
+  assert.is(lines.length, 1);
+  assert.match(lines[0], /^SFT +5\/10 {2}loss 1\.000 {2}5\ds left$/);
 });
 
 sft.run();

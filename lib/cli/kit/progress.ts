@@ -8,20 +8,28 @@ export class Progress {
   readonly #label: string;
   readonly #total: number;
   readonly #bar: SingleBar | undefined;
-  readonly #start = performance.now();
+  readonly #start: number;
   readonly #done: number;
   readonly #print: (line: string) => void;
-  #lastLine = performance.now();
+  #lastLine: number;
 
   /**
    * @param done units that were already done at the start
    * @param print prints plain lines; a command that prints data to stdout passes console.error
+   * @param begun when the first unit began (performance.now()), if that was earlier
    */
-  constructor(label: string, total: number, done = 0, print: (line: string) => void = console.log) {
+  constructor(
+    label: string,
+    total: number,
+    done = 0,
+    print: (line: string) => void = console.log,
+    begun = performance.now(),
+  ) {
     this.#label = label;
     this.#total = total;
     this.#done = done;
     this.#print = print;
+    this.#start = this.#lastLine = begun;
     if (process.stderr.isTTY) {
       this.#bar = new SingleBar({
         format: `{label} [{bar}] {value}/{total} | {eta_formatted} left | {live}`,

@@ -163,11 +163,13 @@ const figures = ({ loss, tokenAccuracy }: SftEvaluation) =>
 
 /** @returns false if interrupted */
 async function runSteps(trainer: SftTrainer, interrupt: Interrupt): Promise<boolean> {
+  // Only the first step tells where a resumed run is.
+  const begun = performance.now();
   let progress: Progress | undefined;
   let last = '';
   try {
     for await (const { step, loss, mean_token_accuracy, tokens_per_second } of trainer.run()) {
-      progress ??= new Progress('SFT', trainer.totalSteps, step - 1);
+      progress ??= new Progress('SFT', trainer.totalSteps, step - 1, console.log, begun);
       last = `loss ${loss.toFixed(3)}  token accuracy ${mean_token_accuracy.toFixed(3)}`;
       progress.update(step, `${last}  ${Math.round(tokens_per_second)} tokens/s`);
     }
