@@ -1,7 +1,21 @@
 import { Tensor } from '../lib/index.js';
 import { native } from '../lib/kernels/native.js';
-import type { Group } from './harness.js';
+import type { Contestant, Group } from './harness.js';
 import { agree, normal, ROUNDOFF, type Scale } from './inputs.js';
+
+/** What the CPU computes at best: the product of two squares. */
+export function matrixProduct(n: number): Contestant {
+  const [a, b] = [0, n * n].map((from) =>
+    Tensor.from(Float32Array.from({ length: n * n }, (_, i) => normal(from + i))),
+  );
+  const args = { a, b, c: Tensor.zeros([n, n]), m: n, n, k: n, transposeA: false, transposeB: false };
+  return {
+    name: 'matrix product',
+    run: () => void native().gemm({ ...args, accumulate: false, pack: false }),
+    operations: 2 * n ** 3,
+    limit: true,
+  };
+}
 
 /** The CPU's float32 matrix product, on which the policy network is built. On the GPU cuBLAS does this. */
 export const gemmGroups = ({ device: where, tiny }: Scale): Group[] => {

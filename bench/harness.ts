@@ -15,6 +15,8 @@ export interface Contestant {
   /** Floating-point operations. */
   operations?: number;
   tokens?: number;
+  /** What the machine computes at best: the other rows' speed is given as a share of its speed. */
+  limit?: boolean;
   /** Computes the same as the peers: its ratio to each of them is reported. */
   versusPeers?: boolean;
 }
@@ -26,6 +28,8 @@ export interface Prepared {
 
 export interface Group {
   name: string;
+  /** Of a group whose runs take seconds. Default: {@link WARM_UP} and those that were asked for. */
+  rounds?: { warmUp: number; runs: number };
   /** Makes the inputs, only if the group runs. */
   setup(device: BenchDevice): Prepared | Promise<Prepared>;
 }
@@ -40,6 +44,8 @@ export interface Row extends Spread {
   ofCopy?: Spread;
   operations?: number;
   gigaflops?: number;
+  /** Operations per second relative to the group's limit, round by round. */
+  ofProduct?: Spread;
   tokens?: number;
   tokensPerSecond?: number;
   /** Peak memory beyond what was in use before; null if unknown. */
@@ -84,7 +90,8 @@ interface Turn extends Contestant {
   clock: () => Promise<number>;
 }
 
-export async function measure(group: Group, { device, runs, peers, onRound }: Measuring): Promise<GroupResult> {
+export async function measure(group: Group, { device, peers, onRound, ...asked }: Measuring): Promise<GroupResult> {
+  const { warmUp, runs } = group.rounds ?? { warmUp: WARM_UP, runs: asked.runs };
   const { contestants, peers: peerCase } = await group.setup(device);
   const { variants, rejected } = peers && peerCase ? await peers.load(peerCase) : { variants: [], rejected: [] };
   let turns: Turn[] = [];
@@ -96,7 +103,7 @@ export async function measure(group: Group, { device, runs, peers, onRound }: Me
 
   let slower: GroupResult['slower'] = [];
   let load = processorTime(peers);
-  for (let round = -WARM_UP; round < runs; round++) {
+  for (let round = -warmUp; round < runs; round++) {
     if (round === 0) {
       ({ turns, slower } = fastestOfFamilies(turns));
       load = processorTime(peers);
@@ -114,7 +121,7 @@ export async function measure(group: Group, { device, runs, peers, onRound }: Me
       }
       if (turn.side === 'peer') await sleep(SPIN_MS);
     }
-    onRound?.(round + WARM_UP + 1, WARM_UP + runs);
+    onRound?.(round + warmUp + 1, warmUp + runs);
   }
   const { others, seconds } = difference(load, processorTime(peers));
   if (peers && peerCase) await peers.unload();
@@ -157,6 +164,8 @@ function rowOf(turn: Turn, turns: Turn[]): Row {
   const { median, p10, p90 } = spread(times);
   const copy = turns.find((other) => other.side === 'copy');
   const perByte = (other: Turn) => other.times.map((ms) => ms / other.traffic!);
+  const limit = turns.find((other) => other.limit && other !== turn);
+  const perOperation = (other: Turn) => other.times.map((ms) => ms / other.operations!);
   const rivals = turns.filter((other) => other.side === 'peer');
   return {
     name,
@@ -172,6 +181,7 @@ function rowOf(turn: Turn, turns: Turn[]): Row {
     }),
     ...(traffic !== undefined && copy && { ofCopy: ratio(perByte(copy), perByte(turn)) }),
     ...(operations !== undefined && { operations, gigaflops: operations / median / 1e6 }),
+    ...(operations !== undefined && limit && { ofProduct: ratio(perOperation(limit), perOperation(turn)) }),
     ...(tokens !== undefined && { tokens, tokensPerSecond: (1000 * tokens) / median }),
     ...(versusPeers &&
       rivals.length > 0 && {

@@ -4,7 +4,7 @@ import type { Contestant, Group, Prepared } from './harness.js';
 import { agree, logRatio, type Scale } from './inputs.js';
 import type { PeerCase } from './peers.js';
 
-const CONFIG: PolicyConfig = {
+const CONFIG = {
   model_type: 'llama',
   vocab_size: 18,
   hidden_size: 128,
@@ -16,7 +16,7 @@ const CONFIG: PolicyConfig = {
   rope_theta: 1e4,
   max_position_embeddings: 512,
   tie_word_embeddings: true,
-};
+} as const satisfies PolicyConfig;
 const UPDATE = { learningRate: 3e-4, adamBeta2: 0.99 };
 /** Completions of one prompt, next to each other, as GRPO samples them. */
 const GROUP = 8;
@@ -38,7 +38,7 @@ export const policyGroups = ({ device, tiny }: Scale): Group[] => {
   ];
 };
 
-interface Batch {
+export interface Batch {
   prompts: number[][];
   completions: number[][];
 }
@@ -139,19 +139,19 @@ function generate(batch: Batch): Prepared {
 const ERROR = 1e-4;
 const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
-const row = (name: string, tokens: number, run: () => Promise<unknown>): Contestant => ({
+export const row = (name: string, tokens: number, run: () => Promise<unknown>): Contestant => ({
   name,
   run,
   tokens,
   versusPeers: true,
 });
 
-const sequencesOf = ({ prompts, completions }: Batch) => ({
+export const sequencesOf = ({ prompts, completions }: Batch) => ({
   sequences: prompts.map((prompt, i) => [...prompt, ...completions[i]]),
   start: prompts.map((prompt) => prompt.length),
 });
 
-async function score(policy: Policy, batch: Batch): Promise<Float32Array> {
+export async function score(policy: Policy, batch: Batch): Promise<Float32Array> {
   const { sequences, start } = sequencesOf(batch);
   return (await policy.logProbs(sequences, { start })).logProbs;
 }
@@ -160,15 +160,18 @@ const modelParameters = () => ({
   hidden: CONFIG.hidden_size,
   layers: CONFIG.num_hidden_layers,
   heads: CONFIG.num_attention_heads,
+  kvHeads: CONFIG.num_key_value_heads,
+  ropeTheta: CONFIG.rope_theta,
+  eager: false,
   intermediate: CONFIG.intermediate_size,
   vocab: CONFIG.vocab_size,
 });
 
 /** Weights by their names in a checkpoint, so that both sides run the same network. */
-const weights = (policy: Policy) =>
+export const weights = (policy: Policy) =>
   Object.fromEntries(policy.parameters.map(({ name }) => [name, policy.readParameter(name).data as Float32Array]));
 
-const packed = ({ prompts, completions }: Batch) => ({
+export const packed = ({ prompts, completions }: Batch) => ({
   promptLengths: Int32Array.from(prompts, ({ length }) => length),
   completionLengths: Int32Array.from(completions, ({ length }) => length),
   promptTokens: Int32Array.from(prompts.flat()),

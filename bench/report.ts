@@ -10,9 +10,10 @@ const COLUMNS: { title: string; cell: (row: Row) => string | undefined }[] = [
   { title: 'GB/s', cell: ({ gigabytesPerSecond }) => gigabytesPerSecond?.toFixed(gigabytesPerSecond < 100 ? 1 : 0) },
   { title: 'of copy', cell: ({ ofCopy }) => ofCopy && `${Math.round(100 * ofCopy.median)}%` },
   { title: 'GFLOP/s', cell: ({ gigaflops }) => gigaflops?.toFixed(gigaflops < 100 ? 1 : 0) },
+  { title: 'of product', cell: ({ ofProduct }) => ofProduct && `${Math.round(100 * ofProduct.median)}%` },
   {
     title: 'k tokens/s',
-    cell: ({ tokensPerSecond }) => (tokensPerSecond ? (tokensPerSecond / 1000).toFixed(1) : undefined),
+    cell: ({ tokensPerSecond: speed }) => (speed ? (speed / 1000).toFixed(speed < 10_000 ? 3 : 1) : undefined),
   },
   {
     title: 'extra MB',

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../lib/base/atomic.js';
-import { outOfRange } from '../lib/base/errors.js';
+import { invalidArgument, outOfRange } from '../lib/base/errors.js';
 import { type Device, PrlError, setThreads } from '../lib/index.js';
 import { nativeInfo, packageRoot } from '../lib/kernels/native.js';
 import { advantageGroups } from './advantages.bench.js';
@@ -15,6 +15,7 @@ import { growthGroups } from './growth.bench.js';
 import { type GroupResult, measure, WARM_UP } from './harness.js';
 import type { Scale } from './inputs.js';
 import { linearLogprobGroups } from './linear_logprob.bench.js';
+import { modelGroups } from './model.bench.js';
 import { Peers } from './peers.js';
 import { policyGroups } from './policy.bench.js';
 import { policyLossGroups } from './policy_loss.bench.js';
@@ -25,6 +26,8 @@ export interface BenchOptions {
   device: Device;
   runs: number;
   tiny: boolean;
+  /** A model's folder: its groups, in place of those of the kernels. */
+  model?: string;
   /** Only groups whose name contains it. */
   filter?: string;
   threads?: number;
@@ -49,8 +52,10 @@ const allGroups = (scale: Scale) => [
 
 /** Runs the benchmarks. True if every group could be measured. */
 export async function runBench(options: BenchOptions): Promise<boolean> {
-  const { device, runs, tiny, filter = '', threads, json, onProgress } = options;
-  const all = allGroups({ device, tiny });
+  const { device, runs, tiny, model, filter = '', threads, json, onProgress } = options;
+  if (model !== undefined && device !== 'cpu')
+    throw invalidArgument('--model is for --device cpu: the policy computes there');
+  const all = model === undefined ? allGroups({ device, tiny }) : modelGroups({ folder: model, tiny });
   const groups = all.filter(({ name }) => name.includes(filter));
   if (groups.length === 0)
     throw outOfRange(
@@ -72,7 +77,7 @@ export async function runBench(options: BenchOptions): Promise<boolean> {
     for (const [index, group] of groups.entries()) {
       const progress = (round: number, rounds: number) =>
         onProgress?.({ name: group.name, index, groups: groups.length }, round, rounds);
-      progress(0, WARM_UP + runs);
+      progress(0, group.rounds ? group.rounds.warmUp + group.rounds.runs : WARM_UP + runs);
       try {
         const result = await measure(group, { device: bench, runs, peers, onRound: progress });
         results.push(result);

@@ -1,4 +1,4 @@
-"""A small Llama decoder in PyTorch, written as one would for speed on a CPU: an update, scoring, generation. See server.py.
+"""A Llama decoder in PyTorch, written as one would for speed on a CPU: an update, scoring, generation. See server.py.
 
 Fused q/k/v and gate/up matrices, the head and the last block only where tokens are scored, sequences in buckets by length, a
 static cache. About twenty formulations were tried; each of these was the fastest at some time. The time excludes sorting
@@ -15,6 +15,7 @@ from common import Variant, read, without_grad
 from kernels_peer import EPSILON
 
 
+# Llama's usual; a model that has another is refused (model.bench.ts).
 def rms(x, w):
     return F.rms_norm(x, (x.shape[-1],), w, 1e-5)
 
@@ -27,7 +28,7 @@ class Policy(nn.Module):
     def __init__(self, p, arrays, longest):
         super().__init__()
         self.width, self.heads, self.layers, self.inner = p["hidden"], p["heads"], p["layers"], p["intermediate"]
-        self.vocab, self.size = p["vocab"], p["hidden"] // p["heads"]
+        self.vocab, self.size, self.kv_heads = p["vocab"], p["hidden"] // p["heads"], p["kvHeads"]
         layers = range(self.layers)
 
         def weight(names, i=None):
@@ -43,7 +44,7 @@ class Policy(nn.Module):
         self.o = nn.ParameterList(weight(["self_attn.o_proj.weight"], i) for i in layers)
         self.gate_up = nn.ParameterList(weight([f"mlp.{x}_proj.weight" for x in ("gate", "up")], i) for i in layers)
         self.down = nn.ParameterList(weight(["mlp.down_proj.weight"], i) for i in layers)
-        angles = torch.arange(longest).double()[:, None] * 1e4 ** (-torch.arange(0, self.size, 2).double() / self.size)
+        angles = torch.arange(longest).double()[:, None] * p["ropeTheta"] ** (-torch.arange(0, self.size, 2).double() / self.size)
         self.register_buffer("cos", angles.cos().float())
         self.register_buffer("sin", angles.sin().float())
 
@@ -53,7 +54,7 @@ class Policy(nn.Module):
         for i in range(self.layers):
             parts = {"input_layernorm": self.n1[i].grad, "post_attention_layernorm": self.n2[i].grad,
                      "self_attn.o_proj": self.o[i].grad, "mlp.down_proj": self.down[i].grad}
-            parts.update(zip((f"self_attn.{x}_proj" for x in "qkv"), self.qkv[i].grad.split(self.width)))
+            parts.update(zip((f"self_attn.{x}_proj" for x in "qkv"), self.qkv[i].grad.split([self.width] + 2 * [self.kv_heads * self.size])))
             parts.update(zip(("mlp.gate_proj", "mlp.up_proj"), self.gate_up[i].grad.split(self.inner)))
             found.update({f"d model.layers.{i}.{name}.weight": gradient for name, gradient in parts.items()})
         return {name: gradient.reshape(-1) for name, gradient in found.items()}
@@ -62,9 +63,19 @@ class Policy(nn.Module):
         a, b = x.split(self.size // 2, -1)
         return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
+    def split(self, qkv, cos, sin):
+        """[n, heads + 2 kv_heads, size] -> queries, keys, values, the first two rotated."""
+        qk = self.rope(qkv[:, :self.heads + self.kv_heads], cos, sin)
+        return qk[:, :self.heads], qk[:, self.heads:], qkv[:, self.heads + self.kv_heads:]
+
+    def spread(self, t):
+        """Keys or values [rows, kv_heads, ...] for every head."""
+        return t if self.kv_heads == self.heads else t.repeat_interleave(self.heads // self.kv_heads, 1)
+
     def attend(self, q, k, v, how):  # [rows, length, heads, size]; padding is on the right: the causal mask is all it needs
         rows, length = q.shape[:2]
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        k, v = self.spread(k), self.spread(v)
         if how == "bmm":
             mask = torch.ones(length, length, dtype=torch.bool).tril()
             out = ((q * self.size ** -0.5) @ k.transpose(-1, -2)).masked_fill(~mask, float("-inf")).softmax(-1) @ v
@@ -83,10 +94,8 @@ class Policy(nn.Module):
         x = F.embedding(ids.reshape(-1), self.embed)
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         for i in range(self.layers):
-            qkv = F.linear(norm(x, self.n1[i]), self.qkv[i]).view(-1, 3 * self.heads, self.size)
-            qk = self.rope(qkv[:, :2 * self.heads], cos, sin)
-            q, k, v = (t.reshape(rows, length, self.heads, self.size)
-                       for t in (qk[:, :self.heads], qk[:, self.heads:], qkv[:, 2 * self.heads:]))
+            qkv = F.linear(norm(x, self.n1[i]), self.qkv[i]).view(-1, self.heads + 2 * self.kv_heads, self.size)
+            q, k, v = (t.reshape(rows, length, -1, self.size) for t in self.split(qkv, cos, sin))
             out = self.attend(q, k, v, how)
             if i == self.layers - 1:
                 out, x = out[scored], x[scored]
@@ -137,6 +146,8 @@ def buckets(prompts, completions, count, values):
 
 # buckets, attention, torch.compile's options (None: eager)
 TRAINING = (
+    ("torch eager", "1 bucket, sdpa", 1, "sdpa", None),
+    ("torch eager", "4 buckets, sdpa", 4, "sdpa", None),
     ("torch eager", "4 buckets, matmul attention", 4, "bmm", None),
     ("torch eager", "8 buckets, matmul attention", 8, "bmm", None),
     ("torch.compile", "4 buckets", 4, "sdpa", dict(dynamic=True)),
@@ -145,9 +156,9 @@ TRAINING = (
 )
 
 
-def training_variants(make):
+def training_variants(p, make):
     return [Variant(family, name, lambda how=how, count=count, options=options: make(count, how, options))
-            for family, name, count, how, options in TRAINING], []
+            for family, name, count, how, options in TRAINING if options is None or not p["eager"]], []
 
 
 def loading(p, arrays):
@@ -194,7 +205,7 @@ def policy_update(p, arrays, device):
             loss, _ = backward()
             return {"loss": loss.view(1), **policy.gradients()}
         return run, outputs
-    return training_variants(make)
+    return training_variants(p, make)
 
 
 def policy_logprobs(p, arrays, device):
@@ -219,7 +230,7 @@ def policy_logprobs(p, arrays, device):
                 packed[part["token"]] = found
             return {"logProbs": packed}
         return run, outputs
-    return training_variants(make)
+    return training_variants(p, make)
 
 
 # ---------------------------------------------------------------- generation
@@ -234,7 +245,7 @@ class Generator:
         self.length = -(-(self.longest + new) // block) * block
         self.ids = torch.tensor([[0] * (self.longest - len(prompt)) + prompt for prompt in prompts])
         self.pad = torch.tensor([self.longest - len(prompt) for prompt in prompts])
-        shape = (self.rows, policy.heads, self.length, policy.size)
+        shape = (self.rows, policy.kv_heads, self.length, policy.size)
         self.k = [torch.zeros(shape) for _ in range(policy.layers)]
         self.v = [torch.zeros(shape) for _ in range(policy.layers)]
         self.steps = torch.arange(self.length)
@@ -250,12 +261,10 @@ class Generator:
         # A padded position sees itself, so that its row of the softmax is not empty.
         mask = torch.ones(length, length, dtype=torch.bool).tril()[None] & (self.real[:, None, :length] | torch.eye(length, dtype=torch.bool))
         for i in range(m.layers):
-            qkv = F.linear(rms(x, m.n1[i]), m.qkv[i]).view(-1, 3 * m.heads, m.size)
-            qk = m.rope(qkv[:, :2 * m.heads], cos, sin)
-            q, k, v = (t.view(self.rows, length, m.heads, m.size).transpose(1, 2)
-                       for t in (qk[:, :m.heads], qk[:, m.heads:], qkv[:, 2 * m.heads:]))
+            qkv = F.linear(rms(x, m.n1[i]), m.qkv[i]).view(-1, m.heads + 2 * m.kv_heads, m.size)
+            q, k, v = (t.reshape(self.rows, length, -1, m.size).transpose(1, 2) for t in m.split(qkv, cos, sin))
             self.k[i][:, :, :length], self.v[i][:, :, :length] = k, v
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None]).transpose(1, 2).reshape(self.rows, length, -1)
+            out = F.scaled_dot_product_attention(q, m.spread(k), m.spread(v), attn_mask=mask[:, None]).transpose(1, 2).reshape(self.rows, length, -1)
             x = x.view(self.rows, length, -1)
             if i == m.layers - 1:
                 out, x = out[:, -1:], x[:, -1:]
@@ -263,6 +272,7 @@ class Generator:
         return F.linear(rms(x, m.norm), m.embed)
 
     def attend(self, q, k, v, bias):  # q [rows, heads, size]; k, v [rows, heads, length, size]; bias [rows, 1, 1, length]
+        k, v = self.policy.spread(k), self.policy.spread(v)
         if self.attention == "sdpa":
             return F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=bias).reshape(self.rows, -1)
         q = q * self.policy.size ** -0.5
@@ -276,11 +286,11 @@ class Generator:
         cos, sin = m.cos[positions][:, None], m.sin[positions][:, None]
         x = F.embedding(tokens, m.embed)
         for i in range(m.layers):
-            qkv = F.linear(self.norm(x, m.n1[i]), m.qkv[i]).view(self.rows, 3 * m.heads, m.size)
-            qk = m.rope(qkv[:, :2 * m.heads], cos, sin)
-            ks[i][:, :, slot] = qk[:, m.heads:].view(self.rows, m.heads, -1, m.size) if self.compiled else qk[:, m.heads:]
-            vs[i][:, :, slot] = qkv[:, 2 * m.heads:].view(self.rows, m.heads, -1, m.size) if self.compiled else qkv[:, 2 * m.heads:]
-            x = m.mlp(x + F.linear(self.attend(qk[:, :m.heads], ks[i], vs[i], bias), m.o[i]), i, self.norm)
+            qkv = F.linear(self.norm(x, m.n1[i]), m.qkv[i]).view(self.rows, m.heads + 2 * m.kv_heads, m.size)
+            q, k, v = m.split(qkv, cos, sin)
+            ks[i][:, :, slot] = k.view(self.rows, m.kv_heads, -1, m.size) if self.compiled else k
+            vs[i][:, :, slot] = v.view(self.rows, m.kv_heads, -1, m.size) if self.compiled else v
+            x = m.mlp(x + F.linear(self.attend(q, ks[i], vs[i], bias), m.o[i]), i, self.norm)
         return F.linear(self.norm(x, m.norm), m.embed)
 
     @staticmethod
@@ -298,17 +308,21 @@ class Generator:
         return self.sample(self.forward(tokens, at - pad, at, ks, vs, bias), gumbel)
 
     def run(self):
-        noise = -torch.empty(self.new, self.rows, self.policy.vocab).exponential_().log_()
+        shape = (self.rows, self.policy.vocab)
+        # Of all steps at once, unless that is gigabytes.
+        small = self.new * self.rows * self.policy.vocab < 1 << 24
+        noise = -torch.empty(self.new, *shape).exponential_().log_() if small else None
+        draw = lambda j: noise[j] if small else -torch.empty(shape).exponential_().log_()
         tokens, logprobs = torch.empty(self.new, self.rows, dtype=torch.long), torch.empty(self.new, self.rows)
-        tokens[0], logprobs[0] = self.sample(self.prefill(), noise[0])
+        tokens[0], logprobs[0] = self.sample(self.prefill(), draw(0))
         for j in range(1, self.new):
             at = self.longest + j - 1
             if self.compiled:
                 seen = min(self.length, -(-(at + 1) // self.block) * self.block)
                 found = self.step(tokens[j - 1], self.steps[at:at + 1], [k[:, :, :seen] for k in self.k], [v[:, :, :seen] for v in self.v],
-                                  self.bias[..., :seen], self.pad, self.steps[:seen], noise[j])
+                                  self.bias[..., :seen], self.pad, self.steps[:seen], draw(j))
             else:
-                found = self.step(tokens[j - 1], at, noise[j])
+                found = self.step(tokens[j - 1], at, draw(j))
             tokens[j], logprobs[j] = found
         return tokens.T, logprobs.T
 
@@ -334,4 +348,5 @@ def policy_generate(p, arrays, device):
         ("torch.compile", "length in blocks of 16, mul-sum", dict(attention="mul-sum", options=static, block=16)),
         ("torch.compile", "length in blocks of 16, mul-sum, C++ wrapper", dict(attention="mul-sum", options=wrapped, block=16)),
     )
-    return [Variant(family, name, without_grad(lambda kwargs=kwargs: make(**kwargs))) for family, name, kwargs in ways], []
+    return [Variant(family, name, without_grad(lambda kwargs=kwargs: make(**kwargs)))
+            for family, name, kwargs in ways if "options" not in kwargs or not p["eager"]], []

@@ -148,6 +148,13 @@ if (!ON_GPU)
       const alone = await run({ m: rows, n, k, pack: true }, [a.slice(row * k, (row + rows) * k), b]);
       assert.equal(alone.got, whole.slice(row * n, (row + rows) * n));
     }
+    // B by columns, in place: few rows are multiplied while B streams by.
+    const byColumns = Float32Array.from({ length: n * k }, (_, i) => b[(i % k) * n + Math.floor(i / k)]);
+    for (const rows of [1, 2, 8, 16, 17, 64, 192, 193]) {
+      const given: [Float32Array, Float32Array] = [a.slice(0, rows * k), byColumns];
+      const streamed = await run({ m: rows, n, k, transposeB: true }, given);
+      assert.equal(streamed.got, whole.slice(0, rows * n), `${rows} rows`);
+    }
   });
 
 values('gemm refuses arrays of the wrong length', () => {

@@ -4,6 +4,7 @@ import { Progress } from '../kit/progress.js';
 
 const OPTIONS = {
   filter: { type: 'string', doc: 'Measure only groups whose name contains this' },
+  model: { type: 'string', doc: 'Measure the model in this folder instead of the kernels: minutes a row, 5 rounds' },
   device: { type: 'choice', choices: ['cpu', 'cuda'], default: 'cpu', doc: 'Device that the kernels run on' },
   threads: { type: 'integer', min: 1, max: 256, doc: 'CPU threads, for the peers too (default: all cores)' },
   runs: { type: 'integer', default: 21, min: 20, doc: 'Measured rounds, after 3 warm-up rounds' },
@@ -21,6 +22,7 @@ least that a run must read and write. "of copy" is its speed as a share of the c
 was in use before, results included. "/ ours" is the peer's time divided by ours. A peer is timed only if its outputs equal ours.`,
   examples: [
     ['prl bench --filter token_logprob', 'One kernel'],
+    ['prl bench --model runs/base --peers python3', 'A model: updates, scoring, generation'],
     ['prl bench --peers python3 --json bench.json', 'Everything, beside PyTorch'],
   ],
   async run(values) {

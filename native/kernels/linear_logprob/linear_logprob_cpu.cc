@@ -15,7 +15,8 @@ struct Chunks {
 };
 
 Chunks MakeChunks(const LinearLogprobArgs& a, int64_t sequences) {
-  const int64_t rows = a.chunk < a.tokens ? a.chunk : a.tokens;
+  // Chunks of nearly as many tokens each.
+  const int64_t count = (a.tokens + a.chunk - 1) / a.chunk, rows = (a.tokens + count - 1) / count;
   float* d_logprob = a.workspace + LossWorkspaceFloats(sequences);
   float* logits = d_logprob + 2 * a.tokens;
   float* hidden = logits + rows * a.vocab;

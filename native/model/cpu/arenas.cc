@@ -158,7 +158,10 @@ void CpuArenas::CopyValues(const CpuArenas& from) {
 }
 
 void CpuArenas::ClearGradients() {
-  std::memset(gradients_.Reserve(layout_.size), 0, static_cast<size_t>(layout_.size) * sizeof(float));
+  float* gradients = gradients_.Reserve(layout_.size);
+  ParallelRows(layout_.size, 1 << 18, [&](int64_t begin, int64_t end) {
+    std::memset(gradients + begin, 0, static_cast<size_t>(end - begin) * sizeof(float));
+  });
 }
 
 double CpuArenas::SumSquares() {

@@ -135,9 +135,10 @@ struct HeadBuffers {
     f(logprob, scored);
     f(entropy, scored);
   }
-  // Tokens whose logits exist at once: about 16 MB of them, and no more rows than keep that small.
+  // Tokens whose logits exist at once: about 64 MB of them, and no more rows than keep that small. Each chunk reads the
+  // head three times, and reads and writes its gradient.
   static int64_t Chunk(const ModelConfig& c) {
-    const int64_t rows = (int64_t{1} << 22) / c.vocab;
+    const int64_t rows = (int64_t{1} << 24) / c.vocab;
     return rows < 32 ? 32 : rows > 2048 ? 2048 : rows;
   }
   // sequences: of a loss; 0 without one.

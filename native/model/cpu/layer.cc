@@ -48,8 +48,7 @@ int64_t PackedLayerFloats(const ModelConfig& config, PackFor direction) {
 }
 
 void Product(int64_t rows, int64_t in, int64_t out, const float* x, const Operand& operand, float* y, bool accumulate) {
-  if (operand.packed) return GemmCpu({rows, out, in, x, in, 1, nullptr, 0, 0, y, out, accumulate, operand.packed});
-  ThinGemmCpu({rows, out, in, x, in, operand.f32, operand.bf16, y, out, accumulate});
+  GemmCpu({rows, out, in, x, in, 1, operand.f32, 1, in, y, out, accumulate, operand.packed, operand.bf16});
 }
 
 Operand InPlace(const Weights& weights, int64_t offset) {

@@ -41,20 +41,4 @@ PRL_CPU_ENTRY(void, PackBBFloat16,
               (int64_t k, int64_t n, const BFloat16* b, int64_t b_row, int64_t b_col, float* packed),
               (k, n, b, b_row, b_col, packed))
 
-// For few rows of A and a B that is too large for the caches: C = A B or C += A B with B [k, n] given by its columns, n
-// rows of k, each read once from where it lies. An element of C is a sum of as many chains as a vector has lanes, added
-// in a fixed tree: like that of GemmCpu it depends on its row of A and its column of B alone, but its roundings are
-// others.
-struct ThinGemmArgs {
-  int64_t m, n, k;
-  const float* a;  // [m, k], rows a_row apart
-  int64_t a_row;
-  const float* b;          // [n, k]
-  const BFloat16* b_bf16;  // in place of b, unless null
-  float* c;
-  int64_t c_row;
-  bool accumulate;
-};
-PRL_CPU_ENTRY(void, ThinGemmCpu, (const ThinGemmArgs& args), (args))
-
 }  // namespace prl

@@ -1,7 +1,8 @@
 // Blocked as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008): B is
 // packed in strips of kNr columns, a block of rows of A meets one strip of kKc x kNr (first-level cache) after the
 // other, and the innermost kernel keeps kMr x kNr elements of C in registers. A is read where it is when its rows are
-// contiguous, and packed when it is transposed.
+// contiguous, and packed when it is transposed. For few rows of A a strip is packed by the thread that uses it, and used
+// while it is in that thread's cache: B is then read once from memory and never written.
 #include "runtime/cpu/gemm.h"
 
 #include "runtime/cpu/scratch.h"
@@ -26,18 +27,35 @@ constexpr int64_t kMc = 16 * kMr;
 // are more. C stays in cache from one block of terms to the next, and A is read once per slab of columns.
 constexpr int64_t kSlab = int64_t{1} << 21;
 constexpr int64_t kDeep = 8 * kKc;
+constexpr int64_t kFewRows = 2 * kMc, kThinRows = 16, kPiece = 64;
 
 int64_t RoundUp(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// What becomes of C: the chain; C + the chain; the chain that begins with C.
+enum Into { kWrite, kAdd, kContinue };
+
 // `rows` x kNr of C over k terms. Row i of A starts at a + i * a_row; consecutive terms are kStep apart.
 template <int kRows, int kStep>
 __attribute__((noinline)) void Kernel(int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row,
-                                      int columns, bool add) {
+                                      int columns, Into into) {
   VF c0[kRows], c1[kRows];
-  for (int i = 0; i < kRows; ++i) c0[i] = c1[i] = VF{};
   const float* row[kRows];
-  for (int i = 0; i < kRows; ++i) row[i] = a + i * a_row;
+  const bool add = into == kAdd;
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+    c0[i] = c1[i] = VF{};
+    row[i] = a + i * a_row;
+    __builtin_prefetch(c + i * c_row, 1);  // it is wanted at the end
+    __builtin_prefetch(c + i * c_row + kLanes, 1);
+  }
+  if (into == kContinue) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      c0[i] = Load(c + i * c_row);
+      c1[i] = Load(c + i * c_row + kLanes);
+    }
+  }
   for (int64_t p = 0; p < k; ++p) {
     const VF b0 = Load(b + p * kNr), b1 = Load(b + p * kNr + kLanes);
 #pragma GCC unroll 16
@@ -56,6 +74,7 @@ __attribute__((noinline)) void Kernel(int64_t k, const float* a, int64_t a_row, 
     }
     return;
   }
+#pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
     float lane[kNr];
     Store(lane, c0[i]);
@@ -69,17 +88,17 @@ __attribute__((noinline)) void Kernel(int64_t k, const float* a, int64_t a_row, 
 // in each.
 template <int kStep>
 void Rows(int64_t rows, int64_t k, const float* a, int64_t a_row, const float* b, float* c, int64_t c_row, int columns,
-          bool add) {
-  if (rows >= kMr) return Kernel<kMr, kStep>(k, a, a_row, b, c, c_row, columns, add);
+          Into into) {
+  if (rows >= kMr) return Kernel<kMr, kStep>(k, a, a_row, b, c, c_row, columns, into);
   while (rows > 0) {
     const int64_t taken = kMr > 8 && rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
     switch (taken) {
       case 8:
-        if constexpr (kMr > 8) Kernel<8, kStep>(k, a, a_row, b, c, c_row, columns, add);
+        if constexpr (kMr > 8) Kernel<8, kStep>(k, a, a_row, b, c, c_row, columns, into);
         break;
-      case 4: Kernel<4, kStep>(k, a, a_row, b, c, c_row, columns, add); break;
-      case 2: Kernel<2, kStep>(k, a, a_row, b, c, c_row, columns, add); break;
-      default: Kernel<1, kStep>(k, a, a_row, b, c, c_row, columns, add);
+      case 4: Kernel<4, kStep>(k, a, a_row, b, c, c_row, columns, into); break;
+      case 2: Kernel<2, kStep>(k, a, a_row, b, c, c_row, columns, into); break;
+      default: Kernel<1, kStep>(k, a, a_row, b, c, c_row, columns, into);
     }
     rows -= taken;
     a += taken * a_row;
@@ -87,9 +106,54 @@ void Rows(int64_t rows, int64_t k, const float* a, int64_t a_row, const float* b
   }
 }
 
+// Fetches what a vector for each lane takes, into the second-level cache.
+const char* Fetch(const char* next) {
+#pragma GCC unroll 16
+  for (int at = 0; at < (int)(kLanes * sizeof(VF)); at += 64) __builtin_prefetch(next + at, 0, 2);
+  return next + kLanes * sizeof(VF);
+}
+
+// A strip of B whose columns are contiguous, kLanes (or in bfloat16 2 kLanes) terms at a time. Returns how many terms are
+// packed. `next` (or null): what to fetch meanwhile, as many bytes as are packed.
+int64_t PackTransposed(int64_t k, const float* b, int64_t b_col, float* out, const char* next) {
+  int64_t p = 0;
+  for (; p + kLanes <= k; p += kLanes) {
+    for (int first = 0; first < kNr; first += kLanes) {
+      if (next) next = Fetch(next);
+      VF v[kLanes];
+#pragma GCC unroll 16
+      for (int j = 0; j < kLanes; ++j) v[j] = Load(b + (first + j) * b_col + p);
+      Transpose(v);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) Store(out + (p + i) * kNr + first, v[i]);
+    }
+  }
+  return p;
+}
+// Pairs of terms are transposed together.
+int64_t PackTransposed(int64_t k, const BFloat16* b, int64_t b_col, float* out, const char* next) {
+  int64_t p = 0;
+  for (; p + 2 * kLanes <= k; p += 2 * kLanes) {
+    for (int first = 0; first < kNr; first += kLanes) {
+      if (next) next = Fetch(next);
+      VF v[kLanes];
+#pragma GCC unroll 16
+      for (int j = 0; j < kLanes; ++j) __builtin_memcpy(v + j, b + (first + j) * b_col + p, sizeof(VF));
+      Transpose(v);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) {
+        Store(out + (p + 2 * i) * kNr + first, (VF)((VU)v[i] << 16));
+        Store(out + (p + 2 * i + 1) * kNr + first, (VF)((VU)v[i] & 0xffff0000u));
+      }
+    }
+  }
+  return p;
+}
+
 // Strip s of B: columns [s * kNr, ...), k x kNr row-major, columns past n are 0.
 template <typename T>
-void PackStrip(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t strip, float* out) {
+void PackStrip(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t strip, float* out,
+               const char* next = nullptr) {
   const int64_t first = strip * kNr;
   const int columns = (int)Smaller(kNr, n - first);
   b += first * b_col;
@@ -100,13 +164,14 @@ void PackStrip(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, i
     }
     return;
   }
-  for (int64_t p0 = 0; p0 < k; p0 += 16) {
+  int64_t p = columns == kNr && b_row == 1 ? PackTransposed(k, b, b_col, out, next) : 0;
+  for (int64_t p0 = p; p0 < k; p0 += 16) {
     const int64_t p1 = Smaller(p0 + 16, k);
     for (int j = 0; j < columns; ++j) {
-      for (int64_t p = p0; p < p1; ++p) out[p * kNr + j] = ToFloat(b[p * b_row + j * b_col]);
+      for (p = p0; p < p1; ++p) out[p * kNr + j] = ToFloat(b[p * b_row + j * b_col]);
     }
   }
-  for (int64_t p = 0; p < k && columns < kNr; ++p) {
+  for (p = 0; p < k && columns < kNr; ++p) {
     for (int j = columns; j < kNr; ++j) out[p * kNr + j] = 0.0f;
   }
 }
@@ -133,7 +198,7 @@ void Tile(const GemmArgs& g, int64_t row0, int64_t row1, int64_t strip0, int64_t
   const bool direct = g.a_col == 1;
   for (int64_t p0 = 0; p0 < g.k; p0 += kKc) {
     const int64_t kc = Smaller(kKc, g.k - p0);
-    const bool add = g.accumulate || p0 > 0;
+    const Into into = g.accumulate || p0 > 0 ? kAdd : kWrite;
     const float* a = g.a + row0 * g.a_row + p0 * g.a_col;
     if (!direct) {
       float* packed_a = ThreadScratch(kScratchGemmA, kMc * kKc);
@@ -148,9 +213,9 @@ void Tile(const GemmArgs& g, int64_t row0, int64_t row1, int64_t strip0, int64_t
         float* out = c + i * g.c_row + s * kNr;
         const float* a_tile = direct ? a + (i - row0) * g.a_row : a + (i - row0) * kc;
         if (direct) {
-          Rows<1>(rows, kc, a_tile, g.a_row, b, out, g.c_row, width, add);
+          Rows<1>(rows, kc, a_tile, g.a_row, b, out, g.c_row, width, into);
         } else {
-          Rows<kMr>(rows, kc, a_tile, 1, b, out, g.c_row, width, add);
+          Rows<kMr>(rows, kc, a_tile, 1, b, out, g.c_row, width, into);
         }
       }
     }
@@ -180,6 +245,52 @@ void Slab(const GemmArgs& g, const float* packed, int64_t columns, float* c) {
 
 }  // namespace
 
+// C of few rows of A: see the top. B by contiguous columns. A strip of C is written when it is done: its rows may lie so
+// far apart that they drive each other out of the caches. Where memory is the limit a strip of B goes in short pieces, so
+// that memory is never idle: the chains of a piece continue those of the one before.
+template <typename T>
+static void Stream(const GemmArgs& g, const T* b) {
+  const int64_t strips = (g.n + kNr - 1) / kNr, grain = Smaller(8, strips / (4 * NumThreads()) + 1);
+  const bool pieces = g.m <= kThinRows;
+  // 8 rows in two fours: two rows alone would wait for each other's additions.
+  const int64_t tile_rows = kMr == 6 && g.m == 8 ? 4 : kMr, tiles = (g.m + tile_rows - 1) / tile_rows;
+  ParallelRows(strips, g.m * g.n * g.k < 100000 ? strips : grain, [&](int64_t begin, int64_t end) {
+    float* packed = ThreadScratch(kScratchGemmB, kKc * kNr);
+    float sums[kFewRows * kNr], chains[kThinRows * kNr];
+    for (int64_t s = begin; s < end; ++s) {
+      const int columns = (int)Smaller(kNr, g.n - s * kNr);
+      for (int64_t i = 0; g.accumulate && i < g.m; ++i) {
+        for (int j = 0; j < columns; ++j) sums[i * kNr + j] = g.c[i * g.c_row + s * kNr + j];
+      }
+      for (int64_t p0 = 0; p0 < g.k; p0 += kKc) {
+        const int64_t kc = Smaller(kKc, g.k - p0);
+        const Into into = g.accumulate || p0 > 0 ? kAdd : kWrite;
+        for (int64_t q = 0, step = pieces ? kPiece : kKc; q < kc; q += step) {
+          const int64_t p = p0 + q, terms = Smaller(step, kc - q);
+          // The next strip, which lies behind this one, is fetched meanwhile: by the packing, or a share by each tile.
+          const char* next = s + 1 < end ? (const char*)(b + (s + 1) * kNr * g.b_col + p * kNr) : nullptr;
+          const int64_t share = !pieces && next ? terms * kNr * (int64_t)sizeof(T) / tiles : 0;
+          PackStrip(terms, g.n, b + p, 1, g.b_col, s, packed, pieces ? next : nullptr);
+          for (int64_t i = 0; i < g.m; i += tile_rows, next += share) {
+            for (int64_t at = 0; at < share; at += 64) __builtin_prefetch(next + at, 0, 2);
+            Rows<1>(Smaller(tile_rows, g.m - i), terms, g.a + i * g.a_row + p, g.a_row, packed,
+                    (pieces ? chains : sums) + i * kNr, kNr, kNr, !pieces ? into : q > 0 ? kContinue : kWrite);
+          }
+        }
+        for (int64_t at = 0; pieces && at < g.m * kNr; ++at) sums[at] = into == kAdd ? sums[at] + chains[at] : chains[at];
+      }
+      for (int64_t i = 0; i < g.m; ++i) {
+        float* c = g.c + i * g.c_row + s * kNr;
+        if (columns == kNr) {
+          __builtin_memcpy(c, sums + i * kNr, kNr * sizeof(float));
+        } else {
+          for (int j = 0; j < columns; ++j) c[j] = sums[i * kNr + j];
+        }
+      }
+    }
+  });
+}
+
 int64_t PackedBSize(int64_t k, int64_t n) { return k * RoundUp(n, kNr); }
 
 template <typename T>
@@ -206,6 +317,7 @@ void GemmCpu(const GemmArgs& g) {
     return;
   }
   if (g.packed_b) return Slab(g, g.packed_b, g.n, g.c);
+  if (g.m <= kFewRows && g.a_col == 1 && g.b_row == 1) return g.b_bf16 ? Stream(g, g.b_bf16) : Stream(g, g.b);
   const int64_t deep = Smaller(g.k, kDeep), most = RoundUp(kSlab / deep, kNr);
   for (int64_t j = 0; j < g.n; j += most) {
     const int64_t columns = Smaller(most, g.n - j);

@@ -75,6 +75,51 @@ PRL_INLINE float ReduceMax(VF v) {
   return m;
 }
 
+// v[i][j] <-> v[j][i].
+#if defined(PRL_ISA_avx512)
+PRL_INLINE void Transpose(VF* v) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  for (int step = 0; step < 4; ++step) {  // each interleaves rows that are half of them apart
+    VF next[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      next[2 * i] = (VF)_mm512_permutex2var_ps((__m512)v[i], low, (__m512)v[i + 8]);
+      next[2 * i + 1] = (VF)_mm512_permutex2var_ps((__m512)v[i], high, (__m512)v[i + 8]);
+    }
+    __builtin_memcpy(v, next, sizeof next);
+  }
+}
+#elif defined(PRL_ISA_avx2)
+PRL_INLINE void Transpose(VF* v) {
+  __m256 a[8], b[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    a[2 * i] = _mm256_unpacklo_ps((__m256)v[2 * i], (__m256)v[2 * i + 1]);
+    a[2 * i + 1] = _mm256_unpackhi_ps((__m256)v[2 * i], (__m256)v[2 * i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {  // a quarter of the lanes in each half, of rows 0..3 and 4..7
+    const __m256 x = a[i / 2 * 4 + i % 2], y = a[i / 2 * 4 + i % 2 + 2];
+    b[i / 2 * 4 + i % 2 * 2] = _mm256_shuffle_ps(x, y, 0x44);
+    b[i / 2 * 4 + i % 2 * 2 + 1] = _mm256_shuffle_ps(x, y, 0xee);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    v[i] = (VF)_mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+    v[i + 4] = (VF)_mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+  }
+}
+#else
+PRL_INLINE void Transpose(VF* v) {
+  VF t[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    for (int j = 0; j < kLanes; ++j) t[j][i] = v[i][j];
+  }
+  __builtin_memcpy(v, t, sizeof t);
+}
+#endif
+
 // --- 16-bit storage -----------------------------------------------------------------------------------------------
 
 // Lanes widened, and narrowed where each holds less than 2^16. (g++ 12 makes four instructions of the AVX2

@@ -29,19 +29,34 @@ void AdamWBFloat16Cpu(const AdamWStep& step, int64_t n, const float* gradient, B
   });
 }
 
+// Whether a step leaves a number that is not finite: a loop without branches. kNarrow: the parameter is in bfloat16.
+template <bool kNarrow>
+static uint32_t LeavesNotFinite(const AdamWStep& step, int64_t n, const float* gradient, const float* parameter,
+                                const BFloat16* high, const uint16_t* low, const float* m, const float* v) {
+  const AdamWStep s = step;
+  uint32_t bad = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    float first = m[i], second = v[i], p = kNarrow ? MasterOf(high[i].bits, low[i]) : parameter[i];
+    AdamWElement(s, gradient[i], &p, &first, &second);
+    bad |= IsNotFinite(p) | IsNotFinite(first) | IsNotFinite(second);
+    if (kNarrow) {
+      uint16_t rounded = 0, rest;
+      SplitMaster(p, &rounded, &rest);
+      bad |= (uint32_t)((rounded & 0x7fff) >= 0x7f80);
+    }
+  }
+  return bad;
+}
+
 bool AdamWStaysFiniteCpu(const AdamWStep& step, int64_t n, const float* gradient, const float* parameter,
                          const BFloat16* high, const uint16_t* low, const float* m, const float* v) {
   int found = 0;
   ParallelRows(n, 16384, [&](int64_t begin, int64_t end) {
-    const AdamWStep s = step;
-    uint32_t bad = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      float first = m[i], second = v[i], p = parameter ? parameter[i] : MasterOf(high[i].bits, low[i]);
-      AdamWElement(s, gradient[i], &p, &first, &second);
-      uint16_t rounded = 0, rest;
-      if (!parameter) SplitMaster(p, &rounded, &rest);
-      bad |= IsNotFinite(p) | IsNotFinite(first) | IsNotFinite(second) | (uint32_t)((rounded & 0x7fff) >= 0x7f80);
-    }
+    const int64_t count = end - begin;
+    const uint32_t bad = parameter ? LeavesNotFinite<false>(step, count, gradient + begin, parameter + begin, nullptr,
+                                                            nullptr, m + begin, v + begin)
+                                   : LeavesNotFinite<true>(step, count, gradient + begin, nullptr, high + begin,
+                                                           low + begin, m + begin, v + begin);
     if (bad) __atomic_store_n(&found, 1, __ATOMIC_RELAXED);
   });
   return !found;
