@@ -254,7 +254,7 @@ export function makeModel(folder) {
     'generation_config.json': { bos_token_id, eos_token_id, pad_token_id },
     'tokenizer.json': tokenizerOf(metadata),
     'tokenizer_config.json': {
-      // The class that uses tokenizer.json as it is. transformers 5 makes its own GPT2Tokenizer, which splits no digits.
+      // This class uses tokenizer.json as it is. transformers 5 makes its own GPT2Tokenizer, which splits no digits.
       ...{ tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false },
       ...{ bos_token: bos, eos_token: eos, pad_token: eos, model_max_length: config.max_position_embeddings },
     },
