@@ -245,9 +245,9 @@ void Slab(const GemmArgs& g, const float* packed, int64_t columns, float* c) {
 
 }  // namespace
 
-// C of few rows of A: see the top. B by contiguous columns. A strip of C is written when it is done: its rows may lie so
-// far apart that they drive each other out of the caches. Where memory is the limit a strip of B goes in short pieces, so
-// that memory is never idle: the chains of a piece continue those of the one before.
+// C of few rows of A: see the top. B by contiguous columns. A strip of C is written when it is done: its rows may lie
+// so far apart that they drive each other out of the caches. Where memory is the limit a strip of B goes in short
+// pieces, so that memory is never idle: the chains of a piece continue those of the one before.
 template <typename T>
 static void Stream(const GemmArgs& g, const T* b) {
   const int64_t strips = (g.n + kNr - 1) / kNr, grain = Smaller(8, strips / (4 * NumThreads()) + 1);
@@ -274,10 +274,14 @@ static void Stream(const GemmArgs& g, const T* b) {
           for (int64_t i = 0; i < g.m; i += tile_rows, next += share) {
             for (int64_t at = 0; at < share; at += 64) __builtin_prefetch(next + at, 0, 2);
             Rows<1>(Smaller(tile_rows, g.m - i), terms, g.a + i * g.a_row + p, g.a_row, packed,
-                    (pieces ? chains : sums) + i * kNr, kNr, kNr, !pieces ? into : q > 0 ? kContinue : kWrite);
+                    (pieces ? chains : sums) + i * kNr, kNr, kNr,
+                    !pieces ? into
+                    : q > 0 ? kContinue
+                            : kWrite);
           }
         }
-        for (int64_t at = 0; pieces && at < g.m * kNr; ++at) sums[at] = into == kAdd ? sums[at] + chains[at] : chains[at];
+        const bool add = into == kAdd;
+        for (int64_t at = 0; pieces && at < g.m * kNr; ++at) sums[at] = add ? sums[at] + chains[at] : chains[at];
       }
       for (int64_t i = 0; i < g.m; ++i) {
         float* c = g.c + i * g.c_row + s * kNr;
