@@ -1,8 +1,8 @@
 // Blocked as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008): B is
 // packed in strips of kNr columns, a block of rows of A meets one strip of kKc x kNr (first-level cache) after the
 // other, and the innermost kernel keeps kMr x kNr elements of C in registers. A is read where it is when its rows are
-// contiguous, and packed when it is transposed. For few rows of A a strip is packed by the thread that uses it, and used
-// while it is in that thread's cache: B is then read once from memory and never written.
+// contiguous, and packed when it is transposed. For few rows of A a strip is packed by the thread that uses it, and
+// used while it is in that thread's cache: B is then read once from memory and never written.
 #include "runtime/cpu/gemm.h"
 
 #include "runtime/cpu/scratch.h"
@@ -113,8 +113,8 @@ const char* Fetch(const char* next) {
   return next + kLanes * sizeof(VF);
 }
 
-// A strip of B whose columns are contiguous, kLanes (or in bfloat16 2 kLanes) terms at a time. Returns how many terms are
-// packed. `next` (or null): what to fetch meanwhile, as many bytes as are packed.
+// A strip of B whose columns are contiguous, kLanes (or in bfloat16 2 kLanes) terms at a time. Returns how many terms
+// are packed. `next` (or null): what to fetch meanwhile, as many bytes as are packed.
 int64_t PackTransposed(int64_t k, const float* b, int64_t b_col, float* out, const char* next) {
   int64_t p = 0;
   for (; p + kLanes <= k; p += kLanes) {
