@@ -16,7 +16,7 @@ constexpr int64_t kRowBlock = 96;
 // to may be from.
 void Copy(float* to, const float* from, int64_t n);
 
-// The right-hand side of a product: as PackB leaves it; or where it lies, for a few rows (ThinGemm).
+// The right-hand side of a product: as PackB leaves it; or where it lies, for a few rows.
 struct Operand {
   const float* packed;
   const float* f32;

@@ -27,7 +27,7 @@ constexpr int64_t kMc = 16 * kMr;
 // are more. C stays in cache from one block of terms to the next, and A is read once per slab of columns.
 constexpr int64_t kSlab = int64_t{1} << 21;
 constexpr int64_t kDeep = 8 * kKc;
-constexpr int64_t kFewRows = 2 * kMc, kThinRows = 16, kPiece = 64;
+constexpr int64_t kFewRows = 2 * kMc, kThinRows = 16;
 
 int64_t RoundUp(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -113,19 +113,22 @@ const char* Fetch(const char* next) {
   return next + kLanes * sizeof(VF);
 }
 
-// A strip of B whose columns are contiguous, kLanes (or in bfloat16 2 kLanes) terms at a time. Returns how many terms
-// are packed. `next` (or null): what to fetch meanwhile, as many bytes as are packed.
+// A strip of B whose columns are contiguous, 2 kLanes terms at a time: with AVX2 a line of the cache, done with before
+// the columns' lines drive each other out. Returns how many terms are packed. `next` (or null): what to fetch
+// meanwhile, as many bytes as are packed.
 int64_t PackTransposed(int64_t k, const float* b, int64_t b_col, float* out, const char* next) {
   int64_t p = 0;
-  for (; p + kLanes <= k; p += kLanes) {
+  for (; p + 2 * kLanes <= k; p += 2 * kLanes) {
     for (int first = 0; first < kNr; first += kLanes) {
-      if (next) next = Fetch(next);
-      VF v[kLanes];
+      for (int half = 0; half < 2 * kLanes; half += kLanes) {
+        if (next) next = Fetch(next);
+        VF v[kLanes];
 #pragma GCC unroll 16
-      for (int j = 0; j < kLanes; ++j) v[j] = Load(b + (first + j) * b_col + p);
-      Transpose(v);
+        for (int j = 0; j < kLanes; ++j) v[j] = Load(b + (first + j) * b_col + p + half);
+        Transpose(v);
 #pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) Store(out + (p + i) * kNr + first, v[i]);
+        for (int i = 0; i < kLanes; ++i) Store(out + (p + half + i) * kNr + first, v[i]);
+      }
     }
   }
   return p;
@@ -252,6 +255,7 @@ template <typename T>
 static void Stream(const GemmArgs& g, const T* b) {
   const int64_t strips = (g.n + kNr - 1) / kNr, grain = Smaller(8, strips / (4 * NumThreads()) + 1);
   const bool pieces = g.m <= kThinRows;
+  const int64_t step = !pieces ? kKc : g.m <= 4 ? 2 * kLanes : 64;
   // 8 rows in two fours: two rows alone would wait for each other's additions.
   const int64_t tile_rows = kMr == 6 && g.m == 8 ? 4 : kMr, tiles = (g.m + tile_rows - 1) / tile_rows;
   ParallelRows(strips, g.m * g.n * g.k < 100000 ? strips : grain, [&](int64_t begin, int64_t end) {
@@ -265,10 +269,10 @@ static void Stream(const GemmArgs& g, const T* b) {
       for (int64_t p0 = 0; p0 < g.k; p0 += kKc) {
         const int64_t kc = Smaller(kKc, g.k - p0);
         const Into into = g.accumulate || p0 > 0 ? kAdd : kWrite;
-        for (int64_t q = 0, step = pieces ? kPiece : kKc; q < kc; q += step) {
+        for (int64_t q = 0; q < kc; q += step) {
           const int64_t p = p0 + q, terms = Smaller(step, kc - q);
           // The next strip, which lies behind this one, is fetched meanwhile: by the packing, or a share by each tile.
-          const char* next = s + 1 < end ? (const char*)(b + (s + 1) * kNr * g.b_col + p * kNr) : nullptr;
+          const char* next = s + 1 < strips ? (const char*)(b + (s + 1) * kNr * g.b_col + p * kNr) : nullptr;
           const int64_t share = !pieces && next ? terms * kNr * (int64_t)sizeof(T) / tiles : 0;
           PackStrip(terms, g.n, b + p, 1, g.b_col, s, packed, pieces ? next : nullptr);
           for (int64_t i = 0; i < g.m; i += tile_rows, next += share) {
