@@ -19,12 +19,14 @@ const REWARD = /^step \d+: reward ([\d.]+)/gm;
 
 const examples = suite('examples');
 examples('every example has a test', () => {
-  // The server of the last one is tested in test/runtime/cuda-example.test.ts; its train.py needs PyTorch with CUDA.
+  // The server of pytorch-ipc is tested in test/runtime/cuda-example.test.ts; its train.py needs PyTorch with CUDA.
+  // word-problems.mjs is tested in test/word-problems.test.ts.
   assert.equal(readdirSync(join(packageRoot, 'examples')).sort(), [
     'kernels.ts',
     'pytorch-ipc',
     'reward.ts',
     'task.ts',
+    'word-problems.mjs',
   ]);
 });
 

@@ -16,7 +16,7 @@ export interface StepBatch {
    * [B] what each prompt says, for models that read texts. Default: the decoded prompts, if they are no chats with
    * special tokens.
    */
-  conversations?: readonly Conversation[];
+  conversations?: readonly Conversation[] | undefined;
   /** Stops the scoring (ERR_PRL_ABORTED). */
   signal?: AbortSignal | undefined;
 }
