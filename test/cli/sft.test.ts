@@ -27,7 +27,8 @@ sft.after(() => rmSync(folder, { recursive: true }));
 
 const SETTINGS = [
   ...['--model', model, '--dataset', data, '--prompt-field', 'question', '--completion-field', 'solution'],
-  ...['--eval-share', '0.1', '--learning-rate', '1e-2', '--num-train-epochs', '25', '--save-steps', '10'],
+  ...['--prompt-template', '+{prompt}', '--eval-share', '0.1', '--learning-rate', '1e-2'],
+  ...['--num-train-epochs', '25', '--save-steps', '10'],
 ];
 const weights = (run: string) => {
   const [newest] = readdirSync(at(run, 'checkpoints')).sort().reverse();
@@ -39,6 +40,7 @@ sft('a run that is killed twice and resumed ends as one that is not', async () =
   assert.is(whole.status, 0, whole.stderr);
   assert.match(whole.stdout, /54 demonstrations to learn, 6 held out/);
   assert.match(whole.stdout, /What it learns comes after >>>/);
+  assert.match(whole.stdout, /prl train --model \S+ --dataset \.\.\. --prompt-template '\+\{prompt\}' /);
   const { before, after, steps } = JSON.parse(readFileSync(at('whole', 'summary.json'), 'utf8'));
   assert.is(steps, 175);
   assert.ok(after.loss < before.loss - 0.6, `${before.loss} -> ${after.loss}`);
@@ -60,6 +62,7 @@ sft('a run that is killed twice and resumed ends as one that is not', async () =
   }
   const last = prl(['sft', '--resume', '--output', at('killed')]);
   assert.is(last.status, 0, last.stderr);
+  assert.match(last.stdout, /^resumed +from the checkpoint of step [1-9]\d*0$/m);
   assert.equal(timelessRows(at('killed', 'metrics.jsonl')), timelessRows(at('whole', 'metrics.jsonl')));
   assert.equal(weights('killed'), weights('whole'));
 });

@@ -131,12 +131,14 @@ model("five SFT steps have transformers' losses; stopped and resumed, they end w
     return { policy: trainer.policy as Policy, losses };
   };
   const whole = await train(policy, {});
-  near([whole.losses[0].loss], [firstLoss], 5e-5, 'first loss');
+  // Ours is 4e-7 away from float64, transformers' float32 is 1.5e-5 away.
+  near([whole.losses[0].loss], [firstLoss], 1e-5, 'first loss');
   near([whole.losses[0].gradNorm], [steps[0].gradNorm], 1e-3 * steps[0].gradNorm, 'first gradient norm');
+  // Where a gradient is tiny, rounding decides the sign of AdamW's first steps: 2e-5 was measured, on AVX2 and generic.
   near(
     whole.losses.map(({ loss }) => loss),
     steps.map(({ loss }) => loss),
-    1e-3,
+    1e-4,
     'losses',
   );
   assert.ok(whole.losses[4].loss < 0.5 * whole.losses[0].loss, `loss ${whole.losses.map(({ loss }) => loss)}`);

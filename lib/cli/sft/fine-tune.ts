@@ -66,7 +66,7 @@ export async function fineTune(folder: RunFolder, given: Values, interrupt: Inte
   const before = await examine(folder, trainer, 'before', held, interrupt);
   if (!(await runSteps(trainer, interrupt))) return false;
   const after = await examine(folder, trainer, 'after', held, interrupt);
-  await conclude(folder, trainer, { before, after });
+  await conclude(folder, trainer, { before, after }, data);
   return true;
 }
 
@@ -169,6 +169,7 @@ async function runSteps(trainer: SftTrainer, interrupt: Interrupt): Promise<bool
   let last = '';
   try {
     for await (const { step, loss, mean_token_accuracy, tokens_per_second } of trainer.run()) {
+      if (!progress && step > 1) console.log(`${'resumed'.padEnd(12)} from the checkpoint of step ${step - 1}`);
       progress ??= new Progress('SFT', trainer.totalSteps, step - 1, console.log, begun);
       last = `loss ${loss.toFixed(3)}  token accuracy ${mean_token_accuracy.toFixed(3)}`;
       progress.update(step, `${last}  ${Math.round(tokens_per_second)} tokens/s`);
@@ -185,6 +186,7 @@ async function conclude(
   folder: RunFolder,
   trainer: SftTrainer,
   { before, after }: { before?: SftEvaluation; after?: SftEvaluation },
+  { promptTemplate }: SftDataOptions,
 ): Promise<void> {
   const rows = await folder.rows('metrics.jsonl');
   const seconds = rows.reduce((sum, row) => sum + row['seconds/step'], 0);
@@ -198,13 +200,18 @@ async function conclude(
     seconds: { training: seconds },
   });
   const shown = relative('', folder.path) || '.';
+  // The prompts that it has learned to answer.
+  const same = promptTemplate === undefined ? '' : ` --prompt-template ${quoted(promptTemplate)}`;
   const texts = [
     curves(rows, [
       ['loss', 'mean negative log-likelihood per token of the step, nats', 3, false],
       ['mean_token_accuracy', 'share of tokens that are the most likely ones', 3, true],
     ]),
     before && after ? `Held out: ${figures(before)} before, ${figures(after)} after.` : '',
-    `What to do next:\n  prl generate --model ${shown} --prompt "..."      see what it writes\n  prl train --model ${shown} --dataset ...          reinforcement learning from here`,
+    `What to do next:\n  prl generate --model ${shown} --prompt "..."      see what it writes\n  prl train --model ${shown} --dataset ...${same}          reinforcement learning from here`,
   ];
   for (const text of texts) if (text !== '') console.log(`\n${text}`);
 }
+
+/** A word of a shell's command line. */
+const quoted = (text: string) => (/^[\w-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
