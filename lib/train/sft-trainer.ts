@@ -1,4 +1,5 @@
 import { invalidArgument, PrlError } from '../base/errors.js';
+import { isObject } from '../base/json.js';
 import { checkList, describe, resolveOptions } from '../base/options.js';
 import { checkPolicy } from '../policy/generate.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
@@ -249,12 +250,12 @@ export class SftTrainer {
 }
 
 function listOf(name: string, given: Demonstrations | readonly Demonstration[]): readonly Demonstration[] {
-  const list = given && 'demonstrations' in given ? given.demonstrations : given;
+  const list = isObject(given) && 'demonstrations' in given ? given.demonstrations : given;
   const demonstrations = checkList(name, list) as Demonstration[];
   for (const [i, each] of demonstrations.entries()) {
     if (!(each?.prompt?.length >= 1 && each.completion?.length >= 1))
       throw invalidArgument(`${name}[${i}] must have token ids of a prompt and a completion, at least one each`);
-    if (each.mask !== undefined && each.mask.length !== each.completion.length)
+    if (each.mask != null && each.mask.length !== each.completion.length)
       throw invalidArgument(
         `the mask of ${name}[${i}] must have one entry per completion token, ${each.completion.length}, not ${each.mask.length}`,
       );
