@@ -89,7 +89,7 @@ test('the examples of adding-a-loss.md touch as many files as their headings say
 
 test('the examples of adding-a-loss.md compile, and the Trainer has their option', async () => {
   const { policyLossOptions } = await import(join(packageRoot, 'tools/api/loss-options.mjs'));
-  const { trainerOptions } = await import(join(packageRoot, 'tools/api/option-types.mjs'));
+  const { optionTypes } = await import(join(packageRoot, 'tools/api/option-types.mjs'));
   const type = policyLossOptions(await import(join(copy, 'lib/kernels/loss-table.ts')), packageRoot);
   assert.match(
     type,
@@ -97,7 +97,8 @@ test('the examples of adding-a-loss.md compile, and the Trainer has their option
   );
   writeFileSync(join(copy, 'lib/kernels/policy-loss-options.ts'), type);
   const { TRAINER_OPTIONS } = await import(join(copy, 'lib/train/options.ts'));
-  writeFileSync(join(copy, 'lib/train/trainer-options.ts'), trainerOptions(TRAINER_OPTIONS, packageRoot));
+  const file = 'train/trainer-options.ts';
+  writeFileSync(join(copy, 'lib', file), optionTypes(file, TRAINER_OPTIONS, packageRoot));
   const config = { extends: '../../tsconfig.json', include: ['lib/kernels', 'lib/train', 'test'], exclude: [] };
   writeFileSync(join(copy, 'tsconfig.json'), JSON.stringify(config));
   run(join(packageRoot, 'node_modules', '.bin', 'tsc'), ['-p', copy]);

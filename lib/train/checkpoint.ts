@@ -64,14 +64,7 @@ export async function openTrainerRun(
   try {
     await resumeRunClock(folder, task.tokenizer, onWarning);
     await settleConfig(folder, 'trainer', trainerConfig(task, options), RESUMABLE_OPTIONS);
-    const checkpoint = await folder.latestCheckpoint(KIND, onWarning);
-    if (!checkpoint && (await folder.hasCheckpoints(KIND))) {
-      // A new beginning would empty the logs.
-      throw new PrlError(
-        'ERR_PRL_CORRUPT',
-        `a resume needs a whole checkpoint, and all in ${folder.file('checkpoints')} are damaged. Delete them to begin again from the base`,
-      );
-    }
+    const checkpoint = await checkpointToResume(folder, KIND, onWarning);
     const basePath = await wholeBase(folder);
     if (!basePath) await saveBase(folder, policy, task);
     for (const log of LOGS) {
@@ -132,6 +125,24 @@ export async function resumeRunClock(
     onWarning?.(
       `the run in ${folder.path} kept no clock for its chat template: its prompts tell ${tokenizer.clock}, when its base was written`,
     );
+}
+
+/**
+ * The newest whole checkpoint of a kind; undefined if there is none of that kind.
+ *
+ * @throws PrlError ERR_PRL_CORRUPT if all of them are damaged: a new beginning would empty the logs
+ */
+export async function checkpointToResume(
+  folder: RunFolder,
+  kind: string,
+  onWarning?: (message: string) => void,
+): Promise<{ step: number; path: string } | undefined> {
+  const checkpoint = await folder.latestCheckpoint(kind, onWarning);
+  if (checkpoint || !(await folder.hasCheckpoints(kind))) return checkpoint;
+  throw new PrlError(
+    'ERR_PRL_CORRUPT',
+    `a resume needs a whole checkpoint, and all in ${folder.file('checkpoints')} are damaged. Delete them to begin again from the base`,
+  );
 }
 
 /**

@@ -4,6 +4,7 @@ import { LOSS_TABLE, type LossOption, lineOf } from '../kernels/loss-table.js';
 import { METHOD_DOCS, METHOD_NAMES, METHOD_OPTIONS } from '../methods/index.js';
 import { OUTCOME_OPTIONS } from '../methods/outcome.js';
 import { STEP_OPTIONS } from '../methods/steps.js';
+import { OPTIMIZER_OPTIONS, PASS_OPTIONS } from './optimizer-options.js';
 import type { TrainerOptions } from './trainer-options.js';
 
 export type { TrainerOptions };
@@ -67,36 +68,12 @@ export const TRAINER_OPTIONS = {
     min: 0,
     doc: 'Optimizer updates in which the learning rate rises linearly',
   },
-  minLearningRateRate: {
-    type: 'number',
-    default: 0,
-    min: 0,
-    max: 1,
-    doc: 'Final learning rate of linear and cosine, as a share of learningRate',
-  },
-  adamBeta1: { type: 'number', default: 0.9, min: 0, max: 1, doc: "Decay of AdamW's mean of gradients" },
-  adamBeta2: { type: 'number', default: 0.99, min: 0, max: 1, doc: "Decay of AdamW's mean of squared gradients" },
-  adamEpsilon: { type: 'number', default: 1e-8, above: 0, doc: 'Epsilon of AdamW' },
-  weightDecay: { type: 'number', default: 0, min: 0, doc: 'Decoupled weight decay of matrices' },
-  maxGradNorm: {
-    type: 'number',
-    default: 1,
-    above: 0,
-    doc: 'Largest global gradient norm; larger gradients are scaled down to it',
-  },
+  ...OPTIMIZER_OPTIONS,
+  adamBeta2: { ...OPTIMIZER_OPTIONS.adamBeta2, default: 0.99 },
 
   numMinibatches: { type: 'integer', default: 2, min: 1, doc: 'Optimizer updates per pass over a rollout' },
   numIterations: { type: 'integer', default: 1, min: 1, doc: 'Passes over each rollout' },
-  microBatchTokens: {
-    type: 'integer',
-    min: 1,
-    doc: "Tokens per forward and backward pass, which affect memory and rounding (default: the policy's)",
-  },
-  gradientCheckpointing: {
-    type: 'boolean',
-    default: false,
-    doc: 'Recompute activations in the backward pass instead of keeping them: a fraction of the memory, a third more time, the same bits',
-  },
+  ...PASS_OPTIONS,
 
   ...LOSS,
   lossType: {

@@ -1,4 +1,5 @@
 import type { OptionTable, ResolvedOptions } from '../base/options.js';
+import { OPTIMIZER_OPTIONS, PASS_OPTIONS } from './optimizer-options.js';
 
 /** Every option of supervised fine-tuning, with TRL's names in camelCase and TRL's defaults. */
 export const SFT_OPTIONS = {
@@ -30,33 +31,8 @@ export const SFT_OPTIONS = {
     doc: 'Schedule of the learning rate after the warm-up',
   },
   warmupSteps: { type: 'integer', default: 0, min: 0, doc: 'Steps in which the learning rate rises linearly' },
-  minLearningRateRate: {
-    type: 'number',
-    default: 0,
-    min: 0,
-    max: 1,
-    doc: 'Final learning rate of linear and cosine, as a share of learningRate',
-  },
-  adamBeta1: { type: 'number', default: 0.9, min: 0, max: 1, doc: "Decay of AdamW's mean of gradients" },
-  adamBeta2: { type: 'number', default: 0.999, min: 0, max: 1, doc: "Decay of AdamW's mean of squared gradients" },
-  adamEpsilon: { type: 'number', default: 1e-8, above: 0, doc: 'Epsilon of AdamW' },
-  weightDecay: { type: 'number', default: 0, min: 0, doc: 'Decoupled weight decay of matrices' },
-  maxGradNorm: {
-    type: 'number',
-    default: 1,
-    above: 0,
-    doc: 'Largest global gradient norm; larger gradients are scaled down to it',
-  },
-  microBatchTokens: {
-    type: 'integer',
-    min: 1,
-    doc: "Tokens per forward and backward pass, which affect memory and rounding (default: the policy's)",
-  },
-  gradientCheckpointing: {
-    type: 'boolean',
-    default: false,
-    doc: 'Recompute activations in the backward pass instead of keeping them: a fraction of the memory, a third more time, the same bits',
-  },
+  ...OPTIMIZER_OPTIONS,
+  ...PASS_OPTIONS,
   evalSteps: {
     type: 'integer',
     default: 0,

@@ -8,7 +8,7 @@ import type { Demonstration } from '../tasks/data/demonstration.js';
 import type { Demonstrations } from '../tasks/data/demonstrations.js';
 import { type LoadPolicy, loadNativePolicy, settleConfig } from './checkpoint.js';
 import { RunFolder } from './run-folder.js';
-import { lengthOf, rowsOf, rowsOfStep, stepsPerEpoch } from './sft-batches.js';
+import { rowsOf, rowsOfStep, stepsPerEpoch } from './sft-batches.js';
 import { RESUMABLE_SFT_OPTIONS, type ResolvedSftOptions, SFT_OPTIONS } from './sft-options.js';
 import type { SftOptions } from './sft-trainer-options.js';
 import { likelihood, type SupervisedPhase, SupervisedRun, type SupervisedStep, supervise } from './supervised.js';
@@ -231,9 +231,7 @@ export class SftTrainer {
     };
   }
 
-  #metrics({ step, learningRate, metrics, tokens, seconds }: SupervisedStep): SftMetrics {
-    const rows = rowsOfStep(this.#rows, step - 1, this.options);
-    const read = rows.reduce((sum, i) => sum + lengthOf(this.#demonstrations[i]), 0);
+  #metrics({ step, learningRate, metrics, read, tokens, seconds }: SupervisedStep): SftMetrics {
     return {
       step,
       epoch: step / stepsPerEpoch(this.#rows.length, this.options.perDeviceTrainBatchSize),

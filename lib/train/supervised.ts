@@ -7,7 +7,7 @@ import { joined } from '../base/packed.js';
 import type { Tokenizer } from '../policy/tokenizer.js';
 import type { PolicyLike, UpdateMetrics, UpdateOptions } from '../policy/types.js';
 import type { Demonstration } from '../tasks/data/demonstration.js';
-import type { LoadPolicy } from './checkpoint.js';
+import { checkpointToResume, type LoadPolicy } from './checkpoint.js';
 import { type RunFolder, readJsonFile } from './run-folder.js';
 import { learningRateAt, type Schedule } from './schedule.js';
 
@@ -30,7 +30,8 @@ export interface SupervisedStep {
   learningRate: number;
   /** Of the step's demonstrations, before its update. The loss is their mean negative log-likelihood per token. */
   metrics: UpdateMetrics;
-  /** Tokens that the model has read in all steps so far. */
+  /** Tokens that the model read in this step, and in all steps so far. */
+  read: number;
   tokens: number;
   /** Seconds of this step. */
   seconds: number;
@@ -129,9 +130,10 @@ export async function* supervise(
       const demonstrations = phase.batch(local);
       const learningRate = learningRateAt(local, { ...phase.schedule, totalSteps: phase.steps });
       const metrics = await imitate(policy, demonstrations, { ...phase.update, learningRate, signal });
-      for (const { prompt, completion } of demonstrations) tokens += prompt.length + completion.length;
+      const read = demonstrations.reduce((sum, { prompt, completion }) => sum + prompt.length + completion.length, 0);
+      tokens += read;
       const seconds = (performance.now() - start) / 1000;
-      yield { step: first + local + 1, phase: index, learningRate, metrics, tokens, seconds };
+      yield { step: first + local + 1, phase: index, learningRate, metrics, read, tokens, seconds };
     }
     first += phase.steps;
   }
@@ -164,12 +166,7 @@ export class SupervisedRun {
 
   async #resume(begin: () => PolicyLike | Promise<PolicyLike>): Promise<void> {
     const { folder, kind, log, loadPolicy, onWarning } = this.#where;
-    const checkpoint = await folder.latestCheckpoint(kind, onWarning);
-    if (!checkpoint && (await folder.hasCheckpoints(kind)))
-      throw new PrlError(
-        'ERR_PRL_CORRUPT',
-        `a resume needs a whole checkpoint, and all in ${folder.file('checkpoints')} are damaged. Delete them to begin again`,
-      );
+    const checkpoint = await checkpointToResume(folder, kind, onWarning);
     await folder.truncate(log, checkpoint?.step ?? 0);
     this.#policy = checkpoint ? await loadPolicy(checkpoint.path) : await begin();
     if (!checkpoint) return;

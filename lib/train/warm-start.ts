@@ -57,14 +57,15 @@ export interface WarmStartStep {
   loss?: number;
 }
 
-export const warmStartSteps = stepsOf;
+/** Steps between two rows of the log. */
+export const LOG_STEPS = 25;
 
 /**
  * Trains a policy on demonstrations: supervised fine-tuning, as SftTrainer does it, on responses that the task writes.
  * They depend only on the seed and the step.
  */
 export async function* warmStart(options: WarmStartOptions): AsyncGenerator<WarmStartStep, void, void> {
-  const { policy, phases, from = 0, signal, logSteps = 25 } = options;
+  const { policy, phases, from = 0, signal, logSteps = LOG_STEPS } = options;
   const total = stepsOf(phases);
   for await (const { step, phase, learningRate, metrics } of supervise(policy, warmStartPhases(options), {
     from,

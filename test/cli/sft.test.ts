@@ -40,7 +40,8 @@ sft('a run that is killed twice and resumed ends as one that is not', async () =
   assert.is(whole.status, 0, whole.stderr);
   assert.match(whole.stdout, /54 demonstrations to learn, 6 held out/);
   assert.match(whole.stdout, /What it learns comes after >>>/);
-  assert.match(whole.stdout, /prl train --model \S+ --dataset \.\.\. --prompt-template '\+\{prompt\}' /);
+  assert.match(whole.stdout, /prl train --model \S+ --dataset FILE --prompt-template '\+\{prompt\}' /);
+  assert.is(whole.stdout.split('prl generate').length, 2, 'what to do next is said once');
   const { before, after, steps } = JSON.parse(readFileSync(at('whole', 'summary.json'), 'utf8'));
   assert.is(steps, 175);
   assert.ok(after.loss < before.loss - 0.6, `${before.loss} -> ${after.loss}`);

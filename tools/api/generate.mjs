@@ -15,7 +15,7 @@ import { TRAINER_OPTIONS } from '../../lib/train/options.ts';
 import { SFT_OPTIONS } from '../../lib/train/sft-options.ts';
 import { CHECKPOINT_CASES } from '../../test/policy/checkpoint-cases.ts';
 import { lossTypes, policyLossOptions } from './loss-options.mjs';
-import { prmTrainOptions, serveSettings, sftOptions, trainerOptions } from './option-types.mjs';
+import { optionTypes } from './option-types.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const scratch = join(root, 'build', 'api');
@@ -65,14 +65,14 @@ process.exit(problems.length ? 1 : 0);
 
 /** The types of the options, which typedoc reads. */
 function writeOptionTypes() {
-  const types = {
-    'kernels/policy-loss-options.ts': policyLossOptions(losses, root),
-    'train/trainer-options.ts': trainerOptions(TRAINER_OPTIONS, root),
-    'train/sft-trainer-options.ts': sftOptions(SFT_OPTIONS, root),
-    'prm/train-options.ts': prmTrainOptions(PRM_TRAIN_OPTIONS, root),
-    'rollout/serve/serve-settings.ts': serveSettings(SERVE_OPTIONS, root),
+  keep(join(root, 'lib', 'kernels/policy-loss-options.ts'), policyLossOptions(losses, root));
+  const tables = {
+    'train/trainer-options.ts': TRAINER_OPTIONS,
+    'train/sft-trainer-options.ts': SFT_OPTIONS,
+    'prm/train-options.ts': PRM_TRAIN_OPTIONS,
+    'rollout/serve/serve-settings.ts': SERVE_OPTIONS,
   };
-  for (const [name, text] of Object.entries(types)) keep(join(root, 'lib', name), text);
+  for (const [file, table] of Object.entries(tables)) keep(join(root, 'lib', file), optionTypes(file, table, root));
 }
 
 /** What checkpoints may have, between two marks of docs/models.md. */

@@ -24,33 +24,19 @@ ${properties.join('\n')}
   return run.stdout;
 }
 
-/** lib/train/trainer-options.ts. */
-export const trainerOptions = (table, root) =>
-  optionsModule(
-    { name: 'TrainerOptions', from: 'options.ts', table, doc: 'Options of the Trainer, besides its setup.' },
-    root,
-  );
+/** Of each interface, by its file in lib: its name, the file of its table, and its comment. */
+const INTERFACES = {
+  'train/trainer-options.ts': ['TrainerOptions', 'options.ts', 'Options of the Trainer, besides its setup.'],
+  'train/sft-trainer-options.ts': ['SftOptions', 'sft-options.ts', 'Options of SftTrainer, besides its setup.'],
+  'prm/train-options.ts': ['PrmTrainOptions', 'train.ts', 'Values of `options` for {@link trainQuantilePrm}.'],
+  'rollout/serve/serve-settings.ts': ['ServeSettings', 'server.ts', 'Options of `prl serve`, in camelCase.'],
+};
 
-/** lib/train/sft-trainer-options.ts. */
-export const sftOptions = (table, root) =>
-  optionsModule(
-    { name: 'SftOptions', from: 'sft-options.ts', table, doc: 'Options of SftTrainer, besides its setup.' },
-    root,
-  );
-
-/** lib/prm/train-options.ts. */
-export const prmTrainOptions = (table, root) =>
-  optionsModule(
-    { name: 'PrmTrainOptions', from: 'train.ts', table, doc: 'Values of `options` for {@link trainQuantilePrm}.' },
-    root,
-  );
-
-/** lib/rollout/serve/serve-settings.ts. */
-export const serveSettings = (table, root) =>
-  optionsModule(
-    { name: 'ServeSettings', from: 'server.ts', table, doc: 'Options of `prl serve`, in camelCase.' },
-    root,
-  );
+/** The module of the interface that stands in this file of lib. */
+export function optionTypes(file, table, root) {
+  const [name, from, doc] = INTERFACES[file];
+  return optionsModule({ name, from, doc, table }, root);
+}
 
 /** One paragraph about an option: what it does, its default, its bounds and the rest. */
 export function sentencesOf(_, spec, line = spec.doc) {

@@ -45,7 +45,7 @@ export const sftCommand: Command = {
       if (given[name] === undefined) throw invalidArgument(`prl sft needs --${name}`);
     return inRunFolder({ command: 'prl sft', output, resume, name: 'sft' }, async (folder, interrupt) => {
       const done = await fineTune(folder, given, interrupt);
-      return done ? (run) => nextSteps(run, { steps: 1, next: { prompt: 'What is 2 + 2?' } }) : undefined;
+      return done && ((run) => nextSteps(run, done));
     });
   },
 };

@@ -31,6 +31,10 @@ export const commandOptions = ({ groups }: Command): OptionTable =>
 export const part = (values: Values, table: OptionTable): Values =>
   Object.fromEntries(Object.entries(values).filter(([name]) => Object.hasOwn(table, name)));
 
+/** The same of values in a file: JSON writes Infinity, which means "no bound", as null. */
+export const savedPart = (values: Values, table: OptionTable): Values =>
+  Object.fromEntries(Object.entries(part(values, table)).map(([name, value]) => [name, value ?? Infinity]));
+
 /** The first of these options that is set, as written on the command line; undefined if none is. */
 export function firstGiven(values: object): string | undefined {
   const given = Object.entries(values).find(([, value]) => value !== undefined);

@@ -2,8 +2,8 @@ import { Policy } from '../../policy/policy.js';
 import type { LoadOptions } from '../../policy/types.js';
 import type { Task } from '../../tasks/task.js';
 import type { RunFolder } from '../../train/run-folder.js';
-import { SupervisedRun, type SupervisedStep } from '../../train/supervised.js';
-import { warmStartPhases, warmStartSteps } from '../../train/warm-start.js';
+import { SupervisedRun, type SupervisedStep, stepsOf } from '../../train/supervised.js';
+import { LOG_STEPS, warmStartPhases } from '../../train/warm-start.js';
 import type { Interrupt } from './interrupt.js';
 import { modelFolder } from './model-folder.js';
 import { type Preset, policyConfig } from './presets.js';
@@ -13,7 +13,6 @@ const LOG = 'warm-start.jsonl';
 const SUMMARY = 'warm-start.json';
 const KIND = 'warm-start';
 const SAVE_STEPS = 200;
-const LOG_STEPS = 25;
 
 /** The policy to start from: the saved one, the model, or else a warmed-up one. undefined: interrupted. */
 export async function startingPolicy(
@@ -43,7 +42,7 @@ export async function warmUp(
   interrupt: Interrupt,
 ): Promise<Policy | undefined> {
   const phases = preset.warmStart;
-  const total = warmStartSteps(phases);
+  const total = stepsOf(phases);
   const run = await SupervisedRun.open(
     {
       ...{ folder, kind: KIND, log: LOG, saveSteps: SAVE_STEPS, saveTotalLimit: 1, tokenizer: task.tokenizer },

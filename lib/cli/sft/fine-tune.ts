@@ -1,6 +1,6 @@
 // The course of `prl sft`: read demonstrations, evaluate, train, evaluate again. A run that was interrupted or killed
 // resumes.
-import { basename, extname, relative } from 'node:path';
+import { basename, extname } from 'node:path';
 import { invalidArgument } from '../../base/errors.js';
 import { badRow } from '../../base/lines.js';
 import { resolveOptions } from '../../base/options.js';
@@ -16,26 +16,33 @@ import type { RunFolder } from '../../train/run-folder.js';
 import { lengthOf } from '../../train/sft-batches.js';
 import { SFT_OPTIONS } from '../../train/sft-options.js';
 import { type SftEvaluation, SftTrainer } from '../../train/sft-trainer.js';
-import { part, type Values } from '../kit/args.js';
+import { part, savedPart, type Values } from '../kit/args.js';
 import { setClock } from '../kit/dataset.js';
 import type { Interrupt } from '../kit/interrupt.js';
 import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 import { Progress } from '../kit/progress.js';
 import { warn } from '../kit/warn.js';
+import type { NextSteps } from '../train/next-steps.js';
 import { curves } from '../train/plots.js';
+import { block, clipped } from '../train/preview.js';
 import { SFT_DATA_OPTIONS, type SftDataOptions } from './options.js';
 
 /** Options that a resumed run may change: the place of the same demonstrations. */
 const MOVABLE = ['model', 'extraTensors', 'dataset', 'evalDataset', 'split', 'config'];
 
-/** @returns false if interrupted */
-export async function fineTune(folder: RunFolder, given: Values, interrupt: Interrupt): Promise<boolean> {
+/** @returns what can follow; undefined if interrupted */
+export async function fineTune(
+  folder: RunFolder,
+  given: Values,
+  interrupt: Interrupt,
+): Promise<{ steps: number; next: NextSteps } | undefined> {
   const { command = {}, sft = {} } = (await folder.readJson('config.json', { 'command?': {}, 'sft?': {} })) ?? {};
   const known = { ...part(command, SFT_DATA_OPTIONS), ...part(given, SFT_DATA_OPTIONS) };
   const data: SftDataOptions = resolveOptions('prl sft', SFT_DATA_OPTIONS, known);
-  // JSON writes Infinity, which means "no bound", as null.
-  const saved = Object.entries(part(sft, SFT_OPTIONS)).map(([name, value]) => [name, value ?? Infinity]);
-  const options = resolveOptions('prl sft', SFT_OPTIONS, { ...Object.fromEntries(saved), ...part(given, SFT_OPTIONS) });
+  const options = resolveOptions('prl sft', SFT_OPTIONS, {
+    ...savedPart(sft, SFT_OPTIONS),
+    ...part(given, SFT_OPTIONS),
+  });
   const loading = resolveOptions('prl sft', LOAD_OPTIONS, part({ ...command, ...given }, LOAD_OPTIONS));
   const model = given.model ?? command.model;
   if (typeof model !== 'string' || !data.dataset)
@@ -64,10 +71,12 @@ export async function fineTune(folder: RunFolder, given: Values, interrupt: Inte
   interrupt.onStop(() => trainer.stop());
   describe(train, held, tokenizer, trainer.totalSteps);
   const before = await examine(folder, trainer, 'before', held, interrupt);
-  if (!(await runSteps(trainer, interrupt))) return false;
+  if (!(await runSteps(trainer, interrupt))) return undefined;
   const after = await examine(folder, trainer, 'after', held, interrupt);
-  await conclude(folder, trainer, { before, after }, data);
-  return true;
+  await conclude(folder, trainer, { before, after });
+  // The prompts of reinforcement learning must be those that it has learned to answer.
+  const training = { dataset: 'FILE', promptTemplate: data.promptTemplate };
+  return { steps: trainer.totalSteps, next: { training, prompt: 'What is 2 + 2?' } };
 }
 
 /** Reads the demonstrations and holds some of them out. */
@@ -125,14 +134,10 @@ function describe(
   );
   const { prompt, completion } = train[0];
   const [read, answer] = [prompt, completion].map((ids) => tokenizer.decode(ids, { skipSpecialTokens: false }));
-  console.log(
-    `\nThe first one, as the model sees it. What it learns comes after >>>\n${indented(`${read}>>>${answer}`)}\n`,
-  );
+  console.log('\nThe first one, as the model sees it. What it learns comes after >>>');
+  console.log(`${block('', clipped(`${read}>>>${answer}`, 1 / 2))}\n`);
 }
 const add = (a: number, b: number) => a + b;
-const LONGEST = 1200;
-const indented = (text: string) =>
-  (text.length > LONGEST ? `${text.slice(0, LONGEST)} ...` : text).replaceAll(/^/gm, '    ');
 
 /** Loss and token accuracy on what is held out. Results in the run folder are reused. */
 async function examine(
@@ -186,7 +191,6 @@ async function conclude(
   folder: RunFolder,
   trainer: SftTrainer,
   { before, after }: { before?: SftEvaluation; after?: SftEvaluation },
-  { promptTemplate }: SftDataOptions,
 ): Promise<void> {
   const rows = await folder.rows('metrics.jsonl');
   const seconds = rows.reduce((sum, row) => sum + row['seconds/step'], 0);
@@ -199,19 +203,12 @@ async function conclude(
     tokens: rows.at(-1)?.num_tokens,
     seconds: { training: seconds },
   });
-  const shown = relative('', folder.path) || '.';
-  // The prompts that it has learned to answer.
-  const same = promptTemplate === undefined ? '' : ` --prompt-template ${quoted(promptTemplate)}`;
   const texts = [
     curves(rows, [
       ['loss', 'mean negative log-likelihood per token of the step, nats', 3, false],
       ['mean_token_accuracy', 'share of tokens that are the most likely ones', 3, true],
     ]),
     before && after ? `Held out: ${figures(before)} before, ${figures(after)} after.` : '',
-    `What to do next:\n  prl generate --model ${shown} --prompt "..."      see what it writes\n  prl train --model ${shown} --dataset ...${same}          reinforcement learning from here`,
   ];
   for (const text of texts) if (text !== '') console.log(`\n${text}`);
 }
-
-/** A word of a shell's command line. */
-const quoted = (text: string) => (/^[\w-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);

@@ -93,9 +93,7 @@ const CONFIG: Shape = { 'command?': { 'preset?': 'text', 'model?': 'text', 'prm?
 /** Reads the config of a run. */
 export async function savedConfig(folder: RunFolder): Promise<SavedConfig> {
   const { command = {}, trainer = {} } = (await folder.readJson('config.json', CONFIG)) ?? {};
-  // JSON writes Infinity, which means "no bound", as null.
-  const options = Object.entries(trainer).map(([name, value]) => [name, value ?? Infinity]);
-  return { command, trainer: Object.fromEntries(options) };
+  return { command, trainer };
 }
 
 /** @returns the recipe; undefined if interrupted */

@@ -5,16 +5,22 @@ import { kebab } from '../kit/args.js';
 export interface NextSteps {
   /** Options of prl eval that measure the policy as the run did; undefined if it has no problems for that. */
   evaluation?: { [option: string]: string | number | readonly string[] | undefined };
+  /** Options of prl train for reinforcement learning from here; undefined if the run was that. */
+  training?: { [option: string]: string | undefined };
   /** A prompt to try. */
   prompt: string;
 }
 
-export function nextSteps(run: string, { steps, next: { evaluation, prompt } }: { steps: number; next: NextSteps }) {
+export function nextSteps(
+  run: string,
+  { steps, next: { evaluation, training, prompt } }: { steps: number; next: NextSteps },
+) {
   // A run without steps has no checkpoint.
   const model = `--model ${quoted(steps > 0 ? run : `${run}/base`)}`;
   const commands: [command: string, meaning: string][] = [
     [`report ${quoted(run)}`, 'an HTML page: curves, responses, credit of each step'],
     ...(evaluation ? [[`eval ${model}${optionsText(evaluation)}`, 'measure it on held-out problems'] as const] : []),
+    ...(training ? [[`train ${model}${optionsText(training)}`, 'reinforcement learning from here'] as const] : []),
     [`generate ${model} --prompt ${quoted(prompt)}`, 'read a response'],
     [`serve ${model}`, 'answer requests over HTTP'],
   ].map(([command, meaning]) => [`npx prl ${command}`, meaning]);

@@ -54,7 +54,7 @@ export class EqualRewards {
 const meanOf = (values: Float32Array) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** The text with its middle left out where it is long. `head` is the share of its beginning. Controls are escaped. */
-function clipped(text: string, head: number): string {
+export function clipped(text: string, head: number): string {
   const begin = Math.round(SHOWN * head);
   const left = text.length - SHOWN;
   const short = left <= 0 ? text : `${text.slice(0, begin)} [... ${left} characters ...] ${text.slice(begin - SHOWN)}`;
@@ -62,7 +62,8 @@ function clipped(text: string, head: number): string {
   return short.trimEnd().replace(/[^\P{C}\n]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
 }
 
-const block = (label: string, text: string) =>
+/** The text in lines after a column, which the label begins. */
+export const block = (label: string, text: string) =>
   text
     .split('\n')
     .map((line, i) => `${(i === 0 ? label : '').padEnd(LABEL)}${line}`.trimEnd())

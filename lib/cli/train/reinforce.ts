@@ -13,7 +13,7 @@ import {
   type TrainerOptions,
 } from '../../train/options.js';
 import { checkTrainer } from '../../train/setup.js';
-import { part } from '../kit/args.js';
+import { part, savedPart } from '../kit/args.js';
 import { Progress } from '../kit/progress.js';
 import { ROLLOUT_OPTIONS, rolloutSettings } from '../kit/rollout.js';
 import { runTrainer, type Training } from '../kit/training.js';
@@ -29,7 +29,7 @@ import { EqualRewards, promptPreview, responsePreview } from './preview.js';
 export function trainerOptions(run: Run, defaults: TrainerOptions): ResolvedTrainerOptions {
   const options = resolveOptions('prl train', TRAINER_OPTIONS, {
     ...defaults,
-    ...part(run.known.trainer, TRAINER_OPTIONS),
+    ...savedPart(run.known.trainer, TRAINER_OPTIONS),
     ...part(run.given, TRAINER_OPTIONS),
   });
   checkTrainer(options, { processRewardModel: prmOf(run), rolloutEngine: rolloutOf(run) });

@@ -5,6 +5,7 @@ import { invalidArgument, PrlError } from '../../base/errors.js';
 import { isObject } from '../../base/json.js';
 import { badRow } from '../../base/lines.js';
 import { checkBoolean, checkChoice, checkInteger, checkOptions, checkSignal, checkText } from '../../base/options.js';
+import { joined } from '../../base/packed.js';
 import type { ChatMessage } from '../../policy/chat-template.js';
 import { checkTokenizer, type Tokenizer } from '../../policy/tokenizer.js';
 import type { Demonstration } from './demonstration.js';
@@ -243,7 +244,7 @@ function continuation(
 }
 
 const withEnd = (ids: Int32Array, { eosTokenId }: Tokenizer): Int32Array =>
-  ids.at(-1) === eosTokenId ? ids : Int32Array.of(...ids, eosTokenId);
+  ids.at(-1) === eosTokenId ? ids : joined(ids, [eosTokenId]);
 
 function ofText(text: string, tokenizer: Tokenizer): Demonstration {
   const ids = withEnd(tokenizer.encode(text, { addSpecialTokens: true }), tokenizer);
@@ -308,7 +309,7 @@ function ofConversation(messages: ChatMessage[], tokenizer: Tokenizer, assistant
 /** Without completionOnlyLoss the prompt is learned too, from its second token on. */
 function learned({ prompt, completion }: Demonstration, completionOnly: boolean): Demonstration {
   if (completionOnly) return { prompt, completion };
-  const ids = Int32Array.of(...prompt, ...completion);
+  const ids = joined(prompt, completion);
   return { prompt: ids.slice(0, 1), completion: ids.slice(1) };
 }
 
