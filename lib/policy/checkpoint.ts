@@ -201,8 +201,7 @@ export class Checkpoint {
       if (this.#places.has(name) || name.endsWith('.rotary_emb.inv_freq')) continue;
       const what = `the checkpoint ${folder} has the tensor ${quotedName(name)}, which its config does not know`;
       if (isPartOfPolicy(name)) throw corrupt(`${what}: without it the policy would give other numbers`);
-      if (extraTensors === 'refuse')
-        throw corrupt(`${what}; extraTensors 'ignore' (--extra-tensors ignore) leaves such tensors out`);
+      if (extraTensors === 'refuse') throw corrupt(`${what}; extraTensors 'ignore' leaves such tensors out`);
     }
   }
 }

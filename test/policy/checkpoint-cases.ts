@@ -186,7 +186,7 @@ export const CHECKPOINT_CASES: readonly (Made | Refused)[] = [
     has: 'tensors that change nothing, such as `score.weight`',
     refused: [{ with: ['score.weight'] }, { with: ['v_head.summary.bias'] }, { with: ['model.mtp.fc.weight'] }],
     code: 'ERR_PRL_CORRUPT',
-    message: /which its config does not know; extraTensors 'ignore' \(--extra-tensors ignore\)/,
+    message: /which its config does not know; extraTensors 'ignore' leaves/,
     note: "`extraTensors: 'ignore'` leaves them out",
   },
   {
