@@ -146,6 +146,8 @@ if (ON_GPU)
             'nothing is written in front of it',
           );
           await synchronize();
+          // Until here: views do not keep their memory from being collected.
+          for (const owner of [memory, room]) owner.dispose();
         }
   });
 

@@ -66,6 +66,7 @@ ipc('exportIpc shows no other tensor, and what was shared is never used again', 
   assert.is(large.devicePointer, pointer);
   const borrowed = Tensor.fromDevicePointer(pointer, [1]);
   throwsError(() => borrowed.exportIpc(), PrlError, 'ERR_PRL_UNSUPPORTED', /another owner/);
+  large.dispose(); // not collected before
 });
 
 ipc("importIpc takes a handle in PyTorch's wrapping", async () => {

@@ -269,6 +269,7 @@ pointers("a borrowed tensor shares the owner's memory without a copy and never f
   const bits = Tensor.fromDevicePointer(pointer, [12], 'bfloat16');
   assert.is((await bits.read()).length, 12);
   assert.is((await Tensor.fromDevicePointer(pointer, [0]).read()).length, 0);
+  owner.dispose(); // not collected before
 });
 
 pointers('null, misaligned, foreign or too short pointers are refused', () => {
@@ -290,6 +291,7 @@ pointers('null, misaligned, foreign or too short pointers are refused', () => {
   );
   throwsError(() => Tensor.fromDevicePointer(pointer, [-1]), ...range, /from 0 up, not -1/);
   throwsError(() => Tensor.fromDevicePointer(pointer, [1], 'float64' as never), ...type, /dtype/);
+  owner.dispose(); // not collected before
 });
 pointers.run();
 
