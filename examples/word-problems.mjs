@@ -3,11 +3,11 @@
 //   node examples/word-problems.mjs OUTPUT FILE... [--held-out 200] [--solutions 500] [--seed 0]
 //
 // The rows of a file tell what it is:
-//   MAWPS   {input, target} or {sQuestion, lSolutions}
+//   MAWPS   {input, target} or {sQuestion, lSolutions, lEquations}
 //   SVAMP   {Body, Question, Equation, Answer}
 //   GSM8K   {question, answer}, the answer a solution that ends in "#### 18"
 // A file is JSON lines, or one JSON array. OUTPUT gets:
-//   demonstrations.jsonl                 {prompt, completion}: SVAMP's equations as steps, and short GSM8K solutions.
+//   demonstrations.jsonl                 {prompt, completion}: equations as steps, and short GSM8K solutions.
 //                                        Completions begin with a space, since the template's prompt ends in "Answer:"
 //   train.jsonl                          {question, answer}: the problems of MAWPS and SVAMP that are not held out
 //   mawps-test.jsonl, svamp-test.jsonl   {question, answer}: held-out problems, of which no copy is in the others
@@ -19,6 +19,13 @@ import { parseArgs } from 'node:util';
 const KINDS = ['MAWPS', 'SVAMP', 'GSM8K'];
 /** Two problems with the same numbers and answer are copies if their words overlap by this share (Jaccard). */
 const OVERLAP = 0.8;
+
+const OPERATIONS = {
+  '+': (a, b) => a + b,
+  '-': (a, b) => a - b,
+  '*': (a, b) => a * b,
+  '/': (a, b) => a / b,
+};
 
 /** Rows of a file: an array, or one object per line. */
 function rowsOf(file) {
@@ -48,10 +55,8 @@ const tidy = (text) =>
 
 /** {kind, question, answer, completion?} of a row; undefined if it has none of the forms above. */
 export function problemOf(row) {
-  if ('input' in row && 'target' in row)
-    return { kind: 'MAWPS', question: tidy(row.input), answer: numberText(row.target) };
-  if ('sQuestion' in row && 'lSolutions' in row)
-    return { kind: 'MAWPS', question: tidy(row.sQuestion), answer: numberText(row.lSolutions[0]) };
+  if ('input' in row && 'target' in row) return mawps(row.input, row.target);
+  if ('sQuestion' in row && 'lSolutions' in row) return mawps(row.sQuestion, row.lSolutions[0], row.lEquations?.[0]);
   if ('Body' in row && 'Question' in row && 'Equation' in row && 'Answer' in row) {
     const [body, answer] = [tidy(row.Body), numberText(row.Answer)];
     const question = `${/[.?!]$/.test(body) ? body : `${body}.`} ${tidy(row.Question)}`;
@@ -72,6 +77,37 @@ export function problemOf(row) {
   return undefined;
 }
 
+function mawps(text, target, equation = '') {
+  const [question, answer] = [tidy(text), numberText(target)];
+  const right = /^\s*x\s*=(.*)/i.exec(equation)?.[1];
+  const completion = (right && stepsOf(right, answer)) ?? stepsOf(formulaOf(question, answer) ?? '', answer);
+  return { kind: 'MAWPS', question, answer, completion };
+}
+
+/**
+ * The formula of two or three numbers of a problem that gives its answer: "( 70 - 27 )", "( ( 13 + 5 ) - 10 )".
+ * undefined if there is none, or if there are two that would differ for other numbers.
+ */
+export function formulaOf(question, answer) {
+  const numbers = (question.match(/\d+(?:,\d{3})+|\d+(?:\.\d+)?/g) ?? []).map((x) => Number(x.replaceAll(',', '')));
+  if (numbers.length < 2 || numbers.length > 3) return undefined;
+  // Formulas are told apart by what they give for these.
+  const others = [7.13, 3.57, 11.9];
+  const leaves = numbers.map((x, i) => ({ text: String(x), values: [x, others[i]], used: [i] }));
+  const join = (a, b) =>
+    Object.entries(OPERATIONS).map(([sign, apply]) => ({
+      text: `( ${a.text} ${sign} ${b.text} )`,
+      values: a.values.map((x, k) => apply(x, b.values[k])),
+      used: [...a.used, ...b.used],
+    }));
+  const pairs = (as, bs) =>
+    as.flatMap((a) => bs.flatMap((b) => (a.used.some((i) => b.used.includes(i)) ? [] : join(a, b))));
+  const once = pairs(leaves, leaves);
+  const twice = [...pairs(once, leaves), ...pairs(leaves, once)];
+  const hits = [...once, ...twice].filter(({ values }) => Math.abs(values[0] - Number(answer)) <= 1e-9);
+  return hits.every(({ values }) => Math.abs(values[1] - hits[0].values[1]) <= 1e-9) ? hits[0]?.text : undefined;
+}
+
 /**
  * "( ( 3.0 + 4.0 ) * 2.0 )" as lines: 3 + 4 = 7, 7 * 2 = 14, #### 14. undefined if a result has no short decimal form,
  * or the last one is not the answer.
@@ -80,7 +116,7 @@ export function stepsOf(equation, answer) {
   const tokens = equation.match(/\d+(?:\.\d+)?|[-+*/()]|\S/g) ?? [];
   const lines = [];
   const compute = (a, sign, b) => {
-    const exact = { '+': a + b, '-': a - b, '*': a * b, '/': a / b }[sign];
+    const exact = OPERATIONS[sign](a, b);
     const result = Number(exact.toFixed(4));
     if (!(Math.abs(exact - result) <= 1e-9 * Math.max(1, Math.abs(exact)))) throw new RangeError('no short decimal');
     lines.push(`${a} ${sign} ${b} = ${result}`);
