@@ -98,6 +98,8 @@ data('the same files and seed give the same rows; another seed holds others out'
   assert.equal(first, again);
   assert.not.equal(first['mawps-test'], other['mawps-test']);
   assert.not.equal(first['svamp-test'], other['svamp-test']);
+  const half = make(sources, '--held-out', '10', '--seed', '7', '--demonstrated', '.5').rows;
+  assert.equal([half.train, half.demonstrations.length], [first.train, 20]);
 });
 
 data(
@@ -203,6 +205,7 @@ data('what cannot be used is refused with its place', () => {
   refused({ 'a.jsonl': [{ problem: 'x', solution: 'y' }] }, /a\.jsonl, row 1: .*problem,solution/);
   refused({ 'a.jsonl': mawps(5) }, /MAWPS has 5 problems, too few to hold 200 out/);
   refused({ 'a.jsonl': mawps(5) }, /'x' must be a whole number/, '--seed', 'x');
+  refused({ 'a.jsonl': mawps(5) }, /share from 0 to 1, not '2'/, '--demonstrated', '2');
   refused({}, /word-problems\.mjs OUTPUT FILE/);
   const { stdout, rows } = make({ 'a.jsonl': [...mawps(2), { input: 'And 1?', target: 'many' }] }, '--held-out', '0');
   assert.match(stdout, /1 without a number as answer left out/);
