@@ -1,6 +1,6 @@
 // Makes files for `prl sft`, `prl train` and `prl eval` from MAWPS, SVAMP and GSM8K as people download them.
 //
-//   node examples/word-problems.mjs OUTPUT FILE... [--held-out 200] [--solutions 500] [--seed 0]
+//   node examples/word-problems.mjs OUTPUT FILE... [--held-out 200] [--demonstrated 1] [--solutions 500] [--seed 0]
 //
 // The rows of a file tell what it is:
 //   MAWPS   {input, target} or {sQuestion, lSolutions, lEquations}
@@ -181,9 +181,10 @@ function choose(length, count, seed) {
 
 /**
  * @param problems those of all files, from problemOf
+ * @param options.demonstrated share of the training problems with an equation that get a demonstration
  * @returns the rows of each file of OUTPUT, and counts of each kind
  */
-export function divide(problems, { heldOut = 200, solutions = 500, seed = 0 } = {}) {
+export function divide(problems, { heldOut = 200, demonstrated = 1, solutions = 500, seed = 0 } = {}) {
   const files = { 'demonstrations.jsonl': [], 'train.jsonl': [] };
   const counts = {};
   const demonstrate = ({ question, completion }) =>
@@ -208,7 +209,9 @@ export function divide(problems, { heldOut = 200, solutions = 500, seed = 0 } = 
     const rows = (list) => list.map(({ question, answer }) => ({ question, answer }));
     files[`${kind.toLowerCase()}-test.jsonl`] = rows(part(true));
     files['train.jsonl'].push(...rows(part(false)));
-    const shown = part(false).filter(({ completion }) => completion);
+    const known = part(false).filter(({ completion }) => completion);
+    const some = choose(known.length, Math.round(demonstrated * known.length), seed);
+    const shown = known.filter((_, i) => some.has(i));
     shown.forEach(demonstrate);
     counts[kind] = { problems: mine.length, copies, heldOut, solutions: shown.length };
   }
@@ -220,17 +223,24 @@ function main() {
     if (/^\d+$/.test(text)) return Number(text);
     throw new Error(`'${text}' must be a whole number`);
   };
+  const share = (text) => {
+    if (/^(0|1|0?\.\d+)$/.test(text)) return Number(text);
+    throw new Error(`--demonstrated must be a share from 0 to 1, not '${text}'`);
+  };
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
       'held-out': { type: 'string', default: '200' },
+      demonstrated: { type: 'string', default: '1' },
       solutions: { type: 'string', default: '500' },
       seed: { type: 'string', default: '0' },
     },
   });
   const [output, ...sources] = positionals;
   if (sources.length === 0)
-    throw new Error('node word-problems.mjs OUTPUT FILE... [--held-out 200] [--solutions 500] [--seed 0]');
+    throw new Error(
+      'node word-problems.mjs OUTPUT FILE... [--held-out 200] [--demonstrated 1] [--solutions 500] [--seed 0]',
+    );
   const problems = sources.flatMap((file) => {
     const found = rowsOf(file).map((row, i) => {
       const problem = problemOf(row);
@@ -247,6 +257,7 @@ function main() {
   });
   const options = {
     heldOut: number(values['held-out']),
+    demonstrated: share(values.demonstrated),
     solutions: number(values.solutions),
     seed: number(values.seed),
   };

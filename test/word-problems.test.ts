@@ -73,15 +73,19 @@ data('the three sets, as people download them, become demonstrations, training p
   for (const row of rows.train) assert.equal(Object.keys(row), ['question', 'answer']);
 
   // Demonstrations of the problems that are not held out, and the two shortest solutions.
-  assert.is(rows.demonstrations.length, 6 + 2);
+  assert.is(rows.demonstrations.length, 8 + 6 + 2);
   const held = new Set(rows['svamp-test'].map(({ question }) => question));
-  for (const { prompt, completion } of rows.demonstrations.slice(0, 6)) {
+  for (const { prompt, completion } of rows.demonstrations.slice(0, 8)) {
+    const first = Number(/\d+/.exec(prompt as string));
+    assert.is(completion, ` ${first} + 3 = ${first + 3}\n#### ${first + 3}`);
+  }
+  for (const { prompt, completion } of rows.demonstrations.slice(8, 14)) {
     assert.not(held.has(prompt));
     const first = Number(/\d+/.exec(prompt as string));
     assert.is(completion, ` ${first} - 11 = ${first - 11}\n#### ${first - 11}`);
   }
   assert.equal(
-    rows.demonstrations.slice(6).map(({ completion }) => completion),
+    rows.demonstrations.slice(14).map(({ completion }) => completion),
     [' 2+3 = $5\n#### 5', ' A very long solution that nobody needs, with many, many words.\n#### 9'],
   );
   assert.match(stdout, /MAWPS: 12 problems, 0 copies left out, 4 held out/);
@@ -94,6 +98,8 @@ data('the same files and seed give the same rows; another seed holds others out'
   assert.equal(first, again);
   assert.not.equal(first['mawps-test'], other['mawps-test']);
   assert.not.equal(first['svamp-test'], other['svamp-test']);
+  const half = make(sources, '--held-out', '10', '--seed', '7', '--demonstrated', '.5').rows;
+  assert.equal([half.train, half.demonstrations.length], [first.train, 20]);
 });
 
 data(
@@ -140,7 +146,11 @@ data('copies go, whatever their spaces and small words are; other questions abou
     rows.train.map(({ answer }) => answer),
     ['26', '82'],
   );
-  assert.is(rows.demonstrations.length, 1, 'a copy in another set goes too');
+  assert.equal(
+    rows.demonstrations.map(({ completion }) => completion),
+    [' 54 - 28 = 26\n#### 26', ' 28 + 54 = 82\n#### 82', ' 1+1=2\n#### 2'],
+    'a copy in another set goes too',
+  );
   assert.match(stdout, /MAWPS: 2 problems, 2 copies/);
 });
 
@@ -151,8 +161,38 @@ data("MAWPS' own form is read too", () => {
     lEquations: ['X=70+27'],
     lSolutions: [97.0],
   };
-  const { rows } = make({ 'AddSub.json': JSON.stringify([row]) }, '--held-out', '0');
-  assert.equal(rows.train, [{ question: 'Joan has 70 shells and 27 more. How many?', answer: '97' }]);
+  const written = { ...row, sQuestion: 'Some or 9 or 8 or 7 ?', lEquations: ['x = (9-7)'], lSolutions: [2] };
+  const { rows } = make({ 'AddSub.json': JSON.stringify([row, written]) }, '--held-out', '0');
+  const question = 'Joan has 70 shells and 27 more. How many?';
+  assert.equal(rows.train[0], { question, answer: '97' });
+  assert.equal(rows.demonstrations, [
+    { prompt: question, completion: ' 70 + 27 = 97\n#### 97' },
+    { prompt: 'Some or 9 or 8 or 7?', completion: ' 9 - 7 = 2\n#### 2' },
+  ]);
+});
+
+data('without an equation, the only formula of the numbers that gives the answer is the demonstration', () => {
+  const cases: [numbers: string, answer: number, completion?: string][] = [
+    ['5 and 3', 2, '5 - 3 = 2\n#### 2'],
+    ['3 and 5', 2, '5 - 3 = 2\n#### 2'],
+    ['1,200 and 3', 400, '1200 / 3 = 400\n#### 400'],
+    ['13, 5 and 10', 8], // 13 - 5 too
+    ['32, 42 and 35', 39, '32 + 42 = 74\n74 - 35 = 39\n#### 39'],
+    ['50, 7 and 6', 8],
+    ['4, 3 and 7', 49, '4 + 3 = 7\n7 * 7 = 49\n#### 49'],
+    ['2 and 2', 4], // 2 + 2 and 2 * 2
+    ['6', 6],
+    ['1, 2, 3 and 4', 10],
+  ];
+  const input = (numbers: string, i: number) => `${'abcdefghij'[i]} ${'klmnopqrst'[i]} has ${numbers} .`;
+  const { rows } = make(
+    { 'a.jsonl': cases.map(([numbers, target], i) => ({ input: input(numbers, i), target })) },
+    ...['--held-out', '0'],
+  );
+  const shown = new Map(rows.demonstrations.map(({ prompt, completion }) => [prompt, completion]));
+  for (const [i, [numbers, , completion]] of cases.entries()) {
+    assert.is(shown.get(input(numbers, i).replace(' .', '.')), completion && ` ${completion}`, numbers);
+  }
 });
 
 data('what cannot be used is refused with its place', () => {
@@ -165,6 +205,7 @@ data('what cannot be used is refused with its place', () => {
   refused({ 'a.jsonl': [{ problem: 'x', solution: 'y' }] }, /a\.jsonl, row 1: .*problem,solution/);
   refused({ 'a.jsonl': mawps(5) }, /MAWPS has 5 problems, too few to hold 200 out/);
   refused({ 'a.jsonl': mawps(5) }, /'x' must be a whole number/, '--seed', 'x');
+  refused({ 'a.jsonl': mawps(5) }, /share from 0 to 1, not '2'/, '--demonstrated', '2');
   refused({}, /word-problems\.mjs OUTPUT FILE/);
   const { stdout, rows } = make({ 'a.jsonl': [...mawps(2), { input: 'And 1?', target: 'many' }] }, '--held-out', '0');
   assert.match(stdout, /1 without a number as answer left out/);

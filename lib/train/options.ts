@@ -38,6 +38,11 @@ export const TRAINER_OPTIONS = {
   },
   seed: { type: 'integer', default: 0, min: 0, max: 2 ** 31 - 1, doc: 'Seed of problems, samples and shuffles' },
   maxSteps: { type: 'integer', default: 25, min: 0, doc: 'Number of training steps, each with one rollout' },
+  maxTokens: {
+    type: 'integer',
+    min: 1,
+    doc: 'Number of sampled tokens at which training ends, after the step that reaches it, if maxSteps does not end it before (default: no limit)',
+  },
   level: { type: 'string', doc: "Difficulty of the training problems (default: the task's first level)" },
 
   promptsPerStep: { type: 'integer', default: 32, min: 1, doc: 'Problems per rollout' },
@@ -133,6 +138,7 @@ export interface ResolvedTrainerOptions extends WithDefaults<TrainerOptions, typ
 /** Options that a resumed run may change. They do not affect what a step computes. */
 export const RESUMABLE_OPTIONS: readonly (keyof TrainerOptions)[] = [
   'maxSteps',
+  'maxTokens',
   'microBatchTokens',
   'gradientCheckpointing',
   'saveSteps',

@@ -11,6 +11,11 @@ export interface TrainerOptions {
   seed?: number | undefined;
   /** Number of training steps, each with one rollout. Default 25. At least 0. */
   maxSteps?: number | undefined;
+  /**
+   * Number of sampled tokens at which training ends, after the step that reaches it, if maxSteps does not end it
+   * before (default: no limit). At least 1.
+   */
+  maxTokens?: number | undefined;
   /** Difficulty of the training problems (default: the task's first level). */
   level?: string | undefined;
   /** Problems per rollout. Default 32. At least 1. */

@@ -82,7 +82,7 @@ export class Trainer {
     this.#stopping = true;
   }
 
-  /** Runs steps until maxSteps. It yields each step once it is done, and on the disk if there is a folder. */
+  /** Runs steps until maxSteps or maxTokens. It yields each step once it is done, and on the disk if there is a folder. */
   async *run({
     signal,
   }: {
@@ -97,7 +97,8 @@ export class Trainer {
     try {
       folder = await this.#prepare();
       torn = false;
-      while (this.#state.step < this.options.maxSteps && !this.#stopping) {
+      const { maxSteps, maxTokens = Infinity } = this.options;
+      while (this.#state.step < maxSteps && this.#state.tokens < maxTokens && !this.#stopping) {
         torn = true;
         const step = await this.#advance(folder, signal);
         await folder?.append(step.metrics, sampleRow(this.task, step));

@@ -293,4 +293,50 @@ cli('prl prm collect --dataset collects steps and resumes for the same dataset o
     assert.match(refused.stderr, why);
   }
 });
+cli('prl compare --dataset compares methods at equal sampled tokens, and refuses what does not belong', () => {
+  const output = join(root, 'compared');
+  const [model, budget] = [join(root, 'llama'), 200];
+  const data = ['--model', model, '--dataset', train, '--eval-dataset', test, '--eval-steps', '2', ...SMALL];
+  const compare = (...more: string[]) => run('compare', '--methods', 'grpo,frpo', '--seeds', '2', ...more);
+  const done = compare(...data, '--max-steps', '50', '--max-tokens', String(budget), '--output', output);
+  assert.is(done.status, 0, done.stderr + done.stdout);
+  assert.match(done.stdout, /frpo - grpo/);
+  const { results, cells, warm } = JSON.parse(read('compared', 'results.json'));
+  assert.equal(
+    results.map(({ name }: { name: string }) => name),
+    ['before', 'grpo', 'frpo'],
+  );
+  assert.is(warm.length, 2);
+  for (const { levels, tokens, arm, seed } of cells) {
+    assert.is(levels[0].problems, 6, 'all held-out problems');
+    const rows = readRows(join('compared', 'cells', `${arm}-seed-${seed}`));
+    assert.is(rows.at(-1).num_tokens, tokens.policy);
+    assert.ok(
+      rows.at(-1).num_tokens >= budget && rows.at(-2).num_tokens < budget,
+      'it ends with the step that reaches it',
+    );
+    assert.ok(rows[1]['eval/average_at_n'] >= 0);
+  }
+  assert.not(existsSync(join(output, 'cache', 'base')));
+  const text = read('compared', 'results.md');
+  assert.match(text, /Problems of \S+train\.jsonl, model \S+llama\. 2 seeds/);
+  assert.match(text, /reaches 200 sampled tokens/);
+  assert.match(text, /!\[average@n, held out\]\(results-held-out-average\.svg\)/);
+  assert.match(text, /learningRate 0\.000001/, 'the defaults of prl train --dataset');
+  const again = compare('--resume', '--output', output, '--dataset', test);
+  assert.match(again.stderr, /--dataset cannot be changed/);
+  for (const [why, ...args] of [
+    [/--dataset needs --model/, '--dataset', train, '--max-steps', '3'],
+    [/--dataset needs --max-steps/, ...data],
+    [/--extraction needs --dataset/, '--extraction', 'any'],
+    [/--preset is for the arithmetic task/, ...data, '--preset', 'smoke'],
+    [/progrs with --dataset needs --prm/, ...data, '--max-steps', '3', '--methods', 'grpo,progrs'],
+  ] as const) {
+    const refused = compare(...(args as string[]), '--output', join(root, 'refused'));
+    assert.is(refused.status, 2, refused.stderr);
+    assert.match(refused.stderr, why as RegExp);
+  }
+  assert.not(existsSync(join(root, 'refused')));
+});
+
 cli.run();

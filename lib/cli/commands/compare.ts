@@ -7,7 +7,14 @@ import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { TRAINER_OPTIONS } from '../../train/options.js';
 import { checkTrainer } from '../../train/setup.js';
 import { LiveTable } from '../compare/live.js';
-import { type CompareRequest, mergeRequests, planJobs, readRequest, writeRequest } from '../compare/plan.js';
+import {
+  type CompareRequest,
+  DATA_OPTIONS,
+  mergeRequests,
+  planJobs,
+  readRequest,
+  writeRequest,
+} from '../compare/plan.js';
 import { checkFinished, FIGURES_DOC, summaryTables } from '../compare/results.js';
 import { runJobs } from '../compare/run-jobs.js';
 import { type Comparison, readComparison, writeResults } from '../compare/write.js';
@@ -68,6 +75,7 @@ export const compareCommand: Command = {
   summary: 'Trains with several methods from the same warm starts and compares the results, seed by seed.',
   groups: [
     { title: 'Comparison', options: OPTIONS },
+    { title: 'Dataset and model, instead of the arithmetic task and its warm starts', options: DATA_OPTIONS },
     { title: 'Trainer options of all methods', options: TRAINER },
   ],
   common: [
@@ -85,6 +93,10 @@ per method and seed in cells/. You can stop a comparison at any moment and resum
     ],
     ['prl compare --methods prl,steep=prl steep.eta=5 --preset rare-success', 'One method with two settings'],
     ['prl compare --output runs/c --resume --seeds 10', 'Resume with more seeds'],
+    [
+      'prl compare --methods grpo,prl --model runs/sft --dataset train.jsonl --eval-share 0.1 --max-steps 30',
+      'A model of yours on problems of yours',
+    ],
   ],
   run: compare,
 };
@@ -133,9 +145,17 @@ async function knownRequest(folder: string, resume: boolean): Promise<CompareReq
 /** Other processes do the jobs, and a resume may start in another working directory. */
 function withAbsolutePaths(given: Values): Values {
   const { model, prm, cache } = OPTIONS;
+  const { dataset, evalDataset } = DATA_OPTIONS;
   const paths = Object.entries(part(given, { model, prm, cache }) as Record<string, string>);
   const absolute = (path: string) => (isAbsolute(path) || /^https?:\/\//.test(path) ? path : resolve(path));
-  return { ...given, ...Object.fromEntries(paths.map(([name, path]) => [name, absolute(path)])) };
+  // What is not here may be a model or a dataset of the hub.
+  const present = (path: string) => (existsSync(path) ? resolve(path) : path);
+  const sources = Object.entries(part(given, { dataset, evalDataset }) as Record<string, string[]>);
+  return {
+    ...given,
+    ...Object.fromEntries(paths.map(([name, path]) => [name, name === 'model' ? present(path) : absolute(path)])),
+    ...Object.fromEntries(sources.map(([name, list]) => [name, list.map(present)])),
+  };
 }
 
 /** Prints the tables, what failed, and where everything is. */

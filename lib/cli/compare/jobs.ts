@@ -1,17 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { evaluate } from '../../eval/evaluate.js';
-import { Policy } from '../../policy/policy.js';
 import type { PolicyLike } from '../../policy/types.js';
 import { loadProcessRewardModel } from '../../prm/load.js';
-import { ArithmeticTask } from '../../tasks/arithmetic.js';
-import { saveBase, wholeBase } from '../../train/checkpoint.js';
 import type { ResolvedTrainerOptions } from '../../train/options.js';
 import { RunFolder, readJsonFile } from '../../train/run-folder.js';
-import { evaluatedLevels, evaluationOptions, PRESETS, type Preset } from '../kit/presets.js';
 import { runTrainer } from '../kit/training.js';
-import { startingPolicy, warmUpSeconds } from '../kit/warm-up.js';
+import { warmUpSeconds } from '../kit/warm-up.js';
 import type { EvaluationFigures } from '../report/read.js';
+import { arithmeticOf, type Ground, groundOf, warmGround } from './ground.js';
 import { type CellJob, type CompareJob, type JobHooks, type PrmResult, RESULT_FILE, type WarmJob } from './plan.js';
 import { trainSeedPrm } from './seed-prm.js';
 
@@ -45,7 +42,7 @@ export async function runJob(job: CompareJob, hooks: JobHooks): Promise<boolean>
     const result = await (job.kind === 'warm'
       ? runWarm(folder, job, hooks)
       : job.kind === 'prm'
-        ? trainSeedPrm(folder, join(job.warm, 'base'), taskOf(job), job, hooks)
+        ? trainSeedPrm(folder, join(job.warm, 'base'), arithmeticOf(job), job, hooks)
         : runCell(folder, job, hooks));
     if (result) await folder.writeJson(RESULT_FILE[job.kind], result);
     return result !== undefined;
@@ -57,18 +54,11 @@ export async function runJob(job: CompareJob, hooks: JobHooks): Promise<boolean>
   }
 }
 
-const presetOf = ({ preset }: CompareJob): Preset => PRESETS[preset];
-const taskOf = (job: CompareJob) => new ArithmeticTask({ levels: presetOf(job).levels });
-
 async function runWarm(folder: RunFolder, job: WarmJob, { interrupt }: JobHooks): Promise<WarmResult | undefined> {
-  const { seed, model } = job;
-  const task = taskOf(job);
-  const saved = await wholeBase(folder);
-  const policy = await startingPolicy(folder, task, presetOf(job), { saved, model, seed }, interrupt);
-  if (!policy) return undefined;
-  if (saved === undefined) await saveBase(folder, policy, task);
+  const ground = await warmGround(folder, job, interrupt);
+  if (!ground) return undefined;
   const seconds = await warmUpSeconds(folder);
-  return { seed, levels: await evaluateLevels(policy, policy, job, interrupt.signal), seconds };
+  return { seed: job.seed, levels: await evaluateLevels(ground.base, ground, interrupt.signal), seconds };
 }
 
 async function runCell(
@@ -77,8 +67,8 @@ async function runCell(
   { interrupt, onProgress }: JobHooks,
 ): Promise<CellResult | undefined> {
   const { options, arm, seed } = job;
-  const task = taskOf(job);
-  const base = await Policy.load(join(job.warm, 'base'));
+  const ground = await groundOf(job, interrupt);
+  const { task, base } = ground;
   const processRewardModel =
     job.prm === undefined ? undefined : await loadProcessRewardModel(prmPath(job.prm), task.tokenizer);
   const policy = await runTrainer({ folder, task, base, options, processRewardModel, interrupt }, ({ step, metrics }) =>
@@ -86,7 +76,7 @@ async function runCell(
   ).finally(() => processRewardModel?.dispose?.());
   if (!policy) return undefined;
   onProgress?.('evaluation');
-  const levels = await evaluateLevels(policy, base, job, interrupt.signal);
+  const levels = await evaluateLevels(policy, ground, interrupt.signal);
   return { arm, seed, options, levels, ...(await costs(folder, job)) };
 }
 
@@ -120,17 +110,14 @@ async function readPrmResult({ prm }: CellJob): Promise<PrmResult | undefined> {
   return readJsonFile(join(prm, RESULT_FILE.prm), { seconds: 'number', tokens: 'number' });
 }
 
-/** Evaluates all levels of the preset: the one trained on, a harder one, and any others. */
 async function evaluateLevels(
   policy: PolicyLike,
-  reference: PolicyLike,
-  job: WarmJob | CellJob,
+  { task, exams }: Ground,
   signal: AbortSignal,
 ): Promise<EvaluationFigures[]> {
   const results: EvaluationFigures[] = [];
-  for (const level of evaluatedLevels(presetOf(job), job.options)) {
-    const options = { ...evaluationOptions(job.options), level, reference, signal };
-    const { records: _, ...figures } = await evaluate(policy, taskOf(job), options);
+  for (const options of exams) {
+    const { records: _, ...figures } = await evaluate(policy, task, { ...options, signal });
     results.push(figures);
   }
   return results;

@@ -51,13 +51,16 @@ export async function readFinished(jobs: readonly CompareJob[]): Promise<Finishe
   return found;
 }
 
+/** Resumable options that decide how far a cell is trained. */
+const LENGTH = ['maxSteps', 'maxTokens'];
+
 /** Throws if a finished cell was made with other options than the request has now. */
 export async function checkFinished(jobs: readonly CompareJob[]): Promise<void> {
   for (const job of jobs) {
     if (job.kind !== 'cell' || !isDone(job)) continue;
     const { options } = await readJsonFile(resultFile(job), CELL);
     for (const [name, value] of Object.entries(job.options)) {
-      if ((RESUMABLE_OPTIONS as readonly string[]).includes(name) && name !== 'maxSteps') continue;
+      if ((RESUMABLE_OPTIONS as readonly string[]).includes(name) && !LENGTH.includes(name)) continue;
       if (JSON.stringify(options[name]) !== JSON.stringify(value))
         throw invalidArgument(
           `${job.arm} was trained with ${name} ${options[name] === undefined ? 'unset' : quoted(options[name])}, not ${JSON.stringify(value)}: give it another name (NAME=METHOD), or choose another folder`,

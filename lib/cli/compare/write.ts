@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { writeFileAtomic } from '../../base/atomic.js';
 import { PRESETS, type Preset } from '../kit/presets.js';
 import { chartsOf, curveSources } from '../report/curves.js';
@@ -22,6 +22,8 @@ import { threadsOf } from './run-jobs.js';
 
 /** Charts that are written as files beside results.md. */
 const PLOTS: readonly [title: string, file: string][] = [
+  ['average@n, held out', 'held-out-average'],
+  ['pass@n, held out', 'held-out-pass'],
   ['average@n', 'average'],
   ['pass@n', 'pass'],
   ['Tokens per response', 'length'],
@@ -71,7 +73,7 @@ export async function comparisonPage(comparison: Comparison): Promise<ReportPage
     results &&
     html`<section><h2>All figures</h2><p class="note">${settingsText(comparison)}</p>${results.table}
 ${others.map(({ title, table }) => html`<h3>${title}</h3>${table}`)}</section>`;
-  return { title: `Comparison ${request.preset}: ${armNames(jobs).join(', ')}`, runs, head };
+  return { title: `Comparison ${subjectOf(request)}: ${armNames(jobs).join(', ')}`, runs, head };
 }
 
 /** results.json, results.md with its plots, and report.html. */
@@ -109,16 +111,21 @@ async function writePlots(output: string, runs: readonly ReportRun[]): Promise<s
   return plots;
 }
 
+/** What a comparison trains on, for titles. */
+const subjectOf = ({ data, preset }: CompareRequest): string =>
+  data ? data.dataset!.map((source) => basename(source, extname(source))).join(', ') : preset;
+
 function settingsText({ request, jobs, parallel }: Comparison): string {
   const { doc, levels } = PRESETS[request.preset] as Preset;
+  const { data, model } = request;
   const cell = jobs.find((job): job is CellJob => job.kind === 'cell')!;
-  const { promptsPerStep, numGenerations, maxSteps, evalProblems, evalSamples } = cell.options;
+  const { promptsPerStep, numGenerations, maxSteps, maxTokens, evalProblems, evalSamples } = cell.options;
   return [
-    `Preset ${request.preset}: ${doc}. ${request.seeds} seed${request.seeds === 1 ? '' : 's'} from ${request.firstSeed} up; the methods of a seed start from the same policy.`,
-    `${maxSteps} steps of ${promptsPerStep} problems x ${numGenerations} responses, unless an arm sets them otherwise.`,
-    `Evaluation: ${evalProblems} held-out problems per level, ${evalSamples} responses each; levels ${levels.join(', ')} (training uses the first).`,
+    `${data ? `Problems of ${data.dataset!.join(', ')}, model ${model}` : `Preset ${request.preset}: ${doc}`}. ${request.seeds} seed${request.seeds === 1 ? '' : 's'} from ${request.firstSeed} up; the methods of a seed start from the same policy.`,
+    `${maxSteps} steps of ${promptsPerStep} problems x ${numGenerations} responses${maxTokens === undefined ? '' : `, or fewer: training ends with the step that reaches ${maxTokens} sampled tokens`}, unless an arm sets them otherwise.`,
+    `Evaluation: ${evalProblems} held-out problems${data ? '' : ' per level'}, ${evalSamples} responses each${data ? '' : `; levels ${levels.join(', ')} (training uses the first)`}.`,
     FIGURES_DOC,
-    'Drift is log p minus log p before training, averaged over the tokens of the responses.',
+    ...(data ? [] : ['Drift is log p minus log p before training, averaged over the tokens of the responses.']),
     `Seconds cover training, and the collection and training of a process reward model, on ${threadsOf(parallel)} thread(s). PRM tokens are the tokens generated for that model and the tokens that it read.`,
   ].join(' ');
 }
@@ -135,7 +142,7 @@ function markdown(comparison: Comparison, plots: readonly string[]): string {
   const shown = (value: unknown) => (value === undefined ? '' : JSON.stringify(value).replaceAll('"', ''));
   const common = names.filter((name) => !differ.includes(name) && name !== 'seed');
   const parts = [
-    `# ${arms.map(({ arm }) => arm).join(', ')}: ${request.preset}`,
+    `# ${arms.map(({ arm }) => arm).join(', ')}: ${subjectOf(request)}`,
     settingsText(comparison),
     ...(summary
       ? summaryTables(summary).flatMap(([title, rows]) => [`## ${title}`, table(rows)])

@@ -12,6 +12,7 @@ import { EXTRACTIONS } from '../../tasks/verify/extract.js';
 import { mathVerifier } from '../../tasks/verify/math.js';
 import { exactVerifier, numericVerifier, regexVerifier } from '../../tasks/verify/simple.js';
 import type { Verifier } from '../../tasks/verify/verifier.js';
+import type { ResolvedTrainerOptions } from '../../train/options.js';
 import { Progress } from './progress.js';
 
 export const DATASET_OPTIONS = {
@@ -131,6 +132,14 @@ export async function loadTask(
   if (leaked > 0)
     console.log(`${''.padEnd(12)} left ${leaked} problems out of the dataset that are in the evaluation too`);
   return task;
+}
+
+/** Options of an evaluation on held-out problems, of which there are `count`. */
+export function heldOut(
+  count: number,
+  { evalProblems, evalSamples: n, temperature, maxCompletionLength, seed }: ResolvedTrainerOptions,
+) {
+  return { problems: Math.min(evalProblems, count), n, temperature, maxCompletionLength, seed };
 }
 
 /** Sets the clock of --clock. */

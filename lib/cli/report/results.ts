@@ -147,7 +147,7 @@ function sentence({ name, before, after, verdict }: Change): string {
 }
 
 function trainingSentence({ runs }: Group, change: ReturnType<typeof trainingChange>): string {
-  const unfinished = runs.some(({ rows, options }) => Number(options.maxSteps) > rows[rows.length - 1].step);
+  const unfinished = runs.some((run) => stepsLeft(run));
   const why = unfinished ? 'The run has not finished' : 'No problem was held out for an evaluation';
   if (!change) return `${why}, and no step has a reward.`;
   const steps = change.steps === 1 ? 'step' : `${change.steps} steps`;
@@ -282,11 +282,17 @@ function secondsText(group: Group): string {
   if (seconds < 100) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
   return seconds < 6000 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
+/** Whether a run ended before its last step. */
+function stepsLeft(run: ReportRun): boolean {
+  const { maxSteps, maxTokens = Infinity } = run.options as { maxSteps?: number; maxTokens?: number };
+  const { step, num_tokens } = lastOf(run);
+  return maxSteps !== undefined && step < maxSteps && !(num_tokens >= maxTokens);
+}
+
 function stepsText({ runs }: Group): string {
   const texts = runs.map((run) => {
     const { step } = lastOf(run);
-    const all = run.options.maxSteps;
-    return typeof all === 'number' && step < all ? `${step} of ${all}` : String(step);
+    return stepsLeft(run) ? `${step} of ${run.options.maxSteps}` : String(step);
   });
   return [...new Set(texts)].join(', ');
 }

@@ -50,8 +50,6 @@ export interface Recipe {
   exams: Exams;
   /** Summary of the exams in a line, to print. */
   examLine(results: Results): string;
-  /** Number of training steps. */
-  steps: number;
   /** Trains a copy of the base to the end; undefined if interrupted. */
   train(base: Policy): Promise<PolicyLike | undefined>;
   /** First entries of summary.json. */
@@ -96,16 +94,16 @@ export async function savedConfig(folder: RunFolder): Promise<SavedConfig> {
   return { command, trainer };
 }
 
-/** @returns the recipe; undefined if interrupted */
+/** @returns the number of training steps, and what comes next; undefined if interrupted */
 async function follow(
   begun: Pick<Run, 'folder' | 'given' | 'interrupt'>,
   recipeOf: Maker['recipe'],
-): Promise<Recipe | undefined> {
+): Promise<{ steps: number; next: NextSteps } | undefined> {
   const { folder, interrupt } = begun;
   const run = { ...begun, known: await savedConfig(folder), savedBase: await wholeBase(folder) };
   const recipe = await recipeOf(run);
   try {
-    const { task, exams, steps, config, examLine } = recipe;
+    const { task, exams, config, examLine } = recipe;
     for (const [section, { values, changeable }] of Object.entries(config))
       await settleConfig(folder, section, { ...values }, changeable);
     const base = await recipe.base();
@@ -116,9 +114,10 @@ async function follow(
     const before = await examine(examination, 'before', 0, base, examLine);
     const policy = await recipe.train(base);
     if (!policy) return undefined;
+    const { length: steps } = await folder.rows('metrics.jsonl');
     const after = await examine(examination, 'after', steps, policy, examLine);
     await conclude(folder, recipe, { base, policy, before, after });
-    return recipe;
+    return { steps, next: recipe.next };
   } finally {
     recipe.dispose?.();
   }

@@ -10,7 +10,7 @@ import { resumeRunClock } from '../../train/checkpoint.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from '../../train/options.js';
 import { DATA_OPTIONS } from '../eval/options.js';
 import { part } from '../kit/args.js';
-import { DATASET_OPTIONS, type DatasetRunOptions, loadTask } from '../kit/dataset.js';
+import { DATASET_OPTIONS, type DatasetRunOptions, heldOut, loadTask } from '../kit/dataset.js';
 import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 import { table } from '../kit/table.js';
 import { warn } from '../kit/warn.js';
@@ -20,7 +20,7 @@ import type { NextSteps } from './next-steps.js';
 import { reinforcement, trainerOptions } from './reinforce.js';
 
 /** Settings of PRL's published run script, and of the trainer that it runs, for the options that this trainer has. */
-const DATASET_DEFAULTS = {
+export const DATASET_DEFAULTS = {
   eta: 200,
   stepSplit: 'length',
   stepLength: 256,
@@ -102,13 +102,11 @@ const readAlike = (data: DatasetRunOptions) => part(data, DATA_OPTIONS) as NextS
 /** The evaluation on held-out problems, if there are any. */
 function examsOf({ size }: DatasetTask, options: ResolvedTrainerOptions): Exams {
   if (size.test === 0) return [];
-  const { evalProblems, evalSamples: n, temperature, maxCompletionLength, seed } = options;
-  const problems = Math.min(evalProblems, size.test);
   return [
     {
       key: 'trained',
       where: 'held out',
-      options: { problems, n, temperature, maxCompletionLength, seed },
+      options: heldOut(size.test, options),
       live: (tokens) => `${tokens} tokens`,
     },
   ];

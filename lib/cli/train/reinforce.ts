@@ -50,7 +50,7 @@ interface Plan {
   preview?: boolean;
 }
 
-type Reinforcement = Pick<Recipe, 'task' | 'config' | 'steps' | 'train' | 'head' | 'dispose'> & {
+type Reinforcement = Pick<Recipe, 'task' | 'config' | 'train' | 'head' | 'dispose'> & {
   processRewardModel: ProcessRewardModel | undefined;
 };
 
@@ -69,7 +69,6 @@ export async function reinforcement(
       command: { values: { ...settings, prm, rollout }, changeable: [...movable, 'prm', 'rollout'] },
       trainer: { values: trainerConfig(task, options), changeable: RESUMABLE_OPTIONS },
     },
-    steps: options.maxSteps,
     train: (base: Policy) =>
       withProgress({ folder, task, base, options, processRewardModel, rollout, interrupt }, preview),
     head: { method: options.method, seed: options.seed },
@@ -97,6 +96,6 @@ async function withProgress(training: Training, preview: boolean): Promise<Polic
   if (!policy) return undefined;
   const rewards = (await training.folder.rows('metrics.jsonl')).map(({ reward }) => reward?.toFixed(3));
   const change = rewards.length > 0 ? `, training reward ${rewards[0]} -> ${rewards[rewards.length - 1]}` : '';
-  progress.done(`${maxSteps} steps${change}`);
+  progress.done(`${rewards.length} steps${change}`);
   return policy;
 }
