@@ -1,4 +1,4 @@
-// The prompts and answers that a model learned in its run. A command that uses the model of a run takes them from there.
+// The prompts and answers that a model learned in its run. A command that uses the model takes them from there.
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { isObject } from '../../base/json.js';
