@@ -10,6 +10,9 @@ import type { StepMetrics } from './step-metrics.js';
 /** Parts of a step that are timed as seconds/NAME. */
 export type Phase = 'sync' | 'rollout' | 'check' | 'reference' | 'prm' | 'advantages' | 'update' | 'evaluation';
 
+/** Phases with a rate, tokens_per_second/NAME. */
+export const RATED_PHASES = ['rollout', 'reference', 'prm', 'update'] as const satisfies readonly Phase[];
+
 /** Results of the stages of a step, besides the step itself. */
 interface StepFindings {
   /** Metrics of the log-probabilities of sampling, compared with ours. */
@@ -49,10 +52,25 @@ export function stepMetrics(
     num_tokens: state.tokens,
     ...(prmTokens !== undefined && { 'prm/tokens': prmTokens, num_prm_tokens: state.prmTokens }),
     tokens_per_second: rollout.logProbs.length / total,
+    ...rates(seconds, {
+      rollout: rollout.logProbs.length,
+      reference: rollout.logProbs.length,
+      prm: prmTokens ?? 0,
+      update: updates.reduce((sum, { metrics }) => sum + metrics.tokens, 0),
+    }),
     ...Object.fromEntries(Object.entries(seconds).map(([phase, value]) => [`seconds/${phase}`, value])),
     'seconds/step': total,
   };
 }
+
+/** Tokens over the time of each phase that had any. */
+const rates = (seconds: Partial<Record<Phase, number>>, tokens: Record<(typeof RATED_PHASES)[number], number>) =>
+  Object.fromEntries(
+    RATED_PHASES.flatMap((phase) => {
+      const time = seconds[phase] ?? 0;
+      return tokens[phase] > 0 && time > 0 ? [[`tokens_per_second/${phase}`, tokens[phase] / time]] : [];
+    }),
+  );
 
 /** Metrics of a rollout before the step learns from it, under TRL's names. */
 export function rolloutMetrics(rollout: Rollout) {

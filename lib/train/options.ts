@@ -108,7 +108,7 @@ export const TRAINER_OPTIONS = {
   ...STEP_OPTIONS,
 
   evalSteps: { type: 'integer', default: 0, min: 0, doc: 'Evaluate every N steps (0: only before and after training)' },
-  evalProblems: { type: 'integer', default: 200, min: 1, doc: 'Held-out problems per evaluation' },
+  evalProblems: { type: 'integer', default: 200, min: 0, doc: 'Held-out problems per evaluation (0: no evaluation)' },
   evalSamples: { type: 'integer', default: 8, min: 1, doc: 'Responses per held-out problem' },
   saveSteps: { type: 'integer', default: 5, min: 1, doc: 'Save a checkpoint every N steps' },
   saveTotalLimit: { type: 'integer', default: 2, min: 1, doc: 'Number of checkpoints to keep' },

@@ -88,6 +88,8 @@ export function checkTrainer(
   checkLoss(options);
   checkMismatch(options, setup.rolloutEngine);
   checkMinibatches(options);
+  if (options.evalSteps > 0 && options.evalProblems === 0)
+    throw invalidArgument(`evalSteps ${options.evalSteps} needs evalProblems above 0`);
 }
 
 /** Checks and splits the arguments of a Trainer: the setup, the options with their defaults, and the task. */

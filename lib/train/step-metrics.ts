@@ -53,6 +53,17 @@ export interface StepMetrics {
   num_tokens: number;
   /** Generated tokens over the time of the step. */
   tokens_per_second: number;
+  /** Generated tokens over the time of the rollout. */
+  'tokens_per_second/rollout'?: number;
+  /** Generated tokens over the time of the reference. */
+  'tokens_per_second/reference'?: number;
+  /** Tokens that the process reward model read, over its time. */
+  'tokens_per_second/prm'?: number;
+  /**
+   * Tokens of responses in the updates, once per pass, over the time of the updates. Responses without a gradient are
+   * left out. Absent if all are.
+   */
+  'tokens_per_second/update'?: number;
   /** Time of the whole step. */
   'seconds/step': number;
   /** k3 estimate of the KL divergence to the reference, where there is one. */

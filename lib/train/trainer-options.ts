@@ -198,7 +198,7 @@ export interface TrainerOptions {
   stepStrings?: readonly string[] | undefined;
   /** Evaluate every N steps (0: only before and after training). Default 0. At least 0. */
   evalSteps?: number | undefined;
-  /** Held-out problems per evaluation. Default 200. At least 1. */
+  /** Held-out problems per evaluation (0: no evaluation). Default 200. At least 0. */
   evalProblems?: number | undefined;
   /** Responses per held-out problem. Default 8. At least 1. */
   evalSamples?: number | undefined;

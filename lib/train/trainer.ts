@@ -82,7 +82,7 @@ export class Trainer {
     this.#stopping = true;
   }
 
-  /** Runs steps until maxSteps or maxTokens. It yields each step once it is done, and on the disk if there is a folder. */
+  /** Runs steps until maxSteps or maxTokens. It yields each once it is done, and on the disk if there is a folder. */
   async *run({
     signal,
   }: {

@@ -1,9 +1,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { modelFolder, weightsHash } from '../../lib/cli/kit/model-folder.js';
+import { withOptionsOfRun } from '../../lib/cli/kit/model-run.js';
 import { loadDataset, PrlError } from '../../lib/index.js';
 import { rejectsWith } from '../policy/rejects.js';
 
@@ -57,3 +58,51 @@ absent('its error says that there is no such folder, also where the hub was aske
   }
 });
 absent.run();
+
+const ofRun = suite('options of the run of a model');
+const runs = mkdtempSync(join(tmpdir(), 'prl-model-run-'));
+ofRun.after(() => rmSync(runs, { recursive: true }));
+ofRun('prompts and the judge come from the run of a model, where the user gives none', async () => {
+  let count = 0;
+  const folder = (config: object) => {
+    const path = join(runs, `r${count++}`);
+    for (const inside of ['base', join('checkpoints', 'step-000001')]) {
+      mkdirSync(join(path, inside), { recursive: true });
+      writeFileSync(join(path, inside, 'config.json'), '{"model_type":"llama"}');
+    }
+    writeFileSync(join(path, 'config.json'), JSON.stringify(config));
+    return path;
+  };
+  const taken = async (model: string, given: object = {}, settings = {}) => {
+    const said: string[] = [];
+    const options = await withOptionsOfRun(model, given, (message) => said.push(message), settings);
+    return { options, said };
+  };
+  const known = { promptTemplate: 'question', extraction: 'any' };
+  const rl = folder({ command: { dataset: ['a'], model: 'm', ...known }, trainer: {} });
+  const shown = relative('', rl);
+  const whole = { options: known, said: [`as in ${shown}: --prompt-template question, --extraction any`] };
+  for (const model of [rl, join(rl, 'base'), join(rl, 'checkpoints', 'step-000001')])
+    assert.equal(await taken(model), whole);
+  const prompt = { promptTemplate: 'question' };
+  assert.equal((await taken(rl, {}, { judged: false })).options, prompt);
+  assert.equal((await taken(rl, { verifier: 'regex' })).options, { verifier: 'regex', ...prompt });
+  const warning = `the model of ${shown} learned prompts with promptTemplate question, not boxed`;
+  assert.equal(await taken(rl, { promptTemplate: 'boxed', extraction: 'boxed' }), {
+    options: { promptTemplate: 'boxed', extraction: 'boxed' },
+    said: [warning],
+  });
+  const same = await taken(rl, { promptTemplate: 'question', verifier: 'math' });
+  assert.equal(same.said, [], 'the same template, and a judge of its own');
+
+  const sft = folder({ command: { dataset: ['a'], promptTemplate: 'question' }, sft: {} });
+  assert.equal((await taken(sft)).options, prompt);
+  const chats = folder({ command: { dataset: ['a'], systemPrompt: 'S' }, sft: {} });
+  assert.equal(await taken(chats), { options: {}, said: [] }, 'the rows frame themselves');
+  const auto = folder({ command: { dataset: ['a'] }, trainer: { prompt: '{"template":"","chat":true}' } });
+  assert.equal((await taken(auto)).options, { promptTemplate: 'prl' }, "what 'auto' came to");
+  const arithmetic = folder({ command: { preset: 'smoke' }, trainer: {} });
+  for (const model of [arithmetic, join(runs, 'nowhere'), 'owner/name'])
+    assert.equal(await taken(model), { options: {}, said: [] });
+});
+ofRun.run();

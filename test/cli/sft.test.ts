@@ -99,12 +99,26 @@ sft('wrong options are refused by the name of the flag before a folder is made',
   refused([...SETTINGS, '--num-train-epochs', '0'], /--num-train-epochs/);
 });
 
-sft('the time of the first step counts for the time left, also where a run resumes', () => {
+sft('the time left counts the steps since a run resumed, the first of them too', () => {
   const lines: string[] = [];
-  const progress = new Progress('SFT', 10, 4, (line) => lines.push(line), performance.now() - 10_000);
-  progress.update(5, 'loss 1.000');
-  assert.is(lines.length, 1);
-  assert.match(lines[0], /^SFT +5\/10 {2}loss 1\.000 {2}5\ds left$/);
+  const { now } = performance;
+  let passed = 0;
+  performance.now = () => passed;
+  try {
+    const progress = new Progress('SFT', 10, 0, (line) => lines.push(line));
+    passed = 10_000;
+    progress.resumedAt(4);
+    progress.update(5, 'loss 1.000');
+    passed = 20_000;
+    progress.update(7, 'loss 0.900');
+  } finally {
+    performance.now = now;
+  }
+  assert.equal(lines, [
+    'resumed      from the checkpoint of step 4',
+    'SFT          5/10  loss 1.000  50s left', // 5 steps of 10 s
+    'SFT          7/10  loss 0.900  20s left', // 3 of 20 s for 3
+  ]);
 });
 
 sft.run();

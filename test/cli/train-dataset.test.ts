@@ -77,6 +77,14 @@ cli('prl train --dataset evaluates, trains an epoch and leaves a run that other 
   assert.match(done.stdout, /dataset +\S+train\.jsonl: 12 of 12 rows kept/);
   assert.match(done.stdout, /10 problems to train on, 6 held out, prompt .*Question: \{prompt\}/);
   assert.match(done.stdout, /left 2 problems out of the dataset/);
+  assert.match(
+    done.stdout,
+    /^estimate +\d\S* for 3 steps and 2 evaluations, \S+ a step \(rollout \S+, reference \S+, update \S+\), if every response had 8 tokens\n +up to \S+ GiB of memory, \S+ GiB of disk/m,
+  );
+  assert.match(
+    done.stdout,
+    /^estimate +\S+ for 3 steps and 1 evaluation, .* with responses of \d tokens, as evaluated$/m,
+  );
   assert.match(done.stdout, /held out \(all\), average@2/);
   assert.match(done.stdout, /^2 +3 +\d/m, 'the levels of the evaluation');
   assert.is(readRows('run').length, 3, 'an epoch of 10 problems, 4 a step');
@@ -101,6 +109,8 @@ cli('prl train --dataset evaluates, trains an epoch and leaves a run that other 
 
   const again = run('train', '--resume', '--output', output, '--max-steps', '4');
   assert.is(again.status, 0, again.stderr);
+  assert.match(again.stdout, /^resumed +from the checkpoint of step 3$/m);
+  assert.not.match(again.stdout, /^estimate/m, 'a resumed run has measured its steps');
   assert.is(readRows('run').length, 4);
 });
 
@@ -253,6 +263,74 @@ cli('a chat model trains on Parquet in bfloat16 with rollouts from a server', as
   );
 });
 
+cli('--preset small-machine has smaller defaults, --eval-problems 0 none, and its template stays', () => {
+  const output = join(root, 'small');
+  const own = ['--prompt-template', 'Q {prompt}:', '--verifier', 'regex', '--eval-problems', '0'];
+  const sizes = [
+    '--max-completion-length',
+    '8',
+    '--max-steps',
+    '1',
+    '--prompts-per-step',
+    '3',
+    '--num-generations',
+    '2',
+  ];
+  const start = ['train', '--preset', 'small-machine', '--model', join(root, 'llama'), '--dataset', train];
+  const done = run(...start, '--eval-dataset', test, ...own, ...sizes, '--output', output);
+  assert.is(done.status, 0, done.stderr + done.stdout);
+  const { command, trainer } = JSON.parse(read('small', 'config.json'));
+  assert.is(command.preset, 'small-machine');
+  const { stepSplit, learningRate, adamBeta2, weightDecay, numMinibatches, evalSamples, eta } = trainer;
+  assert.equal(
+    { stepSplit, learningRate, adamBeta2, weightDecay, numMinibatches, evalSamples, eta },
+    {
+      stepSplit: 'newline',
+      learningRate: 1e-5,
+      adamBeta2: 0.99,
+      weightDecay: 0,
+      numMinibatches: 2,
+      evalSamples: 4,
+      eta: 200,
+    },
+  );
+  assert.match(done.stdout, /not evaluated, because --eval-problems is 0/);
+  assert.match(done.stdout, /^estimate +\S+ for 1 step, /m);
+  assert.not.match(done.stdout, /(before|after) training:|\d evaluations?,/);
+  assert.match(done.stdout, /prl eval --model \S+ --data \S+test\.csv/, 'what to do next');
+  const summary = JSON.parse(read('small', 'summary.json'));
+  assert.equal([summary.before, summary.after, summary.seconds.evaluation], [undefined, undefined, 0]);
+  assert.not.ok(existsSync(join(output, 'evaluation-before.json')));
+
+  // The model of a run answers the prompts that it learned.
+  const sampled = run('generate', '--model', output, '--prompt', 'What?', '--max-new-tokens', '4');
+  assert.is(sampled.status, 0, sampled.stderr);
+  assert.match(sampled.stderr, /^prl: as in \S*small: --prompt-template "Q \{prompt\}:"$/m);
+  assert.ok(sampled.stdout.startsWith('Q What?:'), sampled.stdout);
+  const sampling = ['--n', '1', '--max-completion-length', '8', '--problems', '1', '--json'];
+  const measured = run('eval', '--model', output, '--data', test, ...sampling);
+  assert.is(measured.status, 0, measured.stderr);
+  assert.match(measured.stderr, /as in \S*small: --prompt-template "Q \{prompt\}:", --verifier regex/);
+  const { identity, prompts } = JSON.parse(measured.stdout).settings;
+  assert.equal([identity.verifier, prompts[0].template], ['regex', 'Q {prompt}:']);
+
+  const next = run(
+    'train',
+    '--model',
+    join(output, 'base'),
+    '--dataset',
+    train,
+    ...SMALL.slice(2),
+    '--max-steps',
+    '0',
+    '--output',
+    join(root, 'next'),
+  );
+  assert.is(next.status, 0, next.stderr);
+  const { promptTemplate, verifier } = JSON.parse(read('next', 'config.json')).command;
+  assert.equal([promptTemplate, verifier], ['Q {prompt}:', 'regex']);
+});
+
 cli('options that cannot work with a dataset are refused at once', () => {
   const model = join(root, 'llama');
   const rejects = (message: RegExp, ...args: string[]) => {
@@ -261,8 +339,11 @@ cli('options that cannot work with a dataset are refused at once', () => {
     assert.match(stderr, message);
   };
   rejects(/--dataset needs --model/, '--dataset', train);
-  rejects(/--preset belongs to the arithmetic task/, '--dataset', train, '--model', model, '--preset', 'smoke');
+  rejects(/--preset smoke belongs to the arithmetic task/, '--dataset', train, '--model', model, '--preset', 'smoke');
   rejects(/--eval-share needs --dataset/, '--eval-share', '0.1');
+  rejects(/--preset small-machine needs --dataset/, '--preset', 'small-machine');
+  const often = ['--eval-steps', '2', '--eval-problems', '0'];
+  rejects(/--eval-steps 2 needs --eval-problems above 0/, '--dataset', train, '--model', model, ...often);
   rejects(/the model has 64 positions/, '--dataset', train, '--model', model);
 });
 

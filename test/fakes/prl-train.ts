@@ -39,7 +39,7 @@ export function timelessRows(file: string): object[] {
   if (lines.pop() !== '') throw new Error(`${file} does not end with a line break`);
   return lines.map((line) => {
     const row = Object.entries(JSON.parse(line));
-    return Object.fromEntries(row.filter(([name]) => !name.startsWith('seconds/') && name !== 'tokens_per_second'));
+    return Object.fromEntries(row.filter(([name]) => !/^(seconds\/|tokens_per_second)/.test(name)));
   });
 }
 

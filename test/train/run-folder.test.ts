@@ -36,7 +36,7 @@ function rows(folder: string): object[] {
     .split('\n')
     .map((line) => {
       const row = Object.entries(JSON.parse(line));
-      return Object.fromEntries(row.filter(([name]) => !name.startsWith('seconds/') && name !== 'tokens_per_second'));
+      return Object.fromEntries(row.filter(([name]) => !/^(seconds\/|tokens_per_second)/.test(name)));
     });
 }
 

@@ -99,8 +99,11 @@ learning('a step reports its metrics under the names of TRL', async () => {
     'seconds/rollout',
     'seconds/reference',
     'seconds/update',
+    'tokens_per_second/update',
   ] as const)
     assert.ok(Number.isFinite(metrics[name]), name);
+  for (const phase of ['rollout', 'reference'] as const)
+    near([metrics[`tokens_per_second/${phase}`]! * metrics[`seconds/${phase}`]!], [metrics.num_tokens], 1e-6);
   near([metrics.first_token_entropy], [Math.log(policy().vocab)], 1e-6);
   const grpo = new Trainer({ policy: policy(), task: echoTask, method: 'grpo', ...SMALL, maxSteps: 1 });
   assert.not.ok('kl' in (await run(grpo))[0].metrics, 'without a reference there is none to measure');

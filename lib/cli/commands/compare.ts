@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import { makeFolder } from '../../base/atomic.js';
-import { invalidArgument, PrlError } from '../../base/errors.js';
+import { invalidArgument, outOfRange, PrlError } from '../../base/errors.js';
 import { lockFolder } from '../../base/lock.js';
 import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { TRAINER_OPTIONS } from '../../train/options.js';
@@ -20,9 +20,11 @@ import { runJobs } from '../compare/run-jobs.js';
 import { type Comparison, readComparison, writeResults } from '../compare/write.js';
 import { type Command, part, type Values } from '../kit/args.js';
 import { Interrupt } from '../kit/interrupt.js';
+import { withOptionsOfRun } from '../kit/model-run.js';
 import { PRESET_NAMES } from '../kit/presets.js';
 import { newRunPath } from '../kit/run-path.js';
 import { table } from '../kit/table.js';
+import { warn } from '../kit/warn.js';
 
 const { method: _method, seed: _seed, ...TRAINER } = TRAINER_OPTIONS;
 
@@ -105,9 +107,15 @@ async function compare({ output, resume, jobs, ...given }: Values): Promise<numb
   const { jobs: parallel } = resolveOptions('prl compare', { jobs: OPTIONS.jobs }, { jobs });
   if (resume && output === undefined) throw invalidArgument('--resume needs --output, the folder of the comparison');
   const folder = resolve((output as string | undefined) ?? newRunPath('compare'));
-  const request = mergeRequests(await knownRequest(folder, resume === true), withAbsolutePaths(given));
+  const known = await knownRequest(folder, resume === true);
+  const request = mergeRequests(known, withAbsolutePaths(given));
+  if (!known && request.data) request.data = await withOptionsOfRun(request.model!, request.data, warn);
   const all = planJobs(folder, request);
-  for (const job of all) if (job.kind === 'cell') checkTrainer(job.options, { processRewardModel: job.prm });
+  for (const job of all) {
+    if (job.kind !== 'cell') continue;
+    if (job.options.evalProblems === 0) throw outOfRange('evalProblems must be above 0, to compare methods');
+    checkTrainer(job.options, { processRewardModel: job.prm });
+  }
   await checkFinished(all);
   await makeFolder(folder);
   const unlock = await lockFolder(folder);

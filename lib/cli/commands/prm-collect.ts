@@ -9,7 +9,9 @@ import { type Command, firstGiven, part, type Values } from '../kit/args.js';
 import { DATASET_OPTIONS, loadTask } from '../kit/dataset.js';
 import { Interrupt } from '../kit/interrupt.js';
 import { LOAD_OPTIONS, modelFolder, weightsHash } from '../kit/model-folder.js';
+import { withOptionsOfRun } from '../kit/model-run.js';
 import { Progress } from '../kit/progress.js';
+import { warn } from '../kit/warn.js';
 
 const OPTIONS = {
   model: {
@@ -143,7 +145,8 @@ function problemsOfTask(values: Values, { problems = PROBLEMS }: Request) {
 }
 
 async function problemsOfDataset(values: Values, { problems, maxCompletionLength, policy, folder, signal }: Request) {
-  const data = resolveOptions('prl prm collect', DATA_OPTIONS, part(values, DATA_OPTIONS));
+  const given = resolveOptions('prl prm collect', DATA_OPTIONS, part(values, DATA_OPTIONS));
+  const data = await withOptionsOfRun(String(values.model), given, warn);
   const tokenizer = await Tokenizer.load(folder);
   const task = await loadTask(data, { tokenizer, policy, maxCompletionLength }, signal);
   const { train } = task.size;

@@ -6,6 +6,7 @@ import { readJsonFile } from '../../train/run-folder.js';
 import { type Command, firstGiven, part, type Values } from '../kit/args.js';
 import { DATASET_OPTIONS } from '../kit/dataset.js';
 import { LOAD_OPTIONS } from '../kit/model-folder.js';
+import { DATASET_PRESET_NAMES, DEFAULT_PRESET, PRESET_NAMES } from '../kit/presets.js';
 import { ROLLOUT_OPTIONS } from '../kit/rollout.js';
 import { ARITHMETIC_NOTES, ARITHMETIC_OPTIONS, arithmeticRuns } from '../train/arithmetic.js';
 import { type Maker, runCourse } from '../train/course.js';
@@ -16,6 +17,11 @@ const KINDS: readonly Maker[] = [datasetRuns, arithmeticRuns];
 
 const RUN_OPTIONS = {
   ...ARITHMETIC_OPTIONS,
+  preset: {
+    type: 'choice',
+    choices: [...PRESET_NAMES, ...DATASET_PRESET_NAMES],
+    doc: `Preset of model, warm start and other defaults (default: ${DEFAULT_PRESET}); with --dataset: ${DATASET_PRESET_NAMES.join(', ')}`,
+  },
   model: {
     type: 'string',
     doc: 'Model to start from, instead of the warm start: folder of a model or a run, or the id of a model of the hub',
@@ -53,6 +59,10 @@ export const trainCommand: Command = {
       'prl train --model Qwen/Qwen2.5-Math-1.5B --dataset train.jsonl --eval-dataset math500.jsonl',
       'A pretrained model on problems of your own',
     ],
+    [
+      'prl train --preset small-machine --model runs/sft --dataset train.jsonl --eval-share 0.1',
+      'The same on a laptop, from the result of prl sft, with short responses',
+    ],
   ],
   run: train,
 };
@@ -61,7 +71,9 @@ async function train(values: Values): Promise<number> {
   const { output, resume, ...given } = values as Values & { output?: string; resume?: boolean };
   const kind = await kindOf(values);
   for (const other of KINDS) {
-    const stray = other === kind ? undefined : firstGiven(part(given, other.options));
+    if (other === kind) continue;
+    const isPreset = other.presets.includes(String(given.preset));
+    const stray = isPreset ? `--preset ${given.preset}` : firstGiven(part(given, other.options));
     if (stray) throw invalidArgument(other.refusal(stray));
   }
   const name = `${kind.name}-${given.method ?? TRAINER_OPTIONS.method.default}`;

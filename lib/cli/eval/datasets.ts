@@ -13,13 +13,15 @@ import { firstGiven } from '../kit/args.js';
 import { setClock, verifierOf } from '../kit/dataset.js';
 import type { Interrupt } from '../kit/interrupt.js';
 import { modelFolder, weightsHash } from '../kit/model-folder.js';
+import { withOptionsOfRun } from '../kit/model-run.js';
 import { Progress } from '../kit/progress.js';
 import { rolloutEngineOf } from '../kit/rollout.js';
 import { table, withInterval } from '../kit/table.js';
 import { warn } from '../kit/warn.js';
 import type { EvalOptions, Evaluated } from './options.js';
 
-export async function evaluateOnSets(options: EvalOptions, interrupt: Interrupt): Promise<Evaluated> {
+export async function evaluateOnSets(given: EvalOptions, interrupt: Interrupt): Promise<Evaluated> {
+  const options = given.model === undefined ? given : await withOptionsOfRun(given.model, given, warn);
   const { records, resume, json } = options;
   if (resume && records === undefined) throw invalidArgument('--resume needs --records, the file to resume');
   const { signal } = interrupt;

@@ -47,7 +47,7 @@ export const DATASET_OPTIONS = {
   levelField: { type: 'string', doc: 'Field of a level, which --level can select and evaluations report separately' },
   promptTemplate: {
     type: 'string',
-    doc: `Prompt template: ${Object.keys(PROMPT_PRESETS).join(', ')}, or a text with {prompt} (default: prl if the model has a chat template, else question)`,
+    doc: `Prompt template: ${Object.keys(PROMPT_PRESETS).join(', ')}, or a text with {prompt} (default: that of the model's run; else prl if the model has a chat template, or question)`,
   },
   systemPrompt: { type: 'string', doc: "System message, instead of the template's" },
   clock: {
@@ -67,12 +67,12 @@ export const DATASET_OPTIONS = {
   verifier: {
     type: 'choice',
     choices: ['math', 'exact', 'numeric', 'regex'],
-    doc: 'Verifier that judges the responses (default: math)',
+    doc: "Verifier that judges the responses (default: that of the model's run, else math)",
   },
   extraction: {
     type: 'choice',
     choices: EXTRACTIONS,
-    doc: 'Where to look for the answer: in \\boxed{}, there and elsewhere, or all of the response (default: boxed)',
+    doc: "Where to look for the answer: in \\boxed{}, there and elsewhere, or all of the response (default: that of the model's run, else boxed)",
   },
 } as const satisfies OptionTable;
 

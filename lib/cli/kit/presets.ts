@@ -3,11 +3,15 @@ import type { Task } from '../../tasks/task.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from '../../train/options.js';
 import type { WarmStartPhase } from '../../train/warm-start.js';
 
-/** Model, warm start, evaluations and trainer defaults of a `prl train` run. */
-export interface Preset {
+/** Trainer defaults of a `prl train` run. */
+export interface TrainerPreset {
   doc: string;
-  /** They replace the trainer's defaults. The user's options replace them. */
+  /** They replace the defaults of the kind of run. The user's options replace them. */
   trainer: TrainerOptions;
+}
+
+/** Model, warm start, evaluations and trainer defaults of a run on the embedded task. */
+export interface Preset extends TrainerPreset {
   model: { hidden: number; intermediate: number; layers: number; heads: number };
   warmStart: readonly WarmStartPhase[];
   /** Levels of the evaluations: the one trained on, a harder one, and further ones for comparisons. */
@@ -105,7 +109,39 @@ export const PRESETS = {
 } as const satisfies Record<string, Preset>;
 
 export type PresetName = keyof typeof PRESETS;
+export const DEFAULT_PRESET: PresetName = 'quickstart';
 export const PRESET_NAMES = Object.keys(PRESETS) as [PresetName, ...PresetName[]];
+
+/** Presets of runs on a dataset. They replace the defaults of such runs, which are those of a cluster. */
+export const DATASET_PRESETS = {
+  'small-machine': {
+    doc: 'a model of 135 M parameters on two cores, with responses of a few lines (minutes to hours)',
+    trainer: {
+      stepSplit: 'newline',
+      promptsPerStep: 16,
+      numGenerations: 8,
+      maxCompletionLength: 64,
+      learningRate: 1e-5,
+      warmupSteps: 3,
+      adamBeta2: 0.99,
+      weightDecay: 0,
+      numMinibatches: 2,
+      maxSteps: 40,
+      evalProblems: 200,
+      evalSamples: 4,
+      saveSteps: 5,
+    },
+  },
+} as const satisfies Record<string, TrainerPreset>;
+
+export const DATASET_PRESET_NAMES = Object.keys(DATASET_PRESETS) as (keyof typeof DATASET_PRESETS)[];
+
+/** A line of the help for each preset. */
+export const presetNotes = (presets: Record<string, TrainerPreset>): string[] =>
+  Object.entries(presets).map(([name, { doc, trainer }]) => {
+    const set = Object.entries(trainer).map(([option, value]) => `${option} ${value}`);
+    return `  ${name}: ${doc}; ${set.join(', ')}`;
+  });
 
 /** Levels of the evaluations. The first is the one that `options` train on. */
 export const evaluatedLevels = (

@@ -2,6 +2,8 @@ import { SingleBar } from 'cli-progress';
 
 /** Seconds between lines if no bar can be drawn. */
 const LINE_SECONDS = 5;
+/** Updates whose pace decides the time left. Steps become faster where responses become shorter. */
+const PACE_UPDATES = 30;
 
 /** A progress bar with time left and live figures. Without a terminal it prints a plain line now and then. */
 export class Progress {
@@ -9,56 +11,56 @@ export class Progress {
   readonly #total: number;
   readonly #bar: SingleBar | undefined;
   readonly #start: number;
-  readonly #done: number;
+  /** When how many units were done: at the start, then at the last updates. */
+  #marks: { time: number; value: number }[];
   readonly #print: (line: string) => void;
   #lastLine: number;
 
   /**
    * @param done units that were already done at the start
    * @param print prints plain lines; a command that prints data to stdout passes console.error
-   * @param begun when the first unit began (performance.now()), if that was earlier
    */
-  constructor(
-    label: string,
-    total: number,
-    done = 0,
-    print: (line: string) => void = console.log,
-    begun = performance.now(),
-  ) {
+  constructor(label: string, total: number, done = 0, print: (line: string) => void = console.log) {
     this.#label = label;
     this.#total = total;
-    this.#done = done;
     this.#print = print;
-    this.#start = this.#lastLine = begun;
+    this.#start = this.#lastLine = performance.now();
+    this.#marks = [{ time: this.#start, value: done }];
     if (process.stderr.isTTY) {
       this.#bar = new SingleBar({
-        format: `{label} [{bar}] {value}/{total} | {eta_formatted} left | {live}`,
+        format: `{label} [{bar}] {value}/{total} | {left}{live}`,
         barsize: 24,
         barCompleteChar: '=',
         barIncompleteChar: ' ',
-        etaBuffer: 30,
         linewrap: true,
         clearOnComplete: true,
         gracefulExit: false,
       });
-      this.#bar.start(total, done, { label: label.padEnd(12), live: '' });
+      this.#bar.start(total, done, { label: label.padEnd(12), left: '', live: '' });
     }
   }
 
-  update(value: number, live: string): void {
-    this.#bar?.update(value, { live });
-    if (this.#bar) return;
-    const now = performance.now();
-    if (now - this.#lastLine < LINE_SECONDS * 1000) return;
-    this.#lastLine = now;
-    this.#print(`${this.#label.padEnd(12)} ${value}/${this.#total}  ${live}${this.#timeLeft(value, now)}`);
+  /** For a run of which only the first finished step tells where it resumed: `done` steps were done at the start. */
+  resumedAt(done: number): void {
+    if (done === 0) return;
+    this.say(`${'resumed'.padEnd(12)} from the checkpoint of step ${done}`);
+    this.#marks = [{ time: this.#start, value: done }];
   }
 
-  #timeLeft(value: number, now: number): string {
-    if (value <= this.#done || value >= this.#total) return '';
-    const seconds = Math.ceil(((now - this.#start) / 1000) * ((this.#total - value) / (value - this.#done)));
-    const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
-    return `  ${h > 0 ? `${h}h${m}m` : m > 0 ? `${m}m${s}s` : `${s}s`} left`;
+  update(value: number, live: string): void {
+    const now = performance.now();
+    this.#marks = [...this.#marks.slice(-PACE_UPDATES), { time: now, value }];
+    const left = this.#timeLeft();
+    this.#bar?.update(value, { left: left && `${left} left | `, live });
+    if (this.#bar || now - this.#lastLine < LINE_SECONDS * 1000) return;
+    this.#lastLine = now;
+    this.#print(`${this.#label.padEnd(12)} ${value}/${this.#total}  ${live}${left && `  ${left} left`}`);
+  }
+
+  #timeLeft(): string {
+    const [first, last] = [this.#marks[0], this.#marks.at(-1)!];
+    if (last.value <= first.value || last.value >= this.#total) return '';
+    return durationText(((last.time - first.time) / 1000) * ((this.#total - last.value) / (last.value - first.value)));
   }
 
   /** Prints a text. The bar is drawn again below it. */
@@ -78,4 +80,16 @@ export class Progress {
   stop(): void {
     this.#bar?.stop();
   }
+}
+
+/** 42s, 3m20s, 5h12m, 9d3h. */
+export function durationText(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  const [d, h, m, s] = [
+    Math.floor(whole / 86400),
+    Math.floor(whole / 3600) % 24,
+    Math.floor(whole / 60) % 60,
+    whole % 60,
+  ];
+  return d > 0 ? `${d}d${h}h` : h > 0 ? `${h}h${m}m` : m > 0 ? `${m}m${s}s` : `${s}s`;
 }

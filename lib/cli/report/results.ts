@@ -1,5 +1,6 @@
 // The first lines of the page: what was trained, whether it worked, and by how much.
 import { FEWEST_SEEDS, seedInterval } from '../../eval/interval.js';
+import { RATED_PHASES } from '../../train/metrics.js';
 import { rounded, withInterval } from '../kit/table.js';
 import { type Html, html } from './html.js';
 import { type EvaluationFigures, optionText, type ReportRun, shortHashes } from './read.js';
@@ -289,6 +290,17 @@ function stepsLeft(run: ReportRun): boolean {
   return maxSteps !== undefined && step < maxSteps && !(num_tokens >= maxTokens);
 }
 
+/** Tokens per second of each phase, over all steps. */
+function ratesText({ runs }: Group): string {
+  const rows = runs.flatMap((run) => run.rows);
+  const rates = RATED_PHASES.flatMap((phase) => {
+    const timed = rows.filter((row) => row[`tokens_per_second/${phase}`] > 0);
+    const seconds = timed.reduce((sum, row) => sum + row[`seconds/${phase}`], 0);
+    const tokens = timed.reduce((sum, row) => sum + row[`seconds/${phase}`] * row[`tokens_per_second/${phase}`], 0);
+    return seconds > 0 ? [`${phase} ${Number((tokens / seconds).toPrecision(3))}`] : [];
+  });
+  return rates.length > 0 ? ` (tokens/s: ${rates.join(', ')})` : '';
+}
 function stepsText({ runs }: Group): string {
   const texts = runs.map((run) => {
     const { step } = lastOf(run);
@@ -317,6 +329,6 @@ function aboutText(group: Group): string {
     ...parts.map(([name, value]) => `${name} ${value}`),
     `${steps} step${steps === '1' ? '' : 's'}`,
     `${tokensText(group)} sampled`,
-    `${secondsText(group)} of training`,
+    `${secondsText(group)} of training${ratesText(group)}`,
   ].join(' · ');
 }

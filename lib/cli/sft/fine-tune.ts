@@ -168,22 +168,21 @@ const figures = ({ loss, tokenAccuracy }: SftEvaluation) =>
 
 /** @returns false if interrupted */
 async function runSteps(trainer: SftTrainer, interrupt: Interrupt): Promise<boolean> {
-  // Only the first step tells where a resumed run is.
-  const begun = performance.now();
-  let progress: Progress | undefined;
+  const progress = new Progress('SFT', trainer.totalSteps);
+  let begun = false;
   let last = '';
   try {
     for await (const { step, loss, mean_token_accuracy, tokens_per_second } of trainer.run()) {
-      if (!progress && step > 1) console.log(`${'resumed'.padEnd(12)} from the checkpoint of step ${step - 1}`);
-      progress ??= new Progress('SFT', trainer.totalSteps, step - 1, console.log, begun);
+      if (!begun) progress.resumedAt(step - 1);
+      begun = true;
       last = `loss ${loss.toFixed(3)}  token accuracy ${mean_token_accuracy.toFixed(3)}`;
       progress.update(step, `${last}  ${Math.round(tokens_per_second)} tokens/s`);
     }
   } finally {
-    progress?.stop();
+    progress.stop();
   }
   if (interrupt.exitCode !== undefined) return false;
-  progress?.done(`${trainer.totalSteps} steps, ${last}`);
+  if (begun) progress.done(`${trainer.totalSteps} steps, ${last}`);
   return true;
 }
 

@@ -9,41 +9,35 @@ import type { ResolvedTrainerOptions } from '../../train/options.js';
 import { part } from '../kit/args.js';
 import { LOAD_OPTIONS } from '../kit/model-folder.js';
 import {
+  DEFAULT_PRESET,
   evaluatedLevels,
   evaluationOptions,
   PRESET_NAMES,
   PRESETS,
   type Preset,
   type PresetName,
+  presetNotes,
 } from '../kit/presets.js';
 import { startingPolicy, warmUpSeconds } from '../kit/warm-up.js';
 import type { Maker, Recipe, Run, Trained } from './course.js';
-import { type Exams, evaluationTable, type Results } from './evaluation.js';
+import { type Exams, evaluationTable, NOT_EVALUATED, type Results } from './evaluation.js';
 import { reinforcement, trainerOptions } from './reinforce.js';
 import { explainSamples, samplesText } from './samples.js';
 
 export const ARITHMETIC_OPTIONS = {
   task: { type: 'choice', choices: ['arithmetic'], default: 'arithmetic', doc: 'Task to train on' },
-  preset: {
-    type: 'choice',
-    choices: PRESET_NAMES,
-    default: 'quickstart',
-    doc: 'Preset of model, warm start and other defaults',
-  },
 } as const satisfies OptionTable;
 
 export const ARITHMETIC_NOTES = [
   'The task is chains of arithmetic, evaluated strictly from left to right: 9-7*4= is 8.',
   'Presets set these defaults:',
-  ...Object.entries<Preset>(PRESETS).map(([name, { doc, trainer }]) => {
-    const set = Object.entries(trainer).map(([option, value]) => `${option} ${value}`);
-    return `  ${name}: ${doc}; ${set.join(', ')}`;
-  }),
+  ...presetNotes(PRESETS),
 ].join('\n');
 
 export const arithmeticRuns: Maker = {
   name: 'arithmetic',
   options: ARITHMETIC_OPTIONS,
+  presets: PRESET_NAMES,
   isOf: () => true,
   refusal: (option) => `${option} belongs to the arithmetic task and cannot be used with --dataset`,
   recipe,
@@ -69,6 +63,7 @@ async function recipe(run: Run): Promise<Recipe> {
     examLine: ({ trained: a, harder: b }) =>
       `average@${a.n} ${a.averageAtN.toFixed(3)} (${a.level} operands), ${b.averageAtN.toFixed(3)} (${b.level})`,
     async report({ base, policy, before, after }: Trained) {
+      if (exams.length === 0) return [NOT_EVALUATED];
       const problems = before.trained.records.filter((record) => isMixed(record, before.trained.n)).slice(0, 3);
       const [first, last] = await Promise.all(
         [base, policy].map((each) => explainSamples(each, base, task, problems, options, learning.processRewardModel)),
@@ -88,11 +83,12 @@ function presetOf({ folder, given, known }: Run): PresetName {
   const { preset } = known.command;
   if (preset !== undefined && !Object.hasOwn(PRESETS, preset))
     throw badRow(folder.file('config.json'), `preset must be one of ${PRESET_NAMES.join(', ')}, not ${quoted(preset)}`);
-  return given.preset ?? preset ?? ARITHMETIC_OPTIONS.preset.default;
+  return given.preset ?? preset ?? DEFAULT_PRESET;
 }
 
-/** Evaluations on the trained level and on a harder one. */
+/** Evaluations on the trained level and on a harder one; none with evalProblems 0. */
 function examsOf(preset: Preset, options: ResolvedTrainerOptions): Exams {
+  if (options.evalProblems === 0) return [];
   const [trained, harder] = evaluatedLevels(preset, options);
   return [
     { key: 'trained', where: 'in distribution', level: trained },

@@ -10,6 +10,7 @@ import type { RunFolder } from '../../train/run-folder.js';
 import type { Values } from '../kit/args.js';
 import { type FolderRequest, inRunFolder } from '../kit/in-run-folder.js';
 import type { Interrupt } from '../kit/interrupt.js';
+import type { Estimate } from './estimate.js';
 import { type Exams, evaluationFigures, examine, type Results } from './evaluation.js';
 import { type NextSteps, nextSteps } from './next-steps.js';
 import { plots } from './plots.js';
@@ -18,6 +19,8 @@ import { plots } from './plots.js';
 export interface Maker {
   /** Its options, which no other kind has. */
   options: OptionTable;
+  /** The values of --preset that belong to it. */
+  presets: readonly string[];
   /** Whether these options, of the command line or saved in a run, belong to this kind. */
   isOf(options: Values): boolean;
   /** Message for an option of this kind in a run of another kind. */
@@ -46,6 +49,8 @@ export interface Recipe {
   config: { [section: string]: { values: object; changeable: readonly string[] } };
   /** The policy before training; undefined if interrupted. */
   base(): Promise<Policy | undefined>;
+  /** Tells the cost of a new run: before its first evaluation, and again after it. */
+  estimate?(base: Policy): Pick<Estimate, 'before' | 'afterEvaluation'> | undefined;
   /** Evaluations before and after training; none if no problem is held out. */
   exams: Exams;
   /** Summary of the exams in a line, to print. */
@@ -110,8 +115,12 @@ async function follow(
     if (!base) return undefined;
     if (run.savedBase === undefined) await saveBase(folder, base, task);
 
+    const isNew = (await folder.rows('metrics.jsonl')).length === 0;
+    const estimate = isNew ? recipe.estimate?.(base) : undefined;
+    await estimate?.before();
     const examination = { folder, task, exams, interrupt };
     const before = await examine(examination, 'before', 0, base, examLine);
+    if (exams.length > 0) estimate?.afterEvaluation(before[exams[0].key].meanLength);
     const policy = await recipe.train(base);
     if (!policy) return undefined;
     const { length: steps } = await folder.rows('metrics.jsonl');

@@ -12,12 +12,15 @@ import { DATA_OPTIONS } from '../eval/options.js';
 import { part } from '../kit/args.js';
 import { DATASET_OPTIONS, type DatasetRunOptions, heldOut, loadTask } from '../kit/dataset.js';
 import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
+import { withOptionsOfRun } from '../kit/model-run.js';
+import { DATASET_PRESET_NAMES, DATASET_PRESETS, presetNotes } from '../kit/presets.js';
 import { table } from '../kit/table.js';
 import { warn } from '../kit/warn.js';
 import type { Maker, Recipe, Run, Trained } from './course.js';
-import { type Exams, evaluationTable } from './evaluation.js';
+import { Estimate } from './estimate.js';
+import { type Exams, evaluationTable, NOT_EVALUATED } from './evaluation.js';
 import type { NextSteps } from './next-steps.js';
-import { reinforcement, trainerOptions } from './reinforce.js';
+import { reinforcement, rolloutOf, trainerOptions } from './reinforce.js';
 
 /** Settings of PRL's published run script, and of the trainer that it runs, for the options that this trainer has. */
 export const DATASET_DEFAULTS = {
@@ -41,7 +44,9 @@ export const DATASET_NOTES = `With --dataset the run lasts one epoch, and the de
   DATASET_DEFAULTS,
 )
   .map(([name, value]) => `${name} ${value}`)
-  .join(', ')}. Prompt templates:
+  .join(', ')}. They need a cluster. Presets change them:
+${presetNotes(DATASET_PRESETS).join('\n')}
+Prompt templates:
 ${Object.entries(PROMPT_PRESETS)
   .map(([name, { doc }]) => `  ${name}: ${doc}`)
   .join('\n')}`;
@@ -52,6 +57,7 @@ const MOVABLE = ['dataset', 'evalDataset', 'split', 'config'];
 export const datasetRuns: Maker = {
   name: 'dataset',
   options: DATASET_OPTIONS,
+  presets: DATASET_PRESET_NAMES,
   isOf: ({ dataset }) => dataset !== undefined,
   refusal: (option) => `${option} needs --dataset`,
   recipe,
@@ -59,25 +65,27 @@ export const datasetRuns: Maker = {
 
 async function recipe(run: Run): Promise<Recipe> {
   const { given, known, savedBase, interrupt } = run;
-  const { model: knownModel, prm: _, rollout: __, ...before } = known.command;
+  const { model: knownModel, preset: knownPreset, prm: _, rollout: __, ...before } = known.command;
   const model: string | undefined = given.model ?? knownModel;
   if (model === undefined) throw invalidArgument('--dataset needs --model, the model to start from');
-  const own = { ...before, ...part(given, DATASET_OPTIONS) };
-  const data: DatasetRunOptions = resolveOptions('prl train', DATASET_OPTIONS, own);
+  const own = resolveOptions('prl train', DATASET_OPTIONS, { ...before, ...part(given, DATASET_OPTIONS) });
+  const isNew = knownModel === undefined;
+  const data: DatasetRunOptions = isNew ? await withOptionsOfRun(model, own, warn) : own;
   const source = savedBase ?? (await modelFolder(model, interrupt.signal));
   const tokenizer = await Tokenizer.load(source);
   const loading = resolveOptions('prl train', LOAD_OPTIONS, part(given, LOAD_OPTIONS));
   const policy = await Policy.load(source, { dtype: data.dtype, ...loading });
 
   if (data.clock === undefined) await resumeRunClock(run.folder, tokenizer, warn);
-  const { maxCompletionLength, promptsPerStep } = trainerOptions(run, DATASET_DEFAULTS);
+  const preset: string | undefined = given.preset ?? knownPreset;
+  const { maxCompletionLength, promptsPerStep } = trainerOptions(run, defaultsOf(preset));
   const task = await loadTask(data, { tokenizer, policy, maxCompletionLength }, interrupt.signal);
   const epoch = Math.ceil(task.size.train / promptsPerStep);
-  const options = trainerOptions(run, { ...DATASET_DEFAULTS, maxSteps: epoch });
+  const options = trainerOptions(run, { maxSteps: epoch, ...defaultsOf(preset) });
   const learning = await reinforcement(run, {
     task,
     options,
-    settings: { ...data, model },
+    settings: { ...data, model, preset },
     movable: MOVABLE,
     preview: true,
   });
@@ -85,6 +93,17 @@ async function recipe(run: Run): Promise<Recipe> {
   return {
     ...learning,
     base: async () => policy,
+    estimate: (base) =>
+      options.maxSteps === 0
+        ? undefined
+        : new Estimate({
+            ...{ policy: base, task, options, folder: run.folder.path, signal: interrupt.signal },
+            evaluated: exams[0]?.options.problems ?? 0,
+            served: rolloutOf(run) !== undefined,
+            advice: adviceFor(preset),
+            say: console.log,
+            warn,
+          }),
     exams,
     next: {
       ...(data.evalDataset && { evaluation: { data: data.evalDataset, maxCompletionLength, ...readAlike(data) } }),
@@ -96,12 +115,24 @@ async function recipe(run: Run): Promise<Recipe> {
   };
 }
 
+/** What makes a long run shorter. */
+const adviceFor = (preset: string | undefined) =>
+  `${preset === undefined ? `The defaults are those of a cluster: --preset ${DATASET_PRESET_NAMES.join(' or ')} is for less. ` : ''}Or lower promptsPerStep, numGenerations, maxCompletionLength or maxSteps`;
+
+/** The trainer's defaults for such a run. */
+const defaultsOf = (preset: string | undefined): TrainerOptions => ({
+  ...DATASET_DEFAULTS,
+  ...(isDatasetPreset(preset) && DATASET_PRESETS[preset].trainer),
+});
+const isDatasetPreset = (name: string | undefined): name is keyof typeof DATASET_PRESETS =>
+  name !== undefined && Object.hasOwn(DATASET_PRESETS, name);
+
 /** The options of the run that prl eval has as well: how to read the problems and judge the responses. */
 const readAlike = (data: DatasetRunOptions) => part(data, DATA_OPTIONS) as NextSteps['evaluation'];
 
 /** The evaluation on held-out problems, if there are any. */
 function examsOf({ size }: DatasetTask, options: ResolvedTrainerOptions): Exams {
-  if (size.test === 0) return [];
+  if (size.test === 0 || options.evalProblems === 0) return [];
   return [
     {
       key: 'trained',
@@ -113,6 +144,7 @@ function examsOf({ size }: DatasetTask, options: ResolvedTrainerOptions): Exams 
 }
 
 function reportOf(task: DatasetTask, exams: Exams, { before, after }: Trained): string[] {
+  if (task.size.test > 0 && exams.length === 0) return [NOT_EVALUATED];
   if (exams.length === 0)
     return ['This run was not evaluated, because no problem is held out. Use --eval-dataset or --eval-share.'];
   const [a, b] = [before.trained, after.trained];

@@ -19,6 +19,8 @@ export interface Exam {
 }
 
 export type Exams = readonly Exam[];
+/** The end of a run without exams. */
+export const NOT_EVALUATED = 'This run was not evaluated, because --eval-problems is 0.';
 /** Results by the keys of the exams. */
 export type Results = { [key: string]: EvaluationResult };
 

@@ -6,6 +6,7 @@ import { loadProcessRewardModel } from '../../prm/load.js';
 import type { ProcessRewardModel } from '../../prm/process-reward-model.js';
 import type { Task } from '../../tasks/task.js';
 import { trainerConfig } from '../../train/checkpoint.js';
+import { RATED_PHASES } from '../../train/metrics.js';
 import {
   RESUMABLE_OPTIONS,
   type ResolvedTrainerOptions,
@@ -13,6 +14,7 @@ import {
   type TrainerOptions,
 } from '../../train/options.js';
 import { checkTrainer } from '../../train/setup.js';
+import type { StepMetrics } from '../../train/step-metrics.js';
 import { part, savedPart } from '../kit/args.js';
 import { Progress } from '../kit/progress.js';
 import { ROLLOUT_OPTIONS, rolloutSettings } from '../kit/rollout.js';
@@ -37,7 +39,8 @@ export function trainerOptions(run: Run, defaults: TrainerOptions): ResolvedTrai
 }
 
 const prmOf = ({ given, known }: Run): string | undefined => given.prm ?? known.command.prm;
-const rolloutOf = ({ given, known }: Run) => rolloutSettings(part(given, ROLLOUT_OPTIONS), known.command.rollout);
+export const rolloutOf = ({ given, known }: Run) =>
+  rolloutSettings(part(given, ROLLOUT_OPTIONS), known.command.rollout);
 
 interface Plan {
   task: Task;
@@ -83,14 +86,17 @@ async function withProgress(training: Training, preview: boolean): Promise<Polic
   if (preview && begins) console.log(promptPreview(training.task!, training.options));
   const progress = new Progress(method.toUpperCase(), maxSteps);
   const equal = new EqualRewards(preview);
+  let begun = false;
   const policy = await runTrainer(training, (done) => {
     const { step, metrics } = done;
+    if (!begun) progress.resumedAt(step - 1);
+    begun = true;
     if (preview && step === 1) progress.say(responsePreview(training.task!, done));
     const warning = equal.warning(done);
     if (warning) warn(warning);
     progress.update(
       step,
-      `reward ${metrics.reward.toFixed(3)}  length ${metrics['completions/mean_length'].toFixed(1)}  steps ${metrics['step_count/mean'].toFixed(2)}  ${Math.round(metrics.tokens_per_second)} tokens/s`,
+      `reward ${metrics.reward.toFixed(3)}  length ${metrics['completions/mean_length'].toFixed(1)}  steps ${metrics['step_count/mean'].toFixed(2)}  ${paceText(metrics)}`,
     );
   }).finally(() => progress.stop());
   if (!policy) return undefined;
@@ -99,3 +105,13 @@ async function withProgress(training: Training, preview: boolean): Promise<Polic
   progress.done(`${rewards.length} steps${change}`);
   return policy;
 }
+
+/** Tokens per second of a step, and of its phases: `34 tokens/s (rollout 150, update 88)`. */
+export function paceText(metrics: StepMetrics): string {
+  const rates = RATED_PHASES.flatMap((phase) => {
+    const rate = metrics[`tokens_per_second/${phase}`];
+    return rate === undefined ? [] : [`${phase} ${rounded(rate)}`];
+  });
+  return `${rounded(metrics.tokens_per_second)} tokens/s${rates.length > 0 ? ` (${rates.join(', ')})` : ''}`;
+}
+const rounded = (rate: number) => (rate < 10 ? rate.toFixed(1) : String(Math.round(rate)));

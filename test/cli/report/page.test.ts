@@ -198,6 +198,18 @@ page('runs of unlike kinds stand in one table, each with its own problems', asyn
   assert.match(textOf(differing), /60 problems, SHA-256 01234567…/);
 });
 
+page('the first line has the tokens per second of each phase, over all steps', async () => {
+  const timed = run('grpo', 0);
+  // 300 tokens in 2 s, then 300 in 4; the second step has no update.
+  const phases = (step: number) => ({
+    ...{ 'seconds/rollout': 2 * step, 'tokens_per_second/rollout': 150 / step },
+    ...(step === 1 && { 'seconds/update': 4, 'tokens_per_second/update': 32.125 }),
+  });
+  const rows = [1, 2].map((step) => ({ ...timed.rows[step], step, ...phases(step) }) as Row);
+  const document = await parsed({ ...timed, rows });
+  assert.match(textOf(document.querySelector('.about')), /of training \(tokens\/s: rollout 100, update 32\.1\)$/);
+});
+
 page("the page's script draws every chart, and one legend switches the runs in all of them", async () => {
   const runs = [run('grpo', 1), run('grpo', 3), run('prl', 1)];
   const { document, drawn, changeColors, settle } = await openPage(await reportPage({ title: 'a', runs }));
