@@ -231,11 +231,18 @@ void Slab(const GemmArgs& g, const float* packed, int64_t columns, float* c) {
   });
 }
 
+// Fetches bytes into the second-level cache. Returns what lies behind them.
+PRL_INLINE const char* Fetch(const char* next, int bytes) {
+#pragma GCC unroll 8
+  for (int at = 0; at < bytes; at += 64) __builtin_prefetch(next + at, 0, 2);
+  return next + bytes;
+}
+
 // kLanes columns at a time, so many that four chains or more do not wait for each other's additions.
 constexpr int ThinGroups(int rows) { return rows < 4 ? 4 / rows : 1; }
 
 // ThinGroups columns of C from `column` on, for m <= kRows: terms are used in the registers that they were transposed
-// in. `next`: what to fetch meanwhile into the second-level cache, as many bytes as are read.
+// in. `next` (or null): what to fetch meanwhile, as many bytes as are read.
 template <int kRows, typename T>
 __attribute__((noinline)) void Thin(const GemmArgs& g, const T* b, int64_t column, const char* next) {
   constexpr int kGroups = ThinGroups(kRows), kChains = kGroups * kRows;
@@ -250,10 +257,7 @@ __attribute__((noinline)) void Thin(const GemmArgs& g, const T* b, int64_t colum
     for (int64_t p = p0; p < whole; p += 2 * kLanes) {
 #pragma GCC unroll 8
       for (int i = 0; i < kGroups; ++i) {
-        constexpr int kBytes = 2 * kLanes * kLanes * (int)sizeof(T);
-#pragma GCC unroll 8
-        for (int at = 0; at < kBytes; at += 64) __builtin_prefetch(next + at, 0, 2);
-        next += kBytes;
+        if (next) next = Fetch(next, 2 * kLanes * kLanes * (int)sizeof(T));
         EachTerm(b + (column + i * kLanes) * g.b_col + p, g.b_col, [&](int t, VF v) {
 #pragma GCC unroll 8
           for (int r = 0; r < kRows; ++r) chain[i * kRows + r] += Splat(row[r][p + t]) * v;
@@ -285,13 +289,13 @@ int64_t ThinStrips(const GemmArgs& g, const T* b, int64_t begin, int64_t end) {
   const int64_t block = g.m <= 8 ? g.m : g.m <= 12 ? 6 : 8;  // of rows
   int64_t column = begin * kNr;
   for (; column + width <= last; column += width) {
-    const int64_t next_column = column + 2 * width <= g.n ? column + width : column;
-    for (int64_t i = 0; i < g.m; i += block) {
+    // (Too many fetches at once, as the compiler would arrange them without a branch between, wait for each other.)
+    const char* next = column + 2 * width <= g.n ? (const char*)(b + (column + width) * g.b_col) : nullptr;
+    for (int64_t i = 0; i < g.m; i += block, next = nullptr) {
       GemmArgs rows = g;
       rows.m = Smaller(block, g.m - i);
       rows.a = g.a + i * g.a_row;
       rows.c = g.c + i * g.c_row;
-      const char* next = (const char*)(b + (i > 0 ? column : next_column) * g.b_col);
       if (g.m == 1) Thin<1>(rows, b, column, next);
       else if (g.m == 2) Thin<2>(rows, b, column, next);
       else if (rows.m <= 4) Thin<4>(rows, b, column, next);
