@@ -11,6 +11,10 @@ namespace prl {
 // the operation's owner has grown by: buffers are taken by the thread that runs it, not by the pool.
 int64_t& BufferBytes();
 
+// Asks the system for huge pages, where they help: weights that are read once per token, caches that are made and freed
+// by every generation.
+void AskForHugePages(void* block, size_t bytes);
+
 template <typename T>
 class Buffer {
  public:
@@ -24,6 +28,7 @@ class Buffer {
     if (n > size_) {
       Free();
       block_ = std::aligned_alloc(64, (BytesOf(n) + 63) / 64 * 64);
+      AskForHugePages(block_, BytesOf(n));
       Take(static_cast<T*>(block_), n);
     }
     return data_;
@@ -33,6 +38,7 @@ class Buffer {
   T* Zeros(int64_t n) {
     Free();
     block_ = std::calloc(BytesOf(n) + 64, 1);
+    AskForHugePages(block_, BytesOf(n));
     Take(reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(block_) + 63) / 64 * 64), n);
     return data_;
   }

@@ -150,7 +150,7 @@ if (!ON_GPU)
     }
     // B by columns, in place: few rows are multiplied while B streams by.
     const byColumns = Float32Array.from({ length: n * k }, (_, i) => b[(i % k) * n + Math.floor(i / k)]);
-    for (const rows of [1, 2, 8, 16, 17, 64, 192, 193]) {
+    for (const rows of [...Array.from({ length: 17 }, (_, i) => i + 1), 64, 192, 193]) {
       const given: [Float32Array, Float32Array] = [a.slice(0, rows * k), byColumns];
       const streamed = await run({ m: rows, n, k, transposeB: true }, given);
       assert.equal(streamed.got, whole.slice(0, rows * n), `${rows} rows`);

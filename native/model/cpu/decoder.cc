@@ -16,6 +16,9 @@ namespace {
 constexpr int64_t kKeptCache = 16 << 20;  // floats
 // Floats of keys and values per thread that a step should not exceed: they are all read for every token.
 constexpr int64_t kCachedKeys = 1 << 20;
+// A step of a large model reads every weight, however many sequences share it: as many as still make a step faster per
+// token, unless their cache is larger than this (floats).
+constexpr int64_t kSharing = 192, kSharedCache = 1 << 29;
 
 }  // namespace
 
@@ -47,8 +50,10 @@ int64_t CpuDecoder::Begin(const Weights& weights, const DecodePlan& plan) {
   capacity_ = DecodeBuffers::Capacity(plan.prompt_tokens + plan.new_tokens);
   slot_floats_ = DecodeBuffers::SlotFloats(c, capacity_);
   // Unless asked otherwise: as many as keep their keys and values near the processor, but enough for each thread.
-  const int64_t near = kCachedKeys * NumThreads() / (c.layers * slot_floats_), least = 32 * NumThreads();
-  const int64_t chosen = std::min(plan.most_batch, std::max(least, std::min<int64_t>(near, 256)));
+  const int64_t floats = c.layers * slot_floats_, least = 32 * NumThreads();
+  const int64_t many = DecodeBuffers::Packs(layout_) ? std::min<int64_t>(kCachedKeys * NumThreads() / floats, 256)
+                                                     : std::min(kSharedCache / floats, kSharing);
+  const int64_t chosen = std::min(plan.most_batch, std::max(least, many));
   const int64_t slots = std::min(plan.completions, plan.max_batch > 0 ? plan.max_batch : chosen);
   slots_.assign(static_cast<size_t>(slots), Slot{});
   int64_t cache_floats = 0;

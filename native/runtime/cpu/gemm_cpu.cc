@@ -2,7 +2,8 @@
 // packed in strips of kNr columns, a block of rows of A meets one strip of kKc x kNr (first-level cache) after the
 // other, and the innermost kernel keeps kMr x kNr elements of C in registers. A is read where it is when its rows are
 // contiguous, and packed when it is transposed. For few rows of A a strip is packed by the thread that uses it, and
-// used while it is in that thread's cache: B is then read once from memory and never written.
+// used while it is in that thread's cache: B is then read once from memory and never written. For very few rows it is not
+// packed at all.
 #include "runtime/cpu/gemm.h"
 
 #include "runtime/cpu/scratch.h"
@@ -32,8 +33,8 @@ constexpr int64_t kFewRows = 2 * kMc, kThinRows = 16;
 int64_t RoundUp(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// What becomes of C: the chain; C + the chain; the chain that begins with C.
-enum Into { kWrite, kAdd, kContinue };
+// What becomes of C: the chain; C + the chain.
+enum Into { kWrite, kAdd };
 
 // `rows` x kNr of C over k terms. Row i of A starts at a + i * a_row; consecutive terms are kStep apart.
 template <int kRows, int kStep>
@@ -48,13 +49,6 @@ __attribute__((noinline)) void Kernel(int64_t k, const float* a, int64_t a_row, 
     row[i] = a + i * a_row;
     __builtin_prefetch(c + i * c_row, 1);  // it is wanted at the end
     __builtin_prefetch(c + i * c_row + kLanes, 1);
-  }
-  if (into == kContinue) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) {
-      c0[i] = Load(c + i * c_row);
-      c1[i] = Load(c + i * c_row + kLanes);
-    }
   }
   for (int64_t p = 0; p < k; ++p) {
     const VF b0 = Load(b + p * kNr), b1 = Load(b + p * kNr + kLanes);
@@ -106,48 +100,40 @@ void Rows(int64_t rows, int64_t k, const float* a, int64_t a_row, const float* b
   }
 }
 
-// Fetches what a vector for each lane takes, into the second-level cache.
-const char* Fetch(const char* next) {
+// 2 kLanes terms of kLanes columns of B, whose columns are contiguous: use(term, that term of the columns), in ascending
+// order. With AVX2 these are lines of the cache, done with before the columns' lines drive each other out.
+template <typename Use>
+PRL_INLINE void EachTerm(const float* b, int64_t b_col, const Use& use) {
+  for (int half = 0; half < 2 * kLanes; half += kLanes) {
+    VF v[kLanes];
 #pragma GCC unroll 16
-  for (int at = 0; at < (int)(kLanes * sizeof(VF)); at += 64) __builtin_prefetch(next + at, 0, 2);
-  return next + kLanes * sizeof(VF);
-}
-
-// A strip of B whose columns are contiguous, 2 kLanes terms at a time: with AVX2 a line of the cache, done with before
-// the columns' lines drive each other out. Returns how many terms are packed. `next` (or null): what to fetch
-// meanwhile, as many bytes as are packed.
-int64_t PackTransposed(int64_t k, const float* b, int64_t b_col, float* out, const char* next) {
-  int64_t p = 0;
-  for (; p + 2 * kLanes <= k; p += 2 * kLanes) {
-    for (int first = 0; first < kNr; first += kLanes) {
-      for (int half = 0; half < 2 * kLanes; half += kLanes) {
-        if (next) next = Fetch(next);
-        VF v[kLanes];
+    for (int j = 0; j < kLanes; ++j) v[j] = Load(b + j * b_col + half);
+    Transpose(v);
 #pragma GCC unroll 16
-        for (int j = 0; j < kLanes; ++j) v[j] = Load(b + (first + j) * b_col + p + half);
-        Transpose(v);
-#pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) Store(out + (p + half + i) * kNr + first, v[i]);
-      }
-    }
+    for (int i = 0; i < kLanes; ++i) use(half + i, v[i]);
   }
-  return p;
 }
 // Pairs of terms are transposed together.
-int64_t PackTransposed(int64_t k, const BFloat16* b, int64_t b_col, float* out, const char* next) {
+template <typename Use>
+PRL_INLINE void EachTerm(const BFloat16* b, int64_t b_col, const Use& use) {
+  VF v[kLanes];
+#pragma GCC unroll 16
+  for (int j = 0; j < kLanes; ++j) __builtin_memcpy(v + j, b + j * b_col, sizeof(VF));
+  Transpose(v);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    use(2 * i, (VF)((VU)v[i] << 16));
+    use(2 * i + 1, (VF)((VU)v[i] & 0xffff0000u));
+  }
+}
+
+// A strip of B whose columns are contiguous. Returns how many terms are packed.
+template <typename T>
+int64_t PackTransposed(int64_t k, const T* b, int64_t b_col, float* out) {
   int64_t p = 0;
   for (; p + 2 * kLanes <= k; p += 2 * kLanes) {
     for (int first = 0; first < kNr; first += kLanes) {
-      if (next) next = Fetch(next);
-      VF v[kLanes];
-#pragma GCC unroll 16
-      for (int j = 0; j < kLanes; ++j) __builtin_memcpy(v + j, b + (first + j) * b_col + p, sizeof(VF));
-      Transpose(v);
-#pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) {
-        Store(out + (p + 2 * i) * kNr + first, (VF)((VU)v[i] << 16));
-        Store(out + (p + 2 * i + 1) * kNr + first, (VF)((VU)v[i] & 0xffff0000u));
-      }
+      EachTerm(b + first * b_col + p, b_col, [&](int t, VF v) { Store(out + (p + t) * kNr + first, v); });
     }
   }
   return p;
@@ -155,8 +141,7 @@ int64_t PackTransposed(int64_t k, const BFloat16* b, int64_t b_col, float* out, 
 
 // Strip s of B: columns [s * kNr, ...), k x kNr row-major, columns past n are 0.
 template <typename T>
-void PackStrip(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t strip, float* out,
-               const char* next = nullptr) {
+void PackStrip(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t strip, float* out) {
   const int64_t first = strip * kNr;
   const int columns = (int)Smaller(kNr, n - first);
   b += first * b_col;
@@ -167,7 +152,7 @@ void PackStrip(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, i
     }
     return;
   }
-  int64_t p = columns == kNr && b_row == 1 ? PackTransposed(k, b, b_col, out, next) : 0;
+  int64_t p = columns == kNr && b_row == 1 ? PackTransposed(k, b, b_col, out) : 0;
   for (int64_t p0 = p; p0 < k; p0 += 16) {
     const int64_t p1 = Smaller(p0 + 16, k);
     for (int j = 0; j < columns; ++j) {
@@ -246,46 +231,112 @@ void Slab(const GemmArgs& g, const float* packed, int64_t columns, float* c) {
   });
 }
 
+// Fetches bytes into the second-level cache. Returns what lies behind them.
+PRL_INLINE const char* Fetch(const char* next, int bytes) {
+#pragma GCC unroll 8
+  for (int at = 0; at < bytes; at += 64) __builtin_prefetch(next + at, 0, 2);
+  return next + bytes;
+}
+
+// kLanes columns at a time, so many that four chains or more do not wait for each other's additions.
+constexpr int ThinGroups(int rows) { return rows < 4 ? 4 / rows : 1; }
+
+// ThinGroups columns of C from `column` on, for m <= kRows: terms are used in the registers that they were transposed
+// in. `next` (or null): what to fetch meanwhile, as many bytes as are read.
+template <int kRows, typename T>
+__attribute__((noinline)) void Thin(const GemmArgs& g, const T* b, int64_t column, const char* next) {
+  constexpr int kGroups = ThinGroups(kRows), kChains = kGroups * kRows;
+  const float* row[kRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) row[r] = g.a + Smaller(r, g.m - 1) * g.a_row;  // the last one again
+  VF sum[kChains], chain[kChains];
+  for (int64_t p0 = 0; p0 < g.k; p0 += kKc) {
+    const int64_t p1 = Smaller(p0 + kKc, g.k), whole = p1 - (p1 - p0) % (2 * kLanes);
+#pragma GCC unroll 8
+    for (VF& c : chain) c = VF{};
+    for (int64_t p = p0; p < whole; p += 2 * kLanes) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kGroups; ++i) {
+        if (next) next = Fetch(next, 2 * kLanes * kLanes * (int)sizeof(T));
+        EachTerm(b + (column + i * kLanes) * g.b_col + p, g.b_col, [&](int t, VF v) {
+#pragma GCC unroll 8
+          for (int r = 0; r < kRows; ++r) chain[i * kRows + r] += Splat(row[r][p + t]) * v;
+        });
+      }
+    }
+    for (int64_t p = whole; p < p1; ++p) {
+      for (int i = 0; i < kGroups; ++i) {
+        float lane[kLanes];
+        for (int j = 0; j < kLanes; ++j) lane[j] = ToFloat(b[(column + i * kLanes + j) * g.b_col + p]);
+        for (int r = 0; r < kRows; ++r) chain[i * kRows + r] += Splat(row[r][p]) * Load(lane);
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kChains; ++i) {
+      const float* c = g.c + Smaller(i % kRows, g.m - 1) * g.c_row + column + i / kRows * kLanes;
+      sum[i] = p0 > 0 ? sum[i] + chain[i] : g.accumulate ? Load(c) + chain[i] : chain[i];
+    }
+  }
+  for (int i = 0; i < kChains; ++i) {
+    if (i % kRows < g.m) Store(g.c + i % kRows * g.c_row + column + i / kRows * kLanes, sum[i]);
+  }
+}
+
+// Strips [begin, end) for m <= kThinRows. Returns the first that is left: it is not whole, or half of what Thin takes.
+template <typename T>
+int64_t ThinStrips(const GemmArgs& g, const T* b, int64_t begin, int64_t end) {
+  const int64_t width = kLanes * ThinGroups((int)g.m), last = Smaller(end, g.n / kNr) * kNr;
+  const int64_t block = g.m <= 8 ? g.m : g.m <= 12 ? 6 : 8;  // of rows
+  int64_t column = begin * kNr;
+  for (; column + width <= last; column += width) {
+    // (Too many fetches at once, as the compiler would arrange them without a branch between, wait for each other.)
+    const char* next = column + 2 * width <= g.n ? (const char*)(b + (column + width) * g.b_col) : nullptr;
+    for (int64_t i = 0; i < g.m; i += block, next = nullptr) {
+      GemmArgs rows = g;
+      rows.m = Smaller(block, g.m - i);
+      rows.a = g.a + i * g.a_row;
+      rows.c = g.c + i * g.c_row;
+      if (g.m == 1) Thin<1>(rows, b, column, next);
+      else if (g.m == 2) Thin<2>(rows, b, column, next);
+      else if (rows.m <= 4) Thin<4>(rows, b, column, next);
+      else if (rows.m <= 6) Thin<6>(rows, b, column, next);
+      else Thin<8>(rows, b, column, next);
+    }
+  }
+  return column / kNr;
+}
+
 }  // namespace
 
 // C of few rows of A: see the top. B by contiguous columns. A strip of C is written when it is done: its rows may lie
-// so far apart that they drive each other out of the caches. Where memory is the limit a strip of B goes in short
-// pieces, so that memory is never idle: the chains of a piece continue those of the one before.
+// so far apart that they drive each other out of the caches.
 template <typename T>
 static void Stream(const GemmArgs& g, const T* b) {
-  const int64_t strips = (g.n + kNr - 1) / kNr, grain = Smaller(8, strips / (4 * NumThreads()) + 1);
-  const bool pieces = g.m <= kThinRows;
-  const int64_t step = !pieces ? kKc : g.m <= 4 ? 2 * kLanes : 64;
-  // 8 rows in two fours: two rows alone would wait for each other's additions.
-  const int64_t tile_rows = kMr == 6 && g.m == 8 ? 4 : kMr, tiles = (g.m + tile_rows - 1) / tile_rows;
-  ParallelRows(strips, g.m * g.n * g.k < 100000 ? strips : grain, [&](int64_t begin, int64_t end) {
+  const int64_t strips = (g.n + kNr - 1) / kNr, pairs = (strips + 1) / 2, threads = NumThreads();
+  const int64_t tiles = (g.m + kMr - 1) / kMr;
+  // Tasks of up to 8 pairs of strips, of about the same size.
+  const int64_t most = Smaller(pairs, 4 * threads > pairs / 8 ? 4 * threads : pairs / 8);
+  const int64_t tasks = threads == 1 || g.m * g.n * g.k < 100000 ? 1 : most;
+  ParallelFor(tasks, [&](int64_t task) {
+    const int64_t begin = pairs * task / tasks * 2, end = Smaller(pairs * (task + 1) / tasks * 2, strips);
     float* packed = ThreadScratch(kScratchGemmB, kKc * kNr);
-    float sums[kFewRows * kNr], chains[kThinRows * kNr];
-    for (int64_t s = begin; s < end; ++s) {
+    alignas(64) float sums[kFewRows * kNr];
+    for (int64_t s = g.m <= kThinRows ? ThinStrips(g, b, begin, end) : begin; s < end; ++s) {
       const int columns = (int)Smaller(kNr, g.n - s * kNr);
       for (int64_t i = 0; g.accumulate && i < g.m; ++i) {
         for (int j = 0; j < columns; ++j) sums[i * kNr + j] = g.c[i * g.c_row + s * kNr + j];
       }
-      for (int64_t p0 = 0; p0 < g.k; p0 += kKc) {
-        const int64_t kc = Smaller(kKc, g.k - p0);
-        const Into into = g.accumulate || p0 > 0 ? kAdd : kWrite;
-        for (int64_t q = 0; q < kc; q += step) {
-          const int64_t p = p0 + q, terms = Smaller(step, kc - q);
-          // The next strip, which lies behind this one, is fetched meanwhile: by the packing, or a share by each tile.
-          const char* next = s + 1 < strips ? (const char*)(b + (s + 1) * kNr * g.b_col + p * kNr) : nullptr;
-          const int64_t share = !pieces && next ? terms * kNr * (int64_t)sizeof(T) / tiles : 0;
-          PackStrip(terms, g.n, b + p, 1, g.b_col, s, packed, pieces ? next : nullptr);
-          for (int64_t i = 0; i < g.m; i += tile_rows, next += share) {
-            for (int64_t at = 0; at < share; at += 64) __builtin_prefetch(next + at, 0, 2);
-            Rows<1>(Smaller(tile_rows, g.m - i), terms, g.a + i * g.a_row + p, g.a_row, packed,
-                    (pieces ? chains : sums) + i * kNr, kNr, kNr,
-                    !pieces ? into
-                    : q > 0 ? kContinue
-                            : kWrite);
-          }
+      for (int64_t p = 0; p < g.k; p += kKc) {
+        const int64_t terms = Smaller(kKc, g.k - p);
+        // The next strip, which lies behind this one, is fetched meanwhile, a share by each tile.
+        const char* next = s + 1 < strips ? (const char*)(b + (s + 1) * kNr * g.b_col + p * kNr) : nullptr;
+        const int64_t share = next ? terms * kNr * (int64_t)sizeof(T) / tiles : 0;
+        PackStrip(terms, g.n, b + p, 1, g.b_col, s, packed);
+        for (int64_t i = 0; i < g.m; i += kMr, next += share) {
+          for (int64_t at = 0; at < share; at += 64) __builtin_prefetch(next + at, 0, 2);
+          Rows<1>(Smaller(kMr, g.m - i), terms, g.a + i * g.a_row + p, g.a_row, packed, sums + i * kNr, kNr, kNr,
+                  g.accumulate || p > 0 ? kAdd : kWrite);
         }
-        const bool add = into == kAdd;
-        for (int64_t at = 0; pieces && at < g.m * kNr; ++at) sums[at] = add ? sums[at] + chains[at] : chains[at];
       }
       for (int64_t i = 0; i < g.m; ++i) {
         float* c = g.c + i * g.c_row + s * kNr;
