@@ -13,7 +13,7 @@ export interface ModelScale {
 
 const UPDATE = { learningRate: 1e-6, adamBeta2: 0.99 };
 /** Rounds of seconds each: fewer than a kernel gets. */
-const ROUNDS = { warmUp: 1, runs: 5 };
+const ROUNDS = { warmUp: 1, runs: 3 };
 
 /** Prompts x samples, prompt and completion tokens. */
 const SHAPES = {

@@ -1,8 +1,8 @@
 // Blocked as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008): B is
 // packed in strips of kNr columns, a block of rows of A meets one strip of kKc x kNr (first-level cache) after the
-// other, and the innermost kernel keeps kMr x kNr elements of C in registers. A is read where it is when its rows are
-// contiguous, and packed when it is transposed. For few rows of A a strip is packed by the thread that uses it, and
-// used while it is in that thread's cache: B is then read once from memory and never written. For very few rows it is not
+// other, and the innermost kernel keeps kMr x kNr elements of C in registers. The block of A is packed too, unless its
+// rows are contiguous and meet few strips. For few rows of A a strip is packed by the thread that uses it, and used
+// while it is in that thread's cache: B is then read once from memory and never written. For very few rows it is not
 // packed at all.
 #include "runtime/cpu/gemm.h"
 
@@ -29,6 +29,10 @@ constexpr int64_t kMc = 16 * kMr;
 constexpr int64_t kSlab = int64_t{1} << 21;
 constexpr int64_t kDeep = 8 * kKc;
 constexpr int64_t kFewRows = 2 * kMc, kThinRows = 16;
+// Strips of B from which on a block of A with contiguous rows is packed too.
+constexpr int64_t kManyStrips = 12;
+// Terms of a transposed A that are fetched ahead of the packing.
+constexpr int64_t kAhead = 8;
 
 int64_t RoundUp(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -164,17 +168,43 @@ void PackStrip(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, i
   }
 }
 
-// A transposed A, rows [0, rows) and terms [0, k): groups of kMr rows, each k x kMr row-major, so that kStep = kMr.
+// kMr rows whose terms are contiguous, kLanes terms at a time. A vector may write past its kMr: what follows in `out` is
+// written later, and kLanes floats more must be there. Returns how many terms are packed.
+int64_t PackRows(int64_t k, const float* a, int64_t a_row, float* out) {
+  constexpr int kPieces = (kMr + kLanes - 1) / kLanes;
+  int64_t p = 0;
+  for (; p + kLanes <= k; p += kLanes) {
+    VF v[kPieces][kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kPieces * kLanes; ++i)
+      v[i / kLanes][i % kLanes] = i < kMr ? Load(a + i * a_row + p) : VF{};
+#pragma GCC unroll 16
+    for (int piece = 0; piece < kPieces; ++piece) Transpose(v[piece]);
+#pragma GCC unroll 16
+    for (int i = 0; i < kPieces * kLanes; ++i)
+      Store(out + (p + i / kPieces) * kMr + i % kPieces * kLanes, v[i % kPieces][i / kPieces]);
+  }
+  return p;
+}
+
+// Rows [0, rows) and terms [0, k) of A: groups of kMr rows, each k x kMr row-major, so that kStep = kMr.
 void PackA(int64_t rows, int64_t k, const float* a, int64_t a_row, int64_t a_col, float* out) {
-  for (int64_t i0 = 0; i0 < rows; i0 += kMr, out += k * kMr) {
+  const int64_t whole = rows / kMr * kMr;
+  // A transposed: a term's rows are contiguous, and terms may lie so far apart that they drive each other out of the
+  // caches. So all rows of a term at a time, each line of the cache once.
+  for (int64_t p = 0; a_row == 1 && p < k; ++p) {
+    const float* from = a + p * a_col;
+    if (p + kAhead < k) {
+      for (int64_t i = 0; i < whole; i += 16) __builtin_prefetch(from + kAhead * a_col + i, 0, 2);
+    }
+    for (int64_t i = 0; i < whole; i += kMr) __builtin_memcpy(out + i * k + p * kMr, from + i, kMr * sizeof(float));
+  }
+  for (int64_t i0 = a_row == 1 ? whole : 0; i0 < rows; i0 += kMr) {
     const int count = (int)Smaller(kMr, rows - i0);
     const float* from = a + i0 * a_row;
-    if (count == kMr && a_row == 1) {
-      for (int64_t p = 0; p < k; ++p) __builtin_memcpy(out + p * kMr, from + p * a_col, kMr * sizeof(float));
-    } else {
-      for (int64_t p = 0; p < k; ++p) {
-        for (int i = 0; i < count; ++i) out[p * kMr + i] = from[i * a_row + p * a_col];
-      }
+    float* group = out + i0 * k;
+    for (int64_t p = count == kMr && a_col == 1 ? PackRows(k, from, a_row, group) : 0; p < k; ++p) {
+      for (int i = 0; i < count; ++i) group[p * kMr + i] = from[i * a_row + p * a_col];
     }
   }
 }
@@ -183,20 +213,26 @@ void PackA(int64_t rows, int64_t k, const float* a, int64_t a_row, int64_t a_col
 // real.
 void Tile(const GemmArgs& g, int64_t row0, int64_t row1, int64_t strip0, int64_t strip1, const float* packed,
           int64_t columns, float* c) {
-  const bool direct = g.a_col == 1;
+  const bool direct = g.a_col == 1 && (strip1 - strip0 < kManyStrips || row1 - row0 < kMr);
   for (int64_t p0 = 0; p0 < g.k; p0 += kKc) {
     const int64_t kc = Smaller(kKc, g.k - p0);
     const Into into = g.accumulate || p0 > 0 ? kAdd : kWrite;
     const float* a = g.a + row0 * g.a_row + p0 * g.a_col;
     if (!direct) {
-      float* packed_a = ThreadScratch(kScratchGemmA, kMc * kKc);
+      float* packed_a = ThreadScratch(kScratchGemmA, kMc * kKc + kLanes);
       PackA(row1 - row0, kc, a, g.a_row, g.a_col, packed_a);
       a = packed_a;
     }
+    const int64_t tiles = (row1 - row0 + kMr - 1) / kMr,
+                  share = (kc * kNr * (int64_t)sizeof(float) + tiles * 64 - 1) / (tiles * 64) * 64;
     for (int64_t s = strip0; s < strip1; ++s) {
       const float* b = packed + (s * g.k + p0) * kNr;
       const int width = (int)Smaller(kNr, columns - s * kNr);
+      // The strip that comes next is fetched meanwhile, a share by each tile: into the second-level cache.
+      const char* next = s + 1 < strip1 ? (const char*)(b + g.k * kNr) : nullptr;
       for (int64_t i = row0; i < row1; i += kMr) {
+        for (int64_t at = 0; next && at < share; at += 64) __builtin_prefetch(next + at, 0, 2);
+        if (next) next += share;
         const int64_t rows = Smaller(kMr, row1 - i);
         float* out = c + i * g.c_row + s * kNr;
         const float* a_tile = direct ? a + (i - row0) * g.a_row : a + (i - row0) * kc;
@@ -214,7 +250,7 @@ void Tile(const GemmArgs& g, int64_t row0, int64_t row1, int64_t strip0, int64_t
 // threads; the numbers do not.
 void Slab(const GemmArgs& g, const float* packed, int64_t columns, float* c) {
   const int64_t strips = (columns + kNr - 1) / kNr;
-  const int64_t threads = g.m * columns * g.k < 100000 ? 1 : NumThreads();
+  const int64_t threads = g.m * columns * g.k < 100000 || InTask() ? 1 : NumThreads();
   if (threads == 1) {
     for (int64_t i = 0; i < g.m; i += kMc) Tile(g, i, Smaller(i + kMc, g.m), 0, strips, packed, columns, c);
     return;

@@ -149,6 +149,8 @@ class Pool {
 int NumThreads() { return Pool::Get().threads(); }
 void SetNumThreads(int n) { Pool::Get().SetThreads(n); }
 
+bool InTask() { return inside_task; }
+
 void ParallelForRaw(int64_t count, TaskFn fn, void* context) {
   if (count <= 0) return;
   if (count == 1 || inside_task || NumThreads() == 1) {

@@ -15,6 +15,9 @@ int NumThreads();
 // Takes effect for calls that begin after it; 1 <= n <= 256. For tests and benchmarks.
 void SetNumThreads(int n);
 
+// Whether the calling thread runs a task: a ParallelFor then runs inline.
+bool InTask();
+
 using TaskFn = void (*)(void* context, int64_t index);
 // Runs fn(context, i) for i in [0, count) and returns when all have ended. fn must not throw.
 void ParallelForRaw(int64_t count, TaskFn fn, void* context);
