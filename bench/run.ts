@@ -12,7 +12,7 @@ import { clippedLossGroups } from './clipped_loss.bench.js';
 import { collectGarbage, openDevice } from './device.js';
 import { gemmGroups } from './gemm.bench.js';
 import { growthGroups } from './growth.bench.js';
-import { type GroupResult, measure, WARM_UP } from './harness.js';
+import { type Group, type GroupResult, measure, WARM_UP } from './harness.js';
 import type { Scale } from './inputs.js';
 import { linearLogprobGroups } from './linear_logprob.bench.js';
 import { type ModelScale, modelGroups } from './model.bench.js';

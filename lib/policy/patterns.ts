@@ -13,7 +13,7 @@ export const patternOf = (pattern: PatternJson): RegExp =>
 
 /** The matches in a text, and what is between them. */
 export function splitBy(pattern: RegExp, text: string): string[] {
-  const found = text.match(pattern) ?? [];
+  const found: string[] = text.match(pattern) ?? [];
   let length = 0;
   for (const match of found) length += match.length;
   if (length === text.length) return found.includes('') ? found.filter((match) => match !== '') : found;
