@@ -22,8 +22,8 @@ export const BYTES = Array.from(
   (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
 );
 
-/** Longest piece that is remembered, and how many characters and ids are, in UTF-16 units. */
-const LONGEST = 64;
+/** Longest piece that is remembered (longer ones seldom come again), and how much: characters and ids together. */
+const LONGEST = 16;
 const MOST = 2 ** 19;
 
 /** Encodes pieces, and remembers short ones: most words of a text were seen before. */
