@@ -12,15 +12,16 @@ import { clippedLossGroups } from './clipped_loss.bench.js';
 import { collectGarbage, openDevice } from './device.js';
 import { gemmGroups } from './gemm.bench.js';
 import { growthGroups } from './growth.bench.js';
-import { type GroupResult, measure, WARM_UP } from './harness.js';
+import { type Group, type GroupResult, measure, WARM_UP } from './harness.js';
 import type { Scale } from './inputs.js';
 import { linearLogprobGroups } from './linear_logprob.bench.js';
-import { modelGroups } from './model.bench.js';
+import { type ModelScale, modelGroups } from './model.bench.js';
 import { Peers } from './peers.js';
 import { policyGroups } from './policy.bench.js';
 import { policyLossGroups } from './policy_loss.bench.js';
 import { tableOf } from './report.js';
 import { tokenLogprobGroups } from './token_logprob.bench.js';
+import { tokenizerGroups } from './tokenizer.bench.js';
 
 export interface BenchOptions {
   device: Device;
@@ -50,12 +51,14 @@ const allGroups = (scale: Scale) => [
   ...growthGroups(scale),
 ];
 
+const groupsOfModel = (scale: ModelScale): Group[] => [...tokenizerGroups(scale), ...modelGroups(scale)];
+
 /** Runs the benchmarks. True if every group could be measured. */
 export async function runBench(options: BenchOptions): Promise<boolean> {
   const { device, runs, tiny, model, filter = '', threads, json, onProgress } = options;
   if (model !== undefined && device !== 'cpu')
     throw invalidArgument('--model is for --device cpu: the policy computes there');
-  const all = model === undefined ? allGroups({ device, tiny }) : modelGroups({ folder: model, tiny });
+  const all = model === undefined ? allGroups({ device, tiny }) : groupsOfModel({ folder: model, tiny });
   const groups = all.filter(({ name }) => name.includes(filter));
   if (groups.length === 0)
     throw outOfRange(

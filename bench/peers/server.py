@@ -73,6 +73,7 @@ class Server:
         "token_logprob": "kernels_peer", "policy_loss": "kernels_peer", "linear_logprob": "kernels_peer",
         "clipped_loss": "kernels_peer", "gemm": "kernels_peer", "advantages": "advantages_peer",
         "policy_update": "policy_peer", "policy_logprobs": "policy_peer", "policy_generate": "policy_peer",
+        "tokenizer_encode": "tokenizer_peer",
     }
 
     def __init__(self, torch, options):

@@ -1,15 +1,10 @@
 // Encodes text as the Python library does: added tokens first, then normalizer, pre-tokenizers, byte-pair encoding and
-// the template. @huggingface/tokenizers translates the patterns and merges the pairs.
-import * as library from '@huggingface/tokenizers';
+// the template.
 import { isObject, type Json } from '../base/json.js';
 import { quoted } from '../base/text.js';
 import { type AddedToken, corrupt, isId, unsupported } from './added-tokens.js';
-
-/** The parts of the library that are used. TypeScript does not find their types: its own imports lack extensions. */
-const { BPE, SplitPreTokenizer } = library as unknown as {
-  BPE: new (model: Json) => { tokens_to_ids: Map<string, number>; bpe(piece: string): string[] };
-  SplitPreTokenizer: new (part: Json) => { pre_tokenize_text(text: string): string[] };
-};
+import { type BytePairs, PieceEncoder } from './byte-pairs.js';
+import { type PatternJson, patternOf, safeLength, splitBy } from './patterns.js';
 
 /** Depth of nested sequences. Real ones have one level. */
 const MAX_DEPTH = 8;
@@ -17,26 +12,39 @@ const MAX_DEPTH = 8;
 type Normalizer = (text: string) => string;
 /** Splits the pieces of a text further. `first`: they begin the whole text. */
 type PreTokenizer = (pieces: string[], first: boolean) => string[];
+/** A pre-tokenizer that is a pattern. */
+const byPattern = (pattern: RegExp) =>
+  Object.assign((pieces: string[]) => pieces.flatMap((piece) => splitBy(pattern, piece)), { pattern });
 
 /** @internal Text to token ids. */
 export class Encoder {
   readonly #normalizers: Normalizer[];
   readonly #preTokenizers: PreTokenizer[];
   readonly #template: { before: number[]; after: number[] };
-  readonly #model: Model;
+  readonly #pieces: PieceEncoder;
+  readonly #safeLength: number;
   /** Tokens that are looked for before normalization, and after it. */
   readonly #plain: Dictionary;
   readonly #normalized: Dictionary;
 
   /** @param splitSpecial special tokens are spelled out like other text */
-  constructor(json: Json, added: readonly AddedToken[], splitSpecial: boolean) {
+  constructor(json: Json, model: BytePairs, added: readonly AddedToken[], splitSpecial: boolean) {
     const normalizers = [...parts(json.normalizer, 'normalizers')];
     const preTokenizers = [...parts(json.pre_tokenizer, 'pretokenizers')];
     checkFirst(normalizers, preTokenizers);
     this.#normalizers = normalizers.map(normalizerOf);
-    this.#preTokenizers = preTokenizers.map(preTokenizerOf);
+    const split = preTokenizers.flatMap(preTokenizerOf);
+    const patterns = split.flatMap((each) => ('pattern' in each ? [each.pattern as RegExp] : []));
+    // A normalizer of its own may make any text long.
+    const longer = normalizers.some(({ type }) => type === 'Prepend' || type === 'Replace');
+    this.#safeLength = patterns.length === 0 ? Infinity : longer ? 0 : safeLength(patterns);
+    const words = wordSplitter(json.model as Json, model);
+    if (words) split.push(words);
+    // Pieces that are remembered need no spelling.
+    const spelled = split.at(-1) === spellAll;
+    this.#preTokenizers = spelled ? split.slice(0, -1) : split;
     this.#template = templateOf([...parts(json.post_processor, 'processors')]);
-    this.#model = new Model(json.model as Json);
+    this.#pieces = new PieceEncoder(json.model as Json, model, spelled ? spellBytes : (piece) => piece);
     const dictionary = (normalized: boolean) => {
       const tokens = added.filter((token) => token.normalized === normalized);
       const special = [...tokens.filter((token) => token.special), ...tokens.filter((token) => !token.special)];
@@ -55,6 +63,11 @@ export class Encoder {
     return this.#normalizers.reduce((text, normalize) => normalize(text), text);
   }
 
+  /** Whether the patterns surely split this text before any deadline. */
+  isQuick(text: string): boolean {
+    return this.#safeLength === Infinity || this.normalize(text).length <= this.#safeLength;
+  }
+
   /** @param special with the tokens of the template */
   encode(text: string, special: boolean): number[] {
     const ids: number[] = special ? [...this.#template.before] : [];
@@ -63,7 +76,7 @@ export class Encoder {
       this.#normalized.split(this.normalize(section), ids, (part, at) => {
         first &&= at === 0;
         const pieces = this.#preTokenizers.reduce((list, split) => split(list, first), [part]);
-        for (const piece of pieces) this.#model.encode(piece, ids);
+        for (const piece of pieces) this.#pieces.encode(piece, ids);
       });
     });
     if (special) ids.push(...this.#template.after);
@@ -85,6 +98,8 @@ interface Node {
 /** Finds added tokens in a text, from left to right, the longest first. */
 class Dictionary {
   readonly #root: Node = { next: new Map() };
+  /** The UTF-16 units with which tokens begin. */
+  readonly #begin: RegExp;
   readonly #splitSpecial: boolean;
 
   constructor(tokens: readonly AddedToken[], textOf: (token: AddedToken) => string, splitSpecial: boolean) {
@@ -100,19 +115,20 @@ class Dictionary {
       }
       node.token ??= token;
     }
+    const units = [...this.#root.next.keys()].map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+    this.#begin = new RegExp(`[${units.join('')}]`, 'g');
   }
 
   /** Pushes the ids of the tokens that are found, and calls `rest` with the text between them and its position. */
   split(text: string, ids: number[], rest: (text: string, start: number) => void): void {
     let done = 0;
-    for (let at = 0; at < text.length; ) {
-      const [token, length] = this.#match(text, at);
-      if (!token) {
-        at++;
-        continue;
-      }
-      let [start, end] = [at, at + length];
-      at = end;
+    this.#begin.lastIndex = 0;
+    while (this.#begin.test(text)) {
+      let start = this.#begin.lastIndex - 1;
+      const [token, length] = this.#match(text, start);
+      if (!token) continue;
+      let end = start + length;
+      this.#begin.lastIndex = end;
       if (this.#splitSpecial && token.special) continue;
       const [before, after] = [text.slice(Math.max(0, start - 2), start), text.slice(end, end + 2)];
       if (token.single_word && (WORD_BEFORE.test(before) || WORD_AFTER.test(after))) continue;
@@ -136,52 +152,6 @@ class Dictionary {
     return [found, length];
   }
 }
-
-/** Byte-pair encoding of a piece. */
-class Model {
-  readonly #bpe: InstanceType<typeof BPE>;
-  readonly #ids: Map<string, number>;
-  readonly #bytes: number[] | undefined;
-  readonly #unknown: number | undefined;
-  readonly #fuse: boolean;
-  readonly #ignoreMerges: boolean;
-
-  /** @param model as checkVocabulary has checked it */
-  constructor(model: Json) {
-    try {
-      this.#bpe = new BPE(model);
-    } catch (cause) {
-      throw corrupt(`cannot be built: ${(cause as Error).message}`);
-    }
-    this.#ids = this.#bpe.tokens_to_ids;
-    this.#bytes = model.byte_fallback === true ? BYTES.map((token) => this.#ids.get(token)!) : undefined;
-    this.#unknown = typeof model.unk_token === 'string' ? this.#ids.get(model.unk_token) : undefined;
-    this.#fuse = model.fuse_unk === true;
-    this.#ignoreMerges = model.ignore_merges === true;
-  }
-
-  encode(piece: string, ids: number[]): void {
-    const whole = this.#ignoreMerges ? this.#ids.get(piece) : undefined;
-    if (whole !== undefined) {
-      ids.push(whole);
-      return;
-    }
-    let unknown = false;
-    for (const token of this.#bpe.bpe(piece)) {
-      const id = this.#ids.get(token);
-      if (id !== undefined) ids.push(id);
-      else if (this.#bytes) for (const byte of Buffer.from(token)) ids.push(this.#bytes[byte]);
-      else if (this.#unknown !== undefined && !(this.#fuse && unknown)) ids.push(this.#unknown);
-      unknown = id === undefined;
-    }
-  }
-}
-
-/** The tokens of byte fallback. */
-export const BYTES = Array.from(
-  { length: 256 },
-  (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
-);
 
 /** The parts of a component that may be a sequence of parts. */
 function* parts(component: unknown, list: string, depth = 0): Generator<Json> {
@@ -207,10 +177,9 @@ function normalizerOf({ type, pattern, content, prepend }: Json): Normalizer {
 /** The pattern by which GPT-2 splits text. */
 const WORDS = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
-function splitBy(pattern: { Regex: string } | { String: string }): PreTokenizer {
+function splitter(pattern: PatternJson): PreTokenizer {
   try {
-    const split = new SplitPreTokenizer({ type: 'Split', pattern, behavior: 'Isolated', invert: false });
-    return (pieces) => pieces.flatMap((piece) => split.pre_tokenize_text(piece));
+    return byPattern(patternOf(pattern));
   } catch (cause) {
     throw corrupt(`cannot be built: ${(cause as Error).message}`);
   }
@@ -229,7 +198,10 @@ function spellBytes(text: string): string {
   return spelled;
 }
 
-function preTokenizerOf(part: Json): PreTokenizer {
+const spellAll: PreTokenizer = (pieces) => pieces.map(spellBytes);
+const prefixSpace: PreTokenizer = (pieces) => pieces.map((piece) => (piece.startsWith(' ') ? piece : ` ${piece}`));
+
+function preTokenizerOf(part: Json): PreTokenizer[] {
   const { type, pattern, behavior, invert } = part;
   if (type === 'Split') {
     if (behavior !== 'Isolated' || invert === true)
@@ -237,24 +209,34 @@ function preTokenizerOf(part: Json): PreTokenizer {
     const [[kind, source] = []] = isObject(pattern) ? Object.entries(pattern) : [];
     if ((kind !== 'Regex' && kind !== 'String') || typeof source !== 'string' || source === '')
       throw corrupt(`splits text by the pattern ${quoted(pattern)}`);
-    return splitBy({ [kind]: source } as { Regex: string });
+    return [splitter({ [kind]: source } as PatternJson)];
   }
   if (type === 'ByteLevel') {
-    const words = part.use_regex === false ? undefined : splitBy({ Regex: WORDS });
-    const prefix = part.add_prefix_space === true;
-    return (pieces, first) => {
-      const spaced = prefix ? pieces.map((piece) => (piece.startsWith(' ') ? piece : ` ${piece}`)) : pieces;
-      return (words ? words(spaced, first) : spaced).map(spellBytes);
-    };
+    const prefix = part.add_prefix_space === true ? [prefixSpace] : [];
+    return [...prefix, ...(part.use_regex === false ? [] : [splitter({ Regex: WORDS })]), spellAll];
   }
-  if (type === 'Digits') return splitBy({ Regex: part.individual_digits === true ? '\\p{N}' : '\\p{N}+' });
-  if (type === 'Metaspace') return metaspace(part);
+  if (type === 'Digits') return [byPattern(part.individual_digits === true ? /\p{N}|\P{N}+/gu : /\p{N}+|\P{N}+/gu)];
+  if (type === 'Metaspace') return [metaspace(part)];
   throw unsupported(`splits text with ${quoted(type)}`);
 }
 
 /** The option's older name is add_prefix_space. */
 const prependScheme = ({ prepend_scheme, add_prefix_space }: Json): unknown =>
   prepend_scheme ?? (add_prefix_space === false ? 'never' : 'always');
+
+/**
+ * Splits before U+2581, the space of SentencePiece, where no token crosses the place: the ids stay the same, and words
+ * are remembered. undefined: it would change ids, or there is no such space.
+ */
+function wordSplitter({ ignore_merges }: Json, { ids }: BytePairs): PreTokenizer | undefined {
+  if (ignore_merges === true || !ids.has('\u2581')) return undefined;
+  const before = new Set(['\u2581']);
+  for (const token of ids.keys())
+    if (token.includes('\u2581', 1)) for (const [each] of token.matchAll(/.(?=\u2581)/gsu)) before.add(each);
+  const crossed = Array.from(before, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
+  const place = new RegExp(`(?<![${crossed.join('')}])(?=\u2581)`, 'u');
+  return (pieces) => pieces.flatMap((piece) => piece.split(place));
+}
 
 function metaspace(part: Json): PreTokenizer {
   const symbol = part.replacement ?? '\u2581';

@@ -3,10 +3,10 @@
 import { isObject, type Json } from '../base/json.js';
 import { quoted } from '../base/text.js';
 import { corrupt, isId, unsupported } from './added-tokens.js';
-import { BYTES } from './encoder.js';
+import { BYTES, type BytePairs, pairKey } from './byte-pairs.js';
 
-/** Ids by token. */
-export function checkVocabulary({ model }: Json): Map<string, number> {
+/** The vocabulary and the merges. */
+export function readModel({ model }: Json): BytePairs {
   if (!isObject(model)) throw corrupt('has no model');
   if (model.type !== 'BPE') throw unsupported(`has a model of type ${quoted(model.type)}, not BPE`);
   for (const option of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix'])
@@ -22,15 +22,21 @@ export function checkVocabulary({ model }: Json): Map<string, number> {
   }
   const whole = wholeTokens(model, ids);
   const pairs = Array.isArray(merges[0]);
-  for (const merge of merges) {
+  const ranks = new Map<number, number>();
+  const merged = new Int32Array(merges.length);
+  for (const [rank, merge] of merges.entries()) {
     const pair: unknown = pairs ? merge : typeof merge === 'string' ? merge.split(' ') : undefined;
-    const isPair = Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === 'string');
-    if (!isPair || ![...pair, pair.join('')].every((part) => ids.has(part)))
+    const [left, right] = Array.isArray(pair) && pair.length === 2 ? (pair as unknown[]) : [];
+    const isPair = typeof left === 'string' && typeof right === 'string';
+    const [a, b, both] = isPair ? [ids.get(left), ids.get(right), ids.get(left + right)] : [];
+    if (a === undefined || b === undefined || both === undefined)
       throw corrupt(`has the merge ${quoted(merge)}, which is not a token of its vocabulary`);
-    if (pair.some((part) => whole.has(part)))
+    if (whole.has(left as string) || whole.has(right as string))
       throw unsupported(`has the merge ${quoted(merge)} of a token without text`);
+    ranks.set(pairKey(a, b), rank);
+    merged[rank] = both;
   }
-  return ids;
+  return { ids, ranks, merged };
 }
 
 /** The tokens that stand for a byte or for an unknown character. Python merges them by id, so no merge may hold one. */

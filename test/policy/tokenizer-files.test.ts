@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ChatMessage, Tokenizer } from '../../lib/index.js';
+import { patternOf, safeLength, splitBy } from '../../lib/policy/patterns.js';
 import { throwsError } from '../reference/numbers.js';
 import { rejectsWith } from './rejects.js';
 
@@ -102,6 +103,39 @@ exact('tokens of special_tokens_map.json and added_tokens.json are loaded from a
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+exact('a word of 200,000 characters takes no longer per character, and its text comes back', () => {
+  for (const kind of ['gpt2', 'llama2']) {
+    const word = 'theab'.repeat(40_000);
+    const start = process.cpuUsage();
+    const ids = loaded.get(kind)!.encode(word);
+    // Usually 0.2 s. In quadratic time it would be minutes.
+    assert.ok(process.cpuUsage(start).user < 5e6, kind);
+    assert.is(loaded.get(kind)!.decode(ids), word);
+    const [one, more] = [1, 4].map((count) => loaded.get(kind)!.encode('theab'.repeat(10 * count)).length);
+    assert.ok(ids.length <= (4000 * (more - one)) / 3 + one, 'as many tokens per character as in a short word');
+  }
+});
+exact('pieces that are remembered give the same ids again, also after they are forgotten', () => {
+  const tokenizer = loaded.get('qwen2')!;
+  const text = 'the roots are x = 2 and x = 3, éà ½ the roots';
+  const ids = tokenizer.encode(text);
+  for (let i = 0; i < 20; i++) {
+    tokenizer.encode(
+      Array.from({ length: 1500 }, (_, k) => ` w${String.fromCharCode(97 + (k % 26)).repeat(i)}${k}`).join(''),
+    );
+    assert.equal(tokenizer.encode(text), ids);
+  }
+});
+exact('a token inside which a word begins is found, where other words are split off', () => {
+  const json = read('llama2', 'tokenizer.json');
+  const size = Object.keys(json.model.vocab).length;
+  json.model.vocab['x\u2581='] = size;
+  json.model.merges.push(['x', '\u2581=']);
+  json.added_tokens = [];
+  const tokenizer = new Tokenizer(json, { eos_token: '</s>' });
+  assert.ok(tokenizer.encode('a=x = 5').includes(size));
+  assert.is(tokenizer.decode(tokenizer.encode('the x = 5 a =x =')), 'the x = 5 a =x =');
 });
 exact('half a character is refused, as Python refuses it', () => {
   for (const text of ['\ud83d', 'a\udc00b'])
@@ -400,6 +434,18 @@ hostile('a pattern that backtracks without end is ERR_PRL_TIMEOUT', () => {
   fails(() => tokenizer.encode(`${'a'.repeat(60)}!`), 'ERR_PRL_TIMEOUT', /encoding 61 characters .* more than 1007 ms/);
   assert.ok(process.cpuUsage(start).user < 8e6);
   assert.ok(tokenizer.encode('b').length > 0);
+});
+hostile('a pattern splits unwatched only texts that it splits in a bounded time', () => {
+  const lengthOf = (Regex: string) => safeLength([patternOf({ Regex })]);
+  for (const endless of ['(a+)+$', '(?:a|a)*b', '(a?b?)*c', '(?:a{2,3})+c', '(a*?)\\1b', `${'a?'.repeat(30)}b`])
+    assert.is(lengthOf(endless), 0, endless);
+  const llama3 = read('llama3', 'tokenizer.json').pre_tokenizer.pretokenizers[0].pattern.Regex;
+  assert.ok(lengthOf(llama3) > 2000);
+  for (const slow of ['a*b', 'a*a*b', '(?=a*b)', '(?:a*a*b|a*c|)', 'a{1,50}a{1,50}b']) {
+    const start = process.cpuUsage();
+    splitBy(patternOf({ Regex: slow }), 'a'.repeat(lengthOf(slow)));
+    assert.ok(process.cpuUsage(start).user < 3e6, slow);
+  }
 });
 hostile('values nested too deeply for a message are ERR_PRL_CORRUPT', () => {
   const deep: unknown[] = [];
