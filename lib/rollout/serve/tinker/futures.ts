@@ -1,5 +1,6 @@
 // Requests in progress and their results, which clients fetch by request_id.
 import { randomUUID } from 'node:crypto';
+import type { TryAgain } from '../../../policy/tinker/wire/messages.js';
 import { HttpError } from '../http.js';
 
 /** A result in the protocol's two encodings. */
@@ -8,11 +9,20 @@ export interface Answer {
   proto?(): Uint8Array;
 }
 
+export type QueueState = TryAgain['queue_state'];
+
+/** What a request in progress gets: whether it is to end early, and a way to say what it waits for. */
+export interface Progress {
+  signal: AbortSignal;
+  state(state: QueueState): void;
+}
+
 interface Future {
   /** Settles when the request has ended, either way. */
   ended: Promise<void>;
   outcome?: { answer: Answer } | { error: unknown };
   controller: AbortController;
+  state: QueueState;
 }
 
 /** Results that are kept. The oldest go first: their clients have fetched them or are gone. */
@@ -36,13 +46,16 @@ export class Futures {
   }
 
   /** Starts a request at once. @returns its request_id */
-  start(run: (signal: AbortSignal) => Promise<Answer>): string {
+  start(run: (progress: Progress) => Promise<Answer>): string {
     this.checkRoom();
     const id = randomUUID();
     const controller = new AbortController();
     this.#running++;
-    const future: Future = { controller, ended: Promise.resolve() };
-    future.ended = run(controller.signal)
+    const future: Future = { controller, ended: Promise.resolve(), state: 'active' };
+    const state = (now: QueueState) => {
+      future.state = now;
+    };
+    future.ended = run({ signal: controller.signal, state })
       .then(
         (answer) => {
           future.outcome = { answer };
@@ -62,10 +75,10 @@ export class Futures {
   /**
    * Waits at most so many milliseconds.
    *
-   * @returns undefined while the request is unfinished
+   * @returns while the request is unfinished, what it waits for
    * @throws what the request threw; HttpError 410 for an unknown or forgotten request
    */
-  async wait(id: string, milliseconds: number, gone: AbortSignal): Promise<Answer | undefined> {
+  async wait(id: string, milliseconds: number, gone: AbortSignal): Promise<Answer | QueueState> {
     const future = this.#find(id);
     if (!future.outcome) {
       await new Promise<void>((resolve) => {
@@ -74,7 +87,7 @@ export class Futures {
         future.ended.then(resolve).finally(() => clearTimeout(timer));
       });
     }
-    if (!future.outcome) return undefined;
+    if (!future.outcome) return future.state;
     if ('error' in future.outcome) throw future.outcome.error;
     return future.outcome.answer;
   }

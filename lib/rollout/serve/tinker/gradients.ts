@@ -57,26 +57,27 @@ export class Gradients {
     return sum;
   }
 
-  /** Makes the next take() fail: a part of its gradient is missing. */
+  /** Makes the next batch() fail: a part of its gradient is missing. */
   breakOff(reason: string): void {
     this.#broken ??= reason;
   }
 
   /**
-   * The sequences so far, with the factors as advantages. Afterwards there are none.
+   * The sequences so far, with the factors as advantages.
    *
-   * @throws RangeError where there are none, or where a part is missing
+   * @throws RangeError where there are none; where a part is missing, and then the rest is dropped
    */
-  take(): PolicyBatch {
-    const [batch, spare, broken] = [this.#batch, this.#spare, this.#broken];
-    this.clear();
-    if (broken !== undefined)
+  batch(): PolicyBatch {
+    const broken = this.#broken;
+    if (broken !== undefined) {
+      this.clear();
       throw outOfRange(`a forward_backward before this optim_step failed, so that there is no step: ${broken}`);
-    if (batch.prompts.length === 0 && spare) {
-      batch.prompts.push(spare.prompt);
-      batch.completions.push(spare.completion);
-      batch.advantages.push(new Float32Array(1));
     }
+    if (this.#batch.prompts.length === 0 && this.#spare) {
+      const { prompt, completion } = this.#spare;
+      return { prompts: [prompt], completions: [completion], advantages: new Float32Array(1) };
+    }
+    const batch = this.#batch;
     if (batch.prompts.length === 0) throw outOfRange('optim_step needs a forward_backward since the last optim_step');
     const advantages = new Float32Array(batch.completions.reduce((n, { length }) => n + length, 0));
     let at = 0;

@@ -77,22 +77,25 @@ export class ServedModel {
     };
   }
 
-  /** One step of AdamW with the gradients since the last one. */
-  async optimStep(given: unknown): Promise<Answer> {
-    const params = { ...ADAM, ...checkOptions('adam_params', (given ?? {}) as AdamParams, Object.keys(ADAM)) };
-    const { learning_rate, beta1, beta2, eps, weight_decay, grad_clip_norm } = params;
-    const { applied, gradNorm } = await this.#policy.update(this.#gradients.take(), {
+  /** One step of AdamW with the gradients since the last one. If the request is wrong, they stay. */
+  async optimStep({ adam_params, optim_params, optimizer_params }: Json): Promise<Answer> {
+    if (optimizer_params != null) throw invalidArgument('the optimizer is AdamW, which takes adam_params');
+    const given = (adam_params ?? optim_params ?? {}) as AdamParams;
+    const adam = { ...ADAM, ...checkOptions('adam_params', given, Object.keys(ADAM)) };
+    const clip = checkNumber('grad_clip_norm', adam.grad_clip_norm);
+    const { applied, gradNorm } = await this.#policy.update(this.#gradients.batch(), {
       lossType: 'nll',
       // The losses are sums, whose divisor is 1.
       normalizer: { tokens: 1, sequences: 1 },
-      learningRate: learning_rate,
-      adamBeta1: beta1,
-      adamBeta2: beta2,
-      adamEpsilon: eps,
-      weightDecay: weight_decay,
-      maxGradNorm: checkNumber('grad_clip_norm', grad_clip_norm) > 0 ? grad_clip_norm : Infinity,
+      learningRate: adam.learning_rate,
+      adamBeta1: adam.beta1,
+      adamBeta2: adam.beta2,
+      adamEpsilon: adam.eps,
+      weightDecay: adam.weight_decay,
+      maxGradNorm: clip > 0 ? clip : Infinity,
       microBatchTokens: this.settings.microBatchTokens,
     });
+    this.#gradients.clear();
     if (!applied) throw new PrlError('ERR_PRL_NON_FINITE', 'the gradient is not finite: the weights stay as they were');
     return { json: () => ({ metrics: { grad_norm: gradNorm, 'unclipped_grad_l2:mean': gradNorm } }) };
   }

@@ -32,7 +32,7 @@ export const TINKER_OPTIONS = {
     type: 'integer',
     default: 4,
     min: 1,
-    doc: 'Most models in training at once; each takes the memory of a policy with its optimizer',
+    doc: 'Most models in training at once, each with the memory of a policy and its optimizer; further ones wait for a place',
   },
   maxSamplers: {
     type: 'integer',
@@ -163,8 +163,8 @@ class TinkerHttp {
     response.on('close', () => gone.abort());
     try {
       const answer = await this.service.futures.wait(id, LONG_POLL, gone.signal);
-      if (answer === undefined) {
-        sendJson(response, 408, { type: TRY_AGAIN, request_id: id, queue_state: 'active' });
+      if (typeof answer === 'string') {
+        sendJson(response, 408, { type: TRY_AGAIN, request_id: id, queue_state: answer });
       } else if (answer.proto && (request.headers.accept ?? '').includes(PROTOBUF_TYPE)) {
         const bytes = answer.proto();
         response.writeHead(200, { 'content-type': PROTOBUF_TYPE, 'content-length': bytes.length });

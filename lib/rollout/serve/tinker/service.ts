@@ -8,7 +8,7 @@ import type { ForwardBackward } from '../../../policy/tinker/wire/messages.js';
 import { sampleToProto } from '../../../policy/tinker/wire/protobuf.js';
 import type { Tokenizer } from '../../../policy/tokenizer.js';
 import { HttpError } from '../http.js';
-import { type Answer, Futures } from './futures.js';
+import { type Answer, Futures, type Progress } from './futures.js';
 import { ServedModel } from './model.js';
 import { readSample } from './sample-request.js';
 import { Samplers } from './samplers.js';
@@ -43,7 +43,6 @@ export class TinkerService {
   readonly #sessions: Sessions;
   /** request_ids of sampling, by session and seq_id. */
   readonly #sampled = new Map<string, string>();
-  #making = 0;
 
   constructor(
     readonly policy: Policy,
@@ -87,7 +86,7 @@ export class TinkerService {
       this.#sessions.unload(model_id);
       return this.#future(async () => ({ json: () => done }));
     },
-    optim_step: (body) => this.#inTurn(body, (model) => model.optimStep(body.adam_params ?? body.optim_params)),
+    optim_step: (body) => this.#inTurn(body, (model) => model.optimStep(body)),
     save_weights: (body) => this.#inTurn(body, (model) => model.saveWeights(body)),
     save_weights_for_sampler: (body) => this.#inTurn(body, (model) => this.#saveForSampler(model, body)),
     load_weights: (body) =>
@@ -134,7 +133,7 @@ export class TinkerService {
     return this.policy.config.max_position_embeddings ?? 2048;
   }
 
-  #future(run: (signal: AbortSignal) => Promise<Answer>): object {
+  #future(run: () => Promise<Answer>): object {
     return { request_id: this.futures.start(run) };
   }
 
@@ -169,23 +168,11 @@ export class TinkerService {
         : { json: () => ({ type: 'create_model', model_id: modelId }) };
     };
     const request = this.#sessions.makeOnce(session, body.model_seq_id, (modelId) =>
-      this.futures.start(() => this.#withRoom(() => make(modelId))),
+      this.futures.start((progress) =>
+        this.#sessions.withRoom(session, this.settings.maxModels, progress, () => make(modelId)),
+      ),
     );
     return { request_id: request };
-  }
-
-  async #withRoom(make: () => Promise<Answer>): Promise<Answer> {
-    const { maxModels } = this.settings;
-    if (this.#sessions.models + this.#making >= maxModels)
-      throw outOfRange(
-        `the server trains ${maxModels} models already (--max-models): finish a session, or wait until one ends`,
-      );
-    this.#making++;
-    try {
-      return await make();
-    } finally {
-      this.#making--;
-    }
   }
 
   #checkBase(name: unknown): void {
@@ -225,7 +212,7 @@ export class TinkerService {
     else if (address === undefined) this.#checkBase(body.base_model);
     const repeat = session !== undefined && body.seq_id != null ? `${session}/${body.seq_id}` : undefined;
     const n = checkInteger('num_samples', body.num_samples ?? 1, 1, this.settings.maxCompletions);
-    const run = async (signal: AbortSignal): Promise<Answer> => {
+    const run = async ({ signal }: Progress): Promise<Answer> => {
       const asked = readSample(body, this.#sampleLimits());
       const sampler = await (session !== undefined
         ? this.#samplers.ofSession(session)

@@ -1,7 +1,10 @@
 // Clients' sessions with their models. A session without a sign of life ends, and what it holds is freed.
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PrlError } from '../../../base/errors.js';
 import { checkInteger, checkString } from '../../../base/options.js';
 import { HttpError } from '../http.js';
+import type { Progress } from './futures.js';
 import type { ServedModel } from './model.js';
 import type { Samplers } from './samplers.js';
 
@@ -14,10 +17,16 @@ interface Session {
 }
 
 const MOST_SESSIONS = 4096;
+/** Milliseconds without a heartbeat, of which clients send one every 10 s, after which a session makes room for others. */
+const SILENT = 35_000;
+/** Milliseconds between looks for room. */
+const ROOM_CHECK = 100;
 
 export class Sessions {
   readonly #all = new Map<string, Session>();
   readonly #timer: NodeJS.Timeout;
+  /** Models that are being made. */
+  #making = 0;
 
   constructor(
     readonly samplers: Samplers,
@@ -29,9 +38,31 @@ export class Sessions {
   }
 
   /** Ends the sessions whose last sign of life is too long ago at this time. */
-  sweep(now: number): void {
+  sweep(now: number, timeout = this.timeout): void {
     for (const { id, seen } of this.#all.values())
-      if (now - seen > this.timeout) this.end(id, `no sign of life for ${this.timeout / 1000} s`);
+      if (now - seen > timeout) this.end(id, `no sign of life for ${timeout / 1000} s`);
+  }
+
+  /**
+   * Makes a model when fewer than `most` are there. Until then it waits, and sessions that have missed three heartbeats
+   * make room.
+   */
+  async withRoom<T>(session: Session, most: number, { signal, state }: Progress, make: () => Promise<T>): Promise<T> {
+    while (this.models + this.#making >= most) {
+      state('paused_capacity');
+      this.sweep(Date.now(), Math.min(this.timeout, SILENT));
+      await sleep(ROOM_CHECK, undefined, { signal }).catch(() => {
+        throw new PrlError('ERR_PRL_ABORTED', 'the request was ended early');
+      });
+      if (!this.#all.has(session.id)) throw new PrlError('ERR_PRL_ABORTED', 'the session has ended');
+    }
+    state('active');
+    this.#making++;
+    try {
+      return await make();
+    } finally {
+      this.#making--;
+    }
   }
 
   get models(): number {

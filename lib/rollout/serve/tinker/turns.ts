@@ -29,13 +29,13 @@ export class Turns {
    * the same request: it gets the request_id of the first.
    */
   submit(seqId: number | undefined, run: Run): string {
-    if (seqId === undefined) return this.#futures.start((signal) => this.#enqueue(() => run(signal)));
+    if (seqId === undefined) return this.#futures.start(({ signal }) => this.#enqueue(() => run(signal)));
     const known = this.#ids.get(seqId);
     if (known !== undefined) return known;
     if (seqId < this.#next) throw new HttpError(410, `the request with seq_id ${seqId} is forgotten`);
     if (seqId > this.#next + REACH)
       throw new HttpError(400, `seq_id must be at most ${this.#next + REACH} now, not ${seqId}`);
-    const id = this.#futures.start((signal) => this.#inTurn(seqId, run, signal));
+    const id = this.#futures.start(({ signal }) => this.#inTurn(seqId, run, signal));
     this.#ids.set(seqId, id);
     this.#ids.delete(seqId - 2 * REACH);
     for (let go = this.#early.get(this.#next); go; go = this.#early.get(this.#next)) {
