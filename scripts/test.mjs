@@ -3,7 +3,7 @@
 // A file that passes gets one line. A file that fails is shown with all its output. Sources are compiled once, into
 // build/compiled. The command line is tested as installed, from dist, which is compiled first if lib is newer.
 // test/runtime/cuda-*.test.ts need a GPU or its emulator: `npm run test:cuda` and `npm run test:emulated` run them.
-// test/model needs a real model: `npm run test:model` runs it.
+// test/model needs a real model: `npm run test:model` runs it. test/engines needs real peers: `npm run test:engines`.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -39,9 +39,10 @@ const nameOf = (file) => file.replace('.test.ts', '');
 const pattern = new RegExp(`(?:${process.argv[2] ?? ''}).*\\.test\\.ts$`);
 const onGpu = process.env.PRL_TEST_DEVICE === 'cuda';
 const withModel = process.env.PRL_TEST_MODEL !== undefined;
+const withEngines = process.env.PRL_TEST_ENGINES !== undefined;
 const files = readdirSync(join(root, 'test'), { recursive: true })
   .filter((file) => pattern.test(file) && (onGpu || !/(^|\/)cuda-[^/]*$/.test(file)))
-  .filter((file) => withModel || !file.startsWith('model/'))
+  .filter((file) => (withModel || !file.startsWith('model/')) && (withEngines || !file.startsWith('engines/')))
   .map((file) => ({ file, size: statSync(join(root, 'test', file)).size, first: FIRST.includes(nameOf(file)) }))
   .sort((a, b) => b.first - a.first || b.size - a.size)
   .map(({ file }) => file);

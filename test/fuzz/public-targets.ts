@@ -16,7 +16,7 @@ const ELSEWHERE = [
   ...['availableMemory', 'cudaDevices', 'nativeInfo', 'synchronize', 'describeReport'],
   ...['emptyCudaCache', 'initCuda'],
   ...['collectPrmData', 'downloadFiles', 'evaluatePrm', 'loadProcessRewardModel', 'readPrmData', 'resolveModel'],
-  ...['resolveTokenizer', 'serve', 'trainQuantilePrm', 'warmStart', 'PrlError', 'RunFolder'],
+  ...['resolveTokenizer', 'serve', 'serveTinker', 'trainQuantilePrm', 'warmStart', 'PrlError', 'RunFolder'],
 ];
 const METHODS: Record<string, string[]> = {
   Policy: ['parameterCount', 'gradients', 'call', 'checkMemory', 'save', 'saveOptimizer', 'loadOptimizer'],

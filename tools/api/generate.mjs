@@ -11,6 +11,7 @@ import { helpOf } from '../../lib/cli/kit/args.ts';
 import * as losses from '../../lib/kernels/loss-table.ts';
 import { PRM_TRAIN_OPTIONS } from '../../lib/prm/train.ts';
 import { SERVE_OPTIONS } from '../../lib/rollout/serve/server.ts';
+import { TINKER_OPTIONS } from '../../lib/rollout/serve/tinker/server.ts';
 import { TRAINER_OPTIONS } from '../../lib/train/options.ts';
 import { SFT_OPTIONS } from '../../lib/train/sft-options.ts';
 import { CHECKPOINT_CASES } from '../../test/policy/checkpoint-cases.ts';
@@ -71,6 +72,7 @@ function writeOptionTypes() {
     'train/sft-trainer-options.ts': SFT_OPTIONS,
     'prm/train-options.ts': PRM_TRAIN_OPTIONS,
     'rollout/serve/serve-settings.ts': SERVE_OPTIONS,
+    'rollout/serve/tinker/tinker-settings.ts': TINKER_OPTIONS,
   };
   for (const [file, table] of Object.entries(tables)) keep(join(root, 'lib', file), optionTypes(file, table, root));
 }

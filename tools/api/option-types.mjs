@@ -30,6 +30,11 @@ const INTERFACES = {
   'train/sft-trainer-options.ts': ['SftOptions', 'sft-options.ts', 'Options of SftTrainer, besides its setup.'],
   'prm/train-options.ts': ['PrmTrainOptions', 'train.ts', 'Values of `options` for {@link trainQuantilePrm}.'],
   'rollout/serve/serve-settings.ts': ['ServeSettings', 'server.ts', 'Options of `prl serve`, in camelCase.'],
+  'rollout/serve/tinker/tinker-settings.ts': [
+    'TinkerServeSettings',
+    'server.ts',
+    'Options of `prl serve --tinker`, in camelCase.',
+  ],
 };
 
 /** The module of the interface that stands in this file of lib. */

@@ -19,15 +19,21 @@ export async function readBody(request: IncomingMessage, maxBytes: number): Prom
   // Browsers send other types to other sites without asking.
   if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? ''))
     throw new HttpError(415, 'the content-type must be application/json');
+  return parseObject(await readBytes(request, maxBytes), (what) => new HttpError(400, `the body ${what}`));
+}
+
+/** Reads a request's body. @throws HttpError */
+export async function readBytes(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
   const tooLong = new HttpError(413, `the body must have at most ${maxBytes} bytes`, { connection: 'close' });
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLong;
-  request.setEncoding('utf8');
-  let text = '';
+  const chunks: Uint8Array[] = [];
+  let length = 0;
   for await (const chunk of request) {
-    text += chunk;
-    if (text.length > maxBytes) throw tooLong;
+    length += chunk.length;
+    if (length > maxBytes) throw tooLong;
+    chunks.push(chunk);
   }
-  return parseObject(text, (what) => new HttpError(400, `the body ${what}`));
+  return new Uint8Array(Buffer.concat(chunks));
 }
 
 export function sendJson(response: ServerResponse, status: number, body: unknown, headers: object = {}): void {
@@ -54,7 +60,10 @@ export const errorBody = (status: number, message: string) => ({
 
 const digest = (text: string) => new Uint8Array(createHash('sha256').update(text).digest());
 
-/** Whether the request carries the key. It takes the same time whatever the request carries. */
-export function isAuthorized(request: IncomingMessage, apiKey: string): boolean {
-  return timingSafeEqual(digest(request.headers.authorization ?? ''), digest(`Bearer ${apiKey}`));
-}
+/** The bearer token of a request. */
+export const bearer = ({ headers }: IncomingMessage): string | undefined =>
+  /^Bearer (.*)$/.exec(headers.authorization ?? '')?.[1];
+
+/** Whether a request carries the key. It takes the same time whatever key the request carries. */
+export const isAuthorized = (given: string | undefined, apiKey: string): boolean =>
+  given !== undefined && timingSafeEqual(digest(given), digest(apiKey));

@@ -1,5 +1,4 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { invalidArgument, PrlError } from '../../base/errors.js';
 import type { Json } from '../../base/json.js';
 import { type OptionTable, type ResolvedOptions, resolveOptions } from '../../base/options.js';
@@ -8,7 +7,8 @@ import type { Tokenizer } from '../../policy/tokenizer.js';
 import { streamedAnswer, wholeAnswer } from './answer.js';
 import { Batcher, type Done } from './batcher.js';
 import { readCompletionRequest, type ServedCompletions } from './completion-request.js';
-import { errorBody, HttpError, isAuthorized, readBody, sendJson } from './http.js';
+import { bearer, errorBody, HttpError, isAuthorized, readBody, sendJson } from './http.js';
+import { type RunningServer, startServer } from './listening.js';
 import type { ServeSettings } from './serve-settings.js';
 import { ServedWeights } from './weights.js';
 
@@ -45,14 +45,6 @@ export interface ServeOptions extends ServeSettings {
   onError?: ((error: Error) => void) | undefined;
 }
 
-/** A running server. */
-export interface RunningServer {
-  /** Address of the server. */
-  url: string;
-  /** Ends the requests in progress and disposes of the policy. */
-  close(): Promise<void>;
-}
-
 /** Milliseconds between signs of life in a stream without events. */
 const SIGN_OF_LIFE = 5000;
 
@@ -66,33 +58,7 @@ export async function serve({ policy, tokenizer, onError, ...options }: ServeOpt
   if (!policy) throw invalidArgument("serve needs 'policy'");
   const settings = resolveOptions('serve', SERVE_OPTIONS, options);
   const service = new Service(policy, tokenizer, settings, onError);
-  const server = createServer(
-    {
-      requestTimeout: settings.bodyTimeout,
-      connectionsCheckingInterval: Math.min(1000, settings.bodyTimeout),
-    },
-    (request, response) => void service.handle(request, response),
-  );
-  server.headersTimeout = Math.min(settings.bodyTimeout, 10_000);
-  await listen(server, settings);
-  const { address, family, port } = server.address() as AddressInfo;
-  return {
-    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
-    async close() {
-      const closed = new Promise((done) => server.close(done));
-      server.closeAllConnections();
-      await Promise.all([closed, service.end()]);
-    },
-  };
-}
-
-function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
-  return new Promise((done, fail) => {
-    server.once('error', (cause: NodeJS.ErrnoException) =>
-      fail(new PrlError('ERR_PRL_IO', `cannot listen on ${host}:${port}: ${cause.message}`, { cause })),
-    );
-    server.listen(port, host, done);
-  });
+  return startServer(settings, service);
 }
 
 class Service {
@@ -142,7 +108,7 @@ class Service {
     const route = `${request.method} ${path}`;
     if (route === 'GET /health') return sendJson(response, 200, undefined);
     const { apiKey, maxBodyBytes } = this.settings;
-    if (apiKey !== undefined && !isAuthorized(request, apiKey))
+    if (apiKey !== undefined && !isAuthorized(bearer(request), apiKey))
       throw new HttpError(401, 'the API key is missing or wrong', { 'www-authenticate': 'Bearer' });
     switch (route) {
       case 'GET /v1/models':

@@ -72,7 +72,7 @@ export class ServedWeights {
 }
 
 /** The difference of two policies in what requests are checked against. */
-function differing(served: Policy, fresh: Policy): string | undefined {
+export function differing(served: Policy, fresh: Policy): string | undefined {
   const shapes = ({ parameters }: Policy) => parameters.map(({ name, shape }) => `${name} [${shape}]`);
   const [before, after] = [shapes(served), shapes(fresh)];
   const i = before.findIndex((shape, k) => shape !== after[k]);
