@@ -27,8 +27,8 @@ const SHAPES = {
     { name: '8 rows', prompts: 8, n: 1 },
     { name: '1 row', prompts: 1, n: 1 },
   ],
-  prompt: 64,
-  newTokens: 64,
+  prompt: 32,
+  newTokens: 32,
 };
 
 export function modelGroups({ folder, tiny }: ModelScale): Group[] {
