@@ -104,7 +104,7 @@ void Rows(int64_t rows, int64_t k, const float* a, int64_t a_row, const float* b
   }
 }
 
-// 2 kLanes terms of kLanes columns of B, whose columns are contiguous: use(term, that term of the columns), in ascending
+// 2 kLanes terms of kLanes columns of B, whose columns are contiguous: use(term, its values in them), in ascending
 // order. With AVX2 these are lines of the cache, done with before the columns' lines drive each other out.
 template <typename Use>
 PRL_INLINE void EachTerm(const float* b, int64_t b_col, const Use& use) {
@@ -168,16 +168,15 @@ void PackStrip(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, i
   }
 }
 
-// kMr rows whose terms are contiguous, kLanes terms at a time. A vector may write past its kMr: what follows in `out` is
-// written later, and kLanes floats more must be there. Returns how many terms are packed.
+// kMr rows whose terms are contiguous, kLanes terms at a time. Returns how many terms are packed. A vector may write
+// past its kMr: what follows in `out` is written later, and there must be kLanes floats more.
 int64_t PackRows(int64_t k, const float* a, int64_t a_row, float* out) {
   constexpr int kPieces = (kMr + kLanes - 1) / kLanes;
   int64_t p = 0;
   for (; p + kLanes <= k; p += kLanes) {
     VF v[kPieces][kLanes];
 #pragma GCC unroll 16
-    for (int i = 0; i < kPieces * kLanes; ++i)
-      v[i / kLanes][i % kLanes] = i < kMr ? Load(a + i * a_row + p) : VF{};
+    for (int i = 0; i < kPieces * kLanes; ++i) v[i / kLanes][i % kLanes] = i < kMr ? Load(a + i * a_row + p) : VF{};
 #pragma GCC unroll 16
     for (int piece = 0; piece < kPieces; ++piece) Transpose(v[piece]);
 #pragma GCC unroll 16
