@@ -94,9 +94,10 @@ async function savedWeights(path: string): Promise<Float32Array[]> {
   return weights;
 }
 
+const bytes = ({ buffer }: Float32Array) => new Uint8Array(buffer);
 /** The first parameter with other bits; -1: none. (assert.equal takes minutes to describe thousands of numbers.) */
 const differs = (found: Float32Array[], expected: Float32Array[]) =>
-  expected.findIndex((tensor, i) => !Buffer.from(found[i].buffer).equals(Buffer.from(tensor.buffer)));
+  expected.findIndex((tensor, i) => Buffer.compare(bytes(found[i]), bytes(tensor)) !== 0);
 const sameWeights = (found: Float32Array[], expected: Float32Array[]) =>
   assert.is(differs(found, expected), -1, 'the index of a parameter with other bits');
 
