@@ -45,6 +45,31 @@ const sample = {
   promptLogProbs: Float32Array.of(Number.NaN, -1.5),
 };
 
+const top = { k: 2, ids: Int32Array.of(0, 0, 7, 5), logProbs: Float32Array.of(-99999, -99999, -0.25, -2) };
+
+test('the most likely tokens come back as they went, and a position without them is null in JSON', () => {
+  const result = { sequences: [{ ...sample.sequences[0], topK: top }], promptLogProbs: sample.promptLogProbs };
+  const both = { ...result, promptTopK: top };
+  deepStrictEqual(proto.sampleFromProto(proto.sampleToProto(both)), both);
+  const text = JSON.stringify(json.sampleToJson(both));
+  assert.match(text, '"topk_prompt_logprobs":[null,[[7,-0.25],[5,-2]]]');
+  deepStrictEqual(json.sampleFromJson(JSON.parse(text)), both);
+});
+
+test('a small message that would take gigabytes is refused', () => {
+  const many = new Uint8Array(2 * 65_537).map((_, i) => (i % 2 ? 0 : 0x1a));
+  assert.throws(() => proto.forwardBackwardFromProto(many), /at most 65536 datums/);
+  const data = Array.from({ length: 65_537 }, () => 0);
+  const body = { model_id: 'm', forward_input: { data, loss_fn: 'x' } };
+  assert.throws(() => json.forwardBackwardFromJson(body, true), /at most 65536 datums/);
+  const shape = Array.from({ length: 9 }, () => 1);
+  const deep = {
+    ...request,
+    data: [{ tokens: Int32Array.of(1), lossInputs: { x: { data: Int32Array.of(1), shape } } }],
+  };
+  assert.throws(() => proto.forwardBackwardFromProto(proto.forwardBackwardToProto(deep)), /at most 8 axes/);
+});
+
 test("protobuf: what Thinking Machines' package wrote is read as it was meant", () => {
   assert.equal(proto.forwardBackwardFromProto(bytes('request')), request);
   assert.equal(proto.outputFromProto(bytes('output')), output);

@@ -6,8 +6,12 @@ import {
   ENCODED_TEXT,
   type ForwardBackward,
   type ForwardBackwardOutput,
+  MAX_AXES,
+  MAX_DATUMS,
+  NO_LOG_PROB,
   type SampledSequence,
   type SampleResult,
+  type TopK,
   WireError,
   type WireTensor,
 } from './messages.js';
@@ -43,14 +47,21 @@ export function forwardBackwardFromJson(body: unknown, forwardOnly: boolean): Fo
   const name = forwardOnly ? 'forward_input' : 'forward_backward_input';
   const input = object(name, request[name]);
   const config = input.loss_fn_config ?? undefined;
+  const data = list(`${name}.data`, input.data);
+  checkDatums(data.length);
   return {
     modelId: text('model_id', request.model_id),
     seqId: request.seq_id == null ? undefined : integer('seq_id', request.seq_id),
     forwardOnly,
-    data: list(`${name}.data`, input.data).map((datum, i) => datumFromJson(datum, `data[${i}]`)),
+    data: data.map((datum, i) => datumFromJson(datum, `data[${i}]`)),
     lossFn: text('loss_fn', input.loss_fn),
     lossConfig: config === undefined ? undefined : lossConfigFromJson(object('loss_fn_config', config)),
   };
+}
+
+/** @throws WireError */
+export function checkDatums(count: number): void {
+  if (count > MAX_DATUMS) throw new WireError(`a request must have at most ${MAX_DATUMS} datums`);
 }
 
 function lossConfigFromJson(config: Json): { [name: string]: number | string } {
@@ -100,6 +111,7 @@ function tensorFromJson(tensor: unknown, name: string): WireTensor {
 /** @throws WireError for a shape that does not hold `length` values */
 export function checkShape(shape: number[] | undefined, length: number, name: string): number[] {
   if (shape === undefined) return [length];
+  if (shape.length > MAX_AXES) throw new WireError(`${name} must have at most ${MAX_AXES} axes, not ${shape.length}`);
   if (shape.some((n) => n < 0) || shape.reduce((product, n) => product * n, 1) !== length)
     refuse(`${name}.shape`, `one of ${length} values`, shape);
   return shape;
@@ -124,20 +136,47 @@ export function outputFromJson(answer: unknown): ForwardBackwardOutput {
 }
 
 /** The result of a future of asample. JSON has no NaN: null stands for a missing log-probability. */
-export const sampleToJson = ({ sequences, promptLogProbs }: SampleResult): Json => ({
+export const sampleToJson = ({ sequences, promptLogProbs, promptTopK }: SampleResult): Json => ({
   type: 'sample',
-  sequences: sequences.map(({ tokens, logProbs, stopReason }) => ({
+  sequences: sequences.map(({ tokens, logProbs, topK, stopReason }) => ({
     tokens: Array.from(tokens),
     logprobs: logProbs ? Array.from(logProbs) : null,
     stop_reason: stopReason,
+    ...(topK && { topk_logprobs: topKToJson(topK) }),
   })),
+  ...(promptTopK && { topk_prompt_logprobs: topKToJson(promptTopK) }),
   prompt_logprobs: promptLogProbs ? Array.from(promptLogProbs, (value) => (Number.isNaN(value) ? null : value)) : null,
 });
 
+/** For each position its pairs of token and log-probability; null where there are none. */
+const topKToJson = ({ k, ids, logProbs }: TopK) =>
+  Array.from({ length: ids.length / k }, (_, i) => {
+    const pairs = Array.from(ids.subarray(i * k, (i + 1) * k), (id, j) => [id, logProbs[i * k + j]]);
+    const known = pairs.filter(([, logProb]) => logProb > NO_LOG_PROB);
+    return known.length > 0 ? known : null;
+  });
+
+function topKFromJson(rows: unknown, name: string): TopK | undefined {
+  if (rows == null) return undefined;
+  const pairs = list(name, rows).map((row) => (row === null ? [] : list(name, row).map((pair) => list(name, pair))));
+  const k = pairs.reduce((most, row) => Math.max(most, row.length), 0);
+  const top = { k, ids: new Int32Array(k * pairs.length), logProbs: new Float32Array(k * pairs.length) };
+  top.logProbs.fill(NO_LOG_PROB);
+  pairs.forEach((row, i) => {
+    row.forEach(([id, logProb], j) => {
+      top.ids[i * k + j] = integer(name, id);
+      top.logProbs[i * k + j] = floats(name, [logProb])[0];
+    });
+  });
+  return top;
+}
+
 /** @throws WireError */
 export function sampleFromJson(answer: unknown): SampleResult {
-  const { sequences, prompt_logprobs } = object('the answer', answer);
+  const { sequences, prompt_logprobs, topk_prompt_logprobs } = object('the answer', answer);
+  const promptTopK = topKFromJson(topk_prompt_logprobs, 'topk_prompt_logprobs');
   return {
+    ...(promptTopK && { promptTopK }),
     sequences: list('sequences', sequences).map((each, i) => sequenceFromJson(each, `sequences[${i}]`)),
     promptLogProbs:
       prompt_logprobs == null ? undefined : floats('prompt_logprobs', list('prompt_logprobs', prompt_logprobs)),
@@ -145,10 +184,12 @@ export function sampleFromJson(answer: unknown): SampleResult {
 }
 
 function sequenceFromJson(sequence: unknown, name: string): SampledSequence {
-  const { tokens, logprobs, stop_reason } = object(name, sequence);
+  const { tokens, logprobs, topk_logprobs, stop_reason } = object(name, sequence);
   if (stop_reason !== 'stop' && stop_reason !== 'length')
     return refuse(`${name}.stop_reason`, "'stop' or 'length'", stop_reason);
+  const topK = topKFromJson(topk_logprobs, `${name}.topk_logprobs`);
   return {
+    ...(topK && { topK }),
     tokens: Int32Array.from(list(`${name}.tokens`, tokens), (id) => integer(`${name}.tokens`, id)),
     logProbs: logprobs == null ? undefined : floats(`${name}.logprobs`, list(`${name}.logprobs`, logprobs)),
     stopReason: stop_reason,

@@ -42,10 +42,21 @@ export interface ForwardBackwardOutput {
   metrics: { readonly [name: string]: number };
 }
 
+/** The k most likely tokens of each position, row by row: [positions, k]. A missing entry is token 0 with -99999. */
+export interface TopK {
+  k: number;
+  ids: Int32Array;
+  logProbs: Float32Array;
+}
+
+export const NO_LOG_PROB = -99999;
+
 export interface SampledSequence {
   tokens: Int32Array;
   /** One per token; absent if the server gives none. */
   logProbs?: Float32Array | undefined;
+  /** Of each token. */
+  topK?: TopK | undefined;
   stopReason: 'stop' | 'length';
 }
 
@@ -54,7 +65,14 @@ export interface SampleResult {
   sequences: SampledSequence[];
   /** One per prompt token, NaN where there is none, such as for the first. Absent if not asked for. */
   promptLogProbs?: Float32Array | undefined;
+  /** Of each prompt token. */
+  promptTopK?: TopK | undefined;
 }
+
+/** Most datums of one request. Beyond it, a small message of empty datums takes gigabytes. */
+export const MAX_DATUMS = 65_536;
+/** Most axes of a tensor. */
+export const MAX_AXES = 8;
 
 /** A message that does not have the protocol's form. The server answers 400; the client names the server. */
 export class WireError extends Error {}

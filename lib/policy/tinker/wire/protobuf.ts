@@ -1,12 +1,14 @@
 // The protobuf encoding of the messages with tensors: package tinker_public of Thinking Machines' SDK 0.38. Written by
 // hand: these are ten messages, most of their bytes are plain little-endian arrays, and no library is needed.
-import { checkShape } from './json.js';
+import { checkDatums, checkShape } from './json.js';
 import {
   type Datum,
   type ForwardBackward,
   type ForwardBackwardOutput,
+  MAX_AXES,
   type SampledSequence,
   type SampleResult,
+  type TopK,
   WireError,
   type WireTensor,
 } from './messages.js';
@@ -45,8 +47,10 @@ export function forwardBackwardFromProto(bytes: Uint8Array): ForwardBackward {
   for (const field of protoFields(bytes)) {
     if (field.number === 1) request.modelId = field.text();
     else if (field.number === 2) request.seqId = field.varint();
-    else if (field.number === 3) request.data.push(datumFromProto(field.bytes(), `data[${request.data.length}]`));
-    else if (field.number === 4) request.lossFn = field.text();
+    else if (field.number === 3) {
+      checkDatums(request.data.length + 1);
+      request.data.push(datumFromProto(field.bytes(), `data[${request.data.length}]`));
+    } else if (field.number === 4) request.lossFn = field.text();
     else if (field.number === 5) numbers.push(numberEntry(field.bytes()));
     else if (field.number === 6) request.forwardOnly = field.varint() !== 0;
     else if (field.number === 7) typed.push(entryOf(field.bytes(), configValue));
@@ -118,10 +122,15 @@ function tensorFromProto(bytes: Uint8Array, name: string): WireTensor {
     if (field.number === 1) dense = field.bytes();
     else if (field.number === 2) throw new WireError(`${name} has a sparse tensor, which is not supported`);
     else if (field.number === 3) dtype = field.varint();
-    else if (field.number === 4) shape.push(...field.varints());
+    else if (field.number === 4) pushAxes(shape, field.varints());
   }
   const data = numbers(dense, dtype, name);
   return { data, shape: checkShape(shape.length > 0 ? shape : undefined, data.length, name) };
+}
+
+function pushAxes(shape: number[], axes: number[]): void {
+  if (shape.length + axes.length > MAX_AXES) throw new WireError(`a tensor must have at most ${MAX_AXES} axes`);
+  shape.push(...axes);
 }
 
 // ForwardBackwardOutput 1 loss_fn_output_type, 2 loss_fn_outputs[] ArrayRecord, 3 metrics. ArrayRecord 1 type_tag,
@@ -200,7 +209,7 @@ function batchFromProto(bytes: Uint8Array): WireTensor[] {
     if (field.number === 1) data = field.bytes();
     else if (field.number === 2) offsets = ints(field.bytes(), INT64, 'offsets');
     else if (field.number === 3) dtype = field.varint();
-    else if (field.number === 4) trailing.push(...field.varints());
+    else if (field.number === 4) pushAxes(trailing, field.varints());
   }
   const row = trailing.reduce((product, n) => product * n, 1);
   return Array.from({ length: Math.max(0, offsets.length - 1) }, (_, i) => {
@@ -212,22 +221,43 @@ function batchFromProto(bytes: Uint8Array): WireTensor[] {
   });
 }
 
-// SampleResponse 1 sequences[] {1 stop_reason (0 stop, 1 length), 2 tokens int32, 3 logprobs float32},
-// 2 prompt_logprobs float32.
+// SampleResponse 1 sequences[] {1 stop_reason (0 stop, 1 length), 2 tokens int32, 3 logprobs float32, 4 TopkLogprobs},
+// 2 prompt_logprobs float32, 3 TopkLogprobs. TopkLogprobs 1 token_ids int32, 2 logprobs float32, 3 k, 4 length.
 
 const STOP_REASONS = ['stop', 'length'] as const;
 
-export function sampleToProto({ sequences, promptLogProbs }: SampleResult): Uint8Array {
+export function sampleToProto({ sequences, promptLogProbs, promptTopK }: SampleResult): Uint8Array {
   const message = new ProtoWriter();
-  for (const { tokens, logProbs, stopReason } of sequences) {
+  for (const { tokens, logProbs, topK, stopReason } of sequences) {
     const sequence = new ProtoWriter();
     if (stopReason === 'length') sequence.varint(1, 1);
     sequence.bytes(2, bytesOf(tokens));
     if (logProbs) sequence.bytes(3, bytesOf(logProbs));
+    if (topK) sequence.message(4, topKToProto(topK));
     message.message(1, sequence);
   }
   if (promptLogProbs) message.bytes(2, bytesOf(promptLogProbs));
+  if (promptTopK) message.message(3, topKToProto(promptTopK));
   return message.finish();
+}
+
+const topKToProto = ({ k, ids, logProbs }: TopK): ProtoWriter =>
+  new ProtoWriter()
+    .bytes(1, bytesOf(ids))
+    .bytes(2, bytesOf(logProbs))
+    .varint(3, k)
+    .varint(4, k > 0 ? ids.length / k : 0);
+
+function topKFromProto(bytes: Uint8Array): TopK {
+  const top: TopK = { k: 0, ids: new Int32Array(0), logProbs: new Float32Array(0) };
+  for (const field of protoFields(bytes)) {
+    if (field.number === 1) top.ids = ints(field.bytes(), INT32, 'token_ids');
+    else if (field.number === 2) top.logProbs = floats(field.bytes(), 'logprobs');
+    else if (field.number === 3) top.k = field.varint();
+  }
+  if (top.ids.length !== top.logProbs.length || !(top.k >= 0) || top.ids.length % Math.max(1, top.k) !== 0)
+    throw new WireError('the most likely tokens and their log-probabilities must be rows of k');
+  return top;
 }
 
 /** @throws WireError */
@@ -236,6 +266,7 @@ export function sampleFromProto(bytes: Uint8Array): SampleResult {
   for (const field of protoFields(bytes)) {
     if (field.number === 1) result.sequences.push(sequenceFromProto(field.bytes()));
     else if (field.number === 2) result.promptLogProbs = floats(field.bytes(), 'prompt_logprobs');
+    else if (field.number === 3) result.promptTopK = topKFromProto(field.bytes());
   }
   return result;
 }
@@ -249,6 +280,7 @@ function sequenceFromProto(bytes: Uint8Array): SampledSequence {
       sequence.stopReason = reason;
     } else if (field.number === 2) sequence.tokens = ints(field.bytes(), INT32, 'tokens');
     else if (field.number === 3) sequence.logProbs = floats(field.bytes(), 'logprobs');
+    else if (field.number === 4) sequence.topK = topKFromProto(field.bytes());
   }
   return sequence;
 }
