@@ -6,6 +6,7 @@ import type { PolicyLike } from '../policy/types.js';
 import type { Task } from '../tasks/task.js';
 import { needsReference, rolloutSteps } from './advantages.js';
 import { openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
+import { lossOptions } from './loss.js';
 import { stepMetrics } from './metrics.js';
 import { whyEmpty } from './minibatch.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from './options.js';
@@ -163,6 +164,7 @@ export class Trainer {
       onWarning?.(`the ${model.name} was trained on steps that were cut differently: this run has ${difference}`);
     const wantsReference = needsReference(this.options);
     const { microBatchTokens, gradientCheckpointing, maxCompletionLength } = this.options;
+    this.#policy.checkUpdate?.({ ...lossOptions(this.options), temperature: this.options.temperature });
     this.#policy.checkMemory?.({
       reference: wantsReference && !(this.#reference ?? base),
       ...(microBatchTokens !== undefined && { microBatchTokens }),
