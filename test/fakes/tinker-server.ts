@@ -1,7 +1,10 @@
 // A Tinker server in this process, with a native policy behind it: sums, gradients and steps are the policy's own. A
 // test may answer a request itself, or break it off.
+import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Policy, PolicyBatch, PolicyLossOptions } from '../../lib/index.js';
 import {
   forwardBackwardFromJson,
@@ -44,6 +47,8 @@ export interface TinkerFake {
 }
 
 export interface FakeOptions {
+  /** Folder for the optimizers of saved models. */
+  scratch?: string;
   /** Answers instead of the server. */
   respond?: ((asked: Asked) => Answer | undefined) | undefined;
   /** As SkyRL's JAX backend: averages over a sequence and over sequences. */
@@ -82,11 +87,12 @@ export async function tinkerServer(base: Policy, options: FakeOptions = {}): Pro
   const { reduction = 'sum', knowsRepeats = true } = options;
   const asked: Asked[] = [];
   const models = new Map<string, Policy>();
-  const saved = new Map<string, Policy>();
+  const saved = new Map<string, { policy: Policy; optimizer: string }>();
   const pending = new Map<string, Datums[]>();
   const futures = new Map<string, () => Promise<unknown>>();
   const known = new Map<string, string>();
   let count = 0;
+  let created = 0;
 
   const later = (key: string | undefined, work: () => Promise<unknown>): { request_id: string } => {
     const before = knowsRepeats && key !== undefined ? known.get(key) : undefined;
@@ -170,11 +176,13 @@ export async function tinkerServer(base: Policy, options: FakeOptions = {}): Pro
     const id = body.model_id ?? body.modelId;
     const key = `${id} ${body.seq_id ?? body.seqId}`;
     if (id !== undefined && !models.has(id)) return { status: 404, body: { detail: 'Model not found' } };
-    const sampler = () => saved.get(body.model_path ?? body.sampling_session_id) ?? base;
+    const sampler = () => saved.get(body.model_path ?? body.sampling_session_id)?.policy ?? base;
     const keep = (name: string) => {
       const policy = models.get(id)!;
       return later(key, async () => {
-        saved.set(name, policy.clone());
+        const optimizer = join(options.scratch ?? tmpdir(), `${randomUUID()}.bin`);
+        await policy.saveOptimizer(optimizer);
+        saved.set(name, { policy: policy.clone(), optimizer });
         return path === 'save_weights' ? { path: name } : { sampling_session_id: name };
       });
     };
@@ -186,7 +194,7 @@ export async function tinkerServer(base: Policy, options: FakeOptions = {}): Pro
       case 'session_heartbeat':
         return {};
       case 'create_model': {
-        const name = `m${models.size}`;
+        const name = `m${++created}`;
         models.set(name, base.clone());
         return later(undefined, async () => ({ model_id: name }));
       }
@@ -206,7 +214,10 @@ export async function tinkerServer(base: Policy, options: FakeOptions = {}): Pro
         return keep(`sampler-${body.sampling_session_seq_id}`);
       case 'load_weights':
         return later(key, async () => {
-          models.set(id, saved.get(body.path)!.clone());
+          const { policy, optimizer } = saved.get(body.path)!;
+          const loaded = policy.clone();
+          if (body.optimizer) await loaded.loadOptimizer(optimizer);
+          models.set(id, loaded);
           return {};
         });
       case 'unload_model':
