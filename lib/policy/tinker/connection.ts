@@ -174,7 +174,7 @@ export class Connection {
 
   #checked(answer: Result, what: string): Result {
     if (answer instanceof Uint8Array || answer.error == null) return answer;
-    throw this.#refused(what, String(answer.error), answer.category);
+    throw this.#refused(what, excerpt(String(answer.error)), answer.category);
   }
 
   /** Sends a request until it is answered. */
@@ -255,13 +255,13 @@ export class Connection {
   #refused(what: string, said: string, kind: unknown): PrlError {
     return FORGOTTEN.test(said)
       ? this.#forgotten(what, said)
-      : new Refusal('ERR_PRL_ENGINE', this.#message(`refused ${what} (${kind ?? 'unknown'}): ${excerpt(said)}`));
+      : new Refusal('ERR_PRL_ENGINE', this.#message(`refused ${what} (${kind ?? 'unknown'}): ${said}`));
   }
 
   #forgotten(what: string, said: string): PrlError {
     return this.#error(
       'ERR_PRL_SESSION_LOST',
-      `does not know the session or the model of ${what} any more: ${excerpt(said)}. It was restarted, or it heard nothing for too long. Connect again, and resume from the last checkpoint`,
+      `does not know the session or the model of ${what} any more: ${said}. It was restarted, or it heard nothing for too long. Connect again, and resume from the last checkpoint`,
     );
   }
 
@@ -290,12 +290,10 @@ export class Connection {
     return this.#error('ERR_PRL_ENGINE', `gave an unusable answer to ${what}: ${problem}`);
   }
 
-  /** The message in the body of an error. */
+  /** The message in the body of an error, in quotes. */
   #said(bytes: Uint8Array): string {
-    const detail = this.#field(bytes, 'error') ?? this.#field(bytes, 'detail');
-    return detail === undefined
-      ? utf8(bytes).slice(0, 200)
-      : excerpt(typeof detail === 'string' ? detail : JSON.stringify(detail));
+    const detail = this.#field(bytes, 'error') ?? this.#field(bytes, 'detail') ?? utf8(bytes);
+    return excerpt(typeof detail === 'string' ? detail : JSON.stringify(detail));
   }
 
   #field(bytes: Uint8Array, name: string): unknown {
