@@ -140,6 +140,7 @@ export class Trainer {
 
   async #prepare(): Promise<TrainerRun | undefined> {
     const { output, resume, policy, reference, loadPolicy, onWarning } = this.#setup;
+    policy.checkUpdate?.({ ...lossOptions(this.options), temperature: this.options.temperature });
     let base = reference;
     let folder: TrainerRun | undefined;
     if (output !== undefined) {
@@ -164,7 +165,6 @@ export class Trainer {
       onWarning?.(`the ${model.name} was trained on steps that were cut differently: this run has ${difference}`);
     const wantsReference = needsReference(this.options);
     const { microBatchTokens, gradientCheckpointing, maxCompletionLength } = this.options;
-    this.#policy.checkUpdate?.({ ...lossOptions(this.options), temperature: this.options.temperature });
     this.#policy.checkMemory?.({
       reference: wantsReference && !(this.#reference ?? base),
       ...(microBatchTokens !== undefined && { microBatchTokens }),
