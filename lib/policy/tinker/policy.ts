@@ -200,13 +200,14 @@ export class TinkerPolicy implements PolicyLike {
     return new TinkerPolicy(this.#shared, saved);
   }
 
-  /** Saves weights and optimizer on the server, and their address in `folder`/tinker.json. */
+  /** Saves weights and optimizer on the server. `folder` gets their address, tinker.json, and config.json. */
   async save(folder: string, options: object = {}): Promise<void> {
     checkOptions('save', options, []);
     const weights = await this.#run(undefined, () => this.#save());
     await mkdir(folder, { recursive: true });
     const { baseModel, lora } = this.#shared.setup;
     await writeJson(join(folder, REFERENCE), { baseModel, loraRank: lora.rank, weights });
+    await writeJson(join(folder, 'config.json'), this.config);
   }
 
   /** A policy that begins with what save() wrote, on the same connection. Its optimizer is new. */

@@ -56,7 +56,7 @@ for (const reduction of ['sum', 'mean'] as const) {
           ...(!onPolicy && { oldLogProbs: off(1), rolloutLogProbs: off(2) }),
           ...(loss.lossType !== 'vespo' && { importanceWeights: normals(size, 3).map(Math.abs) }),
           refLogProbs: off(4),
-          mask: Array.from({ length: size }, (_, t) => (t % 7 === 3 ? 0 : 1)),
+          mask: Int32Array.from({ length: size }, (_, t) => (t % 7 === 3 ? 0 : 1)),
         };
         const native = base.clone();
         const expected = await native.update(batch, { ...ADAM, ...loss });

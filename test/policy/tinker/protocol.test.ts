@@ -70,7 +70,7 @@ test('a busy server gets the request again after the time that it asks for', () 
 
 /** Log-probabilities after one update. */
 async function updated(fake: FakeOptions): Promise<{ logProbs: Float32Array; forwards: number }> {
-  let result = { logProbs: new Float32Array(0), forwards: 0 };
+  let result = { logProbs: new Float32Array(0) as Float32Array, forwards: 0 };
   await connected(fake, {}, async ({ policy, fake: server }) => {
     await policy.update(BATCH, STEP);
     const forwards = server.of('forward').length;

@@ -36,7 +36,7 @@ test('a run is trained, saved by reference, and resumed on another connection wi
       first.steps.map(({ step }) => step),
       [1, 2],
     );
-    for (const row of first.steps)
+    for (const row of first.steps as unknown as { [name: string]: number }[])
       for (const name of ['entropy', 'first_token_entropy', 'kl', 'grad_norm', 'loss'])
         assert.ok(Number.isFinite(row[name]), `${name} ${row[name]}`);
     const sequences = [[3, 4, 5, 6]];
