@@ -9,7 +9,7 @@ import type { PolicyLossMetrics } from '../../kernels/loss-batch.js';
 import { LOSS_OPTIONS, type PolicyLossOptions } from '../../kernels/loss-options.js';
 import { ADAM_OPTIONS, adamOptions } from '../adam.js';
 import { packForScoring } from '../batch.js';
-import { generateArguments } from '../generate.js';
+import { GENERATE_OPTIONS, generateArguments } from '../generate.js';
 import { Tokenizer } from '../tokenizer.js';
 import type {
   Completion,
@@ -98,10 +98,11 @@ export class TinkerPolicy implements PolicyLike {
   }
 
   async generate(prompts: ArrayLike<number>[], options: GenerateOptions): Promise<{ completions: Completion[] }[]> {
-    const { onProgress: _, ...args } = generateArguments(this.config, prompts, options);
+    options = checkOptions('generate', options, GENERATE_OPTIONS);
     const { signal, onProgress, seed = 0 } = options;
+    const args = generateArguments(this.config, prompts, options);
     const [ids, cuSeqlens] = [args.ids.data as Int32Array, args.cuSeqlens.data as Int32Array];
-    const lists = Array.from({ length: prompts.length }, (_, i) => ids.subarray(cuSeqlens[i], cuSeqlens[i + 1]));
+    const lists = Array.from({ length: cuSeqlens.length - 1 }, (_, i) => ids.subarray(cuSeqlens[i], cuSeqlens[i + 1]));
     const params = {
       max_tokens: args.maxNewTokens,
       temperature: args.temperature,
@@ -186,6 +187,7 @@ export class TinkerPolicy implements PolicyLike {
 
   /** Says which loss the server computes with these options, and why: one line. */
   explainLoss(options: PolicyLossOptions = {}, { onPolicy = false } = {}): string {
+    options = checkOptions('explainLoss', options, LOSS_OPTIONS);
     const plan = lossPlan(options, { oldLogProbs: !onPolicy }, this.#shared.setup.lossPath);
     return plan.lossFn === 'linear'
       ? `the loss is computed here, and its gradient is sent, at the price of a forward pass: ${plan.why}`
