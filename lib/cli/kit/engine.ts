@@ -25,7 +25,7 @@ export const ENGINE_OPTIONS = {
   },
 } as const satisfies OptionTable;
 
-/** The settings of a server that config.json keeps. The address and the path of the loss may change in a resumed run. */
+/** The settings of a server that config.json keeps. A resumed run may change the address and the path of the loss. */
 export interface EngineSettings {
   engine: { name: 'tinker'; baseModel: string; loraRank: number };
   url: string;

@@ -50,8 +50,9 @@ interface Shared {
  * A policy on a server that speaks the Tinker protocol. The server holds the weights and the optimizer and does the
  * work; advantages, losses and checkpoints' references are made here. docs/engines.md has the whole story.
  *
- * Its calls run one after the other. The server decides micro-batches and checkpointing of activations. Log-probabilities are
- * those of temperature 1. It has no entropies: `entropy` of an update is an estimate, the mean of -log p.
+ * Its calls run one after the other. The server decides micro-batches and checkpointing of activations.
+ * Log-probabilities are those of temperature 1. It has no entropies: `entropy` of an update is an estimate, the mean of
+ * -log p.
  */
 export class TinkerPolicy implements PolicyLike {
   readonly config: Readonly<PolicyConfig>;

@@ -69,7 +69,7 @@ function configValue(bytes: Uint8Array): number | string {
   return value;
 }
 
-// Datum 1 model_input[] Chunk, 2 loss_fn_inputs. Chunk 1 encoded_text {1 tokens: int32}; 2 image and 3 dmel are refused.
+// Datum 1 model_input[] Chunk, 2 loss_fn_inputs. Chunk 1 encoded_text {1 tokens: int32}; 2 image, 3 dmel are refused.
 
 function datumToProto({ tokens, lossInputs }: Datum): ProtoWriter {
   const text = new ProtoWriter().bytes(1, bytesOf(tokens));
