@@ -186,10 +186,10 @@ export class TinkerPolicy implements PolicyLike {
     checkServerTemperature(options.temperature);
   }
 
-  /** Says which loss the server computes with these options, and why: one line. */
-  explainLoss(options: PolicyLossOptions = {}, { onPolicy = false } = {}): string {
+  /** Says which loss the server computes with these options for a batch with oldLogProbs, and why: one line. */
+  explainLoss(options: PolicyLossOptions = {}): string {
     options = checkOptions('explainLoss', options, LOSS_OPTIONS);
-    const plan = lossPlan(options, { oldLogProbs: !onPolicy }, this.#shared.setup.lossPath);
+    const plan = lossPlan(options, { oldLogProbs: true }, this.#shared.setup.lossPath);
     return plan.lossFn === 'linear'
       ? `the loss is computed here, and its gradient is sent, at the price of a forward pass: ${plan.why}`
       : `the server computes the loss: ${plan.why}`;
