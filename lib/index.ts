@@ -22,6 +22,8 @@ export type { ChatMessage, ChatOptions } from './policy/chat-template.js';
 export { estimateMemory } from './policy/memory.js';
 export { availableMemory } from './policy/memory-check.js';
 export { Policy } from './policy/policy.js';
+export type { TinkerOptions } from './policy/tinker/options.js';
+export { TinkerPolicy } from './policy/tinker/policy.js';
 export { characterTokenizer, type DecodeOptions, type EncodeOptions, Tokenizer } from './policy/tokenizer.js';
 export type * from './policy/types.js';
 export { type CollectOptions, type CollectProgress, collectPrmData } from './prm/collect.js';

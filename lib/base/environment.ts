@@ -17,6 +17,12 @@ const oneOf = (...values: string[]): Variable => ({
   expected: `one of ${values.map((value) => `'${value}'`).join(', ')}`,
 });
 
+const KEY: Variable = {
+  isRight: (value) => /^[\x21-\x7e]+$/.test(value),
+  expected: 'printable ASCII characters without spaces',
+  secret: true,
+};
+
 const VARIABLES: Record<string, Variable> = {
   PRL_THREADS: {
     isRight: (value) => /^\d+$/.test(value) && Number(value) >= 1 && Number(value) <= MOST_THREADS,
@@ -25,11 +31,8 @@ const VARIABLES: Record<string, Variable> = {
   PRL_ISA: oneOf('generic', 'avx2', 'avx512'),
   PRL_DEVICE: { isRight: (value) => /^(cpu|cuda|cuda:\d{1,9})$/.test(value), expected: "'cpu', 'cuda' or 'cuda:N'" },
   PRL_CUDA_CACHE: oneOf('on', 'off'),
-  PRL_API_KEY: {
-    isRight: (value) => /^[\x21-\x7e]+$/.test(value),
-    expected: 'printable ASCII characters without spaces',
-    secret: true,
-  },
+  PRL_API_KEY: KEY,
+  TINKER_API_KEY: KEY,
 };
 
 /**

@@ -19,6 +19,8 @@
  * time
  * - ERR_PRL_REWARD_MODEL, ERR_PRL_VERIFIER: a process reward model or a verifier gave an unusable answer
  * - ERR_PRL_ROLLOUT, ERR_PRL_WEIGHT_SYNC: a rollout server gave an unusable answer, or did not take the weights
+ * - ERR_PRL_ENGINE: a training server failed, refused a request, or gave an unusable answer
+ * - ERR_PRL_SESSION_LOST: a training server no longer has the session or the model: connect again, and resume
  * - ERR_PRL_CORRUPT: the contents of a file are not what they should be
  * - ERR_PRL_TEMPLATE: a chat template is unusable
  * - ERR_PRL_INTERNAL: a defect in this package
@@ -44,6 +46,8 @@ export type PrlErrorCode =
   | 'ERR_PRL_REWARD_MODEL'
   | 'ERR_PRL_ROLLOUT'
   | 'ERR_PRL_WEIGHT_SYNC'
+  | 'ERR_PRL_ENGINE'
+  | 'ERR_PRL_SESSION_LOST'
   | 'ERR_PRL_VERIFIER'
   | 'ERR_PRL_CORRUPT'
   | 'ERR_PRL_TEMPLATE'

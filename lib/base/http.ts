@@ -22,7 +22,7 @@ export interface RetryOptions extends RequestOptions {
 
 /** Longest wait between attempts in milliseconds, even if a server asks for more. */
 const MAX_DELAY = 60_000;
-/** Longest accepted answer, in characters. */
+/** Longest accepted answer, in bytes. */
 const MAX_ANSWER = 2 ** 28;
 
 /** A failure that another attempt may avoid: no connection, no answer in time, 429, 5xx. */
@@ -70,15 +70,31 @@ export function retryPause({ after }: Passing, attempt: number, retryDelay: numb
  * @throws Passing, or PrlError for a failure that would only repeat itself
  */
 export async function send(url: string, body: string | undefined, options: RequestOptions): Promise<string> {
+  const { status, bytes, retryAfter } = await attempt(url, body, options);
+  const text = utf8(bytes);
+  if (status >= 200 && status < 300) return text;
+  const failure = new PrlError('ERR_PRL_HTTP', `${url} answered ${status}: ${excerpt(text)}`);
+  if (status !== 429 && status < 500) throw failure;
+  throw new Passing(failure, retryAfter, status === 429);
+}
+
+/**
+ * One attempt: posts `body` (undefined: sends a GET) and returns the answer, whatever its status.
+ * @throws Passing if there is no connection or no answer in time, PrlError for an answer that is too long
+ */
+export async function attempt(
+  url: string,
+  body: string | Uint8Array | undefined,
+  options: RequestOptions,
+): Promise<Answer> {
   const { signal, timeout } = options;
   if (signal?.aborted) throw aborted(url, signal);
   const stop = new AbortController();
   const abort = () => stop.abort();
   signal?.addEventListener('abort', abort);
   const timer = setTimeout(abort, timeout);
-  let answer: Answer;
   try {
-    answer = await exchange(url, body, options, stop.signal);
+    return await exchange(url, body, options, stop.signal);
   } catch (cause) {
     if (signal?.aborted) throw aborted(url, signal);
     if (cause instanceof PrlError) throw cause;
@@ -90,21 +106,20 @@ export async function send(url: string, body: string | undefined, options: Reque
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
   }
-  const { status, text, retryAfter } = answer;
-  if (status >= 200 && status < 300) return text;
-  const failure = new PrlError('ERR_PRL_HTTP', `${url} answered ${status}: ${excerpt(text)}`);
-  if (status !== 429 && status < 500) throw failure;
-  throw new Passing(failure, retryAfter, status === 429);
 }
 
-interface Answer {
+/** The answer of a server. */
+export interface Answer {
   status: number;
-  text: string;
+  bytes: Uint8Array;
+  /** The media type, without parameters. */
+  type: string;
+  /** Milliseconds that the server asks us to wait. */
   retryAfter: number;
 }
 
 // Not fetch: it gives up after 300 s without a header, and a server may generate for longer.
-function exchange(url: string, body: string | undefined, options: RequestOptions, signal: AbortSignal) {
+function exchange(url: string, body: string | Uint8Array | undefined, options: RequestOptions, signal: AbortSignal) {
   return new Promise<Answer>((resolve, reject) => {
     const request = (url.startsWith('https:') ? requestHttps : requestHttp)(
       url,
@@ -123,14 +138,20 @@ function exchange(url: string, body: string | undefined, options: RequestOptions
       },
       async (response) => {
         try {
-          response.setEncoding('utf8');
-          let text = '';
+          const chunks: Uint8Array[] = [];
+          let length = 0;
           for await (const chunk of response) {
-            text += chunk;
-            if (text.length > MAX_ANSWER)
-              throw new PrlError('ERR_PRL_HTTP', `${url} answered with more than ${MAX_ANSWER} characters`);
+            chunks.push(chunk);
+            length += chunk.length;
+            if (length > MAX_ANSWER)
+              throw new PrlError('ERR_PRL_HTTP', `${url} answered with more than ${MAX_ANSWER} bytes`);
           }
-          resolve({ status: response.statusCode!, text, retryAfter: retryAfterMs(response.headers['retry-after']) });
+          resolve({
+            status: response.statusCode!,
+            bytes: new Uint8Array(Buffer.concat(chunks)),
+            type: (response.headers['content-type'] ?? '').split(';')[0].trim(),
+            retryAfter: retryAfterMs(response.headers['retry-after']),
+          });
         } catch (error) {
           request.destroy();
           reject(error);
@@ -141,6 +162,9 @@ function exchange(url: string, body: string | undefined, options: RequestOptions
     request.end(body);
   });
 }
+
+/** The text in the body of an answer. */
+export const utf8 = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 /** Milliseconds to wait by a Retry-After header, which holds seconds or a date. */
 export function retryAfterMs(retryAfter: string | null | undefined): number {
@@ -166,7 +190,7 @@ export const giveUp = (failure: PrlError, attempts: number): PrlError =>
   attempts === 1 ? failure : new PrlError(failure.code, `${failure.message} (tried ${attempts} times)`);
 export const aborted = (url: string, { reason }: AbortSignal): PrlError =>
   new PrlError('ERR_PRL_ABORTED', `the request to ${url} was aborted`, { cause: reason });
-const excerpt = (text: string) => JSON.stringify(shorten(text));
+export const excerpt = (text: string) => JSON.stringify(shorten(text));
 
 /** The options of requests with their defaults. `timeout` is the default of the option of that name. */
 export const checkRetries = (options: Partial<RetryOptions>, timeout: number) => ({

@@ -294,6 +294,11 @@ export interface PolicyLike {
   /** Storage of the weights. Without it: 'float32'. */
   readonly dtype?: PolicyDType;
   /**
+   * False: logProbs gives no entropies. The trainer then estimates the entropy of the first token by the mean of -log
+   * p. Default true.
+   */
+  readonly hasEntropy?: boolean;
+  /**
    * Samples n completions of each prompt (token ids, at least one), in the order of the prompts.
    *
    * @throws PrlError ERR_PRL_ABORTED when `signal` is aborted
@@ -315,6 +320,10 @@ export interface PolicyLike {
   update(batch: PolicyBatch, options: UpdateOptions): Promise<UpdateMetrics>;
   /** Computes the gradients that `update` would use (not clipped), without a step. Read them with gradients(). */
   computeGradients(batch: PolicyBatch, options?: GradientOptions): Promise<PolicyLossMetrics & { gradNorm: number }>;
+  /** Throws for options of an update that this policy refuses whatever the batch. The trainer asks before it begins. */
+  checkUpdate?(options: GradientOptions): void;
+  /** A policy like this one with the weights that save() wrote to a folder. Without it: Policy.load. */
+  restore?(folder: string): Promise<PolicyLike>;
   /** A copy with its own weights and no optimizer state, for use as the frozen reference. */
   clone(): PolicyLike;
   /** Writes a checkpoint folder in Hugging Face's layout: config.json and safetensors. */

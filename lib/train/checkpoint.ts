@@ -57,7 +57,14 @@ export interface OpenRun {
 
 export async function openTrainerRun(
   output: string | RunFolder,
-  { resume, policy, task, options, loadPolicy = (path) => loadNativePolicy(path, policy), onWarning }: OpenRun,
+  {
+    resume,
+    policy,
+    task,
+    options,
+    loadPolicy = (path) => policy.restore?.(path) ?? loadNativePolicy(path, policy),
+    onWarning,
+  }: OpenRun,
 ): Promise<TrainerRun> {
   const owned = typeof output === 'string';
   const folder = owned ? await RunFolder.open(output, { resume }) : output;

@@ -47,7 +47,7 @@ export interface TrainerSetup {
   output?: string | RunFolder | undefined;
   /** Resumes the run in `output`, if there is one. Default false. */
   resume?: boolean | undefined;
-  /** Reads a saved policy. Default: Policy.load. */
+  /** Reads a saved policy. Default: the policy's restore, or Policy.load. */
   loadPolicy?: LoadPolicy | undefined;
   /** Called with warnings, such as damaged checkpoints and updates that were not finite. */
   onWarning?: ((message: string) => void) | undefined;

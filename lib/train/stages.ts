@@ -129,6 +129,7 @@ function someOf({ prompts, completions, logProbs, cuSeqlens }: Rollout, most: nu
 /** Mean entropy of the first token over the problems: the policy's uncertainty about how to begin. */
 export function firstTokenEntropy({ policy, options, clock, signal }: StepContext, rollout: Rollout): Promise<number> {
   return clock.timedOr(Number.NaN, 'check', async () => {
+    if (policy.hasEntropy === false) return firstTokenSurprisal(rollout);
     const { problems, groupIds, prompts, completions } = rollout;
     const { temperature, microBatchTokens } = options;
     const firsts = problems.map((_, group) => groupIds.indexOf(group));
@@ -138,6 +139,11 @@ export function firstTokenEntropy({ policy, options, clock, signal }: StepContex
     );
     return entropy!.reduce((a, b) => a + b, 0) / entropy!.length;
   });
+}
+
+/** Mean -log p of the first tokens of all responses, whose expectation is their entropy. */
+function firstTokenSurprisal({ logProbs, cuSeqlens, completions }: Rollout): number {
+  return completions.reduce((sum, _, i) => sum - logProbs[cuSeqlens[i]], 0) / completions.length;
 }
 
 /** [T] log-probabilities under the frozen reference; undefined without one. */

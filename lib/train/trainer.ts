@@ -6,6 +6,7 @@ import type { PolicyLike } from '../policy/types.js';
 import type { Task } from '../tasks/task.js';
 import { needsReference, rolloutSteps } from './advantages.js';
 import { openTrainerRun, type TrainerRun, type TrainerState } from './checkpoint.js';
+import { lossOptions } from './loss.js';
 import { stepMetrics } from './metrics.js';
 import { whyEmpty } from './minibatch.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from './options.js';
@@ -139,6 +140,7 @@ export class Trainer {
 
   async #prepare(): Promise<TrainerRun | undefined> {
     const { output, resume, policy, reference, loadPolicy, onWarning } = this.#setup;
+    policy.checkUpdate?.({ ...lossOptions(this.options), temperature: this.options.temperature });
     let base = reference;
     let folder: TrainerRun | undefined;
     if (output !== undefined) {

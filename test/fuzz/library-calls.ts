@@ -28,6 +28,7 @@ import {
   scoreSteps,
   setThreads,
   splitSteps,
+  TinkerPolicy,
   Tokenizer,
   Trainer,
   VllmEngine,
@@ -259,6 +260,18 @@ export const LIBRARY_CALLS: Record<string, PublicCall> = {
   SglangEngine: {
     make: () => ({ urls: 'http://localhost:1', model: 'm', retries: 1 }),
     call: (a) => typeof new SglangEngine(a),
+  },
+  'TinkerPolicy.connect': {
+    make: (m) => ({
+      ...{ url: 'http://localhost:1', apiKey: 'k', baseModel: 'm', model: './no-such-folder/at-all/here', loraRank: 4 },
+      ...{ seed: 1, trainMlp: m.chance(0.5), lossPath: m.of(['auto', 'surrogate']), encoding: 'json', timeout: 5 },
+    }),
+    // Its options are checked before it looks for the folder.
+    call: (a) =>
+      TinkerPolicy.connect(a).catch((error) => {
+        if (error.code !== 'ERR_PRL_IO') throw error;
+        return error.code;
+      }),
   },
   Trainer: {
     make: (m) => ({

@@ -5,6 +5,7 @@ import { TRAINER_OPTIONS } from '../../train/options.js';
 import { readJsonFile } from '../../train/run-folder.js';
 import { type Command, firstGiven, part, type Values } from '../kit/args.js';
 import { DATASET_OPTIONS } from '../kit/dataset.js';
+import { ENGINE_OPTIONS } from '../kit/engine.js';
 import { LOAD_OPTIONS } from '../kit/model-folder.js';
 import { DATASET_PRESET_NAMES, DEFAULT_PRESET, PRESET_NAMES } from '../kit/presets.js';
 import { ROLLOUT_OPTIONS } from '../kit/rollout.js';
@@ -40,6 +41,7 @@ export const trainCommand: Command = {
   summary: 'Trains a policy: warm start, evaluation, reinforcement learning, evaluation.',
   groups: [
     { title: 'Run', options: RUN_OPTIONS },
+    { title: 'Training on a server', options: ENGINE_OPTIONS },
     { title: 'Rollouts from servers', options: ROLLOUT_OPTIONS },
     { title: 'Dataset, instead of the arithmetic task and its warm start', options: DATASET_OPTIONS },
     { title: 'Trainer', options: TRAINER_OPTIONS },
@@ -62,6 +64,10 @@ export const trainCommand: Command = {
     [
       'prl train --preset small-machine --model runs/sft --dataset train.jsonl --eval-share 0.1',
       'The same on a laptop, from the result of prl sft, with short responses',
+    ],
+    [
+      'prl train --engine tinker --url http://gpu1:8000 --base-model Qwen/Qwen3-8B --dataset train.jsonl',
+      'The same on a server that speaks the Tinker protocol',
     ],
   ],
   run: train,

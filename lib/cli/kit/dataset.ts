@@ -2,8 +2,8 @@
 import { basename, extname } from 'node:path';
 import { invalidArgument, outOfRange } from '../../base/errors.js';
 import type { OptionsOf, OptionTable } from '../../base/options.js';
-import type { Policy } from '../../policy/policy.js';
 import type { Tokenizer } from '../../policy/tokenizer.js';
+import type { PolicyLike } from '../../policy/types.js';
 import { ANSWER_SOURCES } from '../../tasks/data/fields.js';
 import { type Dataset, type DatasetOptions, describeReport, loadDataset } from '../../tasks/data/load.js';
 import { PROMPT_PRESETS } from '../../tasks/data/prompt.js';
@@ -95,7 +95,7 @@ const MAX_PROMPT_LENGTH = 1024;
 /** The model that will read the problems. */
 interface Reader {
   tokenizer: Tokenizer;
-  policy: Policy;
+  policy: Pick<PolicyLike, 'config'>;
   /** Longest response in tokens. Prompts must leave room for it. */
   maxCompletionLength: number;
 }

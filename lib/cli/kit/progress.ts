@@ -15,6 +15,10 @@ export class Progress {
   #marks: { time: number; value: number }[];
   readonly #print: (line: string) => void;
   #lastLine: number;
+  #live = '';
+  #note = '';
+  /** The one that is shown. */
+  static current: Progress | undefined;
 
   /**
    * @param done units that were already done at the start
@@ -26,6 +30,7 @@ export class Progress {
     this.#print = print;
     this.#start = this.#lastLine = performance.now();
     this.#marks = [{ time: this.#start, value: done }];
+    Progress.current = this;
     if (process.stderr.isTTY) {
       this.#bar = new SingleBar({
         format: `{label} [{bar}] {value}/{total} | {left}{live}`,
@@ -47,14 +52,32 @@ export class Progress {
     this.#marks = [{ time: this.#start, value: done }];
   }
 
-  update(value: number, live: string): void {
+  /** Shows what is waited for beside the figures; '' for nothing. */
+  note(text: string): void {
+    if (text === this.#note) return;
+    this.#note = text;
+    if (this.#bar) this.#bar.update({ live: this.#shown });
+    else if (text !== '') this.#line(text);
+  }
+
+  get #shown(): string {
+    return this.#note === '' ? this.#live : `${this.#live}  ${this.#note}`;
+  }
+
+  /** A plain line, unless the last one was printed just now. */
+  #line(text: string): void {
     const now = performance.now();
-    this.#marks = [...this.#marks.slice(-PACE_UPDATES), { time: now, value }];
-    const left = this.#timeLeft();
-    this.#bar?.update(value, { left: left && `${left} left | `, live });
-    if (this.#bar || now - this.#lastLine < LINE_SECONDS * 1000) return;
+    if (now - this.#lastLine < LINE_SECONDS * 1000) return;
     this.#lastLine = now;
-    this.#print(`${this.#label.padEnd(12)} ${value}/${this.#total}  ${live}${left && `  ${left} left`}`);
+    this.#print(`${this.#label.padEnd(12)} ${text}`);
+  }
+
+  update(value: number, live: string): void {
+    this.#marks = [...this.#marks.slice(-PACE_UPDATES), { time: performance.now(), value }];
+    this.#live = live;
+    const left = this.#timeLeft();
+    if (this.#bar) this.#bar.update(value, { left: left && `${left} left | `, live: this.#shown });
+    else this.#line(`${value}/${this.#total}  ${live}${left && `  ${left} left`}`);
   }
 
   #timeLeft(): string {
@@ -71,13 +94,14 @@ export class Progress {
 
   /** Removes the bar and prints one line. */
   done(summary: string): void {
-    this.#bar?.stop();
+    this.stop();
     const seconds = (performance.now() - this.#start) / 1000;
     this.#print(`${this.#label.padEnd(12)} ${summary} (${seconds.toFixed(1)} s)`);
   }
 
   /** Removes the bar and prints nothing. */
   stop(): void {
+    if (Progress.current === this) Progress.current = undefined;
     this.#bar?.stop();
   }
 }

@@ -1,4 +1,3 @@
-import type { Policy } from '../../policy/policy.js';
 import type { PolicyLike } from '../../policy/types.js';
 import type { ResolvedTrainerOptions } from '../../train/options.js';
 import type { RunFolder } from '../../train/run-folder.js';
@@ -11,7 +10,7 @@ import { warn } from './warn.js';
 export interface Training extends Pick<TrainerSetup, 'task' | 'processRewardModel'> {
   folder: RunFolder;
   options: ResolvedTrainerOptions;
-  base: Policy;
+  base: PolicyLike;
   rollout?: RolloutSettings;
   interrupt: Interrupt;
 }

@@ -4,9 +4,11 @@ import { badRow } from '../../base/lines.js';
 import { type OptionTable, resolveOptions } from '../../base/options.js';
 import { quoted } from '../../base/text.js';
 import type { ProblemRecord } from '../../eval/evaluate.js';
+import type { TinkerPolicy } from '../../policy/tinker/policy.js';
 import { ArithmeticTask } from '../../tasks/arithmetic.js';
 import type { ResolvedTrainerOptions } from '../../train/options.js';
 import { part } from '../kit/args.js';
+import { connectEngine } from '../kit/engine.js';
 import { LOAD_OPTIONS } from '../kit/model-folder.js';
 import {
   DEFAULT_PRESET,
@@ -21,7 +23,7 @@ import {
 import { startingPolicy, warmUpSeconds } from '../kit/warm-up.js';
 import type { Maker, Recipe, Run, Trained } from './course.js';
 import { type Exams, evaluationTable, NOT_EVALUATED, type Results } from './evaluation.js';
-import { reinforcement, trainerOptions } from './reinforce.js';
+import { engineOf, reinforcement, trainerOptions } from './reinforce.js';
 import { explainSamples, samplesText } from './samples.js';
 
 export const ARITHMETIC_OPTIONS = {
@@ -50,16 +52,32 @@ async function recipe(run: Run): Promise<Recipe> {
   const options = trainerOptions(run, preset.trainer);
   const model: string | undefined = given.model ?? known.command.model;
   const loading = resolveOptions('prl train', LOAD_OPTIONS, part(given, LOAD_OPTIONS));
+  const engine = engineOf(run);
+  let server: TinkerPolicy | undefined;
   const task = new ArithmeticTask({ levels: preset.levels });
   const learning = await reinforcement(run, { task, options, settings: { preset: name, model } });
   const exams = examsOf(preset, options);
   return {
     ...learning,
-    base: () =>
-      startingPolicy(folder, task, preset, { saved: savedBase, model, ...loading, seed: options.seed }, interrupt),
+    async base() {
+      if (!engine)
+        return startingPolicy(
+          folder,
+          task,
+          preset,
+          { saved: savedBase, model, ...loading, seed: options.seed },
+          interrupt,
+        );
+      server = await connectEngine(engine, { model: savedBase ?? model, seed: options.seed, signal: interrupt.signal });
+      return server;
+    },
+    async dispose() {
+      await learning.dispose?.();
+      await server?.close();
+    },
     secondsBefore: async () => ({ warmStart: await warmUpSeconds(folder) }),
     exams,
-    next: { evaluation: {}, prompt: '9-7*4=' },
+    next: engine ? {} : { evaluation: {}, prompt: '9-7*4=' },
     examLine: ({ trained: a, harder: b }) =>
       `average@${a.n} ${a.averageAtN.toFixed(3)} (${a.level} operands), ${b.averageAtN.toFixed(3)} (${b.level})`,
     async report({ base, policy, before, after }: Trained) {

@@ -2,7 +2,6 @@
 // interrupted or killed at any point resumes there. A recipe says what is trained, and how.
 import type { Shape } from '../../base/json.js';
 import type { OptionTable } from '../../base/options.js';
-import type { Policy } from '../../policy/policy.js';
 import type { PolicyLike } from '../../policy/types.js';
 import type { Task } from '../../tasks/task.js';
 import { saveBase, settleConfig, wholeBase } from '../../train/checkpoint.js';
@@ -48,15 +47,15 @@ export interface Recipe {
   /** The sections of config.json, with the names that a resumed run may change. */
   config: { [section: string]: { values: object; changeable: readonly string[] } };
   /** The policy before training; undefined if interrupted. */
-  base(): Promise<Policy | undefined>;
+  base(): Promise<PolicyLike | undefined>;
   /** Tells the cost of a new run: before its first evaluation, and again after it. */
-  estimate?(base: Policy): Pick<Estimate, 'before' | 'afterEvaluation'> | undefined;
+  estimate?(): Pick<Estimate, 'before' | 'afterEvaluation'> | undefined;
   /** Evaluations before and after training; none if no problem is held out. */
   exams: Exams;
   /** Summary of the exams in a line, to print. */
   examLine(results: Results): string;
   /** Trains a copy of the base to the end; undefined if interrupted. */
-  train(base: Policy): Promise<PolicyLike | undefined>;
+  train(base: PolicyLike): Promise<PolicyLike | undefined>;
   /** First entries of summary.json. */
   head: object;
   /** Seconds spent before training, by name. Default: none. */
@@ -65,12 +64,12 @@ export interface Recipe {
   report(trained: Trained): Promise<string[]>;
   /** What measures and tries the trained policy. */
   next: NextSteps;
-  dispose?(): void;
+  dispose?(): void | Promise<void>;
 }
 
 /** Result of a course. */
 export interface Trained {
-  base: Policy;
+  base: PolicyLike;
   policy: PolicyLike;
   before: Results;
   after: Results;
@@ -116,7 +115,7 @@ async function follow(
     if (run.savedBase === undefined) await saveBase(folder, base, task);
 
     const isNew = (await folder.rows('metrics.jsonl')).length === 0;
-    const estimate = isNew ? recipe.estimate?.(base) : undefined;
+    const estimate = isNew ? recipe.estimate?.() : undefined;
     await estimate?.before();
     const examination = { folder, task, exams, interrupt };
     const before = await examine(examination, 'before', 0, base, examLine);
@@ -128,7 +127,7 @@ async function follow(
     await conclude(folder, recipe, { base, policy, before, after });
     return { steps, next: recipe.next };
   } finally {
-    recipe.dispose?.();
+    await recipe.dispose?.();
   }
 }
 

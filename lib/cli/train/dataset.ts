@@ -3,14 +3,17 @@ import { invalidArgument } from '../../base/errors.js';
 import { resolveOptions } from '../../base/options.js';
 import type { EvaluationResult, ProblemRecord } from '../../eval/evaluate.js';
 import { Policy } from '../../policy/policy.js';
+import { TinkerPolicy } from '../../policy/tinker/policy.js';
 import { Tokenizer } from '../../policy/tokenizer.js';
+import type { LoadOptions, PolicyLike } from '../../policy/types.js';
 import { PROMPT_PRESETS } from '../../tasks/data/prompt.js';
 import type { DatasetTask } from '../../tasks/dataset.js';
 import { resumeRunClock } from '../../train/checkpoint.js';
 import type { ResolvedTrainerOptions, TrainerOptions } from '../../train/options.js';
 import { DATA_OPTIONS } from '../eval/options.js';
-import { part } from '../kit/args.js';
+import { firstGiven, part } from '../kit/args.js';
 import { DATASET_OPTIONS, type DatasetRunOptions, heldOut, loadTask } from '../kit/dataset.js';
+import { connectEngine } from '../kit/engine.js';
 import { LOAD_OPTIONS, modelFolder } from '../kit/model-folder.js';
 import { withOptionsOfRun } from '../kit/model-run.js';
 import { DATASET_PRESET_NAMES, DATASET_PRESETS, presetNotes } from '../kit/presets.js';
@@ -20,7 +23,7 @@ import type { Maker, Recipe, Run, Trained } from './course.js';
 import { Estimate } from './estimate.js';
 import { type Exams, evaluationTable, NOT_EVALUATED } from './evaluation.js';
 import type { NextSteps } from './next-steps.js';
-import { reinforcement, rolloutOf, trainerOptions } from './reinforce.js';
+import { engineOf, reinforcement, rolloutOf, trainerOptions } from './reinforce.js';
 
 /** Settings of PRL's published run script, and of the trainer that it runs, for the options that this trainer has. */
 export const DATASET_DEFAULTS = {
@@ -65,20 +68,26 @@ export const datasetRuns: Maker = {
 
 async function recipe(run: Run): Promise<Recipe> {
   const { given, known, savedBase, interrupt } = run;
-  const { model: knownModel, preset: knownPreset, prm: _, rollout: __, ...before } = known.command;
+  const { model: knownModel, preset: knownPreset, prm: _, rollout: __, ...saved } = known.command;
+  const { engine: ___, url: ____, lossPath: _____, ...before } = saved;
   const model: string | undefined = given.model ?? knownModel;
-  if (model === undefined) throw invalidArgument('--dataset needs --model, the model to start from');
+  const engine = engineOf(run);
+  if (model === undefined && !engine) throw invalidArgument('--dataset needs --model, the model to start from');
   const own = resolveOptions('prl train', DATASET_OPTIONS, { ...before, ...part(given, DATASET_OPTIONS) });
-  const isNew = knownModel === undefined;
+  const isNew = knownModel === undefined && model !== undefined;
   const data: DatasetRunOptions = isNew ? await withOptionsOfRun(model, own, warn) : own;
-  const source = savedBase ?? (await modelFolder(model, interrupt.signal));
-  const tokenizer = await Tokenizer.load(source);
   const loading = resolveOptions('prl train', LOAD_OPTIONS, part(given, LOAD_OPTIONS));
-  const policy = await Policy.load(source, { dtype: data.dtype, ...loading });
+  const native = firstGiven({ dtype: given.dtype, ...loading });
+  if (engine && native)
+    throw invalidArgument(`${native} has no meaning with --engine tinker: the server has the weights`);
+  // Options that a server cannot serve are refused before it is asked for anything.
+  const preset: string | undefined = given.preset ?? knownPreset;
+  const { maxCompletionLength, promptsPerStep, seed } = trainerOptions(run, defaultsOf(preset));
+  const { policy, tokenizer } = engine
+    ? await connected(engine, { model: savedBase ?? model, seed, signal: interrupt.signal })
+    : await loaded(savedBase ?? (await modelFolder(model!, interrupt.signal)), { dtype: data.dtype, ...loading });
 
   if (data.clock === undefined) await resumeRunClock(run.folder, tokenizer, warn);
-  const preset: string | undefined = given.preset ?? knownPreset;
-  const { maxCompletionLength, promptsPerStep } = trainerOptions(run, defaultsOf(preset));
   const task = await loadTask(data, { tokenizer, policy, maxCompletionLength }, interrupt.signal);
   const epoch = Math.ceil(task.size.train / promptsPerStep);
   const options = trainerOptions(run, { maxSteps: epoch, ...defaultsOf(preset) });
@@ -93,11 +102,11 @@ async function recipe(run: Run): Promise<Recipe> {
   return {
     ...learning,
     base: async () => policy,
-    estimate: (base) =>
-      options.maxSteps === 0
+    estimate: () =>
+      options.maxSteps === 0 || !(policy instanceof Policy)
         ? undefined
         : new Estimate({
-            ...{ policy: base, task, options, folder: run.folder.path, signal: interrupt.signal },
+            ...{ policy, task, options, folder: run.folder.path, signal: interrupt.signal },
             evaluated: exams[0]?.options.problems ?? 0,
             served: rolloutOf(run) !== undefined,
             advice: adviceFor(preset),
@@ -105,13 +114,19 @@ async function recipe(run: Run): Promise<Recipe> {
             warn,
           }),
     exams,
-    next: {
-      ...(data.evalDataset && { evaluation: { data: data.evalDataset, maxCompletionLength, ...readAlike(data) } }),
-      prompt: 'What is 2 + 2?',
-    },
+    next: engine
+      ? {}
+      : {
+          ...(data.evalDataset && { evaluation: { data: data.evalDataset, maxCompletionLength, ...readAlike(data) } }),
+          prompt: 'What is 2 + 2?',
+        },
     examLine: ({ trained: { n, averageAtN, passAtN, problems } }) =>
       `average@${n} ${averageAtN.toFixed(3)}, pass@${n} ${passAtN.toFixed(3)} on ${problems} problems`,
     report: async (trained) => reportOf(task, exams, trained),
+    async dispose() {
+      await learning.dispose?.();
+      if (policy instanceof TinkerPolicy) await policy.close();
+    },
   };
 }
 
@@ -126,6 +141,21 @@ const defaultsOf = (preset: string | undefined): TrainerOptions => ({
 });
 const isDatasetPreset = (name: string | undefined): name is keyof typeof DATASET_PRESETS =>
   name !== undefined && Object.hasOwn(DATASET_PRESETS, name);
+
+interface Start {
+  policy: PolicyLike;
+  tokenizer: Tokenizer;
+}
+
+async function loaded(source: string, options: LoadOptions): Promise<Start> {
+  const tokenizer = await Tokenizer.load(source);
+  return { tokenizer, policy: await Policy.load(source, options) };
+}
+
+async function connected(...server: Parameters<typeof connectEngine>): Promise<Start> {
+  const policy = await connectEngine(...server);
+  return { policy, tokenizer: policy.tokenizer };
+}
 
 /** The options of the run that prl eval has as well: how to read the problems and judge the responses. */
 const readAlike = (data: DatasetRunOptions) => part(data, DATA_OPTIONS) as NextSteps['evaluation'];

@@ -7,8 +7,8 @@ export interface NextSteps {
   evaluation?: { [option: string]: string | number | readonly string[] | undefined };
   /** Options of prl train for reinforcement learning from here; undefined if the run was that. */
   training?: { [option: string]: string | undefined };
-  /** A prompt to try. */
-  prompt: string;
+  /** A prompt to try. Absent if the weights are on a server, where these commands cannot read them. */
+  prompt?: string | undefined;
 }
 
 export function nextSteps(
@@ -21,8 +21,12 @@ export function nextSteps(
     [`report ${quoted(run)}`, 'an HTML page: curves, responses, credit of each step'],
     ...(evaluation ? [[`eval ${model}${optionsText(evaluation)}`, 'measure it on held-out problems'] as const] : []),
     ...(training ? [[`train ${model}${optionsText(training)}`, 'reinforcement learning from here'] as const] : []),
-    [`generate ${model} --prompt ${quoted(prompt)}`, 'read a response'],
-    [`serve ${model}`, 'answer requests over HTTP'],
+    ...(prompt === undefined
+      ? []
+      : ([
+          [`generate ${model} --prompt ${quoted(prompt)}`, 'read a response'],
+          [`serve ${model}`, 'answer requests over HTTP'],
+        ] as const)),
   ].map(([command, meaning]) => [`npx prl ${command}`, meaning]);
   const width = Math.min(72, Math.max(...commands.map(([command]) => command.length)));
   return ['Next:', ...commands.map(([command, meaning]) => `  ${command.padEnd(width)}  # ${meaning}`)].join('\n');

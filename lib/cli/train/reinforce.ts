@@ -1,11 +1,14 @@
 // The reinforcement learning of a recipe: trainer options, process reward model, rollout servers, training.
+import { invalidArgument } from '../../base/errors.js';
 import { resolveOptions } from '../../base/options.js';
-import type { Policy } from '../../policy/policy.js';
+import { checkServerLoss, checkServerTemperature } from '../../policy/tinker/loss.js';
+import { TinkerPolicy } from '../../policy/tinker/policy.js';
 import type { PolicyLike } from '../../policy/types.js';
 import { loadProcessRewardModel } from '../../prm/load.js';
 import type { ProcessRewardModel } from '../../prm/process-reward-model.js';
 import type { Task } from '../../tasks/task.js';
 import { trainerConfig } from '../../train/checkpoint.js';
+import { lossOptions } from '../../train/loss.js';
 import { RATED_PHASES } from '../../train/metrics.js';
 import {
   RESUMABLE_OPTIONS,
@@ -16,6 +19,7 @@ import {
 import { checkTrainer } from '../../train/setup.js';
 import type { StepMetrics } from '../../train/step-metrics.js';
 import { part, savedPart } from '../kit/args.js';
+import { ENGINE_OPTIONS, type EngineSettings, engineSettings } from '../kit/engine.js';
 import { Progress } from '../kit/progress.js';
 import { ROLLOUT_OPTIONS, rolloutSettings } from '../kit/rollout.js';
 import { runTrainer, type Training } from '../kit/training.js';
@@ -35,12 +39,22 @@ export function trainerOptions(run: Run, defaults: TrainerOptions): ResolvedTrai
     ...part(run.given, TRAINER_OPTIONS),
   });
   checkTrainer(options, { processRewardModel: prmOf(run), rolloutEngine: rolloutOf(run) });
+  if (engineOf(run)) {
+    checkServerLoss(options);
+    checkServerTemperature(options.temperature);
+    if (rolloutOf(run))
+      throw invalidArgument('--rollout-url has no meaning with --engine tinker, which samples itself');
+  }
   return options;
 }
 
 const prmOf = ({ given, known }: Run): string | undefined => given.prm ?? known.command.prm;
 export const rolloutOf = ({ given, known }: Run) =>
   rolloutSettings(part(given, ROLLOUT_OPTIONS), known.command.rollout);
+
+/** The server that trains; undefined: this process. */
+export const engineOf = ({ given, known }: Run): EngineSettings | undefined =>
+  engineSettings(part(given, ENGINE_OPTIONS), known.command);
 
 interface Plan {
   task: Task;
@@ -62,17 +76,20 @@ export async function reinforcement(
   { task, options, settings, movable = [], preview = false }: Plan,
 ): Promise<Reinforcement> {
   const { folder, interrupt } = run;
-  const [prm, rollout] = [prmOf(run), rolloutOf(run)];
+  const [prm, rollout, engine] = [prmOf(run), rolloutOf(run), engineOf(run)];
   const processRewardModel = prm ? await loadProcessRewardModel(prm, task.tokenizer) : undefined;
   return {
     task,
     processRewardModel,
     config: {
       // A server may have moved.
-      command: { values: { ...settings, prm, rollout }, changeable: [...movable, 'prm', 'rollout'] },
+      command: {
+        values: { ...settings, prm, rollout, ...engine },
+        changeable: [...movable, 'prm', 'rollout', 'url', 'lossPath'],
+      },
       trainer: { values: trainerConfig(task, options), changeable: RESUMABLE_OPTIONS },
     },
-    train: (base: Policy) =>
+    train: (base: PolicyLike) =>
       withProgress({ folder, task, base, options, processRewardModel, rollout, interrupt }, preview),
     head: { method: options.method, seed: options.seed },
     dispose: () => processRewardModel?.dispose?.(),
@@ -84,6 +101,7 @@ async function withProgress(training: Training, preview: boolean): Promise<Polic
   const { method, maxSteps } = training.options;
   const begins = maxSteps > 0 && (await training.folder.rows('metrics.jsonl')).length === 0;
   if (preview && begins) console.log(promptPreview(training.task!, training.options));
+  if (training.base instanceof TinkerPolicy) console.log(training.base.explainLoss(lossOptions(training.options)));
   const progress = new Progress(method.toUpperCase(), maxSteps);
   const equal = new EqualRewards(preview);
   let begun = false;

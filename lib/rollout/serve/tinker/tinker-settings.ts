@@ -23,7 +23,10 @@ export interface TinkerServeSettings {
   bodyTimeout?: number | undefined;
   /** Folder of the states that clients save. Default 'runs/tinker'. */
   stateFolder?: string | undefined;
-  /** Most models in training at once; each takes the memory of a policy with its optimizer. Default 4. At least 1. */
+  /**
+   * Most models in training at once, each with the memory of a policy and its optimizer; further ones wait for a
+   * place. Default 4. At least 1.
+   */
   maxModels?: number | undefined;
   /**
    * Most copies of weights for sampling in memory; the one that was not used longest goes first. Default 4. At least
