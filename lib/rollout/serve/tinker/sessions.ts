@@ -17,7 +17,7 @@ interface Session {
 }
 
 const MOST_SESSIONS = 4096;
-/** Milliseconds without a heartbeat, of which clients send one every 10 s, after which a session makes room for others. */
+/** Milliseconds without a heartbeat after which a session makes room for others. Clients send one every 10 s. */
 const SILENT = 35_000;
 /** Milliseconds between looks for room. */
 const ROOM_CHECK = 100;
