@@ -38,6 +38,10 @@ function axisOf({ range, curves }: Pick<Chart, 'range' | 'curves'>, banded: bool
 /** Many noisy lines are smoothed, so that the eye can follow each. */
 const [SMOOTHING, SMOOTHED_POINTS] = [0.8, 20];
 
+/** Evaluations now and then: each stands for itself. */
+const isSparse = (values: readonly (number | null)[]) =>
+  values.filter((value) => value !== null).length < values.length / 2;
+
 /** An exponential average, corrected for its beginning. */
 function smooth(values: readonly (number | null)[]): (number | null)[] {
   let [sum, weight] = [0, 0];
@@ -52,8 +56,11 @@ function smooth(values: readonly (number | null)[]): (number | null)[] {
 /** A chart as an SVG file. It brings its own ground, so that it is legible on every page, light or dark. */
 export function chartSvg({ title, steps, curves: all, range }: Chart): string {
   const banded = all.length <= MOST_BANDS;
-  const smoothed = !banded && steps.length >= SMOOTHED_POINTS;
-  const curves = smoothed ? all.map((curve) => ({ ...curve, mean: smooth(curve.mean) })) : all;
+  const crowded = !banded && steps.length >= SMOOTHED_POINTS;
+  const smoothed = crowded && all.some(({ mean }) => !isSparse(mean));
+  const curves = all.map((curve) =>
+    crowded && !isSparse(curve.mean) ? { ...curve, mean: smooth(curve.mean) } : curve,
+  );
   const [bottom, top] = axisOf({ range, curves }, banded);
   const [first, last] = [steps[0], Math.max(steps[steps.length - 1], steps[0] + 1)];
   const right = WIDTH - Math.min(240, 48 + 7 * Math.max(...curves.map(({ label }) => label.length)));

@@ -4,6 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { reportPage } from '../../../lib/cli/report/page.js';
 import type { EvaluationFigures, ReportRun } from '../../../lib/cli/report/read.js';
+import { chartSvg } from '../../../lib/cli/report/svg.js';
 import type { Row } from '../../../lib/train/run-folder.js';
 import type { Histogram, SampleRow } from '../../../lib/train/sample-log.js';
 import { openPage } from './browser.js';
@@ -330,4 +331,23 @@ page('a part without data is left out', async () => {
     ['Results', 'Learning curves', 'Settings'],
   );
 });
+page('a chart smooths noisy curves, and draws evaluations now and then as they are', () => {
+  const steps = Array.from({ length: 41 }, (_, i) => i);
+  const noisy = steps.map((i) => i % 2);
+  const seldom = steps.map((i) => (i % 20 === 0 ? i / 40 : null));
+  const curves = [noisy, noisy, seldom].map((mean, color) => ({ label: `curve ${color}`, color, mean }));
+  const svg = chartSvg({ title: 'chart', range: [0, 1], steps, curves }).toString();
+  const heights = [...svg.matchAll(/<polyline[^>]* points="([^"]*)"/g)].map(([, points]) =>
+    points.split(' ').map((point) => Number(point.split(',')[1])),
+  );
+  const [, , exact] = heights;
+  const [bottom, top] = [exact[0], exact[2]];
+  assert.is(exact.length, 3);
+  assert.ok(Math.abs(exact[1] - (bottom + top) / 2) <= 0.1, 'the middle evaluation is in the middle');
+  assert.ok(Math.min(...heights[0].slice(20)) > top + 50, 'noise of 0 and 1 stays off 1');
+  assert.match(svg, /exponential averages/);
+  const alone = chartSvg({ title: 'chart', range: [0, 1], steps, curves: [2, 2, 2].map((k) => curves[k]) }).toString();
+  assert.not.match(alone, /exponential averages/);
+});
+
 page.run();

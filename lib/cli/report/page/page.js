@@ -22,9 +22,12 @@
   let lit = null;
   let smoothing = Number(slider.value);
 
-  /** An exponential average, corrected for its beginning. Gaps stay gaps. */
+  /**
+   * An exponential average, corrected for its beginning. Gaps stay gaps. A curve that is mostly gaps has evaluations
+   * now and then, and each stands for itself.
+   */
   function smooth(values) {
-    if (smoothing === 0) return values;
+    if (smoothing === 0 || values.filter((value) => value !== null).length < values.length / 2) return values;
     let [sum, weight] = [0, 0];
     return values.map((value) => {
       if (value === null) return null;
