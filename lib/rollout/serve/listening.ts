@@ -2,14 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PrlError } from '../../base/errors.js';
-
-/** A running server. */
-export interface RunningServer {
-  /** Address of the server. */
-  url: string;
-  /** Ends the requests in progress and disposes of the policy. */
-  close(): Promise<void>;
-}
+import type { RunningServer } from './running.js';
 
 interface Service {
   handle(request: IncomingMessage, response: ServerResponse): Promise<void>;

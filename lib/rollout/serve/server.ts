@@ -8,7 +8,8 @@ import { streamedAnswer, wholeAnswer } from './answer.js';
 import { Batcher, type Done } from './batcher.js';
 import { readCompletionRequest, type ServedCompletions } from './completion-request.js';
 import { bearer, errorBody, HttpError, isAuthorized, readBody, sendJson } from './http.js';
-import { type RunningServer, startServer } from './listening.js';
+import { startServer } from './listening.js';
+import type { RunningServer } from './running.js';
 import type { ServeSettings } from './serve-settings.js';
 import { ServedWeights } from './weights.js';
 

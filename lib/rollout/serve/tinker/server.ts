@@ -8,7 +8,8 @@ import { API, PROTOBUF_TYPE, TRY_AGAIN, WireError } from '../../../policy/tinker
 import { forwardBackwardFromProto } from '../../../policy/tinker/wire/protobuf.js';
 import type { Tokenizer } from '../../../policy/tokenizer.js';
 import { HttpError, isAuthorized, readBody, readBytes, sendJson } from '../http.js';
-import { type RunningServer, startServer } from '../listening.js';
+import { startServer } from '../listening.js';
+import type { RunningServer } from '../running.js';
 import { SERVE_OPTIONS } from '../server.js';
 import { notFound, TinkerService } from './service.js';
 import type { TinkerServeSettings } from './tinker-settings.js';
