@@ -1,5 +1,6 @@
 // A session with a Tinker server: requests, futures, heartbeat. It repeats only what the server cannot run twice.
 
+import { types } from 'node:util';
 import { PrlError, type PrlErrorCode } from '../../base/errors.js';
 import { type Answer, attempt, excerpt, giveUp, Passing, pause, retryPause, utf8 } from '../../base/http.js';
 import { isObject, type Json, parseJson } from '../../base/json.js';
@@ -123,7 +124,7 @@ export class Connection {
   /** A GET, or a POST with JSON. The answer must be an object. */
   async post(path: string, body: object | undefined, ask: Ask): Promise<Json> {
     const answer = await this.#persist(path, body, ask);
-    if (answer instanceof Uint8Array) throw this.#unusable(ask.what, 'JSON', 'protobuf');
+    if (types.isUint8Array(answer)) throw this.#unusable(ask.what, 'JSON', 'protobuf');
     return answer;
   }
 
@@ -134,7 +135,7 @@ export class Connection {
 
   /** The request_id in an answer. */
   requestId(answer: Result, what: string): string {
-    const id = answer instanceof Uint8Array ? undefined : answer.request_id;
+    const id = types.isUint8Array(answer) ? undefined : answer.request_id;
     if (typeof id !== 'string' && typeof id !== 'number') throw this.#unusable(what, 'a request_id', id);
     return String(id);
   }
@@ -155,7 +156,7 @@ export class Connection {
       try {
         const body = { request_id: requestId };
         const answer = await this.#once(RETRIEVE, body, signal, Math.ceil(Math.min(timeout, left)));
-        if (answer instanceof Uint8Array || answer.type !== TRY_AGAIN) {
+        if (types.isUint8Array(answer) || answer.type !== TRY_AGAIN) {
           this.status('');
           return this.#checked(answer, what);
         }
@@ -173,7 +174,7 @@ export class Connection {
   }
 
   #checked(answer: Result, what: string): Result {
-    if (answer instanceof Uint8Array || answer.error == null) return answer;
+    if (types.isUint8Array(answer) || answer.error == null) return answer;
     throw this.#refused(what, excerpt(String(answer.error)), answer.category);
   }
 
@@ -208,7 +209,7 @@ export class Connection {
     timeout = this.#options.timeout,
     what = path,
   ): Promise<Result> {
-    const binary = body instanceof Uint8Array;
+    const binary = types.isUint8Array(body);
     const headers = {
       ...this.#headers,
       ...(binary && { 'content-type': PROTOBUF_TYPE }),

@@ -1,5 +1,7 @@
 // A model in training on a Tinker server: passes, optimizer steps, saving and loading, each with its number (seq_id).
+
 import { randomUUID } from 'node:crypto';
+import { types } from 'node:util';
 import { mapConcurrently } from '../../base/concurrency.js';
 import { messageOf, PrlError } from '../../base/errors.js';
 import type { Json } from '../../base/json.js';
@@ -212,9 +214,7 @@ export class Model {
   }
 
   #output(result: Result, what: string): ForwardBackwardOutput {
-    return this.#readable(what, () =>
-      (result instanceof Uint8Array ? outputFromProto : outputFromJson)(result as never),
-    );
+    return this.#readable(what, () => (types.isUint8Array(result) ? outputFromProto : outputFromJson)(result as never));
   }
 
   #readable<T>(what: string, read: () => T): T {

@@ -1,4 +1,5 @@
 // Samples and scores of a Tinker server.
+import { types } from 'node:util';
 import { mapConcurrently } from '../../base/concurrency.js';
 import { outOfRange } from '../../base/errors.js';
 import { seedOf } from '../../base/random.js';
@@ -87,7 +88,7 @@ export class Sampler {
     const ask: Ask = { what: 'asample', signal };
     const result = await this.#connection.result(await this.#connection.submit('asample', body, ask), ask);
     try {
-      return result instanceof Uint8Array ? sampleFromProto(result) : sampleFromJson(result);
+      return types.isUint8Array(result) ? sampleFromProto(result) : sampleFromJson(result);
     } catch (error) {
       if (error instanceof WireError) throw this.#unusable(error.message);
       throw error;

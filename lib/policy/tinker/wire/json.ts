@@ -1,4 +1,5 @@
 // The JSON encoding of the messages with tensors.
+import { types } from 'node:util';
 import { isObject, type Json } from '../../../base/json.js';
 import { quoted } from '../../../base/text.js';
 import {
@@ -37,7 +38,7 @@ const recordToJson = (record: { readonly [name: string]: WireTensor }) =>
 
 const tensorToJson = ({ data, shape }: WireTensor): Json => ({
   data: Array.from(data),
-  dtype: data instanceof Int32Array ? 'int64' : 'float32',
+  dtype: types.isInt32Array(data) ? 'int64' : 'float32',
   shape: shape ?? [data.length],
 });
 

@@ -1,5 +1,6 @@
 // The protobuf encoding of the messages with tensors: package tinker_public of Thinking Machines' SDK 0.38. Written by
 // hand: these are ten messages, most of their bytes are plain little-endian arrays, and no library is needed.
+import { types } from 'node:util';
 import { checkDatums, checkShape } from './json.js';
 import {
   type Datum,
@@ -107,7 +108,7 @@ function chunkFromProto(bytes: Uint8Array, name: string): Int32Array {
 // Tensor 1 dense | 2 sparse_csr, 3 dtype, 4 shape[].
 
 function tensorToProto({ data, shape }: WireTensor): ProtoWriter {
-  const integers = data instanceof Int32Array;
+  const integers = types.isInt32Array(data);
   return new ProtoWriter()
     .bytes(1, integers ? bytesOf(BigInt64Array.from(data, BigInt)) : bytesOf(data))
     .varint(3, integers ? INT64 : FLOAT32)
@@ -158,11 +159,11 @@ export function outputToProto({ type, outputs, metrics }: ForwardBackwardOutput)
 }
 
 function batchToProto(tensors: WireTensor[], name: string): ProtoWriter {
-  const integers = tensors[0].data instanceof Int32Array;
+  const integers = types.isInt32Array(tensors[0].data);
   const trailing = tensors[0].shape?.slice(1) ?? [];
   const offsets = new BigInt64Array(tensors.length + 1);
   tensors.forEach((tensor, i) => {
-    if (tensor.data instanceof Int32Array !== integers || String(tensor.shape?.slice(1) ?? []) !== String(trailing))
+    if (types.isInt32Array(tensor.data) !== integers || String(tensor.shape?.slice(1) ?? []) !== String(trailing))
       throw new WireError(`the outputs ${name} have different types or shapes`);
     offsets[i + 1] = offsets[i] + BigInt(4 * tensor.data.length);
   });
